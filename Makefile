@@ -1,0 +1,46 @@
+# Every target does its own set-up in .venv; a machine needs only Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+# No timer of the host's shell or library settings may change what a test sees.
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup demo test lint bench chaos lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/|/' | awk -F'|' '{ printf "  make %-8s%s\n", $$1, $$2 }'
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Headgate needs Python 3.11 or later; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: .venv/.ready ## Install everything into .venv
+	@echo "ready: $(BIN)/headgate --help"
+
+demo: .venv/.ready ## Send 5,000 contacts to a strict local provider at the full permitted rate
+	@$(BIN)/headgate demo
+
+test: .venv/.ready ## Run the tests (real store, real worker processes; under 5 minutes)
+	@$(BIN)/python -m pytest
+
+lint: .venv/.ready ## Ruff with every rule on, mypy strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: .venv/.ready ## Print the figures: use of the permitted rate, bells, round trips, CPU per call
+	@$(BIN)/python -m tests.bench
+
+chaos: .venv/.ready ## Kill everything at every boundary, long; and break four lines that must turn tests red
+	@$(BIN)/python -m tests.chaos
+
+lock: .venv/.ready ## Write requirements.lock anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate --no-header pyproject.toml -o requirements.lock
+
+clean: ## Remove .venv, caches and the embedded store with its data
+	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -m workers.embedded .headgate || true
+	@rm -rf .venv .headgate .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,208 @@
+"""Rows of kind `calls`, from JSON lines.
+
+A line is one request, `{"id", "method", "path", "body", "headers", "guard", "tenant", "lane"}`, or
+a chain of them, `{"id", "steps": [{"name", "method", …}], "tenant", "lane"}`. Both become rows with
+steps; a single request is the step `call`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, Never
+
+from orchestration.intake.rows import BAD_ID, TOO_LONG, Bad, is_id, rejected, shown, tenant_fault
+from tasks.calls import REFERENCE, references
+from workers.errors import InputError
+from workers.flows import lane_of
+from workers.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from orchestration.intake.source import Line
+    from workers.ledger import Row
+    from workers.settings import ClientSettings
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+GUARDS: Final = ("key", "upsert", "none")
+MAX_STEPS: Final = 20
+#: Deepest nesting of objects and arrays in a line.
+MAX_DEPTH: Final = 64
+
+_ROW = frozenset(("id", "tenant", "lane"))
+_STEP = frozenset(("method", "path", "headers", "body", "guard"))
+_SINGLE, _CHAIN, _NAMED = _ROW | _STEP, _ROW | {"steps"}, _STEP | {"name"}
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def read_calls(lines: Iterable[Line], client: ClientSettings) -> Iterator[Row]:
+    """One row a line, good or rejected; blank lines are none."""
+    for number, text in lines:
+        if text is None:
+            yield rejected(number, TOO_LONG)
+        elif not text.isspace():
+            yield _row(number, text, client)
+
+
+def _row(number: int, text: str, client: ClientSettings) -> Row:
+    given: Any = None
+    try:
+        given = _parse(text)
+        return {"line": number, **_checked(given, client)}
+    except Bad as error:
+        return rejected(number, str(error), given.get("id") if isinstance(given, dict) else None)
+
+
+def _checked(given: Any, client: ClientSettings) -> Row:  # noqa: ANN401 -- any JSON value
+    if not isinstance(given, dict):
+        raise Bad("must be a JSON object")
+    is_chain = "steps" in given
+    _known(given, _CHAIN if is_chain else _SINGLE)
+    if not is_id(given.get("id")):
+        raise Bad(f"id: {BAD_ID}")
+    row: Row = {"id": given["id"]}
+    if is_chain:
+        row["steps"] = _chain(given["steps"], client)
+    else:
+        row["steps"] = [{"name": "call", **_step(given, client, "")}]
+    if (tenant := given.get("tenant")) is not None:
+        fault = tenant_fault(client, tenant) if isinstance(tenant, str) else "must be text"
+        if fault:
+            raise Bad(f"tenant: {fault}")
+        row["tenant"] = tenant
+    if (lane := given.get("lane")) is not None:
+        try:
+            row["lane"] = lane_of(str(lane) if type(lane) in (str, int) else "")
+        except InputError:
+            raise Bad("lane: must be urgent, normal, bulk or a number from 0 to 9") from None
+    return row
+
+
+def _chain(given: Any, client: ClientSettings) -> list[dict[str, Any]]:  # noqa: ANN401
+    if not isinstance(given, list) or not 1 <= len(given) <= MAX_STEPS:
+        raise Bad(f"steps: must be a list of 1 to {MAX_STEPS} steps")
+    steps, names = [], list[str]()
+    for number, it in enumerate(given, 1):
+        place = f"step {number}, "
+        if not isinstance(it, dict):
+            raise Bad(f"step {number}: must be a JSON object")
+        _known(it, _NAMED, place)
+        name = it.get("name")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise Bad(f"{place}name: must be text of 1 to 64 characters out of A-Z a-z 0-9 _ -")
+        if name in names:
+            raise Bad(f"{place}name: step {names.index(name) + 1} has the same one")
+        names.append(name)
+        steps.append({"name": name, **_step(it, client, place)})
+    for index, step in enumerate(steps):
+        _refers_back(step, names, index)
+    return steps
+
+
+def _refers_back(step: dict[str, Any], names: Sequence[str], index: int) -> None:
+    """Only the answers of earlier steps can be used; a path must not name any other step."""
+    wrong = next(references(step, names[index:]), None)
+    if wrong is None:
+        named = (it[1] for it in REFERENCE.finditer(step["path"]))
+        wrong = next((it for it in named if it not in names), None)
+    if wrong is not None:
+        raise Bad(f"step {index + 1}: {{{shown(wrong)}}} refers to no earlier step of this row")
+
+
+def _step(given: dict[str, Any], client: ClientSettings, place: str) -> dict[str, Any]:
+    method, path, guard = given.get("method"), given.get("path"), given.get("guard")
+    if not isinstance(method, str) or method.upper() not in METHODS:
+        raise Bad(f"{place}method: must be one of {' '.join(METHODS)}")
+    if not isinstance(path, str):
+        raise Bad(f"{place}path: must be text")
+    step: dict[str, Any] = {"method": method.upper(), "path": path}
+    if (headers := given.get("headers")) is not None:
+        step["headers"] = _headers(headers, client, place)
+    if (body := given.get("body")) is not None:
+        step["body"] = body
+    if guard is not None:
+        if guard not in GUARDS:
+            raise Bad(f"{place}guard: must be one of {' '.join(GUARDS)}")
+        step["guard"] = guard
+    try:
+        Request(step["method"], path, step.get("headers", {}))
+    except ValueError as error:
+        raise Bad(f"{place}{error}") from None
+    return step
+
+
+def _headers(given: Any, client: ClientSettings, place: str) -> dict[str, str]:  # noqa: ANN401
+    if not isinstance(given, dict):
+        raise Bad(f"{place}headers: must be a JSON object")
+    ours = {"authorization", client.idempotency_header.lower()}
+    headers = {}
+    for name, value in given.items():
+        if name.lower() in ours:
+            raise Bad(f"{place}headers: {shown(name)} is set by Headgate; leave it out")
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            raise Bad(f"{place}headers: the value of {shown(name)} must be printable ASCII text")
+        # The one header that a step completes itself, by this very name.
+        headers["Content-Type" if name.lower() == "content-type" else name] = value
+    if len(headers) < len(given):
+        raise Bad(f"{place}headers: Content-Type is given twice")
+    return headers
+
+
+def _known(given: dict[str, Any], fields: frozenset[str], place: str = "") -> None:
+    if unknown := given.keys() - fields:
+        beside = ' beside "steps"' if "steps" in fields and unknown <= _STEP else ""
+        raise Bad(f"{place}{shown(min(unknown))}: unknown field{beside}")
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 -- any JSON value
+    """A JSON value that can be written again as it was read."""
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_not_finite, parse_float=_finite
+        )
+    except json.JSONDecodeError as error:
+        raise Bad(f"is not JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise Bad(f"is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError:
+        raise Bad("holds a number of too many digits") from None
+    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise Bad(f"is nested deeper than {MAX_DEPTH} levels")
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Bad("holds half of a surrogate pair, which is no character") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Bad(f"{shown(twice)}: given twice")
+    return found
+
+
+def _not_finite(constant: str) -> Never:
+    raise Bad(f"is not JSON: {constant} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number:  # infinite: nothing is left of a finite one
+        raise Bad("holds a number that is too large")
+    return number
+
+
+def _depth(value: Any) -> int:  # noqa: ANN401 -- any JSON value
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inside = [it for it in level if isinstance(it, dict | list)]
+        level = [
+            part for it in inside for part in (it.values() if isinstance(it, dict) else it)
+        ]
+    return depth - 1

@@ -1,0 +1,68 @@
+"""The file as it comes: lines of text, numbered, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from workers.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Longest line, bytes without its end.
+MAX_LINE: Final = 512_000
+
+#: Number of the line, from 1, and its text with its end; None stands for a line that is too long.
+Line = tuple[int, str | None]
+
+
+class Source:
+    """A file that is read once; afterwards `digest` names its content.
+
+    Raises:
+        InputError: while it is read: it cannot be, or a line is not UTF-8.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sha = hashlib.sha256()
+        #: The name without its folder, safe to print and to store.
+        self.name = "".join(it if it.isprintable() else "?" for it in path.name)[:128]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes read so far, hexadecimal."""
+        return self._sha.hexdigest()
+
+    def __iter__(self) -> Iterator[Line]:
+        try:
+            if not (self._path.is_file() or self._path.is_fifo()):
+                self._path.stat()  # says so when it is missing
+                raise InputError(f"{self.name} is not a file; name a file")
+            with self._path.open("rb") as file:
+                yield from self._lines(file)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"{self.name} cannot be read ({reason}); correct the path") from None
+
+    def _lines(self, file: BinaryIO) -> Iterator[Line]:
+        number = 0
+        while raw := file.readline(MAX_LINE + 2):
+            number += 1
+            self._sha.update(raw)
+            if len(raw) > MAX_LINE and len(raw.rstrip(b"\r\n")) > MAX_LINE:
+                while raw and not raw.endswith(b"\n"):
+                    raw = file.readline(MAX_LINE)
+                    self._sha.update(raw)
+                yield number, None
+                continue
+            try:
+                text = raw.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{self.name}, line {number}, byte {error.start + 1}: this is not UTF-8; save "
+                    f"the file as UTF-8"
+                ) from None
+            yield number, text.removeprefix("\ufeff") if number == 1 else text

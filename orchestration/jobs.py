@@ -1,0 +1,60 @@
+"""Jobs: their acceptance page by page, and the opening of the next page into the line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tasks import KINDS
+from workers.flows import NO_TENANT, definition, flow_name
+from workers.ledger import Opened
+
+if TYPE_CHECKING:
+    from workers.clients import Client
+    from workers.ledger import Row
+
+#: Seconds of work at full rate that stand released in the line.
+AHEAD_S = 2.0
+#: A job is asked for its next page when fewer than this, or AHEAD_S of work, are unfinished.
+LOW_WATER = 500
+
+
+def low_water(client: Client) -> int:
+    """How many released transactions a job may have before it waits with its next page."""
+    from workers.limits import cell
+
+    rates = [cell(limit).rate for limit in client.settings.limits]
+    return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
+
+
+def open_next_page(client: Client, job: str) -> bool:
+    """Let the next page of the job into its lines; False when somebody else did."""
+    it = client.ledger.job(job)
+    page = int(it["opened"])
+    if page >= int(it["pages"]):
+        return False
+    about = client.ledger.about(job)
+    kind = KINDS[about["kind"]]
+    flows: dict[str, str] = {}
+    opened: list[Opened] = []
+    joined: list[str] = []
+    for index, row in enumerate(client.ledger.page(job, page)):
+        if "error" in row:
+            continue
+        key = client.key(job, row["id"])
+        if "joins" in row:
+            joined.append(key)
+            continue
+        planned = kind.plan(row, about, client.settings)
+        lane, tenant = row.get("lane", about["lane"]), row.get("tenant", about["tenant"])
+        names = [flow_name(client.settings, lane, tenant or NO_TENANT, it.route) for it in planned]
+        for name in set(names) - flows.keys():
+            flows[name] = definition(client.settings, name)
+        opened.append(
+            Opened(key, _short(names, ","), _short([it.guard for it in planned]), len(planned), index)
+        )
+    return client.ledger.open(job, page, flows, opened, joined)
+
+
+def _short(values: list[Any], between: str = "") -> str:
+    """One value when all are the same, else all of them."""
+    return str(values[0]) if len(set(values)) == 1 else between.join(values)

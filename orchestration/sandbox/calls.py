@@ -1,0 +1,181 @@
+"""One call and its answer, as every part of the sandbox passes them on."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+if TYPE_CHECKING:
+    from tornado.httputil import HTTPServerRequest
+
+    from orchestration.sandbox.config import Config
+    from orchestration.sandbox.limits import Decision
+
+#: Paths below it steer the sandbox itself.
+CONTROL_PREFIX = "/_sandbox/"
+
+_UNREAD = object()
+
+
+class ApiError(Exception):
+    """The API understood the request and refuses it; becomes an error body of the platform."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, code, message)
+        self.status, self.code, self.message = status, code, message
+
+
+class Call:
+    """One request to the API, from its arrival on."""
+
+    def __init__(self, request: HTTPServerRequest, config: Config, t_us: int, route: str) -> None:
+        self.request = request
+        self.config = config  #: as it was at the arrival
+        self.t_us = t_us  #: arrival, wall clock
+        self.method = request.method or ""
+        self.path = request.path
+        self.body = request.body
+        self.route = route  #: path template
+        self.key = request.headers.get(config.idempotency_header, "")
+        self.client = ""  #: OAuth client id, once the token is known
+        self.fault = ""  #: kind of the fault that hits it, or "storm"
+        self.context_id = str(uuid.uuid4())
+        self.rate_headers: dict[str, str] = {}
+        self._parsed: object = _UNREAD
+
+    def json(self) -> object:
+        """Parse the body, once.
+
+        Raises:
+            ApiError: 400, the body is not JSON.
+        """
+        if self._parsed is _UNREAD:
+            try:
+                self._parsed = json.loads(self.body)
+            except ValueError:
+                raise ApiError(400, "bad.request", "The request body is not valid JSON.") from None
+        return self._parsed
+
+    def json_object(self) -> dict[str, Any]:
+        """Parse a body that must be a JSON object; as `json` otherwise."""
+        body = self.json()
+        if not isinstance(body, dict):
+            raise ApiError(400, "bad.request", "The request body must be a JSON object.")
+        return body
+
+    def text_field(self, name: str) -> str | None:
+        """Return one field of a JSON object as text; None: no such field, or another body."""
+        if self.body[:1] != b"{":
+            return None
+        try:
+            value = self.json_object().get(name)
+        except ApiError:
+            return None
+        return None if value is None else str(value)
+
+    def named_business_id(self) -> str | None:
+        """Return the business id that the caller named, in the body's field or in the header."""
+        return self.text_field("business_id") or self.request.headers.get("X-Business-Id")
+
+    def query(self) -> dict[str, str]:
+        """Return the query's parameters, the last value of each."""
+        return {name: values[-1] for name, values in parse_qs(self.request.query).items()}
+
+    def query_number(self, name: str, default: int) -> int:
+        """Return a parameter that must be a whole number from 1; ApiError 400 otherwise."""
+        text = self.query().get(name, str(default))
+        if not (text.isascii() and text.isdigit() and int(text) >= 1):
+            raise ApiError(400, "bad.request", f"{name} must be a whole number from 1.")
+        return int(text)
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """What goes back, and what the call did; status 0: the connection is closed without answer."""
+
+    status: int
+    body: bytes = b""
+    #: effect, repeat, replay, refused, unauthorised, fault, read, error or token
+    kind: str = "error"
+    headers: dict[str, str] = field(default_factory=dict)
+    created: tuple[str, ...] = ()  #: business ids of effects
+    updated: tuple[str, ...] = ()  #: business ids whose data changed
+    repeated: tuple[str, ...] = ()  #: business ids that were there already, with the same data
+
+
+def encode(value: object) -> bytes:
+    """Return compact JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def error(call: Call, status: int, code: str, message: str, kind: str = "error") -> Answer:
+    """Return an answer with the platform's error body."""
+    body = {
+        "message": message,
+        "code": code,
+        "status": status,
+        "contextId": call.context_id,
+        "details": [],
+        "errors": [],
+    }
+    return Answer(status=status, body=encode(body), kind=kind)
+
+
+def too_many_requests(call: Call, retry_after: str | None) -> Answer:
+    """Return the platform's 429; `retry_after` goes into the header as it is, None: no header."""
+    message = "Rate limit exceeded the maximum."
+    if retry_after is not None:
+        message += f" Retry the request in [{retry_after}] seconds"
+    answer = error(call, 429, "too.many.requests.retry.after", message, kind="refused")
+    if retry_after is not None:
+        answer.headers["Retry-After"] = retry_after
+    return answer
+
+
+def retry_after(form: str, wait_us: int, now_us: int) -> str | None:
+    """Return the header's value in one of the forms of `Config.retry_after`."""
+    match form:
+        case "date":
+            # A date has whole seconds: rounded up, so that it never lies too early.
+            return formatdate(math.ceil((now_us + wait_us) / 1e6), usegmt=True)
+        case "none":
+            return None
+        case "garbage":
+            return "soon"
+        case "hours":
+            return "7200"
+        case _:
+            return str(math.ceil(wait_us / 1e6))
+
+
+def rate_headers(family: str, decision: Decision, now_us: int) -> dict[str, str]:
+    """Return the headers that tell the tightest limit, in one of the two families."""
+    if family == "none" or (tightest := decision.tightest(now_us)) is None:
+        return {}
+    limit, remaining, reset_us = tightest
+    count, reset_s = limit.count, str(math.ceil(reset_us / 1e6))
+    if family == "inin":
+        return {
+            "inin-ratelimit-allowed": str(count),
+            "inin-ratelimit-count": str(max(0, count - remaining)),
+            "inin-ratelimit-reset": reset_s,
+        }
+    return {
+        "X-RateLimit-Limit": str(count),
+        "X-RateLimit-Remaining": str(remaining),
+        "X-RateLimit-Reset": reset_s,
+    }
+
+
+def reason_of(status: int) -> str:
+    """Return the standard phrase of a status, or a neutral word."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

@@ -1,0 +1,181 @@
+"""What the sandbox does, as one value: read from JSON, replaced as a whole while it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, Union
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+FaultKind = Literal[
+    "429",
+    "5xx_before",
+    "5xx_after",
+    "drop_before",
+    "drop_after",
+    "hang",
+    "hang_before",
+    "slow_body",
+    "bad_json",
+    "400",
+    "401",
+    "403",
+    "404",
+    "409",
+    "redirect",
+    "huge_body",
+    "truncated",
+]
+
+
+class ConfigError(ValueError):
+    """The configuration names a field or a value that does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One quota rule, counted per OAuth client and decided at arrival."""
+
+    name: str
+    count: int  #: calls, >= 1
+    window_s: float  #: seconds, > 0
+    shape: Literal["bucket", "fixed_window", "sliding_window"] = "bucket"
+    match: str = "* *"  #: glob over "METHOD /path" without the query
+    per: Literal["client", "endpoint"] = "client"  #: endpoint: client and route apart
+    capacity: int | None = None  #: of a bucket; None: `count`
+    #: where a fixed window begins. start: a grid laid by the first call; epoch: a grid laid by the
+    #: Unix epoch; call: with the first call after the last window ended
+    align: Literal["start", "epoch", "call"] = "start"
+    count_refused: bool = False  #: calls refused with 429 are charged too
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.window_s <= 0 or (self.capacity or 1) < 1:
+            msg = f"limit {self.name!r}: count and capacity must be >= 1 and window_s > 0"
+            raise ConfigError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """Which of the matching calls a fault hits: all named conditions must hold; none: every one."""
+
+    every: int | None = None  #: the n-th, 2n-th, ... matching call
+    first: int | None = None  #: the first n matching calls
+    probability: float | None = None  #: 0..1, from the rule's own seed
+    business_ids: tuple[str, ...] | None = None  #: calls that carry one of these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One way to misbehave; `*_before` kinds and plain statuses have no effect, the rest do."""
+
+    kind: FaultKind
+    match: str = "* *"  #: glob over "METHOD /path"; the token endpoint only if it is named
+    when: When = field(default_factory=When)
+    times: int | None = None  #: most hits in all
+    per_business_id_times: int | None = None  #: most hits per business id
+    status: int | None = None  #: of 5xx_before (503), 5xx_after (500) and redirect (302)
+    retry_after: str | int | None = None  #: header of a 429 or 5xx, sent as it is; None: no header
+    hang_s: float = 30.0  #: silence before the connection is closed
+    slow_s: float = 5.0  #: time that the dripping body takes
+    size_mb: float = 1.0  #: of a huge body
+    gzip: bool = False  #: a huge body is sent compressed, some 1000 : 1
+    location: str = "http://elsewhere.invalid/"  #: of a redirect
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be set; `POST /_sandbox/config` replaces fields while it runs."""
+
+    auth: bool = True  #: API paths need a bearer token
+    clients: dict[str, str] = field(
+        default_factory=lambda: {"demo": "demo-secret"}, repr=False
+    )  #: OAuth client id -> secret
+    token_lifetime_s: float = 86_400.0
+    limits: tuple[Limit, ...] = ()
+    #: form of Retry-After on a 429. seconds: rounded up; date: HTTP date; hours: always 7200
+    retry_after: Literal["seconds", "date", "none", "garbage", "hours"] = "seconds"
+    rate_headers: Literal["none", "x-ratelimit", "inin"] = "none"
+    latency_ms: float = 0.0  #: median time between acceptance and effect
+    latency_sigma: float = 0.0  #: of a log-normal spread; 0: none
+    idempotency: Literal["method_path_key", "key", "off"] = "method_path_key"
+    idempotency_header: str = "Idempotency-Key"
+    idempotency_lifetime_s: float = 86_400.0
+    store_5xx: bool = False  #: 5xx answers are remembered and replayed too
+    strict_lists: bool = False  #: contacts for an unknown list are refused, not a new list
+    max_contacts: int = 1000  #: in one call
+    max_body_bytes: int = 512_000  #: of a call that adds contacts
+    read_lag_s: float = 0.0  #: writes become visible to reads so much later
+    faults: tuple[Fault, ...] = ()
+    seed: int = 0  #: of the latency
+
+    def __post_init__(self) -> None:
+        names = [limit.name for limit in self.limits]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            msg = f"config.limits: each limit needs a name of its own, {twice} is there twice"
+            raise ConfigError(msg)
+
+    @classmethod
+    def from_json(cls, raw: Json) -> Config:
+        """Build from a JSON object.
+
+        Raises:
+            ConfigError: an unknown field, or a value of the wrong type or outside its choices.
+        """
+        return build(cls, raw, "config")
+
+    def merged(self, raw: Json) -> Config:
+        """Return a copy in which the top-level fields of `raw` are replaced; errors as above."""
+        changed = build(type(self), raw, "config")
+        return dataclasses.replace(self, **{name: getattr(changed, name) for name in raw})
+
+
+def build(cls: type[T], raw: object, where: str) -> T:
+    """Make the dataclass `cls` from a JSON object, checking names and types all the way down."""
+    if not isinstance(raw, dict):
+        msg = f"{where} must be a JSON object, got {type(raw).__name__}"
+        raise ConfigError(msg)
+    hints = typing.get_type_hints(cls)
+    if unknown := sorted(set(raw) - set(hints)):
+        msg = f"{where} has unknown fields {unknown}; known are {sorted(hints)}"
+        raise ConfigError(msg)
+    values = {name: _read(hints[name], value, f"{where}.{name}") for name, value in raw.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        msg = f"{where} lacks a required field: {error}"
+        raise ConfigError(msg) from error
+
+
+def _read(hint: Any, value: object, where: str) -> object:  # noqa: ANN401 - type hints have no type
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        kinds = tuple(kind for kind in args if kind is not type(None))
+        if len(kinds) == 1:
+            return _read(kinds[0], value, where)
+        fits = isinstance(value, kinds)
+    elif origin is Literal:
+        fits = value in args
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_read(args[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+        fits = False
+    elif origin is dict:
+        fits = isinstance(value, dict) and all(isinstance(v, args[1]) for v in value.values())
+    elif dataclasses.is_dataclass(hint):
+        return build(typing.cast("type[object]", hint), value, where)
+    else:
+        kinds = (int, float) if hint is float else (hint,)
+        fits = isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
+    if not fits:
+        wanted = ", ".join(map(str, args)) if origin is Literal else getattr(hint, "__name__", hint)
+        got = type(value).__name__ if origin is dict else repr(value)
+        msg = f"{where} must be {wanted}, got {got}"
+        raise ConfigError(msg)
+    return value

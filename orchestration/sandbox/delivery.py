@@ -1,0 +1,109 @@
+"""How an answer leaves: as HTTP wants it, or broken in the way that a fault orders."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import zlib
+from itertools import repeat
+from typing import TYPE_CHECKING, cast
+
+from tornado.httputil import HTTPHeaders, ResponseStartLine
+from tornado.iostream import StreamClosedError
+
+from orchestration.sandbox.calls import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tornado.http1connection import HTTP1Connection
+    from tornado.httputil import HTTPServerRequest
+    from tornado.iostream import IOStream
+
+    from orchestration.sandbox.calls import Answer
+    from orchestration.sandbox.config import Fault
+
+_CHUNK_BYTES = 65_536
+
+#: Kinds that take the connection away from HTTP and leave it closed.
+BREAKING = frozenset(
+    {"drop_before", "drop_after", "hang_before", "hang", "slow_body", "truncated", "huge_body"}
+)
+
+
+def send(request: HTTPServerRequest, answer: Answer, headers: dict[str, str]) -> None:
+    """Send a whole answer and keep the connection."""
+    connection = cast("HTTP1Connection", request.connection)
+    start = ResponseStartLine("HTTP/1.1", answer.status, reason_of(answer.status))
+    lines = HTTPHeaders(_headers(answer, headers, len(answer.body)))
+    body = answer.body if request.method != "HEAD" else None
+    # A caller that has hung up loses its answer; whatever the call did is done.
+    with contextlib.suppress(StreamClosedError):
+        connection.write_headers(start, lines, body)
+        connection.finish()
+
+
+async def break_off(
+    request: HTTPServerRequest, answer: Answer, headers: dict[str, str], fault: Fault
+) -> None:
+    """Deliver an answer in one of the `BREAKING` ways."""
+    stream = cast("HTTP1Connection", request.connection).detach()
+    try:
+        await _break(stream, answer, headers, fault)
+    except StreamClosedError:
+        pass  # the caller's deadline came first
+    finally:
+        stream.close()
+
+
+async def _break(stream: IOStream, answer: Answer, headers: dict[str, str], fault: Fault) -> None:
+    match fault.kind:
+        case "hang" | "hang_before":
+            await _until_closed(stream, fault.hang_s)
+        case "slow_body":
+            await stream.write(_head(answer, headers, len(answer.body)))
+            for index in range(len(answer.body)):
+                await asyncio.sleep(fault.slow_s / len(answer.body))
+                await stream.write(answer.body[index : index + 1])
+        case "truncated":
+            body = answer.body[: len(answer.body) // 2]
+            await stream.write(_head(answer, headers, len(answer.body)) + body)
+        case "huge_body":
+            encoding = {"Content-Encoding": "gzip"} if fault.gzip else {}
+            length = None if fault.gzip else round(fault.size_mb * 1e6)
+            await stream.write(_head(answer, {**headers, **encoding}, length))
+            for chunk in _huge(round(fault.size_mb * 1e6), packed=fault.gzip):
+                await stream.write(chunk)
+
+
+def _huge(size: int, *, packed: bool) -> Iterator[bytes]:
+    """Yield a JSON text of `size` bytes (at least 2) piece by piece."""
+    packer = zlib.compressobj(wbits=31)
+    whole, rest = divmod(max(0, size - 2), _CHUNK_BYTES)
+    for plain in (b'"', *repeat(b"x" * _CHUNK_BYTES, whole), b"x" * rest, b'"'):
+        if chunk := packer.compress(plain) if packed else plain:
+            yield chunk
+    if packed:
+        yield packer.flush()
+
+
+async def _until_closed(stream: IOStream, most_s: float) -> None:
+    closed = asyncio.Event()
+    stream.set_close_callback(closed.set)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(closed.wait(), most_s)
+
+
+def _headers(answer: Answer, headers: dict[str, str], length: int | None) -> dict[str, str]:
+    lines = {"Content-Type": "application/json", **headers, **answer.headers}
+    if length is not None:
+        lines["Content-Length"] = str(length)
+    return lines
+
+
+def _head(answer: Answer, headers: dict[str, str], length: int | None) -> bytes:
+    """Return the head of an answer after which the connection is closed."""
+    lines = {**_headers(answer, headers, length), "Connection": "close"}
+    start = f"HTTP/1.1 {answer.status} {reason_of(answer.status)}\r\n"
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{start}{text}\r\n".encode("latin-1")

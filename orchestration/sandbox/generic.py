@@ -1,0 +1,53 @@
+"""Any other path: a write has one effect on one business id, a read has none."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from orchestration.sandbox.calls import Answer, encode
+from orchestration.sandbox.genesys import Operation
+
+if TYPE_CHECKING:
+    from orchestration.sandbox.calls import Call
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Generic:
+    """What was written under any path, so that a look-up by business id finds it."""
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[str, str], list[tuple[str, int]]] = {}  # -> id, visible_us
+
+    def operation(self, call: Call) -> Operation:
+        """Return what the call asks for."""
+        name = call.named_business_id() or f"{call.method} {call.path}"
+
+        def write(now_us: int) -> Answer:
+            made = str(uuid.uuid4())
+            visible_us = now_us + round(call.config.read_lag_s * 1e6)
+            self._written.setdefault((call.path, name), []).append((made, visible_us))
+            echo = {"method": call.method, "path": call.path, "bytes": len(call.body)}
+            return Answer(
+                status=201 if call.method == "POST" else 200,
+                body=encode({"id": made, "business_id": name, "echo": echo}),
+                kind="effect",
+                created=(name,),
+            )
+
+        def read(now_us: int) -> Answer:
+            body: dict[str, Any] = {"path": call.path}
+            if wanted := call.query().get("business_id"):
+                written = self._written.get((call.path, wanted), [])
+                body["entities"] = [
+                    {"id": made, "business_id": wanted}
+                    for made, visible_us in written
+                    if visible_us <= now_us
+                ]
+                body["total"] = len(body["entities"])
+            return Answer(status=200, body=encode(body), kind="read")
+
+        if call.method in READS:
+            return Operation(read, lambda: (name,), reads=True)
+        return Operation(write, lambda: (name,))

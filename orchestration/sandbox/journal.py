@@ -1,0 +1,182 @@
+"""The sandbox's own record of every request: in memory, and on disk as one JSON object a line.
+
+A line is an `Entry`, or `{"limits": [...]}` where the limits in force begin to be these.
+Entries stand in the order of their answers; `t_us` is the arrival.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from bisect import bisect_right
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestration.sandbox.config import Limit, build
+from orchestration.sandbox.report import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+class Entry(NamedTuple):
+    """One request."""
+
+    t_us: int  #: arrival, wall clock, microseconds since the Unix epoch
+    client: str  #: OAuth client id; "" when it is not known
+    method: str
+    path: str
+    key: str  #: idempotency key; "" without one
+    status: int  #: as sent; 0: the connection was closed without an answer
+    kind: str  #: effect, repeat, replay, refused, unauthorised, fault, read, error or token
+    fault: str = ""  #: kind of the fault that hit it, or "storm"
+    created: tuple[str, ...] = ()  #: business ids of effects that made something
+    updated: tuple[str, ...] = ()  #: business ids of effects that changed something
+    repeated: tuple[str, ...] = ()  #: business ids that were there already: no effect
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry as an object without its empty parts."""
+        return {name: value for name, value in self._asdict().items() if value or name == "status"}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Entry:
+        """Undo `as_json`."""
+        lists = ("created", "updated", "repeated")
+        known = {**raw, **{name: tuple(raw.get(name, ())) for name in lists}}
+        return cls(**{"client": "", "method": "", "path": "", "key": "", **known})
+
+
+class Journal:
+    """Entries in memory, written to `file` by `flush`; what a file already holds is read first."""
+
+    def __init__(self, file: Path | None, limits: Sequence[Limit] = ()) -> None:
+        self.entries: list[Entry] = []
+        self.limits: tuple[Limit, ...] = ()
+        self._effects_before = array("Q", [0])  # effects up to entry n: finds a page of them
+        self._unwritten: list[str] = []
+        self._written = 0  # entries that are on disk
+        self._fd: int | None = None
+        if file is not None:
+            for item in _read(file) if file.exists() else ():
+                if isinstance(item, Entry):
+                    self.add(item)
+            self._written = len(self.entries)
+            self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            _cut_torn_line(self._fd)
+        self.set_limits(limits)
+
+    def add(self, entry: Entry) -> None:
+        """Record one request."""
+        self.entries.append(entry)
+        effects = len(entry.created) + len(entry.updated)
+        self._effects_before.append(self._effects_before[-1] + effects)
+
+    def set_limits(self, limits: Sequence[Limit]) -> None:
+        """Record the limits in force from here on."""
+        self.flush()
+        self.limits = tuple(limits)
+        self._write([json.dumps({"limits": [_limit_json(limit) for limit in limits]})])
+
+    def flush(self) -> None:
+        """Write what is not on disk yet."""
+        fresh = self.entries[self._written :]
+        self._written = len(self.entries)
+        if fresh and self._fd is not None:
+            self._write([json.dumps(entry.as_json(), separators=(",", ":")) for entry in fresh])
+
+    def clear(self) -> None:
+        """Forget everything, on disk too."""
+        self.entries = []
+        self._effects_before = array("Q", [0])
+        self._written = 0
+        if self._fd is not None:
+            os.ftruncate(self._fd, 0)
+        self.set_limits(self.limits)
+
+    def close(self) -> None:
+        """Write the rest and close the file."""
+        self.flush()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def report(self) -> dict[str, Any]:
+        """Return the totals, see `report.report`; safe to call from another thread."""
+        return report(self.entries[:], self.limits)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many requests and effects there are; cheap at any size."""
+        return {"entries": len(self.entries), "effects": self._effects_before[-1]}
+
+    def requests(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Return up to `limit` entries whose `seq` (from 1) is greater than `after`."""
+        page = islice(self.entries, after, after + limit)
+        return [{"seq": seq, **entry.as_json()} for seq, entry in enumerate(page, after + 1)]
+
+    def effects(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Return up to `limit` effects whose `seq` (from 1) is greater than `after`."""
+        index = bisect_right(self._effects_before, after) - 1
+        if index >= len(self.entries):
+            return []
+        seq, page = self._effects_before[index], list[dict[str, Any]]()
+        for entry in islice(self.entries, index, None):
+            for name in entry.created + entry.updated:
+                seq += 1
+                if seq > after:
+                    page.append(
+                        {
+                            "seq": seq,
+                            "t_us": entry.t_us,
+                            "method": entry.method,
+                            "path": entry.path,
+                            "business_id": name,
+                            "key": entry.key,
+                        }
+                    )
+                if len(page) == limit:
+                    return page
+        return page
+
+    def _write(self, lines: list[str]) -> None:
+        if self._fd is None:
+            return
+        data = "".join(line + "\n" for line in lines).encode()
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+
+def offline_report(file: Path) -> dict[str, Any]:
+    """Compute the report of `GET /_sandbox/report` from a journal file; a torn end is left out."""
+    entries: list[Entry] = []
+    limits: tuple[Limit, ...] = ()
+    for item in _read(file):
+        if isinstance(item, Entry):
+            entries.append(item)
+        else:
+            limits = item
+    return report(entries, limits)
+
+
+def _read(file: Path) -> Iterator[Entry | tuple[Limit, ...]]:
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            if not line.endswith("\n"):
+                return  # killed in the middle of a write
+            raw = json.loads(line)
+            if "limits" in raw:
+                yield tuple(build(Limit, limit, "limit") for limit in raw["limits"])
+            else:
+                yield Entry.from_json(raw)
+
+
+def _limit_json(limit: Limit) -> dict[str, Any]:
+    return {name: getattr(limit, name) for name in Limit.__dataclass_fields__}
+
+
+def _cut_torn_line(fd: int) -> None:
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, 1 << 20, max(0, size - (1 << 20)))
+    if tail and not tail.endswith(b"\n"):
+        os.ftruncate(fd, size - len(tail) + tail.rfind(b"\n") + 1)

@@ -1,0 +1,122 @@
+"""The totals of a journal: the same function answers online and offline."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from orchestration.sandbox.genesys import template
+from orchestration.sandbox.limits import matcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestration.sandbox.config import Limit
+    from orchestration.sandbox.journal import Entry
+
+#: How many examples a list in the report holds.
+EXAMPLES = 20
+
+
+def report(entries: Sequence[Entry], limits: Sequence[Limit]) -> dict[str, Any]:
+    """Count what happened.
+
+    Returns:
+        A JSON object. Token requests count in `token_requests` alone.
+
+        - `requests`, `by_status` (as text; "0": no answer), `by_kind`, `by_fault`
+        - `effects` (made or changed), `updates` (changed), `repeats`, `replays`, `refused_429`
+        - `duplicates`: effects on the same method, path and business id beyond the first one, and
+          `duplicate_list`: up to 20 of `[method, path, business_id, effects]`
+        - `several_keys`: business ids whose effects or repeats came under more than one key, and
+          `several_keys_list`: up to 20 of `[method, path, business_id, keys]`
+        - `per_second`: `[second since the Unix epoch, accepted, refused]`
+        - `windows`: for each limit the most calls that one scope had in any sliding window of its
+          length: `max_accepted` without the refused ones, `max_arrived` with them
+        - `token_requests` per client, `first_t_us`, `last_t_us`
+    """
+    calls = [entry for entry in entries if entry.kind != "token"]
+    by_kind = Counter(entry.kind for entry in calls)
+    return {
+        "requests": len(calls),
+        "by_status": _ordered(str(entry.status) for entry in calls),
+        "by_kind": dict(sorted(by_kind.items())),
+        "by_fault": _ordered(entry.fault for entry in calls if entry.fault),
+        "effects": sum(len(entry.created) + len(entry.updated) for entry in calls),
+        "updates": sum(len(entry.updated) for entry in calls),
+        "repeats": sum(len(entry.repeated) for entry in calls),
+        "replays": by_kind["replay"],
+        "refused_429": by_kind["refused"],
+        **_doubles(calls),
+        "per_second": _per_second(calls),
+        "windows": [_window(calls, limit) for limit in limits],
+        "token_requests": _ordered(entry.client for entry in entries if entry.kind == "token"),
+        "first_t_us": min((entry.t_us for entry in calls), default=None),
+        "last_t_us": max((entry.t_us for entry in calls), default=None),
+    }
+
+
+def _ordered(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _doubles(calls: list[Entry]) -> dict[str, Any]:
+    effects: Counter[tuple[str, str, str]] = Counter()
+    keys: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for entry in calls:
+        for name in entry.created + entry.updated:
+            effects[entry.method, entry.path, name] += 1
+        for name in entry.created + entry.updated + entry.repeated:
+            keys[entry.method, entry.path, name].add(entry.key)
+    doubles = [[*thing, count] for thing, count in effects.items() if count > 1]
+    rekeyed = [[*thing, len(used)] for thing, used in keys.items() if len(used) > 1]
+    return {
+        "duplicates": effects.total() - len(effects),
+        "duplicate_list": doubles[:EXAMPLES],
+        "several_keys": len(rekeyed),
+        "several_keys_list": rekeyed[:EXAMPLES],
+    }
+
+
+def _per_second(calls: list[Entry]) -> list[list[int]]:
+    seconds: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    for entry in calls:
+        if entry.kind != "unauthorised":
+            seconds[entry.t_us // 1_000_000][entry.kind == "refused"] += 1
+    return [[second, *counts] for second, counts in sorted(seconds.items())]
+
+
+def _window(calls: list[Entry], limit: Limit) -> dict[str, Any]:
+    pattern = matcher(limit.match)
+    arrived: dict[tuple[str, str], list[int]] = defaultdict(list)
+    accepted: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for entry in calls:
+        if entry.kind == "unauthorised" or not pattern.match(f"{entry.method} {entry.path}"):
+            continue
+        route = f"{entry.method} {template(entry.path)}" if limit.per == "endpoint" else ""
+        arrived[entry.client, route].append(entry.t_us)
+        if entry.kind != "refused":
+            accepted[entry.client, route].append(entry.t_us)
+    width_us = round(limit.window_s * 1e6)
+    return {
+        "name": limit.name,
+        "count": limit.count,
+        "window_s": limit.window_s,
+        "max_accepted": max(
+            (_most_within(times, width_us) for times in accepted.values()), default=0
+        ),
+        "max_arrived": max(
+            (_most_within(times, width_us) for times in arrived.values()), default=0
+        ),
+    }
+
+
+def _most_within(times_us: list[int], width_us: int) -> int:
+    """Return the most times in any half-open stretch of `width_us`."""
+    times_us.sort()
+    most = first = 0
+    for last, time_us in enumerate(times_us):
+        while times_us[first] + width_us <= time_us:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

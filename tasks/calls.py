@@ -1,0 +1,162 @@
+"""Kind `calls`: any REST request, or a chain of them, as a row.
+
+A row's steps are `{"name", "method", "path", "headers", "body", "guard"}`. A later step may use an
+earlier answer: `{create.id}` stands for the value `id` in the answer of step `create`. In a path it
+is quoted as one segment; a body string that is nothing but a reference becomes the value itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tasks.base import CannotSay, Kept, Planned
+from workers.http import Request
+from workers.verdict import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from workers.governor import Go
+    from workers.ledger import Row
+    from workers.outcome import Answer
+    from workers.settings import ClientSettings
+
+#: `{step.name.in.answer}`; only steps of the row that come earlier are references.
+REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
+#: Longest value that is kept of an answer, characters of JSON.
+MAX_VALUE = 4096
+#: Methods without an effect at the provider.
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_GUARDS = {"key": Guard.KEY, "upsert": Guard.UPSERT, "none": Guard.NONE}
+
+
+def guard_of(step: Mapping[str, Any], client: ClientSettings) -> Guard:
+    """The guard of a step: its own, or what the client's provider honours."""
+    if "guard" in step:
+        return _GUARDS[step["guard"]]
+    if step["method"] in READS:
+        return Guard.READ
+    return Guard.KEY if client.idempotency == "key" else Guard.NONE
+
+
+def references(step: Mapping[str, Any], earlier: Sequence[str]) -> Iterator[str]:
+    """Every reference of a step to one of the earlier steps, such as "create.id"."""
+    texts = [step["path"], json.dumps(step.get("headers", {})), json.dumps(step.get("body"))]
+    for text in texts:
+        for name, path in REFERENCE.findall(text):
+            if name in earlier:
+                yield name + path
+
+
+class Calls:
+    """Rows that say themselves what is sent."""
+
+    task = "calls.call"
+
+    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+        """One call a step."""
+        del about
+        return [
+            Planned(f"{step['method']} {step['path']}", guard_of(step, client))
+            for step in row["steps"]
+        ]
+
+    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+        """The step's request, its references filled from the answers so far."""
+        del about
+        step = row["steps"][grant.step - 1]
+        earlier = [it["name"] for it in row["steps"][: grant.step - 1]]
+        headers, body, path = dict(step.get("headers", {})), step.get("body"), step["path"]
+        if earlier:
+            values = {name: value for answer in grant.answers for name, value in answer.items()}
+            fill = _Filler(values, earlier)
+            path, body = fill.text(path, _segment), fill.value(body)
+            headers = {name: fill.text(value, _header) for name, value in headers.items()}
+        data = None
+        if body is not None:
+            data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            headers.setdefault("Content-Type", "application/json")
+        return Request(step["method"], path, headers, data)
+
+    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+        """The provider's id, and the values that later steps refer to."""
+        body = answer.json()
+        steps = row["steps"]
+        name = steps[grant.step - 1].get("name", "")
+        wanted = {
+            reference: value
+            for step in steps[grant.step :]
+            for reference in references(step, [name])
+            if (value := _look_up(body, reference.split(".")[1:])) is not None
+            and len(json.dumps(value)) <= MAX_VALUE
+        }
+        return Kept(id_in(body), json.dumps(wanted) if wanted else "")
+
+
+def id_in(body: Any) -> str:  # noqa: ANN401 -- any JSON value
+    """What the provider calls the result: `id` of an object, or of the first of a list."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    value = body.get("id") if isinstance(body, dict) else None
+    return str(value)[:128] if isinstance(value, str | int) else ""
+
+
+def _look_up(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 -- any JSON value
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def _segment(value: Any) -> str:  # noqa: ANN401 -- any JSON value
+    return quote(_plain(value), safe="")
+
+
+def _header(value: Any) -> str:  # noqa: ANN401 -- any JSON value
+    text = _plain(value)
+    if not text.isprintable() or not text.isascii():
+        raise CannotSay("a value of an earlier answer cannot stand in a header")
+    return text
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401 -- any JSON value
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+class _Filler:
+    """Puts the values of earlier answers where a step refers to them."""
+
+    def __init__(self, values: Mapping[str, Any], earlier: Sequence[str]) -> None:
+        self._values = values
+        self._earlier = earlier
+
+    def _of(self, found: re.Match[str]) -> Any:  # noqa: ANN401 -- any JSON value
+        reference = found[0][1:-1]
+        if reference not in self._values:
+            raise CannotSay(f"the answer of step {found[1]} holds no {reference}")
+        return self._values[reference]
+
+    def text(self, text: str, as_text: Callable[[Any], str] = _plain) -> str:
+        """A text with its references replaced."""
+        return REFERENCE.sub(
+            lambda found: as_text(self._of(found)) if found[1] in self._earlier else found[0], text
+        )
+
+    def value(self, value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+        """A JSON value with the references in its strings replaced."""
+        if isinstance(value, dict):
+            return {name: self.value(it) for name, it in value.items()}
+        if isinstance(value, list):
+            return [self.value(it) for it in value]
+        if isinstance(value, str):
+            whole = REFERENCE.fullmatch(value)
+            return self._of(whole) if whole and whole[1] in self._earlier else self.text(value)
+        return value

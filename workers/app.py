@@ -1,0 +1,98 @@
+"""The Celery application: `celery -A workers.app worker` works as any Celery user expects.
+
+What is set here, and why, stands in docs/configuration.md. Two modules of the rooms above are
+loaded by name, the one inversion of the import order: the tasks, and the pacer that runs in every
+worker.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.exceptions import CPendingDeprecationWarning
+
+from workers import settings, store, transport
+from workers.clients import Clients
+from workers.http import pool_size, require_descriptors
+
+#: The queue of API calls; media and events have their own processes and queues.
+QUEUE = "calls"
+
+transport.install()
+# These options have no setting of their own; the subcommand reads its defaults after this module.
+for _flag in ("GOSSIP", "MINGLE"):
+    os.environ.setdefault(f"CELERY_WORKER_WITHOUT_{_flag}", "1")
+# Says at each lost connection what a later Celery will do; nothing a user could act on.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+
+
+@cache
+def clients() -> Clients:
+    """The clients of this process's configuration (HEADGATE_CONFIG or ./headgate.toml)."""
+    return Clients(settings.load())
+
+
+def _configuration() -> dict[str, Any]:
+    config = clients().settings
+    return {
+        "broker_url": store.broker_url_of(config.store),
+        "broker_transport_options": transport.transport_options(),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "imports": ("tasks",),
+        "task_default_queue": QUEUE,
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_acks_late": False,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "worker_consumer": "workers.reconnect:Consumer",
+        "worker_pool": "threads",
+        "worker_concurrency": config.worker.concurrency,
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": config.worker.events,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+    }
+
+
+app = Celery("headgate")
+app.add_defaults(_configuration)
+
+
+class _Pacer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
+    """Runs the pacer beside the pool, from the first connection until the drain begins."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 -- Celery's objects
+        super().__init__(parent, **options)
+        self.pacer: Any = None
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401
+        """Begin to ring."""
+        require_descriptors(
+            sum(
+                pool_size(parent.concurrency, client.max_retries)
+                for client in clients().settings.clients.values()
+            )
+        )
+        module = import_module("orchestration.pacer")
+        self.pacer = module.Pacer(parent.app, clients(), parent.hostname, parent.concurrency)
+        self.pacer.start()
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401
+        """Ring no more; what is out will be answered or given back."""
+        del parent
+        if self.pacer:
+            self.pacer.stop()
+
+
+app.steps["worker"].add(_Pacer)

@@ -1,0 +1,53 @@
+"""Named moments of the main path at which a fault test kills or freezes the process.
+
+Off, which is always outside of tests, a boundary costs one comparison. Switched on by
+`HEADGATE_BOUNDARY=name[:action[:nth]]`: action `kill` (default: SIGKILL to this process) or `stop`
+(SIGSTOP), at the nth time the boundary is reached in this process (default 1). With
+`HEADGATE_BOUNDARY_ONCE=FILE` only the first process that creates the file acts: a restarted worker
+runs through.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from pathlib import Path
+
+#: Every boundary, in the order in which a call passes them.
+NAMES = (
+    "accepted",  # a page of rows is in the store
+    "page_opened",  # its transactions stand in the line
+    "rung",  # bells are out, nothing is published yet
+    "published",  # the bells are published
+    "popped",  # a worker has the message, admit was not asked yet
+    "admitted",  # SENT is durable, no byte left
+    "first_byte",  # the request is on its way
+    "answer_read",  # the answer is here, nothing is recorded
+    "settled",  # the answer is recorded
+    "next_published",  # settled with RING: Celery is about to publish the next link
+    "retry_published",  # Task.retry has published its message
+    "taken_over",  # an expired lease was taken from a dead worker
+)
+
+_name, _, _rest = os.environ.get("HEADGATE_BOUNDARY", "").partition(":")
+_action, _, _nth = _rest.partition(":")
+_counter = itertools.count(1)
+
+
+def reach(name: str) -> None:
+    """Say that the process has come to this boundary."""
+    if name == _name:
+        _act()
+
+
+def _act() -> None:
+    if next(_counter) != int(_nth or 1):
+        return
+    once = os.environ.get("HEADGATE_BOUNDARY_ONCE")
+    if once:
+        try:
+            Path(once).touch(exist_ok=False)
+        except FileExistsError:
+            return
+    os.kill(os.getpid(), signal.SIGSTOP if _action == "stop" else signal.SIGKILL)

@@ -1,0 +1,64 @@
+"""Every error of the product, sorted by what can be done next.
+
+HeadgateError
+├── UsageError            change the command, the file or the configuration (exit code 2)
+│   ├── ConfigError         the configuration is wrong
+│   └── InputError          the submitted file is wrong
+├── NotNow                nothing was sent; the same work may be tried again later
+│   ├── StoreAway           the store did not answer: do not send
+│   ├── TokenUnavailable    the provider gave no access token
+│   └── GrantStale          the grant was too old at the first byte: it is not used
+└── StoreUnfit            the store would lose or evict the ledger: a person must change its settings
+
+What a provider answers is never an exception: it is an `Outcome` (`workers.outcome`).
+"""
+
+from __future__ import annotations
+
+
+class HeadgateError(Exception):
+    """Root of the tree; its text is one sentence for the user, without secrets."""
+
+    #: Exit code of a command that ends with this error.
+    exit_code = 1
+
+
+class UsageError(HeadgateError):
+    """The command cannot work as it was given; the text says what to change."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration is wrong; the text names the place and the remedy."""
+
+
+class InputError(UsageError):
+    """The submitted file is wrong; the text names the line, the column and the reason."""
+
+
+class NotNow(HeadgateError):
+    """Nothing was sent and nothing is lost: the same work may be tried again later."""
+
+
+class StoreAway(NotNow):
+    """The store did not answer or refused to write. Nothing may leave while it is away."""
+
+
+class TokenUnavailable(NotNow):
+    """The provider gave no access token, so no call can leave.
+
+    `refused` tells a wrong secret (a person must act) from a provider that is away.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class GrantStale(NotNow):
+    """More time passed since the grant than its limits allow; the call was not sent."""
+
+
+class StoreUnfit(HeadgateError):
+    """The store is reachable but would lose or evict the ledger; the text says what to set."""

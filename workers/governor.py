@@ -1,0 +1,190 @@
+"""The governor: when a call may leave, and what follows from its answer.
+
+Each method is one script, one round trip: `ring` asks which transactions can go now, `admit` takes
+the tokens and makes SENT durable, `settle` records the answer and decides the next bell, `sweep`
+takes back what nobody answered. The contracts stand at the head of the scripts in `lua/`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from workers import boundaries
+from workers.clock import now_ns
+from workers.errors import StoreAway
+from workers.scripts import Scripts
+from workers.verdict import UNSENT, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from workers.keys import ClientKeys
+    from workers.settings import ClientSettings, WorkerSettings
+    from workers.store import Store
+
+#: No send starts on a key older than this; the provider may forget it after 24 h.
+KEY_LIFE_S = 23 * 3600
+#: How many unanswered bells and expired leases one sweep takes.
+SWEEP_AT_ONCE = 200
+#: Between two tries to settle while the store is away.
+SETTLE_AGAIN_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """Step `step` of transaction `key` may go now."""
+
+    key: str
+    step: int
+    steps: int
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The answer of `ring`."""
+
+    turn_s: float  #: from now to the caller's next turn
+    sweep: bool  #: something is out past its time
+    hungry: str  #: a job that wants its next page opened, or ""
+    bells: list[Bell]
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """A grant: the call may leave, once, until `stale_at_ns`."""
+
+    key: str
+    step: int
+    fence: str
+    start_in_s: float  #: wait this long first; 0 but for limits with a lead
+    stale_at_ns: int  #: by `clock.now_ns`: later than this the grant is not used
+    job: str
+    page: int
+    index: int
+    attempts: int  #: attempts of this step that failed before
+    unknown: bool  #: an earlier send of this step may have been executed
+    throttled: int  #: answers of 429 so far
+    answers: list[dict[str, Any]]  #: one for each finished step
+
+
+@dataclass(frozen=True, slots=True)
+class NoGo:
+    """The call may not leave; `word` says why: wait, drop or old, and the reason."""
+
+    word: str
+
+
+class Settled(StrEnum):
+    """What follows from a settled grant."""
+
+    RING = "RING"  #: the Celery chain goes on
+    LINE = "LINE"  #: the chain stops; the pacer will ring
+    RETRY = "RETRY"  #: publish Task.retry
+    END = "END"  #: the transaction has ended
+    STALE = "STALE"  #: the grant was no longer ours; nothing was recorded
+
+
+class Governor:
+    """The quota and the line of one client."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: ClientKeys,
+        client: ClientSettings,
+        worker: WorkerSettings,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._run = Scripts(store, keys, clock)
+        self._worker = worker
+        self._lease_s = client.total_timeout_s + client.connect_timeout_s + worker.lease_margin_s
+        # No send may start so late that it could arrive after the key's life.
+        self._max_age_us = round((KEY_LIFE_S - client.total_timeout_s) * 1e6)
+        self._process = secrets.token_urlsafe(6)
+        self._grants = itertools.count(1)
+        self._grace_us = round(worker.bell_grace_s * 1e6)
+        self._never = threading.Event()
+
+    def ring(self, worker: str, threads: int) -> Ring:
+        """Take out of the lines what can leave now; the caller must publish the bells."""
+        beat_us = round(self._worker.beat_s * 1e6)
+        turn_us, sweep, hungry, *flat = self._run("ring", worker, threads, self._grace_us, beat_us)
+        bells = [
+            Bell(key, int(step), int(steps), job)
+            for key, step, steps, job in zip(*[iter(flat)] * 4, strict=True)
+        ]
+        if bells:
+            boundaries.reach("rung")
+        return Ring(turn_us / 1e6, bool(sweep), hungry, bells)
+
+    def admit(self, key: str, step: int) -> Go | NoGo:
+        """Ask whether this call may leave now; a `Go` has been charged and is durable.
+
+        The fence is named here, not by the store: when the reply is lost, the grant that may
+        stand there can still be settled as not sent, and is.
+        """
+        asked_ns = now_ns()
+        fence = f"{self._process}.{next(self._grants)}"
+        try:
+            reply = self._run(
+                "admit", key, step, fence, round(self._lease_s * 1e6), self._max_age_us
+            )
+        except StoreAway:
+            self._settle(key, step, fence, UNSENT.args(self._grace_us))
+            return NoGo("wait: the store was away")
+        if reply[0] != "GO":
+            return NoGo(f"{str(reply[0]).lower()}: {reply[1]}")
+        _, start_us, spread_us, job, place, attempts, unknown, throttled, answers = reply
+        page, _, index = place.partition(":")
+        return Go(
+            key=key,
+            step=step,
+            fence=fence,
+            start_in_s=start_us / 1e6,
+            stale_at_ns=asked_ns + (start_us + spread_us) * 1000,
+            job=job,
+            page=int(page),
+            index=int(index),
+            attempts=int(attempts),
+            unknown=unknown == "1",
+            throttled=int(throttled),
+            answers=[json.loads(line) for line in answers.splitlines()],
+        )
+
+    def settle(self, grant: Go, verdict: Verdict) -> Settled:
+        """Record what the grant came to.
+
+        While the store is away the answer is kept and offered again until the lease is over:
+        giving up earlier would turn an answer that is known into an unknown one.
+        """
+        settled = self._settle(grant.key, grant.step, grant.fence, verdict.args(self._grace_us))
+        boundaries.reach("settled")
+        return settled
+
+    def _settle(self, key: str, step: int, fence: str, args: Sequence[str | int]) -> Settled:
+        give_up_ns = now_ns() + round(self._lease_s * 1e9)
+        while True:
+            try:
+                return Settled(self._run("settle", key, step, fence, *args))
+            except StoreAway:
+                if now_ns() > give_up_ns:
+                    raise
+                self._never.wait(SETTLE_AGAIN_S)
+
+    def give_back(self, key: str, step: int, pause_s: float = 0.0) -> None:
+        """Put a bell that could not be answered back at the head of its line."""
+        self._run("giveback", key, step, round(pause_s * 1e6))
+
+    def sweep(self) -> tuple[int, int, int]:
+        """Take back what nobody answered: (bells, leases taken over, transactions ended)."""
+        bells, leases, ended = self._run("sweep", self._worker.max_crashes, SWEEP_AT_ONCE)
+        if leases:
+            boundaries.reach("taken_over")
+        return bells, leases, ended

@@ -1,0 +1,154 @@
+"""The durable record: jobs, their pages of rows, and the transactions of the opened pages.
+
+A transaction is one hash under its idempotency key. Names are short, because a hash stays in the
+store's compact form only while it is small:
+
+| field | meaning |
+| --- | --- |
+| s | state: w in the line, r rung, t Celery's countdown runs, s sent; or a final word |
+| k, n | step that is next or out, and number of steps |
+| fl | flow of each step, comma between them; one name when all are the same |
+| g | guard of each step, one letter each (k, u, n; r = a read), one letter when all are the same |
+| j, p | job, and page:index of the payload |
+| r | rows of the file that share it; absent = 1 |
+| t1, f | first send in us since the epoch; fence of the newest grant |
+| at, th, cr | attempts of this step, answers of 429, workers that died under it |
+| u | 1 while an earlier send of this step may have been executed |
+| st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
+| an | answers of finished steps, one line of JSON each |
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from workers import boundaries
+from workers.scripts import Scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from workers.keys import ClientKeys
+    from workers.store import Store
+
+#: The states in which every row ends.
+FINAL: Final = ("succeeded", "failed", "unknown", "cancelled", "expired", "rejected")
+#: Pages that one process keeps unpacked.
+CACHED_PAGES = 32
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One transaction of a page that is being opened."""
+
+    key: str
+    flows: str
+    guards: str
+    steps: int
+    index: int
+    rows: int = 1
+
+
+def pack(rows: Sequence[Row]) -> bytes:
+    """A page of rows as it is stored."""
+    return zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def unpack(page: bytes) -> list[Row]:
+    """The rows of a stored page."""
+    return json.loads(zlib.decompress(page))  # type: ignore[no-any-return]
+
+
+class Ledger:
+    """Jobs and transactions of one client."""
+
+    def __init__(
+        self, store: Store, keys: ClientKeys, clock: Callable[[], int] | None = None
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._run = Scripts(store, keys, clock)
+        self._pages: OrderedDict[tuple[str, int], list[Row]] = OrderedDict()
+        self._jobs: dict[str, dict[str, Any]] = {}
+        self._lock = Lock()
+
+    def begin(self, job: str, about: Mapping[str, str | int], now_us: int) -> dict[str, str]:
+        """Create the job unless it is there; returns its hash as it stands now."""
+        name = self._keys.job(job)
+        if self._store.hsetnx(name, "pages", 0):
+            self._store.hset(name, mapping={"opened": 0, "rows": 0, "ended": 0, **about})
+            self._store.zadd(self._keys.jobs, {job: now_us})
+        return self._store.hgetall(name)  # type: ignore[return-value]
+
+    def accept(self, job: str, page: int, rows: Sequence[Row], *, rejected: int, calls: int) -> int:
+        """Store page number `page`; returns how many pages the job has now."""
+        body = pack(rows)
+        pages = int(self._run("accept", job, page, len(rows), rejected, calls, body))
+        boundaries.reach("accepted")
+        return pages
+
+    def close(self, job: str) -> int:
+        """Let work on the job begin; returns its number of rows."""
+        return int(self._run("close", job))
+
+    def open(
+        self,
+        job: str,
+        page: int,
+        flows: Mapping[str, str],
+        opened: Sequence[Opened],
+        joined: Sequence[str],
+    ) -> bool:
+        """Put the transactions of a page into their lines; False when somebody else did."""
+        args: list[str | int] = []
+        for it in opened:
+            args += (it.key, it.flows, it.guards, it.steps, it.index, it.rows)
+        reply = self._run("open", job, page, json.dumps(flows), json.dumps(list(joined)), *args)
+        boundaries.reach("page_opened")
+        return bool(reply)
+
+    def job(self, job: str) -> dict[str, str]:
+        """The job's hash as it stands now; empty when there is none of this name."""
+        return self._store.hgetall(self._keys.job(job))  # type: ignore[return-value]
+
+    def about(self, job: str) -> dict[str, Any]:
+        """What never changes in a job (kind, tenant, lane, parameters); kept in the process."""
+        known = self._jobs.get(job)
+        if known is None:
+            kind, about = self._store.hmget(self._keys.job(job), "kind", "about")  # type: ignore[misc]
+            known = self._jobs[job] = {"kind": kind, **json.loads(about or "{}")}
+        return known
+
+    def page(self, job: str, page: int) -> list[Row]:
+        """The rows of a page; the newest pages stay unpacked in the process."""
+        place = (job, page)
+        with self._lock:
+            if rows := self._pages.get(place):
+                self._pages.move_to_end(place)
+                return rows
+        name = self._keys.page(job, page)
+        raw: bytes = self._store.execute_command("GET", name, NEVER_DECODE=True)
+        rows = unpack(raw)
+        with self._lock:
+            self._pages[place] = rows
+            if len(self._pages) > CACHED_PAGES:
+                self._pages.popitem(last=False)
+        return rows
+
+    def transaction(self, key: str) -> dict[str, str]:
+        """One transaction's hash; empty when there is none."""
+        return self._store.hgetall(self._keys.transaction(key))  # type: ignore[return-value]
+
+    def transactions(self, keys: Sequence[str]) -> list[dict[str, str]]:
+        """Many transactions' hashes in one round trip, in the order of `keys`."""
+        pipe = self._store.pipeline(transaction=False)
+        for key in keys:
+            pipe.hgetall(self._keys.transaction(key))
+        return pipe.execute()

@@ -1,0 +1,26 @@
+#!lua
+-- Stores one page of a job's rows and moves the job's cursor, both or none.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us    "" or an integer (tests)
+-- ARGV[2]  job       name of the job
+-- ARGV[3]  page      0-based number of this page
+-- ARGV[4]  rows      lines of the file in this page, rejected ones included
+-- ARGV[5]  rejected  how many of them are rejected
+-- ARGV[6]  calls     calls that this page will make
+-- ARGV[7]  body      the page, compressed
+-- Writes   job:<job>, job:<job>:page:<page>
+-- Returns  pages accepted so far; unchanged when this page was accepted before, or is not the next
+-- Cost     O(1)
+local name = job_key(ARGV[2])
+must_be("hash", name)
+local page = tonumber(ARGV[3])
+local it = redis.call("HMGET", name, "pages", "closed")
+local pages = tonumber(it[1])
+if pages ~= page or it[2] == "1" then return pages end
+redis.call("SET", name .. ":page:" .. ARGV[3], ARGV[7])
+redis.call("HINCRBY", name, "rows", ARGV[4])
+redis.call("HINCRBY", name, "calls", ARGV[6])
+redis.call("HINCRBY", name, "rejected", ARGV[5])
+redis.call("HINCRBY", name, "ended", ARGV[5])
+return redis.call("HINCRBY", name, "pages", 1)

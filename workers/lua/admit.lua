@@ -1,0 +1,78 @@
+#!lua
+-- Decides whether one call may leave now, and if so makes SENT durable: all limits or none.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us      "" or an integer (tests)
+-- ARGV[2]  key         idempotency key of the transaction
+-- ARGV[3]  step        1-based
+-- ARGV[4]  fence       a name never used before: who may settle this grant
+-- ARGV[5]  lease_us    how long nobody else may touch the transaction
+-- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
+-- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, seconds; on WAIT the line
+-- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers}
+--          {"WAIT", wait_us}   a limit is short or held: back in the line, nothing was charged
+--          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
+--          {"OLD", state}      its key is past max_age_us: ended without being sent
+-- Cost     O(limits), 7 to 9 commands
+local key, step, fence = ARGV[2], ARGV[3], ARGV[4]
+local name = tx_key(key)
+must_be("hash", name)
+must_be("hash", GOV)
+local tx = redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at", "th", "j", "p", "an", "r", "cr")
+local state = tx[1]
+if not state then return {"DROP", "missing"} end
+if state == "s" then return {"DROP", "lease held"} end
+if state == "w" then return {"DROP", "in the line"} end
+if state ~= "r" and state ~= "t" then return {"DROP", "ended"} end
+if tx[2] ~= step then return {"DROP", "other step"} end
+if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + 20000 then
+  return {"DROP", "not due"}
+end
+
+local id = flow_of(tx[3], step)
+local flow = read_flow(id)
+local limits = flow.limits
+local bell = state == "r" and 1 or 0
+
+if tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) then
+  if bell == 1 then count_bells(limits, -1) end
+  local ended = tx[5] == "1" and "unknown" or "failed"
+  redis.call("HSET", name, "e", "the idempotency key is older than the provider remembers it")
+  finish(key, tx[8], ended, tonumber(tx[11] or 1), "key too old")
+  return {"OLD", ended}
+end
+
+local fields = {}
+for i, cell in ipairs(limits) do
+  fields[2 * i - 1], fields[2 * i] = "c:" .. cell[1], "b:" .. cell[1]
+end
+local states = redis.call("HMGET", GOV, unpack(fields))
+local wait, spread, writes = 0, 1000000000, {}
+for i, cell in ipairs(limits) do
+  local full = full_at(states[2 * i - 1], cell)
+  local short = full + cell[2] - now - cell[2] * cell[3]
+  -- A limit with a lead may grant a moment up to 100 ms ahead; the thread waits for it.
+  if short > (cell[4] > 0 and 100000 or 0) then
+    if bell == 1 then count_bells(limits, -1) end
+    to_line(key, id, flow.lane, now, tx[12])
+    return {"WAIT", short}
+  end
+  wait, spread = math.max(wait, short), math.min(spread, cell[5])
+  local n = 4 * i - 3
+  writes[n], writes[n + 1] = fields[2 * i - 1], full + cell[2]
+  writes[n + 2], writes[n + 3] = fields[2 * i], tonumber(states[2 * i] or 0) - bell
+end
+
+redis.call("HSET", GOV, unpack(writes))
+redis.call("ZADD", TOUCH, now + tonumber(ARGV[5]), key)
+if bell == 0 then redis.call("ZREM", RETRIES, key) end
+local second = math.floor(now / 1000000)
+if redis.call("HINCRBY", base .. "seconds", second, 1) == 1 then
+  redis.call("HDEL", base .. "seconds", second - 60, second - 61, second - 62)
+end
+if tx[4] then
+  redis.call("HSET", name, "f", fence, "s", "s")
+else
+  redis.call("HSET", name, "t1", now, "f", fence, "s", "s")
+end
+return {"GO", wait, spread, tx[8], tx[9], tx[6] or "0", tx[5] or "0", tx[7] or "0", tx[10] or ""}

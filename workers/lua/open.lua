@@ -1,0 +1,64 @@
+#!lua
+-- Opens the next page of a job: its transactions enter the ledger and stand in their lines.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us  "" or an integer (tests)
+-- ARGV[2]  job     name of the job
+-- ARGV[3]  page    0-based number of the page
+-- ARGV[4]  flows   JSON: flow -> its definition, for flows that may be new
+-- ARGV[5]  joined  JSON: keys of earlier transactions that further rows of this page join
+-- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
+--          transaction
+-- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the lines, active, gov, job:<job>, hungry
+-- Returns  1 = opened, 0 = somebody else opened it
+-- Cost     O(transactions), 1 to 2 commands for each
+local job = ARGV[2]
+local name = job_key(job)
+must_be("hash", name)
+must_be("hash", FLOWS)
+must_be("hash", GOV)
+local it = redis.call("HMGET", name, "opened", "pages", "released", "finished_tx", "low", "ended")
+if it[1] ~= ARGV[3] then return 0 end
+local lanes = {}
+for flow, definition in pairs(cjson.decode(ARGV[4])) do
+  redis.call("HSETNX", FLOWS, flow, definition)
+  lanes[flow] = read_flow(flow).lane
+end
+
+local released, ended, lines = 0, 0, {}
+for i = 6, #ARGV, 6 do
+  local key, flow = ARGV[i], flow_of(ARGV[i + 1], 1)
+  local fields = {"s", "w", "k", 1, "n", ARGV[i + 3], "fl", ARGV[i + 1], "g", ARGV[i + 2],
+    "j", job, "p", ARGV[3] .. ":" .. ARGV[i + 4]}
+  if ARGV[i + 5] ~= "1" then fields[#fields + 1], fields[#fields + 2] = "r", ARGV[i + 5] end
+  redis.call("HSET", tx_key(key), unpack(fields))
+  lines[flow] = lines[flow] or {}
+  lines[flow][#lines[flow] + 1] = key
+  released = released + 1
+end
+for flow, keys in pairs(lines) do
+  redis.call("RPUSH", line_key(flow), unpack(keys))
+  redis.call("SADD", ACTIVE, flow)
+  redis.call("HINCRBY", GOV, "q:" .. lanes[flow], #keys)
+end
+for _, key in ipairs(cjson.decode(ARGV[5])) do
+  local state = redis.call("HGET", tx_key(key), "s")
+  if state and #state > 1 then -- a final state is a word, an open one a letter
+    redis.call("HINCRBY", name, state, 1)
+    ended = redis.call("HINCRBY", name, "ended", 1)
+  else
+    redis.call("HSETNX", tx_key(key), "r", 1)
+    redis.call("HINCRBY", tx_key(key), "r", 1)
+  end
+end
+if ended == tonumber(redis.call("HGET", name, "rows")) then
+  redis.call("HSET", name, "finished_us", now)
+end
+redis.call("HINCRBY", name, "released", released)
+local opened = tonumber(it[1]) + 1
+local waiting = tonumber(it[3] or 0) + released - tonumber(it[4] or 0)
+if opened == tonumber(it[2]) or waiting >= tonumber(it[5] or 0) then
+  redis.call("SREM", HUNGRY, job)
+end
+redis.call("HSET", name, "opened", opened)
+return 1

@@ -1,0 +1,92 @@
+-- Put in front of every governor script at load: the names, the clock, the cell and the line.
+--
+-- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
+-- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
+-- Times are integers in us below 2^53. A cell is a row {name, interval_us, burst, lead_us,
+-- spread_us}; its state, in the hash gov, is the moment it is full again (field "c:" + name).
+-- The cell "client" has interval 0: it holds nothing back but a pause.
+-- A transaction is a hash; its fields are named in workers/ledger.py.
+local base = KEYS[1]
+local GOV, FLOWS, TOUCH, RETRIES = base .. "gov", base .. "flows", base .. "touch", base .. "retries"
+local SUSPECTS, ACTIVE, HUNGRY = base .. "suspects", base .. "active", base .. "hungry"
+local function tx_key(key) return base .. "tx:" .. key end
+local function line_key(flow) return base .. "line:" .. flow end
+local function job_key(job) return base .. "job:" .. job end
+
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call("TIME")
+  now = time[1] * 1000000 + time[2]
+end
+
+-- A script does not roll back: a key of a wrong type must stop it before its first write.
+local function must_be(kind, name)
+  local found = redis.call("TYPE", name).ok
+  if found ~= kind and found ~= "none" then
+    error(name .. " is a " .. found .. ", not a " .. kind)
+  end
+end
+
+-- When the cell is full again. State that was lost, or never was, is an empty bucket.
+local function full_at(state, cell)
+  return math.max(tonumber(state) or now + cell[2] * cell[3], now)
+end
+
+local function tokens(state, cell, at)
+  if cell[2] == 0 then return full_at(state, cell) <= now and 1000000 or 0 end
+  return math.floor((cell[2] * cell[3] - math.max(full_at(state, cell) - at, 0)) / cell[2])
+end
+
+-- The flow of a step: the n-th of the list, or the only one when all steps share it.
+local function flow_of(flows, step)
+  if not string.find(flows, ",", 1, true) then return flows end
+  local n = 0
+  for flow in string.gmatch(flows, "[^,]+") do
+    n = n + 1
+    if n == tonumber(step) then return flow end
+  end
+end
+
+local function read_flow(flow)
+  return cjson.decode(redis.call("HGET", FLOWS, flow))
+end
+
+local function count_bells(limits, by)
+  for _, cell in ipairs(limits) do redis.call("HINCRBY", GOV, "b:" .. cell[1], by) end
+end
+
+-- Back to the line from wherever it was, to go again at `due`. Suspects wait apart.
+local function to_line(key, flow, lane, due, crashes)
+  redis.call("ZREM", TOUCH, key)
+  redis.call("ZREM", RETRIES, key)
+  if tonumber(crashes or 0) > 0 then
+    redis.call("ZADD", SUSPECTS, due, key)
+    if redis.call("HGET", GOV, "suspect") == key then redis.call("HDEL", GOV, "suspect") end
+  else
+    redis.call("ZADD", line_key(flow) .. ":due", due, key)
+    redis.call("SADD", ACTIVE, flow)
+    redis.call("HINCRBY", GOV, "q:" .. lane, 1)
+  end
+  redis.call("HSET", tx_key(key), "s", "w")
+end
+
+-- The end: the counters move on this edge only, the state is written last.
+local function finish(key, job, state, rows, why)
+  local name = job_key(job)
+  redis.call("ZREM", TOUCH, key)
+  redis.call("ZREM", RETRIES, key)
+  if redis.call("HGET", GOV, "suspect") == key then redis.call("HDEL", GOV, "suspect") end
+  redis.call("HINCRBY", name, state, rows)
+  redis.call("HINCRBY", name, "finished_tx", 1)
+  local ended = redis.call("HINCRBY", name, "ended", rows)
+  local it = redis.call("HMGET", name, "rows", "pages", "opened", "released", "finished_tx", "low")
+  if ended == tonumber(it[1]) then redis.call("HSET", name, "finished_us", now) end
+  if tonumber(it[3] or 0) < tonumber(it[2] or 0)
+    and tonumber(it[4] or 0) - tonumber(it[5]) < tonumber(it[6] or 0) then
+    redis.call("SADD", HUNGRY, job)
+  end
+  if state == "failed" or state == "unknown" then
+    redis.call("XADD", base .. "dead", "*", "key", key, "job", job, "state", state, "why", why)
+  end
+  redis.call("HSET", tx_key(key), "s", state)
+end

@@ -1,0 +1,160 @@
+#!lua
+-- Rings for what can leave now: takes transactions out of their lines, in the order of lanes and,
+-- within a lane, of the least pass of their tenants, as far as tokens and threads go.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us    "" or an integer (tests)
+-- ARGV[2]  worker    name of the caller
+-- ARGV[3]  threads   threads of the caller
+-- ARGV[4]  grace_us  how long a bell may stay unanswered
+-- ARGV[5]  beat_us   time between two rings of the whole fleet
+-- Reads    gov, active, flows, the lines, touch, retries, suspects, hungry; writes gov, the lines,
+--          tx:<key>, touch, retries, suspects
+-- Returns  {turn_us, sweep, hungry, key, step, steps, job, key, step, …}: when the caller's next
+--          turn is, in us from now; 1 when the sweep has work; a job that wants its next page
+--          opened or ""; then four values for each bell, which the caller publishes
+-- Cost     O(fields of gov + flows with work × log + 6 per bell)
+must_be("hash", GOV)
+must_be("zset", TOUCH)
+local gov, flat = {}, redis.call("HGETALL", GOV)
+for i = 1, #flat, 2 do gov[flat[i]] = flat[i + 1] end
+local function number(field) return tonumber(gov[field] or 0) end
+
+-- One beat for the fleet: each caller is given the next free turn, so that N pacers tick evenly.
+-- A turn far ahead is no turn of ours: it stems from a clock that was set back.
+local beat = tonumber(ARGV[5])
+local last = number("beat") < now + 2000000 and number("beat") or now
+local turn = math.max(last, now) + beat
+redis.call("HSET", GOV, "beat", turn, "w:" .. ARGV[2], ARGV[3] .. " " .. string.format("%.0f", now + 5000000))
+local threads = tonumber(ARGV[3])
+for field, value in pairs(gov) do
+  if string.sub(field, 1, 2) == "w:" and field ~= "w:" .. ARGV[2] then
+    local count, till = string.match(value, "(%d+) (%d+)")
+    if tonumber(till) > now then threads = threads + tonumber(count)
+    else redis.call("HDEL", GOV, field) end
+  end
+end
+
+-- A retry whose countdown is over is a bell from now on.
+for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, 200)) do
+  local tx = redis.call("HMGET", tx_key(key), "s", "fl", "k")
+  if tx[1] == "t" then
+    for _, cell in ipairs(read_flow(flow_of(tx[2], tx[3])).limits) do
+      gov["b:" .. cell[1]] = redis.call("HINCRBY", GOV, "b:" .. cell[1], 1)
+    end
+    redis.call("HSET", tx_key(key), "s", "r")
+  end
+  redis.call("ZREM", RETRIES, key)
+end
+
+
+-- Nobody rang for a while: no worker, or a store that was away and may have lost its last
+-- moments. Then, and for a cell without state, the bucket starts empty.
+local lost = now - number("beat") > 500000
+-- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing.
+local room = math.floor(threads * 1.25)
+  - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)
+local left = {} -- tokens of each limit that no bell has spoken for
+local function available(limits)
+  local least = room
+  for _, cell in ipairs(limits) do
+    local name = cell[1]
+    if not left[name] then
+      local state = gov["c:" .. name]
+      if not state or lost and cell[2] > 0 then
+        state = math.max(tonumber(state) or 0, now + cell[2] * cell[3])
+        redis.call("HSET", GOV, "c:" .. name, state)
+      end
+      left[name] = tokens(state, cell, now + cell[4]) - number("b:" .. name)
+    end
+    least = math.min(least, left[name])
+  end
+  return least
+end
+
+local oldest = redis.call("ZRANGE", TOUCH, 0, 0, "WITHSCORES")
+local reply = {turn - now, (oldest[2] and tonumber(oldest[2]) <= now) and 1 or 0,
+  redis.call("SRANDMEMBER", HUNGRY) or ""}
+local function ring(key, limits)
+  local tx = redis.call("HMGET", tx_key(key), "s", "k", "n", "j")
+  if tx[1] ~= "w" then return end -- nobody waits under this name any more
+  room = room - 1
+  for _, cell in ipairs(limits) do left[cell[1]] = left[cell[1]] - 1 end
+  count_bells(limits, 1)
+  redis.call("ZADD", TOUCH, now + tonumber(ARGV[4]), key)
+  redis.call("HSET", tx_key(key), "s", "r")
+  for _, value in ipairs({key, tx[2], tx[3], tx[4]}) do reply[#reply + 1] = value end
+end
+
+-- Suspects, under which a worker died, go one at a time: one bad row condemns no neighbours.
+local suspect = not gov.suspect and room > 0
+  and redis.call("ZRANGEBYSCORE", SUSPECTS, "-inf", now, "LIMIT", 0, 1)[1]
+if suspect then
+  local tx = redis.call("HMGET", tx_key(suspect), "fl", "k")
+  local limits = read_flow(flow_of(tx[1], tx[2])).limits
+  if available(limits) > 0 then
+    redis.call("ZREM", SUSPECTS, suspect)
+    redis.call("HSET", GOV, "suspect", suspect)
+    ring(suspect, limits)
+  end
+end
+
+-- Stride scheduling within a lane: the tenant with the least pass goes. One that was idle starts
+-- at the lane's virtual time, so that it is neither owed its idle time nor made to wait.
+local flows, ids = {}, room > 0 and redis.call("SMEMBERS", ACTIVE) or {}
+for i, definition in ipairs(#ids > 0 and redis.call("HMGET", FLOWS, unpack(ids)) or {}) do
+  local flow = cjson.decode(definition)
+  if available(flow.limits) > 0 then
+    flow.line = line_key(ids[i])
+    flow.due = redis.call("ZCOUNT", flow.line .. ":due", "-inf", now)
+    flow.new = redis.call("LLEN", flow.line)
+    if flow.due + flow.new > 0 then
+      flow.pass = "p:" .. flow.lane .. ":" .. flow.tenant
+      gov[flow.pass] = math.max(number(flow.pass), number("v:" .. flow.lane))
+      flows[#flows + 1] = flow
+    elseif redis.call("EXISTS", flow.line .. ":due") == 0 then
+      redis.call("SREM", ACTIVE, ids[i])
+    end
+  end
+end
+local function before(a, b)
+  return a.lane < b.lane or a.lane == b.lane and gov[a.pass] < gov[b.pass]
+end
+table.sort(flows, before)
+for _, flow in ipairs(flows) do
+  -- The first of a lane has the least pass: this is where the lane's virtual time stands.
+  if not gov["now:" .. flow.lane] then gov["now:" .. flow.lane] = gov[flow.pass] end
+end
+
+local at, passes = 1, {}
+while flows[at] and room > 0 do
+  local flow, after = flows[at], flows[at + 1]
+  if flow.due + flow.new == 0 or available(flow.limits) < 1 then
+    at = at + 1
+  elseif after and before(after, flow) then
+    local place = at -- its tenant had its turn: down to where it belongs now
+    while flows[place + 1] and before(flows[place + 1], flow) do
+      flows[place], place = flows[place + 1], place + 1
+    end
+    flows[place] = flow
+  else
+    local key
+    if flow.due > 0 then
+      key = redis.call("ZRANGEBYSCORE", flow.line .. ":due", "-inf", now, "LIMIT", 0, 1)[1]
+      redis.call("ZREM", flow.line .. ":due", key)
+      flow.due = flow.due - 1
+    else
+      key = redis.call("LPOP", flow.line)
+      flow.new = flow.new - 1
+    end
+    redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
+    gov[flow.pass] = gov[flow.pass] + flow.stride
+    passes[flow.pass] = gov[flow.pass]
+    ring(key, flow.limits)
+  end
+end
+for field, value in pairs(passes) do redis.call("HSET", GOV, field, value) end
+for lane = 0, 2 do
+  if gov["now:" .. lane] then redis.call("HSET", GOV, "v:" .. lane, gov["now:" .. lane]) end
+end
+return reply

@@ -1,0 +1,105 @@
+#!lua
+-- Records what a grant came to, moves the cells, and decides the next bell.
+--
+-- KEYS[1]   prefix of the client
+-- ARGV[1]   now_us       "" or an integer (tests)
+-- ARGV[2]   key          idempotency key of the transaction
+-- ARGV[3]   step         1-based
+-- ARGV[4]   fence        as given to admit
+-- ARGV[5]   verdict      "NEXT" | "AGAIN" | "END"
+-- ARGV[6]   outcome      "executed" | "not_executed" | "unknown"
+-- ARGV[7]   attempt      1 when this was an attempt, else 0
+-- ARGV[8]   throttled    1 when it was a 429, else 0
+-- ARGV[9]   status       HTTP status, "" when there was none
+-- ARGV[10]  pause_us     how long nothing may leave for this client, 0 = no pause
+-- ARGV[11]  text         NEXT: the answer to keep for later steps, "" = none; else the error, "" = none
+-- ARGV[12]  provider_id  what the provider calls the result, "" = unknown
+-- ARGV[13]  correlation  correlation id of the answer, "" = none
+-- ARGV[14]  delay_us     AGAIN: backoff; ignored else
+-- ARGV[15]  how          AGAIN: "retry" = Celery's countdown, "line"; END: the final state
+-- ARGV[16]  grace_us     how long a bell may stay unanswered
+-- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, the line or the job
+-- Returns   "RING"  the Celery chain goes on: its next link is a bell that is counted
+--           "LINE"  the chain stops, the pacer will ring
+--           "RETRY" publish Task.retry: the countdown is known to the ledger
+--           "END"   the transaction has ended
+--           "STALE" this fence settles nothing: already settled, taken over, or never admitted
+-- Cost      O(limits), 6 to 12 commands
+local key, step, verdict = ARGV[2], tonumber(ARGV[3]), ARGV[5]
+local name = tx_key(key)
+must_be("hash", name)
+must_be("hash", GOV)
+local tx = redis.call("HMGET", name, "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th")
+if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
+must_be("hash", job_key(tx[6]))
+
+local id = flow_of(tx[4], step)
+local flow = read_flow(id)
+local pause = tonumber(ARGV[10])
+if pause > 0 then
+  -- No tokens until the pause ends, and then from empty: what waited is paced, not released.
+  for _, cell in ipairs(flow.limits) do
+    local full = full_at(redis.call("HGET", GOV, "c:" .. cell[1]), cell)
+    redis.call("HSET", GOV, "c:" .. cell[1], math.max(full, now + pause + cell[2] * cell[3]))
+  end
+end
+if ARGV[8] == "1" then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
+
+local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber(ARGV[7])}
+local function also(field, value)
+  if value ~= "" then writes[#writes + 1], writes[#writes + 2] = field, value end
+end
+if ARGV[6] == "unknown" then also("u", 1) end
+if ARGV[8] == "1" then also("th", tonumber(tx[11] or 0) + 1) end
+also("id", ARGV[12])
+also("co", ARGV[13])
+if verdict ~= "NEXT" then also("e", ARGV[11]) end
+
+if verdict == "END" then
+  redis.call("HSET", name, unpack(writes))
+  finish(key, tx[6], ARGV[15], tonumber(tx[7] or 1), ARGV[11])
+  return "END"
+end
+
+if verdict == "AGAIN" then
+  local due = now + tonumber(ARGV[14])
+  redis.call("HSET", name, unpack(writes))
+  if ARGV[15] == "line" or tonumber(tx[8] or 0) > 0 then
+    to_line(key, id, flow.lane, due, tx[8])
+    return "LINE"
+  end
+  redis.call("ZADD", RETRIES, due, key)
+  redis.call("ZADD", TOUCH, due + tonumber(ARGV[16]), key)
+  redis.call("HSET", name, "s", "t")
+  return "RETRY"
+end
+
+-- NEXT: the step is done. Its answer is kept as one more line of `an`.
+if ARGV[11] ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. ARGV[11]) end
+if step == tonumber(tx[5]) then
+  redis.call("HSET", name, unpack(writes))
+  finish(key, tx[6], "succeeded", tonumber(tx[7] or 1), "")
+  return "END"
+end
+writes[2], writes[6] = step + 1, 0
+also("u", 0)
+redis.call("HSET", name, unpack(writes))
+
+local next_id = flow_of(tx[4], step + 1)
+local next_flow = next_id == id and flow or read_flow(next_id)
+local ring = tonumber(tx[8] or 0) == 0
+for lane = 0, next_flow.lane do
+  ring = ring and tonumber(redis.call("HGET", GOV, "q:" .. lane) or 0) == 0
+end
+for _, cell in ipairs(ring and next_flow.limits or {}) do
+  local state = redis.call("HMGET", GOV, "c:" .. cell[1], "b:" .. cell[1])
+  ring = ring and tokens(state[1], cell, now) - tonumber(state[2] or 0) >= 1
+end
+if not ring then
+  to_line(key, next_id, next_flow.lane, now, tx[8])
+  return "LINE"
+end
+count_bells(next_flow.limits, 1)
+redis.call("ZADD", TOUCH, now + tonumber(ARGV[16]), key)
+redis.call("HSET", name, "s", "r")
+return "RING"

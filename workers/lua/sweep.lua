@@ -1,0 +1,47 @@
+#!lua
+-- Takes back what nobody answered: bells nobody came for, countdowns whose message was lost, and
+-- leases whose holder died or froze.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us       "" or an integer (tests)
+-- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
+-- ARGV[3]  most         how many to take at the most
+-- Reads    touch, tx:<key>, flows; writes gov, touch, the line, suspects, tx:<key>, the job
+-- Returns  {bells, leases, ended}: given back, taken over, and ended for good
+-- Cost     O(taken), about 10 commands for each
+must_be("hash", GOV)
+must_be("zset", TOUCH)
+local bells, leases, ended = 0, 0, 0
+for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
+  local name = tx_key(key)
+  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr")
+  local state, crashes = tx[1], tonumber(tx[7] or 0)
+  if state ~= "r" and state ~= "t" and state ~= "s" then
+    redis.call("ZREM", TOUCH, key)
+  else
+    local id = flow_of(tx[3], tx[2])
+    local flow = read_flow(id)
+    if state == "s" then
+      -- SENT is durable and no answer is recorded: the provider may have executed the call.
+      crashes = crashes + 1
+      local guard = #tx[4] == 1 and tx[4] or string.sub(tx[4], tx[2], tx[2])
+      local why
+      if guard == "n" then why = "sent, then its worker died or froze: not sent again without a guard" end
+      if crashes >= tonumber(ARGV[2]) then why = "its worker died or froze " .. crashes .. " times" end
+      redis.call("HSET", name, "u", 1, "cr", crashes)
+      leases = leases + 1
+      if why then
+        ended = ended + 1
+        redis.call("HSET", name, "e", why)
+        finish(key, tx[5], "unknown", tonumber(tx[6] or 1), why)
+      else
+        to_line(key, id, flow.lane, now, crashes)
+      end
+    else
+      if state == "r" then count_bells(flow.limits, -1) end
+      bells = bells + 1
+      to_line(key, id, flow.lane, now, crashes)
+    end
+  end
+end
+return {bells, leases, ended}

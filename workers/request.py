@@ -1,0 +1,85 @@
+"""What may be sent: a request that could smuggle something cannot be built."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Headers that belong to the connection, or that Headgate sets on each request.
+RESERVED: Final = frozenset(
+    (
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    )
+)
+#: A larger body is written apart from the head, since joining them copies it.
+SMALL_BODY: Final = 65_536
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_PATH = re.compile(r"/[\x21\x22\x24-\x7e]*")  # printable ASCII without space and fragment
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # Latin-1 without control characters
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call to a client's provider. Its repr shows no data.
+
+    Raises:
+        ValueError: the method is no token; the path does not begin with "/" or is not printable
+            ASCII; a header is reserved or given twice, or its value has a line break, another
+            control character, or one outside Latin-1. The text never holds a value.
+    """
+
+    method: str
+    path: str = field(repr=False)  #: below base_url, quoted, with the query
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not _TOKEN.fullmatch(self.method):
+            raise ValueError("the method is not an HTTP method; use a word such as POST")
+        if not _PATH.fullmatch(self.path):
+            raise ValueError('the path must begin with "/" and be printable ASCII; quote the rest')
+        seen = set(RESERVED)
+        for name, value in self.headers.items():
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be the name of a header; correct it")
+            if name.lower() in seen:
+                raise ValueError(f"header {name} is given twice or set by Headgate; leave it out")
+            if not _VALUE.fullmatch(value):
+                raise ValueError(
+                    f"the value of header {name} has a line break, a control character or one "
+                    f"outside Latin-1; remove it"
+                )
+            seen.add(name.lower())
+
+    def pieces(self, target: str, fixed: str) -> list[bytes]:
+        """The request as it goes over the wire, in one piece unless the body is large.
+
+        Args:
+            target: What stands before the path in the request line.
+            fixed: Header lines that each request of the client has.
+        """
+        lines = [f"{self.method} {target}{self.path} HTTP/1.1\r\n", fixed]
+        lines += [f"{name}: {value}\r\n" for name, value in self.headers.items()]
+        body = self.body or b""
+        if self.body is not None or self.method in {"POST", "PUT", "PATCH"}:
+            lines.append(f"Content-Length: {len(body)}\r\n")
+        lines.append("\r\n")
+        head = "".join(lines).encode("latin-1")
+        return [head + body] if len(body) < SMALL_BODY else [head, body]

@@ -1,0 +1,293 @@
+"""The configuration: one TOML file, every value overridable by environment, checked at birth.
+
+`load()` reads `--config`, `HEADGATE_CONFIG`, or `headgate.toml` in the current folder, in this
+order; without any of them the defaults hold and the embedded store is used. An environment
+variable overrides a value by its path: `HEADGATE_STORE__URL`, `HEADGATE_WORKER__CONCURRENCY`,
+`HEADGATE_CLIENTS__ACME__BASE_URL`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from workers.errors import ConfigError
+
+#: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
+DEFAULT_FILE = "headgate.toml"
+#: Names that may stand in store keys, messages and headers.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+Shape = Literal["bucket", "fixed_window", "sliding_window"]
+
+
+def _http_url(value: str) -> str:
+    if value and urlsplit(value).scheme not in {"http", "https"}:
+        raise ValueError("must start with http:// or https://")
+    return value.rstrip("/")
+
+
+def _redis_url(value: str) -> str:
+    if value and urlsplit(value).scheme not in {"redis", "rediss"}:
+        raise ValueError("must start with redis:// or rediss://")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Model):
+    """Where ledger, governor and jobs live, and where the bells go."""
+
+    url: SecretStr | None = None  #: redis:// or rediss://; None starts the embedded store
+    broker_url: SecretStr | None = None  #: None: the store's server
+    data_dir: Path = Path(".headgate")  #: folder of the embedded store
+    namespace: str = Field("headgate", pattern=NAME)  #: first part of every key
+    accept_everysec: bool = False  #: run guard `none` on appendfsync everysec
+    durable: Literal["always", "everysec"] | None = None
+    """What the operator states where the store does not allow CONFIG GET."""
+
+    @field_validator("url", "broker_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _redis_url(value.get_secret_value())
+        return value
+
+
+class WorkerSettings(_Model):
+    """How a worker runs and how long the fleet waits for it."""
+
+    concurrency: int = Field(32, ge=1, le=1000)  #: threads of one worker process
+    bell_grace_s: float = Field(3.0, gt=0)  #: an unanswered bell is given back after this
+    lease_margin_s: float = Field(5.0, gt=0)  #: lease = total deadline of the call + this
+    line_after_s: float = Field(15.0, gt=0)  #: a longer backoff waits in the line, not in Celery
+    beat_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and beat, fleet-wide
+    max_crashes: int = Field(3, ge=1)  #: deaths under one transaction before it is a dead letter
+    events: bool = True  #: send task events, so that Flower shows tasks
+
+
+class LimitSettings(_Model):
+    """One quota rule of a client, as the provider states it."""
+
+    name: str = Field(pattern=NAME)
+    count: int = Field(ge=1)  #: calls per window
+    window_s: float = Field(1.0, gt=0)
+    shape: Shape = "bucket"
+    match: str = "* *"  #: method and path pattern, `*` stands for anything
+    rate: float | None = Field(None, gt=0)  #: calls per second, instead of the calibration's
+    burst: int | None = Field(None, ge=1)  #: tokens, instead of the calibration's
+
+    @field_validator("match")
+    @classmethod
+    def _method_and_path(cls, value: str) -> str:
+        if len(value.split()) != 2:  # noqa: PLR2004 -- a method and a path
+            raise ValueError('must be a method and a path, such as "POST /api/v2/*"')
+        return value
+
+
+class TenantSettings(_Model):
+    """A tenant that sends through this client."""
+
+    weight: int = Field(1, ge=1, le=1000)  #: its part of the client's rate while all have work
+
+
+class ClientSettings(_Model):
+    """One set of OAuth credentials at a provider: the owner of a quota."""
+
+    name: str = Field(pattern=NAME)
+    provider: str = "rest"  #: "rest" or a profile of profiles.toml
+    base_url: HttpUrl
+    token_url: HttpUrl | None = None  #: None: calls go without a token
+    token_auth: Literal["basic", "form"] = "basic"  # how the secret travels to token_url
+    client_id: str | None = None
+    client_secret_env: str | None = None
+    client_secret_file: Path | None = None
+    idempotency: Literal["key", "none"] = "none"  #: what the provider honours
+    idempotency_header: str = Field("Idempotency-Key", pattern=r"^[A-Za-z0-9-]+$")
+    key_scope: Literal["transaction", "step"] = "transaction"
+    limits: tuple[LimitSettings, ...] = ()
+    tenants: dict[str, TenantSettings] = Field(default_factory=dict)
+    connect_timeout_s: float = Field(5.0, gt=0)
+    read_timeout_s: float = Field(30.0, gt=0)
+    total_timeout_s: float = Field(60.0, gt=0)
+    max_retries: int = Field(3, ge=0, le=100)
+    backoff_base_s: float = Field(1.0, gt=0)
+    backoff_cap_s: float = Field(30.0, gt=0)
+    max_response_bytes: int = Field(1_000_000, ge=1_000)
+    ca_file: Path | None = None  #: own certificate authority
+
+    @model_validator(mode="after")
+    def _whole(self) -> ClientSettings:
+        if self.token_url:
+            if not self.client_id:
+                raise ValueError("client_id is missing beside token_url")
+            if not (self.client_secret_env or self.client_secret_file):
+                raise ValueError("set client_secret_env or client_secret_file beside token_url")
+        names = [limit.name for limit in self.limits]
+        if len(set(names)) != len(names):
+            raise ValueError("two limits have the same name")
+        return self
+
+    def secret(self) -> SecretStr:
+        """The client secret, read anew at each call so that a changed one is picked up.
+
+        Raises:
+            ConfigError: the variable or file that should hold it does not.
+        """
+        if self.client_secret_file:
+            try:
+                return SecretStr(self.client_secret_file.read_text("utf-8").strip())
+            except OSError as error:
+                raise ConfigError(
+                    f"client {self.name}: client_secret_file {self.client_secret_file} cannot be "
+                    f"read ({error.strerror}); create it or correct the path"
+                ) from None
+        value = os.environ.get(self.client_secret_env or "", "")
+        if not value:
+            raise ConfigError(
+                f"client {self.name}: the environment variable {self.client_secret_env} is not "
+                f"set; put the client secret there"
+            )
+        return SecretStr(value)
+
+
+class Settings(BaseSettings):
+    """The whole configuration, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADGATE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    store: StoreSettings = StoreSettings()
+    worker: WorkerSettings = WorkerSettings()
+    clients: dict[str, ClientSettings] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        del dotenv_settings, file_secret_settings
+        return (_Sections(settings_cls, env_settings), init_settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_clients(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Give each client its name and, below its own values, those of its profile."""
+        clients = data.get("clients")
+        if isinstance(clients, dict):
+            data = {**data, "clients": {name: _client(name, it) for name, it in clients.items()}}
+        return data
+
+    def client(self, name: str) -> ClientSettings:
+        """The client of this name, or `ConfigError` naming those that exist."""
+        try:
+            return self.clients[name]
+        except KeyError:
+            known = ", ".join(sorted(self.clients)) or "none"
+            raise ConfigError(
+                f"client {name!r} is not in the configuration (known: {known}); "
+                f"add [clients.{name}] or choose another one"
+            ) from None
+
+
+class _Sections(InitSettingsSource):
+    """The environment, reduced to the three sections.
+
+    Other HEADGATE_ variables (HEADGATE_CONFIG, secrets of clients) are none of its business.
+    """
+
+    def __init__(self, cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> None:
+        assert isinstance(env, EnvSettingsSource)  # noqa: S101 -- narrows the type
+        super().__init__(cls, {k: v for k, v in env().items() if k in Settings.model_fields})
+
+
+def _client(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    if not isinstance(given, dict):
+        return given
+    provider = given.get("provider", "rest")
+    base = {} if provider == "rest" else profiles().get(str(provider))
+    if base is None:
+        raise ValueError(
+            f"provider {provider!r} of client {name!r} is unknown; "
+            f"use rest, {', '.join(sorted(profiles()))}"
+        )
+    return {**base, **given, "name": name}
+
+
+@cache
+def profiles() -> dict[str, dict[str, Any]]:
+    """Provider profiles by name: values that stand below a client's own."""
+    return tomllib.loads(resources.files("workers").joinpath("profiles.toml").read_text("utf-8"))
+
+
+def config_path(given: str | os.PathLike[str] | None = None) -> Path | None:
+    """The file that `load` reads, or None when there is none."""
+    named = given or os.environ.get("HEADGATE_CONFIG")
+    if named:
+        return Path(named)
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+def load(given: str | os.PathLike[str] | None = None) -> Settings:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or a value in it is wrong.
+    """
+    path = config_path(given)
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"configuration {path} cannot be read ({error.strerror}); correct the path"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"configuration {path} is not valid TOML: {error}") from None
+    try:
+        return Settings(**data)
+    except ValidationError as error:
+        raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
+
+
+def _reason(error: ValidationError) -> str:
+    """The first problem, with its place; never the value, which may be a secret."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")

@@ -1,0 +1,159 @@
+"""The connection to the store, and the one wrapper that turns its errors into "not now"."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoScriptError,
+    RedisError,
+)
+from redis.retry import Retry
+
+from workers.embedded import open_embedded
+from workers.errors import StoreAway, StoreUnfit
+
+if TYPE_CHECKING:
+    from workers.settings import StoreSettings
+
+#: Seconds until a connection attempt or an answer counts as missing.
+TIMEOUT_S = 5.0
+
+
+def _not_now(error: RedisError) -> StoreAway:
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return StoreAway("the store refuses the user or password of its URL; correct store.url")
+    if isinstance(error, BusyLoadingError):
+        return StoreAway("the store is still loading its data; try again in a moment")
+    # The server's text names commands and keys, never values; a URL with a password is not in it.
+    return StoreAway(f"the store did not answer ({type(error).__name__}: {error})")
+
+
+class Pipeline(redis.client.Pipeline):
+    """A pipeline whose failures are `StoreAway`."""
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 -- as redis-py
+        """Send all commands in one round trip."""
+        try:
+            return super().execute(raise_on_error)
+        except NoScriptError:
+            raise
+        except RedisError as error:
+            raise _not_now(error) from None
+
+
+class Store(redis.Redis):
+    """A client of the store: any failure to answer raises `StoreAway`.
+
+    It never repeats a command by itself: no script runs twice behind anyone's back.
+    """
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- as redis-py
+        """Send one command."""
+        try:
+            return super().execute_command(*args, **options)
+        except NoScriptError:
+            raise  # the script object loads the script and asks again
+        except RedisError as error:
+            raise _not_now(error) from None
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 -- as redis-py
+        """Collect commands for one round trip."""
+        del shard_hint
+        return Pipeline(self.connection_pool, self.response_callbacks, transaction, None)
+
+
+def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
+    """A client of the server at `url`; nothing is sent yet. Answers are text."""
+    return Store.from_url(  # type: ignore[no-any-return,no-untyped-call]
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_keepalive=True,
+        health_check_interval=0,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        protocol=2,
+    )
+
+
+def url_of(settings: StoreSettings) -> str:
+    """The URL of the store, starting the embedded one when none is configured."""
+    if settings.url is not None:
+        return settings.url.get_secret_value()
+    return open_embedded(settings.data_dir).url
+
+
+def broker_url_of(settings: StoreSettings) -> str:
+    """The URL to which bells are published: the store's own server unless another is named."""
+    if settings.broker_url is not None:
+        return settings.broker_url.get_secret_value()
+    return url_of(settings)
+
+
+_stores: dict[str, Store] = {}
+_lock = threading.Lock()
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """The process's one client of the configured store, after a look at its durability.
+
+    Raises:
+        StoreAway: it does not answer.
+        StoreUnfit: it evicts keys or keeps nothing on disk.
+    """
+    url = url_of(settings)
+    with _lock:
+        store = _stores.get(url)
+        if store is None:
+            store = connect(url)
+            require_durable(store, settings)
+            _stores[url] = store
+        return store
+
+
+def require_durable(store: Store, settings: StoreSettings) -> str:
+    """Refuse a store that would lose the ledger; returns its appendfsync ("always", "everysec").
+
+    Everything is read from INFO, which every managed store allows, but for `appendfsync`: where
+    CONFIG GET is forbidden, `store.durable` states it.
+    """
+    memory, persistence = store.info("memory"), store.info("persistence")
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreUnfit(
+            f"the store evicts keys (maxmemory-policy {policy}) and would forget what was sent; "
+            f"set maxmemory-policy noeviction"
+        )
+    if not int(persistence.get("aof_enabled", 0)):
+        raise StoreUnfit(
+            "the store keeps its data in memory only (appendonly no) and would forget what was "
+            "sent; set appendonly yes and appendfsync always"
+        )
+    return fsync_of(store, settings)
+
+
+def fsync_of(store: Store, settings: StoreSettings) -> str:
+    """How the store writes to disk: what CONFIG GET says, else what `store.durable` states."""
+    try:
+        fsync = str(store.config_get("appendfsync")["appendfsync"])
+    except (StoreAway, KeyError):
+        if settings.durable is None:
+            raise StoreUnfit(
+                "the store does not say how it writes to disk (CONFIG GET is not allowed); "
+                'state it as store.durable = "always" or "everysec"'
+            ) from None
+        return settings.durable
+    if fsync == "no":
+        raise StoreUnfit(
+            "the store leaves writing to disk to the system (appendfsync no); "
+            "set appendfsync always"
+        )
+    return fsync
