@@ -68,12 +68,12 @@ def retry_after_s(
     return min(max((date - now).total_seconds(), 0.0), cap_s)
 
 
-def pause_s(retry_after_s: float | None, base_s: float, rng: Random) -> float:
-    """The ordered wait (None = none) with jitter on top, in wait .. wait + base_s.
+def pause_s(retry_after_s: float, base_s: float, rng: Random) -> float:
+    """The ordered wait with jitter on top, in retry_after_s .. retry_after_s + base_s.
 
     Those who were told the same moment come back spread out, and none comes back early.
     """
-    return (retry_after_s or 0.0) + rng.uniform(0.0, base_s)
+    return retry_after_s + rng.uniform(0.0, base_s)
 
 
 def http_date(value: str | None) -> datetime | None:

@@ -8,7 +8,9 @@ steps; a single request is the step `call`.
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from orchestration.intake.rows import BAD_ID, TOO_LONG, Bad, is_id, rejected, shown, tenant_fault
@@ -41,7 +43,7 @@ def read_calls(lines: Iterable[Line], client: ClientSettings) -> Iterator[Row]:
     for number, text in lines:
         if text is None:
             yield rejected(number, TOO_LONG)
-        elif not text.isspace():
+        elif text.strip():
             yield _row(number, text, client)
 
 
@@ -180,9 +182,8 @@ def _parse(text: str) -> Any:  # noqa: ANN401 -- any JSON value
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Bad(f"{shown(twice)}: given twice")
+        names = Counter(name for name, _ in pairs)
+        raise Bad(f"{shown(names.most_common(1)[0][0])}: given twice in one object")
     return found
 
 
@@ -192,17 +193,14 @@ def _not_finite(constant: str) -> Never:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if number - number:  # infinite: nothing is left of a finite one
+    if not math.isfinite(number):
         raise Bad("holds a number that is too large")
     return number
 
 
 def _depth(value: Any) -> int:  # noqa: ANN401 -- any JSON value
     depth, level = 0, [value]
-    while level:
+    while level := [it for it in level if isinstance(it, dict | list)]:
         depth += 1
-        inside = [it for it in level if isinstance(it, dict | list)]
-        level = [
-            part for it in inside for part in (it.values() if isinstance(it, dict) else it)
-        ]
-    return depth - 1
+        level = [part for it in level for part in (it.values() if isinstance(it, dict) else it)]
+    return depth

@@ -18,6 +18,9 @@ ID: Final = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 BAD_ID: Final = "must be text of 1 to 128 characters out of A-Z a-z 0-9 . _ : @ + -"
 TOO_LONG: Final = f"the line is longer than {MAX_LINE} bytes"
 
+#: Longest reason that is kept, characters.
+MAX_REASON: Final = 300
+
 _TENANT = re.compile(NAME)
 
 
@@ -28,7 +31,7 @@ class Bad(Exception):
 def rejected(line: int, reason: str, row_id: Any = None) -> Row:  # noqa: ANN401 -- any JSON value
     """The row that stands for a bad line; it keeps its id when that one is well formed."""
     named = {"id": row_id} if is_id(row_id) else {}
-    return {"line": line, **named, "error": reason}
+    return {"line": line, **named, "error": reason[:MAX_REASON]}
 
 
 def is_id(value: Any) -> bool:  # noqa: ANN401 -- any JSON value

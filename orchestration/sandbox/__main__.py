@@ -68,11 +68,9 @@ def _config_json(given: str) -> dict[str, object]:
     try:
         raw = json.loads(text)
     except ValueError as error:
-        msg = f"--config is not valid JSON: {error}"
-        raise ConfigError(msg) from error
+        raise ConfigError(f"--config is not valid JSON: {error}") from error
     if not isinstance(raw, dict):
-        msg = "--config must hold a JSON object"
-        raise ConfigError(msg)
+        raise ConfigError("--config must hold a JSON object")
     return raw
 
 

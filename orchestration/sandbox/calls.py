@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import uuid
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CONTROL_PREFIX = "/_sandbox/"
 
 _UNREAD = object()
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: costs more than a small text
 
 
 class ApiError(Exception):
@@ -39,7 +41,7 @@ class Call:
         self.config = config  #: as it was at the arrival
         self.t_us = t_us  #: arrival, wall clock
         self.method = request.method or ""
-        self.path = request.path
+        self.path = sys.intern(request.path)  # the journal keeps it
         self.body = request.body
         self.route = route  #: path template
         self.key = request.headers.get(config.idempotency_header, "")
@@ -111,7 +113,7 @@ class Answer:
 
 def encode(value: object) -> bytes:
     """Return compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def error(call: Call, status: int, code: str, message: str, kind: str = "error") -> Answer:

@@ -23,6 +23,5 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Move the lifetimes' clock ahead; `seconds` is >= 0."""
         if seconds < 0:
-            msg = f"the clock only moves ahead: advance_s must be >= 0, got {seconds}"
-            raise ValueError(msg)
+            raise ValueError(f"the clock only moves ahead: advance_s must be >= 0, got {seconds}")
         self.advanced_us += round(seconds * 1e6)

@@ -54,8 +54,9 @@ class Limit:
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.window_s <= 0 or (self.capacity or 1) < 1:
-            msg = f"limit {self.name!r}: count and capacity must be >= 1 and window_s > 0"
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"limit {self.name!r}: count and capacity must be >= 1 and window_s > 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +117,9 @@ class Config:
     def __post_init__(self) -> None:
         names = [limit.name for limit in self.limits]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            msg = f"config.limits: each limit needs a name of its own, {twice} is there twice"
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"config.limits: each limit needs a name of its own, {twice} is there twice"
+            )
 
     @classmethod
     def from_json(cls, raw: Json) -> Config:
@@ -137,18 +139,15 @@ class Config:
 def build(cls: type[T], raw: object, where: str) -> T:
     """Make the dataclass `cls` from a JSON object, checking names and types all the way down."""
     if not isinstance(raw, dict):
-        msg = f"{where} must be a JSON object, got {type(raw).__name__}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} must be a JSON object, got {type(raw).__name__}")
     hints = typing.get_type_hints(cls)
     if unknown := sorted(set(raw) - set(hints)):
-        msg = f"{where} has unknown fields {unknown}; known are {sorted(hints)}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} has unknown fields {unknown}; known are {sorted(hints)}")
     values = {name: _read(hints[name], value, f"{where}.{name}") for name, value in raw.items()}
     try:
         return cls(**values)
     except TypeError as error:
-        msg = f"{where} lacks a required field: {error}"
-        raise ConfigError(msg) from error
+        raise ConfigError(f"{where} lacks a required field: {error}") from error
 
 
 def _read(hint: Any, value: object, where: str) -> object:  # noqa: ANN401 - type hints have no type
@@ -176,6 +175,5 @@ def _read(hint: Any, value: object, where: str) -> object:  # noqa: ANN401 - typ
     if not fits:
         wanted = ", ".join(map(str, args)) if origin is Literal else getattr(hint, "__name__", hint)
         got = type(value).__name__ if origin is dict else repr(value)
-        msg = f"{where} must be {wanted}, got {got}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} must be {wanted}, got {got}")
     return value

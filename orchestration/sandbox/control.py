@@ -104,16 +104,14 @@ _CHANGES: dict[str, Callable[[Sandbox, HTTPServerRequest], object]] = {
 def _object(request: HTTPServerRequest) -> dict[str, Any]:
     body = json.loads(request.body)
     if not isinstance(body, dict):
-        msg = "the body must be a JSON object"
-        raise ConfigError(msg)
+        raise ConfigError("the body must be a JSON object")
     return cast("dict[str, Any]", body)
 
 
 def _number(body: dict[str, Any], name: str) -> float:
     value = body.get(name)
     if not isinstance(value, int | float):
-        msg = f"{name} must be a number, got {value!r}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{name} must be a number, got {value!r}")
     return value
 
 
@@ -121,6 +119,5 @@ def _page(request: HTTPServerRequest) -> tuple[int, int]:
     given = {name: int(values[-1]) for name, values in request.query_arguments.items()}
     after, limit = given.get("after", 0), given.get("limit", 1000)
     if after < 0 or limit < 1:
-        msg = "after must be >= 0 and limit >= 1"
-        raise ConfigError(msg)
+        raise ConfigError("after must be >= 0 and limit >= 1")
     return after, limit

@@ -18,7 +18,8 @@ class Generic:
     """What was written under any path, so that a look-up by business id finds it."""
 
     def __init__(self) -> None:
-        self._written: dict[tuple[str, str], list[tuple[str, int]]] = {}  # -> id, visible_us
+        # path -> business id -> (id, visible_us) of each write
+        self._written: dict[str, dict[str, tuple[tuple[str, int], ...]]] = {}
 
     def operation(self, call: Call) -> Operation:
         """Return what the call asks for."""
@@ -27,7 +28,8 @@ class Generic:
         def write(now_us: int) -> Answer:
             made = str(uuid.uuid4())
             visible_us = now_us + round(call.config.read_lag_s * 1e6)
-            self._written.setdefault((call.path, name), []).append((made, visible_us))
+            writes = self._written.setdefault(call.path, {})
+            writes[name] = (*writes.get(name, ()), (made, visible_us))
             echo = {"method": call.method, "path": call.path, "bytes": len(call.body)}
             return Answer(
                 status=201 if call.method == "POST" else 200,
@@ -39,7 +41,7 @@ class Generic:
         def read(now_us: int) -> Answer:
             body: dict[str, Any] = {"path": call.path}
             if wanted := call.query().get("business_id"):
-                written = self._written.get((call.path, wanted), [])
+                written = self._written.get(call.path, {}).get(wanted, ())
                 body["entities"] = [
                     {"id": made, "business_id": wanted}
                     for made, visible_us in written

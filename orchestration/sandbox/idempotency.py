@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections import OrderedDict
 from enum import Enum
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ class KeyStore:
     """Keys in order of their first call, so that the oldest are the first to be forgotten."""
 
     def __init__(self) -> None:
-        self._calls: OrderedDict[Scope, Remembered] = OrderedDict()
+        self._calls: dict[Scope, Remembered] = {}
 
     def claim(
         self, scope: Scope, body: bytes, now_us: int, lifetime_us: int
@@ -68,8 +67,8 @@ class KeyStore:
         self._calls.pop(scope, None)
 
     def _forget(self, expired_us: int) -> None:
-        while self._calls:
-            oldest = next(iter(self._calls))
-            if self._calls[oldest].first_us > expired_us:
-                return
-            self._calls.popitem(last=False)
+        oldest = next(iter(self._calls.values()), None)
+        if oldest is not None and oldest.first_us <= expired_us:
+            self._calls = {
+                scope: call for scope, call in self._calls.items() if call.first_us > expired_us
+            }

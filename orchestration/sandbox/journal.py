@@ -13,6 +13,7 @@ from bisect import bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestration.sandbox.calls import encode
 from orchestration.sandbox.config import Limit, build
 from orchestration.sandbox.report import report
 
@@ -55,7 +56,6 @@ class Journal:
         self.entries: list[Entry] = []
         self.limits: tuple[Limit, ...] = ()
         self._effects_before = array("Q", [0])  # effects up to entry n: finds a page of them
-        self._unwritten: list[str] = []
         self._written = 0  # entries that are on disk
         self._fd: int | None = None
         if file is not None:
@@ -84,7 +84,7 @@ class Journal:
         fresh = self.entries[self._written :]
         self._written = len(self.entries)
         if fresh and self._fd is not None:
-            self._write([json.dumps(entry.as_json(), separators=(",", ":")) for entry in fresh])
+            self._write([encode(entry.as_json()).decode() for entry in fresh])
 
     def clear(self) -> None:
         """Forget everything, on disk too."""

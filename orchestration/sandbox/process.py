@@ -51,8 +51,7 @@ class SandboxProcess:
         ready = self._process.stdout.readline() if self._process.stdout else ""
         if "http://" not in ready:
             self.stop()
-            msg = "the sandbox did not start; its reason is on stderr"
-            raise RuntimeError(msg)
+            raise RuntimeError("the sandbox did not start; its reason is on stderr")
         self.url = ready.split()[-1]  #: http://127.0.0.1:PORT
 
     def __enter__(self) -> Self:

@@ -89,7 +89,6 @@ def test_those_who_failed_together_come_back_apart() -> None:
         ("Fri, 30 Feb 2024 12:01:30 GMT", None),
         ("Thu, 29 Xyz 2024 12:01:30 GMT", None),
         ("Thu, 29 Feb 2024 25:00:00 GMT", None),
-        ("Thu, 29 Feb 0000 12:00:00 GMT", None),
     ],
 )
 def test_retry_after_is_ascii_digits_or_an_http_date_and_all_else_is_no_order(
@@ -118,13 +117,13 @@ def test_a_date_is_the_time_until_then_whatever_the_zone_of_now(ahead_s: int, zo
     assert retry_after_s(value, now) == min(max(ahead_s, 0), RETRY_AFTER_CAP_S)
 
 
-@given(st.none() | st.floats(0, 1e6), seconds, seeds)
+@given(st.floats(0, 1e6), seconds, seeds)
 def test_a_pause_is_never_shorter_than_ordered_and_at_most_one_base_longer(
-    order_s: float | None, base_s: float, seed: int
+    order_s: float, base_s: float, seed: int
 ) -> None:
     wait_s = pause_s(order_s, base_s, Random(seed))
 
-    assert (order_s or 0.0) <= wait_s <= (order_s or 0.0) + base_s
+    assert order_s <= wait_s <= order_s + base_s
 
 
 def test_an_http_date_is_aware_in_each_of_its_three_forms() -> None:

@@ -169,7 +169,7 @@ def test_a_correlation_id_is_short_printable_ascii_or_none(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"\xff", b"NaN", b'{"a":Infinity}', b"[" * 100_000, b"1" * 10_000, b"\xef\xbb\xbf{}"]
+    "body", [b"", b"{", b"\xff", b"NaN", b'{"a":Infinity}', b"[" * 100_000, b"1" * 10_000]
 )
 def test_what_is_no_json_is_none_and_never_an_error(body: bytes) -> None:
     assert Answer(status=200, body=body).json() is None

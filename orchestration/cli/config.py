@@ -1,0 +1,185 @@
+"""`headgate config check`: the configuration against the world."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from orchestration.cli import options
+from workers.errors import ConfigError, HeadgateError
+from workers.http import Caller
+from workers.limits import cell, worst_case
+from workers.settings import config_path
+from workers.store import open_store, require_durable
+from workers.token_endpoint import NoToken, TokenEndpoint
+
+if TYPE_CHECKING:
+    from workers.clients import Clients
+    from workers.settings import ClientSettings, StoreSettings
+
+#: The exit codes: something is away, or a person must change the configuration.
+AWAY, WRONG = 1, 2
+
+
+@dataclass
+class Findings:
+    """What was found of one thing: facts, and problems with their exit codes."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+
+@click.group()
+def command() -> None:
+    """Look at the configuration."""
+
+
+@command.command()
+@options.as_json
+@options.configured
+def check(as_json: bool) -> None:  # noqa: FBT001 -- as click
+    r"""Check the configuration: its values, the store, and each client's provider and secret.
+
+    For each limit it says what the governor makes of it, and how many calls can arrive at the
+    provider in any window at the worst. One access token is asked for and not kept; no call is
+    made.
+
+    \b
+    Example:  headgate config check --config acme.toml
+    Exit:     0 all is well, 1 store or provider cannot be reached, 2 wrong configuration
+    """
+    clients = options.clients()
+    path = config_path()
+    found = {"store": _store(clients.settings.store)}
+    for name in clients.names():
+        found[f"client {name}"] = _client(clients, name)
+    problems = [it for findings in found.values() for it in findings.problems]
+    if as_json:
+        answer = {
+            "configuration": str(path) if path else None,
+            "store": found["store"].facts,
+            "clients": {name: found[f"client {name}"].facts for name in clients.names()},
+            "problems": [text for _, text in problems],
+        }
+        click.echo(json.dumps(answer))
+    else:
+        click.echo(f"{'configuration':16}  {path or 'none, the defaults hold'}")
+        for name, findings in found.items():
+            _show(name, findings)
+        if not clients.names():
+            click.echo("there are no clients; add one as [clients.NAME]")
+    raise SystemExit(max((code for code, _ in problems), default=0))
+
+
+def _show(name: str, findings: Findings) -> None:
+    facts = dict(findings.facts)
+    limits = facts.pop("limits", [])
+    words = ", ".join(f"{fact.replace('_', ' ')} {value}" for fact, value in facts.items())
+    click.echo(f"{click.style(f'{name:16}', bold=True)}  {words}".rstrip())
+    for it in limits:
+        click.echo(
+            f"  limit {it['name']:8}  {it['count']:,} per {it['window_s']:g} s, {it['shape']}: "
+            f"{it['rate_per_s']:g} calls/s, burst {it['burst']}, "
+            f"at most {it['worst_case']:,} in any window"
+        )
+        if it["worst_case"] > it["count"]:
+            click.echo(
+                "                  (the burst of a bucket comes on top of its rate; if the provider "
+                "counts windows, say so in shape)"
+            )
+    for _, text in findings.problems:
+        click.echo(f"  {click.style('problem', fg='red')}         {text}")
+
+
+def _store(settings: StoreSettings) -> Findings:
+    findings = Findings()
+    try:
+        store = open_store(settings)
+        fsync = require_durable(store, settings)
+        server = store.info("server")
+    except ConfigError as error:
+        findings.problems.append((WRONG, str(error)))
+    except HeadgateError as error:
+        findings.problems.append((AWAY, str(error)))
+    else:
+        kind = "valkey" if "valkey_version" in server else "redis"
+        findings.facts = {
+            "server": f"{kind} {server.get('valkey_version', server.get('redis_version'))}",
+            "appendfsync": fsync,
+            "embedded": settings.url is None,
+        }
+    return findings
+
+
+def _client(clients: Clients, name: str) -> Findings:
+    client = clients.settings.clients[name]
+    facts: dict[str, Any] = {"provider": client.provider, "limits": []}
+    problems = _limits(client, facts["limits"])
+    unreachable = _reach(client)
+    facts["base_url"] = "not reachable" if unreachable else "reachable"
+    problems += unreachable
+    # Who is down is said once.
+    if not (
+        unreachable and client.token_url and _place(client.token_url) == _place(client.base_url)
+    ):
+        problems += _token(client, facts)
+    return Findings(facts, problems)
+
+
+def _reach(client: ClientSettings) -> list[tuple[int, str]]:
+    try:
+        with Caller(client, pool_size=1, governed=False).connection():
+            return []
+    except ConfigError as error:
+        return [(WRONG, str(error))]
+    except HeadgateError as error:
+        return [(AWAY, str(error))]
+
+
+def _place(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _limits(client: ClientSettings, facts: list[dict[str, Any]]) -> list[tuple[int, str]]:
+    problems = []
+    for limit in client.limits:
+        try:
+            it = cell(limit)
+        except ConfigError as error:
+            problems.append((WRONG, f"client {client.name}: {error}"))
+            continue
+        facts.append(
+            {
+                "name": limit.name,
+                "count": limit.count,
+                "window_s": limit.window_s,
+                "shape": limit.shape,
+                "match": limit.match,
+                "rate_per_s": round(it.rate, 3),
+                "burst": it.burst,
+                "worst_case": worst_case(limit),
+            }
+        )
+    return problems
+
+
+def _token(client: ClientSettings, facts: dict[str, Any]) -> list[tuple[int, str]]:
+    if not client.token_url:
+        facts["token"] = "not needed"
+        return []
+    facts["secret"] = "missing"
+    facts["token"] = "not obtained"
+    try:
+        secret = client.secret()
+        facts["secret"] = "present"
+        TokenEndpoint(client, client.token_url).ask(secret)
+    except ConfigError as error:
+        return [(WRONG, str(error))]
+    except NoToken as error:
+        return [(WRONG if error.refused else AWAY, str(error))]
+    facts["token"] = "obtained"
+    return []

@@ -1,0 +1,30 @@
+"""`headgate sandbox`: the local stand-in for a provider."""
+
+from __future__ import annotations
+
+import click
+
+from orchestration.sandbox.__main__ import serve
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    add_help_option=True,
+)
+@click.argument("sandbox_options", nargs=-1, type=click.UNPROCESSED)
+def command(sandbox_options: tuple[str, ...]) -> None:
+    r"""Run a provider on this machine that enforces limits, keeps a journal and fails on command.
+
+    It stands alone: nothing of it is shared with what it tests. GET /_sandbox/report returns what
+    happened.
+
+    \b
+    Options:  --port PORT       where to listen; 0 = any free port, which is printed
+              --host HOST       default 127.0.0.1
+              --config JSON     an object, or a file that holds one: clients, limits, faults …
+              --journal FILE    where every request is recorded; none = in memory only
+              --parent PID      end when this process is gone
+    Example:  headgate sandbox --port 8080 --config '{"latency_ms": 80}'
+    Exit:     0 asked to stop, 2 wrong option, configuration or address
+    """
+    raise SystemExit(serve(sandbox_options))

@@ -1,0 +1,82 @@
+"""`headgate status`: what each client's governor does just now."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestration.cli import options
+from orchestration.cli.watch import span
+from orchestration.status import status
+
+if TYPE_CHECKING:
+    from orchestration.status import ClientStatus, LimitStatus
+
+
+@click.command()
+@options.as_json
+@options.configured
+def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
+    r"""Show the limits of each client with their use, what waits, what is out and what holds it.
+
+    It only reads. Tokens are shown while workers ring; calls per second are those of the last 10 s.
+
+    \b
+    Example:  headgate status --json
+    Exit:     0 shown, 1 no store, 2 wrong configuration
+    """
+    clients = options.clients()
+    found = [status(clients[name]) for name in clients.names()]
+    if as_json:
+        click.echo(json.dumps({"clients": [it.as_dict() for it in found]}))
+        return
+    if not found:
+        click.echo("there are no clients; add one to the configuration", err=True)
+    for number, it in enumerate(found):
+        click.echo(("\n" if number else "") + _text(it))
+
+
+def _text(it: ClientStatus) -> str:
+    waiting = "  ".join(f"{lane} {count:,}" for lane, count in it.waiting.items())
+    lines = [
+        click.style(f"client {it.client}", bold=True),
+        *(_limit(one) for one in it.limits),
+        _fact("holds", _pause(it)),
+        _fact("calls", f"{it.calls_per_s:.1f}/s  in flight {it.in_flight}  bells {it.bells_out}"),
+        _fact("waiting", waiting),
+        _fact("jobs", f"{it.open_jobs} open with {it.open_rows:,} rows to go"),
+        _fact("aside", f"retries {it.retries}  suspects {it.suspects}  dead letters {_dead(it)}"),
+        _fact("workers", f"{it.workers} alive with {it.threads} threads"),
+    ]
+    if it.advice:
+        lines.append(_fact("advice", click.style(it.advice, fg="yellow")))
+    return "\n".join(lines)
+
+
+def _limit(it: LimitStatus) -> str:
+    text = f"{it.count:,} per {it.window_s:g} s, {it.shape}"
+    if it.match != "* *":
+        text += f", {it.match}"
+    text += f"  governed {it.rate_per_s:g}/s, burst {it.burst}"
+    text += "  idle" if it.tokens is None else f"  tokens {it.tokens}"
+    if it.use is not None:
+        text += f"  use {it.use:.0%}"
+    return _fact(f"limit {it.name}", text)
+
+
+def _pause(it: ClientStatus) -> str:
+    if it.paused_until_us is None:
+        return "none"
+    until = datetime.fromtimestamp(it.paused_until_us / 1e6, UTC).astimezone()
+    return click.style(f"paused until {until:%H:%M:%S}, another {span(it.paused_s)}", fg="yellow")
+
+
+def _dead(it: ClientStatus) -> str:
+    return click.style(f"{it.dead_letters}", fg="red" if it.dead_letters else None)
+
+
+def _fact(name: str, text: str) -> str:
+    return f"  {name:12}  {text}"

@@ -1,0 +1,165 @@
+"""`headgate submit KIND FILE`: a file becomes a job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestration.cli.options import as_json, clients, configured
+from orchestration.intake import Accepted, Checked, Submission, accept, check, find
+from workers.errors import InputError
+from workers.flows import NO_TENANT, lane_of
+from workers.ledger import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EXIT = "Exit: 0 accepted (bad rows are in the report), 1 not now, 2 wrong usage or input."
+
+
+@click.group()
+def command() -> None:
+    """Submit a file of rows as a job."""
+
+
+def _submits(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what all kinds of files share."""
+    for option in (
+        click.option(
+            "--again", is_flag=True, help="Mean it: send a file that was submitted before again."
+        ),
+        click.option("--strict", is_flag=True, help="Refuse the whole file for one bad row."),
+        click.option(
+            "--dry-run", is_flag=True, help="Check everything, accept nothing, say how long."
+        ),
+        as_json,
+        click.option(
+            "--lane", metavar="LANE", default="normal", show_default=True,
+            help="urgent, normal, bulk, or a priority from 0 to 9.",
+        ),
+        click.option("--tenant", metavar="NAME", default=NO_TENANT, help="Whose rows these are."),
+        click.option("--client", required=True, metavar="NAME", help="Whose quota they use."),
+        configured,
+    ):  # fmt: skip
+        function = option(function)
+    return click.argument("file", type=click.Path(path_type=Path))(function)
+
+
+@command.command(epilog=_EXIT)
+@_submits
+def calls(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
+    r"""Submit FILE, one JSON object a line: a request, or a chain of steps.
+
+    \b
+    Example:  headgate submit calls campaigns.jsonl --client acme --lane urgent
+    Line:     {"id": "c1", "method": "POST", "path": "/v2/campaigns", "body": {"name": "May"}}
+    Chain:    {"id": "c1", "steps": [
+                {"name": "create", "method": "POST", "path": "/v2/campaigns", "body": {}},
+                {"name": "start", "method": "POST", "path": "/v2/campaigns/{create.id}/start"}]}
+    """
+    _submit(client, "calls", **given)
+
+
+@command.command(epilog=_EXIT)
+@_submits
+@click.option("--list", "contact_list", required=True, metavar="ID", help="The contact list's id.")
+@click.option("--id-column", default="", metavar="NAME", help="Column of the contacts' own ids.")
+@click.option(
+    "--phone-column", default="", metavar="NAME", help="Column whose numbers are checked."
+)
+def contacts(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
+    r"""Submit FILE, a CSV with a header line: contacts of one contact list.
+
+    \b
+    Example:  headgate submit contacts may.csv --client acme --list 7f3a9c --id-column customer
+    """
+    _submit(client, "contacts", **given)
+
+
+def _submit(  # noqa: PLR0913 -- the options of the command line
+    client: str,
+    kind: str,
+    *,
+    file: Path,
+    lane: str,
+    as_json: bool,
+    dry_run: bool,
+    strict: bool,
+    again: bool,
+    **columns: str,
+) -> None:
+    submission = Submission(
+        client=clients()[client], kind=kind, path=file, lane=lane_of(lane), **columns
+    )
+    with check(submission) as checked:
+        if strict and checked.rejected:
+            _say_rejected(checked)
+            raise InputError(
+                f"{checked.file}: {checked.rejected:,} of {checked.rows:,} rows are bad; nothing "
+                f"was accepted, correct them or leave out --strict"
+            )
+        done = (find if dry_run else accept)(submission, checked, again=again)
+        answer = {
+            "job": done.job,
+            "client": client,
+            "kind": kind,
+            "rows": checked.rows,
+            "rejected": checked.rejected,
+            "joined": checked.joined,
+            "calls": checked.calls,
+            "new": done.new,
+        }
+        duration_s = checked.duration_s(submission)
+        if dry_run:
+            answer |= {"dry_run": True, "duration_s": round(duration_s, 1)}
+        if done.new:
+            _say_rejected(checked)
+            click.echo(
+                f"{checked.file}: {checked.rows:,} rows, of which {checked.rejected:,} are "
+                f"rejected and {checked.joined:,} join an earlier one; {checked.calls:,} calls, "
+                f"{_span(duration_s)}",
+                err=True,
+            )
+        click.echo(_outcome(checked, done, dry_run=dry_run), err=True)
+        click.echo(json.dumps(answer) if as_json else done.job)
+
+
+def _say_rejected(checked: Checked) -> None:
+    for line, reason in checked.reasons:
+        click.echo(f"line {line}: {reason}", err=True)
+    if more := checked.rejected - len(checked.reasons):
+        click.echo(f"and {more:,} more", err=True)
+
+
+def _outcome(checked: Checked, done: Accepted, *, dry_run: bool) -> str:
+    if not done.new:
+        return (
+            f"{checked.file} was submitted before as {done.job} ({_state(done.about)}); nothing "
+            f"was added, use --again to send it again"
+        )
+    if dry_run:
+        return f"dry run: nothing was accepted; the job will be {done.job}"
+    return f"accepted; follow it with: headgate watch {done.job}"
+
+
+def _state(about: dict[str, str]) -> str:
+    counts = [f"{int(about[word]):,} {word}" for word in FINAL if int(about.get(word, 0))]
+    if "finished_us" not in about:
+        counts.append(f"{int(about['rows']) - int(about['ended']):,} still open")
+    return ", ".join(counts)
+
+
+def _span(duration_s: float) -> str:
+    """How long, for people."""
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    if not duration_s:
+        return "no limit holds them back"
+    if hours:
+        return f"about {hours:,} h {minutes} min at the governed rate"
+    if minutes:
+        return f"about {minutes} min {seconds} s at the governed rate"
+    return f"about {max(1, seconds)} s at the governed rate"

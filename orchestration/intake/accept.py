@@ -1,0 +1,109 @@
+"""From checked pages to a job in the store, and on from its cursor after a crash."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from orchestration.jobs import low_water
+from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
+
+if TYPE_CHECKING:
+    from orchestration.intake.check import Checked
+    from orchestration.intake.submission import Submission
+    from workers.store import Store
+
+#: Part of the store's memory above which nothing more is accepted.
+FULL: Final = 0.8
+#: After so many pages the memory is looked at again.
+LOOK_AGAIN: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The job that a submission came to."""
+
+    job: str
+    new: bool  #: False: it was there already, and nothing was added
+    about: dict[str, str]  #: the job's hash
+
+
+def accept(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
+    """Store the pages, then let work begin; a job that is there already is left as it is.
+
+    A submission that was killed on the way goes on at its cursor, with `again` too.
+
+    Raises:
+        InputError: an unfinished submission of this file was checked to other rows.
+        NotNow: the store went away, or lost pages; the same submission goes on when it is back.
+        StoreUnfit: it has no room left.
+    """
+    try:
+        found = find(it, checked, again=again)
+        if found.about.get("closed"):
+            return found
+        return _fill(it, checked, found)
+    except StoreAway as error:
+        raise StoreAway(
+            f"{error}; nothing was sent, submit {checked.file} again to go on"
+        ) from None
+
+
+def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
+    """The job to which the submission leads, as it stands now; nothing is written."""
+    for number in count(1):
+        job = checked.job if number == 1 else f"{checked.job}.{number}"
+        about = it.client.ledger.job(job)
+        is_ours = about.get("digest", checked.spool.digest) == checked.spool.digest
+        if about.get("closed") and not again:
+            return Accepted(job, new=False, about=about)
+        if is_ours and not about.get("closed"):
+            return Accepted(job, new=True, about=about)
+        if not again:
+            raise InputError(
+                f"{checked.file}: the submission {job} of this file was not finished, and under "
+                f"this configuration its rows are others; use --again to begin anew"
+            )
+    raise AssertionError("count() has no end")
+
+
+def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
+    ledger, store, job = it.client.ledger, it.client.store, found.job
+    seconds, micros = store.time()
+    require_room(store)
+    about: dict[str, str | int] = {
+        "kind": it.kind,
+        "client": it.client.name,
+        "name": checked.file,
+        "about": json.dumps(it.about),
+        "low": low_water(it.client),
+        "joined": checked.joined,
+        "digest": checked.spool.digest,
+    }
+    cursor = int(ledger.begin(job, about, seconds * 1_000_000 + micros)["pages"])
+    for page in checked.spool.pages(cursor):
+        if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
+            require_room(store)
+        pages = ledger.accept(job, page.number, page.rows, rejected=page.rejected, calls=page.calls)
+        if pages <= page.number:
+            raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
+    if ledger.close(job) != checked.rows:
+        raise NotNow(f"the store lost rows of {job}; run headgate doctor")
+    return Accepted(job, new=True, about=ledger.job(job))
+
+
+def require_room(store: Store) -> None:
+    """Refuse a store that is nearly full: the rest of its memory is for the work under way.
+
+    Raises:
+        StoreUnfit: 80 % of its memory is used.
+    """
+    memory = store.info("memory")
+    used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
+    if most and used >= FULL * most:
+        raise StoreUnfit(
+            f"the store uses {used / most:.0%} of its memory and accepts nothing above "
+            f"{FULL:.0%}; raise maxmemory, or submit again when jobs have ended"
+        )

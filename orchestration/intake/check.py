@@ -1,0 +1,133 @@
+"""From a file to checked pages; nothing is accepted yet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from tempfile import gettempdir
+from typing import TYPE_CHECKING, Final
+
+from orchestration.intake.repeats import Repeats
+from orchestration.intake.source import Source
+from orchestration.intake.spool import Spool
+from tasks import KINDS
+from workers.errors import HeadgateError, InputError
+from workers.identity import payload_hash
+from workers.limits import cell, matching
+from workers.store import fsync_of
+from workers.verdict import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestration.intake.submission import Submission
+    from workers.ledger import Row
+
+#: Reasons of rejected rows that are kept to be shown.
+SHOWN: Final = 20
+
+
+@dataclass(slots=True)
+class Checked:
+    """A file that was read to its end: its pages, and what they come to."""
+
+    file: str  #: its name, safe to print
+    job: str = ""  #: the name that its content gives the job
+    spool: Spool = field(default_factory=Spool)
+    rows: int = 0
+    rejected: int = 0
+    joined: int = 0
+    calls: int = 0
+    reasons: list[tuple[int, str]] = field(default_factory=list)  #: line and reason, the first ones
+    per_limit: Counter[str] = field(default_factory=Counter)  #: calls that each limit is charged
+
+    def duration_s(self, it: Submission) -> float:
+        """Seconds that the calls take at the governed rate; the slowest limit decides."""
+        limits = it.client.settings.limits
+        return max((self.per_limit[one.name] / cell(one).rate for one in limits), default=0.0)
+
+
+@contextmanager
+def check(it: Submission) -> Iterator[Checked]:
+    """Read the whole file, check each row, and lend the result.
+
+    Raises:
+        InputError: the file as a whole cannot be accepted; a bad row is no error, it is rejected.
+        HeadgateError: there is no room for temporary files.
+    """
+    source = Source(it.path)
+    checked = Checked(source.name)
+    with closing(checked.spool):
+        try:
+            _read(it, source, checked)
+        except (OSError, sqlite3.Error) as error:  # those of the file itself are input errors
+            raise HeadgateError(
+                f"temporary files cannot be written in {gettempdir()} ({error}); free some space "
+                f"or set TMPDIR"
+            ) from None
+        if not checked.rows:
+            raise InputError(f"{checked.file} has no rows; nothing can be submitted")
+        names = json.dumps([*it.identity, source.digest]).encode()
+        checked.job = f"c-{hashlib.sha256(names).hexdigest()[:12]}"
+        yield checked
+
+
+def _read(it: Submission, source: Source, checked: Checked) -> None:
+    kind, settings, about = KINDS[it.kind], it.client.settings, it.about
+    unguarded = _may_be_unguarded(it)
+    charged: Counter[tuple[str, ...]] = Counter()
+
+    @lru_cache(maxsize=1024)
+    def limits_of(route: str) -> tuple[str, ...]:
+        return tuple(limit.name for limit in matching(settings.limits, route))
+
+    with closing(Repeats()) as repeats:
+        for given in it.rows(source):
+            row = given if "error" in given else _compared(given, repeats)
+            checked.rows += 1
+            calls = 0
+            if "error" in row:
+                checked.rejected += 1
+                if len(checked.reasons) < SHOWN:
+                    checked.reasons.append((row["line"], row["error"]))
+            elif "joins" in row:
+                checked.joined += 1
+            else:
+                planned = kind.plan(row, about, settings)
+                if not unguarded and any(one.guard is Guard.NONE for one in planned):
+                    raise InputError(
+                        f"{source.name}, line {row['line']}: guard none, while the store may lose "
+                        f"its last second (appendfsync everysec); set appendfsync always, or "
+                        f"store.accept_everysec = true"
+                    )
+                calls = len(planned)
+                charged.update(limits_of(one.route) for one in planned)
+            checked.calls += calls
+            checked.spool.add(row, calls)
+    checked.spool.finish()
+    for names, count in charged.items():
+        for name in names:
+            checked.per_limit[name] += count
+
+
+def _may_be_unguarded(it: Submission) -> bool:
+    settings = it.client.fleet.store
+    return settings.accept_everysec or fsync_of(it.client.store, settings) == "always"
+
+
+def _compared(row: Row, repeats: Repeats) -> Row:
+    """The row, or what a row comes to that repeats the id of an earlier one."""
+    line, row_id = row["line"], row["id"]
+    payload = payload_hash({name: it for name, it in row.items() if name not in {"line", "id"}})
+    first_line, first_payload = repeats.first(row_id, line, payload)
+    if first_line == line:
+        return row
+    if first_payload == payload:
+        return {"line": line, "id": row_id, "joins": first_line}
+    reason = f"line {line} has the id of line {first_line} and another payload"
+    return {"line": line, "id": row_id, "error": reason}

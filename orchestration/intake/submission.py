@@ -1,0 +1,77 @@
+"""What somebody asks for when they submit a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestration.intake.calls import read_calls
+from orchestration.intake.contacts import read_contacts
+from orchestration.intake.rows import tenant_fault
+from workers.errors import UsageError
+from workers.flows import NO_TENANT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestration.intake.source import Source
+    from workers.clients import Client
+    from workers.ledger import Row
+
+#: The provider's id of a contact list: one segment of a path.
+_LIST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One file, and how its rows are to be read and sent.
+
+    Raises:
+        ConfigError: the client's secret cannot be found.
+        UsageError: the tenant or the list cannot be one.
+    """
+
+    client: Client
+    kind: str  #: a name in `tasks.KINDS`
+    path: Path
+    lane: int  #: of rows that name none, as `workers.flows.lane_of` counts
+    tenant: str = NO_TENANT  #: of rows that name none
+    contact_list: str = ""  #: contacts: the provider's id of their list
+    id_column: str = ""  #: contacts: "" = ids are derived from the content
+    phone_column: str = ""  #: contacts: "" = phone numbers are not checked
+
+    def __post_init__(self) -> None:
+        settings = self.client.settings
+        if settings.token_url:
+            settings.secret()
+        if self.tenant != NO_TENANT and (fault := tenant_fault(settings, self.tenant)):
+            raise UsageError(f"tenant {self.tenant!r}: {fault}; choose another one or configure it")
+        if self.kind == "contacts" and not _LIST.fullmatch(self.contact_list):
+            raise UsageError(
+                f"list {self.contact_list!r} is no id of a contact list: "
+                f"1 to 128 characters out of A-Z a-z 0-9 . _ -, the first a letter or digit"
+            )
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the job's steps need to know beside their rows."""
+        about: dict[str, Any] = {"lane": self.lane, "tenant": self.tenant}
+        return about | {"list": self.contact_list} if self.contact_list else about
+
+    @property
+    def identity(self) -> list[str | int]:
+        """What makes two submissions of one content different jobs."""
+        return [
+            self.client.name, self.kind, self.tenant, self.lane, self.contact_list,
+            self.id_column, self.phone_column,
+        ]  # fmt: skip
+
+    def rows(self, source: Source) -> Iterator[Row]:
+        """The rows of the file, good and rejected, in its order."""
+        if self.kind == "calls":
+            return read_calls(source, self.client.settings)
+        return read_contacts(
+            source, source.name, id_column=self.id_column, phone_column=self.phone_column
+        )

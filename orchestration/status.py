@@ -1,0 +1,167 @@
+"""What a client's governor does just now: read in one consistent look, nothing is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestration.progress import all_jobs, iso
+from workers.flows import LANES
+from workers.limits import cell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workers.clients import Client
+    from workers.limits import Cell
+    from workers.settings import LimitSettings
+
+#: Calls per second are counted over so many whole seconds.
+USE_S = 10
+#: When nobody has rung for so long, buckets start empty at the next ring.
+SILENT_US = 500_000
+#: Threads beyond what the measured calls need, so that the quota binds again.
+SPARE_THREADS = 1.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatus:
+    """One limit and its bucket."""
+
+    name: str
+    count: int  #: what the provider allows
+    window_s: float
+    shape: str
+    match: str
+    rate_per_s: float  #: what the governor lets through
+    burst: int
+    tokens: int | None  #: in the bucket now; None: not in use, it will start empty
+    use: float | None  #: calls of late as part of the rate; None: not every call is charged to it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientStatus:
+    """One client; all counts are transactions unless they say otherwise."""
+
+    client: str
+    limits: list[LimitStatus]
+    calls_per_s: float  #: granted, over the last `USE_S` seconds
+    paused_until_us: int | None
+    paused_s: float  #: time until then, 0.0 without a pause
+    bells_out: int  #: rung and not yet answered
+    in_flight: int  #: sent and not yet settled
+    retries: int  #: in their backoff
+    suspects: int  #: a worker died under them; they go one at a time
+    waiting: dict[str, int]  #: in the line, by lane
+    open_jobs: int
+    open_rows: int  #: rows of these jobs that have not ended, the line included
+    dead_letters: int
+    workers: int  #: that rang within the last seconds
+    threads: int  #: of these workers
+
+    @property
+    def advice(self) -> str | None:
+        """What holds this client back although its quota does not; None: nothing."""
+        if not self.open_rows or self.paused_until_us:
+            return None
+        if not self.workers:
+            return "no worker is alive; start one with `headgate worker`"
+        full = all(it.tokens is not None and it.tokens >= it.burst / 2 for it in self.limits)
+        busy = self.bells_out + self.in_flight >= self.threads
+        if not (self.limits and full and busy and sum(self.waiting.values()) and self.calls_per_s):
+            return None
+        rate = min(it.rate_per_s for it in self.limits)
+        threads = math.ceil(self.threads * rate / self.calls_per_s * SPARE_THREADS)
+        return (
+            f"the threads bind, not the quota: {self.threads} threads make "
+            f"{self.calls_per_s:.1f} calls/s, about {threads} would make {rate:.0f}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As programs get it: times in ISO 8601."""
+        values = asdict(self)
+        until_us = values.pop("paused_until_us")
+        values["paused_until"] = None if until_us is None else iso(until_us)
+        return {**values, "advice": self.advice}
+
+
+def status(client: Client) -> ClientStatus:
+    """The client as it stands now.
+
+    Raises:
+        ConfigError: one of its limits cannot be kept.
+        StoreAway: the store gives no answer.
+    """
+    keys = client.keys
+    pipe = client.store.pipeline()  # MULTI: the counts are of one moment
+    pipe.time()
+    pipe.hgetall(keys.governor)
+    pipe.hgetall(keys.seconds)
+    pipe.zcard(keys.touch)
+    pipe.zcard(keys.retries)
+    pipe.zcard(keys.suspects)
+    pipe.xlen(keys.dead)
+    (seconds, us), gov, grants, out, retries, suspects, dead = pipe.execute()
+    now_us = seconds * 1_000_000 + us
+    bells = _number(gov, "b:client")
+    calls_per_s = sum(int(grants.get(str(seconds - ago), 0)) for ago in range(1, USE_S + 1)) / USE_S
+    pause_us = _number(gov, "c:client")
+    threads = live_threads(gov, now_us)
+    open_jobs = [it for it in all_jobs(client) if it.state != "finished"]
+    return ClientStatus(
+        client=client.name,
+        limits=[_limit(it, gov, now_us, calls_per_s) for it in client.settings.limits],
+        calls_per_s=calls_per_s,
+        paused_until_us=pause_us if pause_us > now_us else None,
+        paused_s=max(0, pause_us - now_us) / 1e6,
+        bells_out=bells,
+        in_flight=max(0, out - retries - bells),
+        retries=retries,
+        suspects=suspects,
+        waiting={lane: _number(gov, f"q:{number}") for number, lane in enumerate(LANES)},
+        open_jobs=len(open_jobs),
+        open_rows=sum(it.rows - it.ended for it in open_jobs),
+        dead_letters=dead,
+        workers=len(threads),
+        threads=sum(threads.values()),
+    )
+
+
+def live_threads(gov: Mapping[str, str], now_us: int) -> dict[str, int]:
+    """The threads of each worker that rang of late, by its name."""
+    live = {}
+    for field, value in gov.items():
+        if field.startswith("w:"):
+            threads, _, till_us = value.partition(" ")
+            if int(till_us) > now_us:
+                live[field.removeprefix("w:")] = int(threads)
+    return live
+
+
+def _limit(
+    limit: LimitSettings, gov: Mapping[str, str], now_us: int, calls_per_s: float
+) -> LimitStatus:
+    it = cell(limit)
+    return LimitStatus(
+        name=limit.name,
+        count=limit.count,
+        window_s=limit.window_s,
+        shape=limit.shape,
+        match=limit.match,
+        rate_per_s=round(it.rate, 3),
+        burst=it.burst,
+        tokens=_tokens(it, gov, now_us),
+        use=round(calls_per_s / it.rate, 4) if limit.match == "* *" else None,
+    )
+
+
+def _tokens(it: Cell, gov: Mapping[str, str], now_us: int) -> int | None:
+    if f"c:{it.name}" not in gov or now_us - _number(gov, "beat") > SILENT_US:
+        return None
+    short_us = max(0, _number(gov, f"c:{it.name}") - now_us)
+    return max(0, (it.interval_us * it.burst - short_us) // it.interval_us)
+
+
+def _number(gov: Mapping[str, str], field: str) -> int:
+    return int(float(gov.get(field, 0)))

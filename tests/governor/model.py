@@ -1,0 +1,571 @@
+"""The governor's rules told a second time, in plain Python: what the scripts are held against.
+
+Nothing is counted along the way. A transaction knows where it stands; the bells that are out, the
+lengths of the lines and a job's counters are read off the transactions whenever they are asked
+for. A limit is a textbook bucket with a level, not a moment. Where the scripts are free to choose,
+between flows of equal rank, `ring` is told what they chose and says whether it was theirs to
+choose. Times are microseconds by the held clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workers.governor import Bell, Go, NoGo, Ring, Settled
+from workers.ledger import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from workers.ledger import Opened
+    from workers.verdict import Verdict
+
+MS, S = 1_000, 1_000_000
+
+
+@dataclass
+class Bucket:
+    """`level` tokens at the moment `at`, one more every `interval_us`, at most `burst`."""
+
+    interval_us: int
+    burst: int
+    lead_us: int
+    spread_us: int
+    level: Fraction | None = None  #: None: never looked at, or lost; that is empty
+    at: int = 0
+
+    def tokens(self, now: int) -> Fraction:
+        """Tokens at `now`; below 0 while it is held."""
+        if self.level is None:
+            return Fraction(0)
+        return min(Fraction(self.burst), self.level + Fraction(now - self.at, self.interval_us))
+
+    def wait_us(self, now: int) -> int:
+        """Time until it has one token."""
+        return int((1 - self.tokens(now)) * self.interval_us)
+
+    def look(self, now: int) -> None:
+        """A bucket without state starts to fill when somebody looks."""
+        if self.level is None:
+            self.level, self.at = Fraction(0), now
+
+    def empty(self, now: int, pause_us: int = 0) -> None:
+        """No token until `pause_us` is over, and then none but those that come back."""
+        self.level, self.at = min(self.tokens(now), Fraction(-pause_us, self.interval_us)), now
+
+    def take(self, now: int) -> None:
+        """Take one token."""
+        self.level, self.at = self.tokens(now) - 1, now
+
+    @property
+    def full_at(self) -> int | None:
+        """The moment when it is full again, as the store keeps it."""
+        if self.level is None:
+            return None
+        return self.at + int((self.burst - self.level) * self.interval_us)
+
+
+class Flow(NamedTuple):
+    """Who waits in one line."""
+
+    name: str
+    lane: int
+    tenant: str
+    stride: int
+    limits: tuple[str, ...]
+
+
+@dataclass
+class Transaction:
+    """One transaction; `state` is w(aiting), r(ung), t(=countdown), s(ent), or a final word."""
+
+    key: str
+    job: str
+    page: int
+    index: int
+    flows: list[str]
+    guards: str
+    rows: int
+    steps: int
+    step: int = 1
+    state: str = "w"
+    due: int | None = None  #: when it may go: None = new, it never went
+    until: int = 0  #: while it is out: by then somebody must have touched it
+    fence: str | None = None
+    first_sent: int | None = None
+    attempts: int = 0
+    throttled: int = 0
+    crashes: int = 0
+    unknown: bool = False
+    kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
+    answers: list[str] = field(default_factory=list)
+
+    @property
+    def flow(self) -> str:
+        """The flow of the step that is next or out."""
+        return self.flows[min(self.step, self.steps) - 1]
+
+    @property
+    def suspect(self) -> bool:
+        """A worker died under it."""
+        return self.crashes > 0
+
+
+@dataclass
+class Job:
+    """What was submitted; the rest is read off its transactions."""
+
+    rows: int = 0
+    rejected: int = 0
+    pages: int = 0
+    opened: int = 0
+    low: int = 0
+    closed: bool = False
+    throttled: int = 0
+    joined: Counter[str] = field(default_factory=Counter)  #: rows that joined after the end
+    finished_us: int | None = None
+
+
+class Model:
+    """The quota, the lines and the ledger of one client."""
+
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        *,
+        beat_us: int,
+        grace_us: int,
+        lease_us: int,
+        max_age_us: int,
+        max_crashes: int,
+    ) -> None:
+        self._clock = clock
+        self.beat_us, self.grace_us, self.lease_us = beat_us, grace_us, lease_us
+        self.max_age_us, self.max_crashes = max_age_us, max_crashes
+        self.flows: dict[str, Flow] = {}
+        self.buckets: dict[str, Bucket] = {}
+        self.held_until = 0  #: no limit holds the client back until then, a pause does
+        self.jobs: dict[str, Job] = {}
+        self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
+        self.beat = 0
+        self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
+        self.passes: dict[tuple[int, str], int] = {}
+        self.virtual: dict[int, int] = {}  #: the pass at which a lane stands
+        self.dead: list[tuple[str, str, str, str]] = []
+        self.sent: Counter[int] = Counter()  #: grants by second
+
+    @property
+    def now(self) -> int:
+        """The held clock."""
+        return self._clock()
+
+    # What is read off the transactions.
+
+    def standing(self, *states: str) -> list[Transaction]:
+        """The transactions in one of these states."""
+        return [tx for tx in self.txs.values() if tx.state in states]
+
+    def waiting(self) -> list[Transaction]:
+        """Those in the lines, due or not; suspects wait apart."""
+        return [tx for tx in self.standing("w") if not tx.suspect]
+
+    def bells(self, limit: str | None = None) -> int:
+        """Bells out that will be charged to this limit; None = all of them."""
+        rung = self.standing("r")
+        return sum(limit is None or limit in self.flows[tx.flow].limits for tx in rung)
+
+    def line(self, flow: str) -> list[Transaction]:
+        """Those of a line that may go now: the due ones first, by due time, then the new ones."""
+        here = [tx for tx in self.waiting() if tx.flow == flow]
+        return _by_due(here, self.now) + [tx for tx in here if tx.due is None]
+
+    def room(self) -> int:
+        """How many more bells may ring: bells and leases are at most 1.25 × the threads."""
+        threads = sum(count for count, _ in self.workers.values())
+        return threads * 5 // 4 - len(self.standing("r", "s"))
+
+    def free(self, flow: Flow, *, ahead: bool = False) -> int:
+        """Tokens of a flow that no bell has spoken for; `ahead` counts a limit's lead in."""
+        if self.held_until > self.now:
+            return 0
+        free = [10**6 - self.bells()]
+        for limit in flow.limits:
+            bucket = self.buckets[limit]
+            at = self.now + bucket.lead_us * ahead
+            free.append(int(bucket.tokens(at) // 1) - self.bells(limit))
+        return min(free)
+
+    def hungry(self) -> set[str]:
+        """Jobs that want their next page opened."""
+        return {
+            name
+            for name, job in self.jobs.items()
+            if job.closed and job.opened < job.pages and self._unfinished(name) < job.low
+        }
+
+    def _unfinished(self, job: str) -> int:
+        return sum(tx.job == job and tx.state not in FINAL for tx in self.txs.values())
+
+    def ended(self, job: str) -> Counter[str]:
+        """The job's rows that have ended, by state."""
+        rows = Counter({"rejected": self.jobs[job].rejected}) + self.jobs[job].joined
+        for tx in self.standing(*FINAL):
+            if tx.job == job:
+                rows[tx.state] += tx.rows
+        return rows
+
+    # The scripts.
+
+    def accept(self, job: str, rows: int, rejected: int, low: int) -> None:
+        """One more page of a job."""
+        it = self.jobs.setdefault(job, Job(low=low))
+        it.rows, it.rejected, it.pages = it.rows + rows, it.rejected + rejected, it.pages + 1
+
+    def open(
+        self,
+        job: str,
+        page: int,
+        definitions: Mapping[str, str],
+        opened: Iterable[Opened],
+        joined: Iterable[str],
+    ) -> bool:
+        """Put a page into the lines, once."""
+        if self.jobs[job].opened != page:
+            return False
+        for name, definition in definitions.items():
+            it = json.loads(definition)
+            _, *cells = it["limits"]  # the client's own is `held_until`
+            for limit, *row in cells:
+                self.buckets.setdefault(limit, Bucket(*row))
+            limits = tuple(cell[0] for cell in cells)
+            self.flows[name] = Flow(name, it["lane"], it["tenant"], it["stride"], limits)
+        for new in opened:
+            flows, guards = new.flows.split(","), new.guards
+            self.txs[new.key] = Transaction(
+                key=new.key,
+                job=job,
+                page=page,
+                index=new.index,
+                flows=flows * new.steps if len(flows) == 1 else flows,
+                guards=guards * new.steps if len(guards) == 1 else guards,
+                rows=new.rows,
+                steps=new.steps,
+            )
+        for key in joined:
+            if self.txs[key].state in FINAL:
+                self.jobs[job].joined[self.txs[key].state] += 1
+            else:
+                self.txs[key].rows += 1
+        self.jobs[job].opened += 1
+        self._look_for_end(job)
+        return True
+
+    def ring(self, worker: str, threads: int, answer: Ring) -> Ring:
+        """What `ring` has to answer; `answer` tells its choices, which are checked."""
+        now = self.now
+        lost = now - self.beat > 500 * MS
+        turn = max(self.beat if self.beat < now + 2 * S else now, now) + self.beat_us
+        self.beat = turn
+        self.workers = {name: it for name, it in self.workers.items() if it[1] > now}
+        self.workers[worker] = (threads, now + 5 * S)
+        for tx in self.standing("t"):
+            if tx.due is not None and tx.due <= now:
+                tx.state = "r"
+        if lost:
+            for bucket in self.buckets.values():
+                bucket.empty(now)
+        overdue = any(tx.until <= now for tx in self.standing("r", "s", "t"))
+
+        rung = [bell.key for bell in answer.bells]
+        suspect = self._next_suspect()
+        if suspect:
+            assert rung, f"the suspect {suspect.key} may go and was not rung"
+            assert rung.pop(0) == suspect.key, f"the suspect {suspect.key} goes first"
+            self._bell(suspect)
+        passes = self._passes()
+        for key in rung:
+            choices = self._choices(passes)
+            assert key in choices, f"{key} was rung, it was the turn of {sorted(choices)}"
+            flow = self.flows[self.txs[key].flow]
+            passes[flow] += flow.stride
+            self._share(passes, flow)
+            self._bell(self.txs[key])
+        assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
+
+        hungry = self.hungry()
+        assert answer.hungry in (hungry or {""})
+        bells = [
+            Bell(tx.key, tx.step, tx.steps, tx.job)
+            for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
+        ]
+        return Ring((turn - now) / 1e6, overdue, answer.hungry, bells)
+
+    def _next_suspect(self) -> Transaction | None:
+        """The suspect that may go now: one at a time."""
+        if self.room() <= 0 or any(tx.suspect for tx in self.standing("r", "s", "t")):
+            return None
+        for tx in _by_due((tx for tx in self.standing("w") if tx.suspect), self.now)[:1]:
+            self._look(self.flows[tx.flow])
+            if self.free(self.flows[tx.flow], ahead=True) > 0:
+                return tx
+        return None
+
+    def _passes(self) -> dict[Flow, int]:
+        """The flows that have work and tokens, with their tenants' passes.
+
+        A tenant that was idle goes on where its lane stands: at the least pass of those with work.
+        """
+        passes: dict[Flow, int] = {}
+        if self.room() <= 0:
+            return passes
+        for flow in {self.flows[tx.flow] for tx in self.waiting()}:
+            self._look(flow)
+            if self.line(flow.name) and self.free(flow, ahead=True) > 0:
+                own = self.passes.get((flow.lane, flow.tenant), 0)
+                passes[flow] = max(own, self.virtual.get(flow.lane, 0))
+        for lane in {flow.lane for flow in passes}:
+            self.virtual[lane] = min(it for flow, it in passes.items() if flow.lane == lane)
+        return passes
+
+    def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
+        """Who may go next: the first of each line of the first lane's least pass."""
+        if self.room() <= 0:
+            return set()
+        able = [it for it in passes if self.line(it.name) and self.free(it, ahead=True) > 0]
+        least = min(((flow.lane, passes[flow]) for flow in able), default=None)
+        return {self.line(it.name)[0].key for it in able if (it.lane, passes[it]) == least}
+
+    def _share(self, passes: dict[Flow, int], moved: Flow) -> None:
+        """All flows of a tenant in a lane have one pass."""
+        for flow in passes:
+            if (flow.lane, flow.tenant) == (moved.lane, moved.tenant):
+                passes[flow] = passes[moved]
+        self.passes[moved.lane, moved.tenant] = passes[moved]
+
+    def admit(self, key: str, step: int, fence: str) -> Go | NoGo:
+        """Whether this call may leave now."""
+        now, tx = self.now, self.txs.get(key)
+        if tx is None:
+            return NoGo("drop: missing")
+        if tx.state in FINAL:
+            return NoGo("drop: ended")
+        if tx.state in {"s", "w"}:
+            return NoGo("drop: lease held" if tx.state == "s" else "drop: in the line")
+        if tx.step != step:
+            return NoGo("drop: other step")
+        if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
+            return NoGo("drop: not due")
+        if tx.first_sent is not None and now - tx.first_sent > self.max_age_us:
+            tx.kept["e"] = "the idempotency key is older than the provider remembers it"
+            ended = "unknown" if tx.unknown else "failed"
+            self._finish(tx, ended, "key too old")
+            return NoGo(f"old: {ended}")
+
+        limits = [self.buckets[limit] for limit in self.flows[tx.flow].limits]
+        waits = [self.held_until - now if self.held_until > now else 0]
+        allowed = [0]
+        for bucket in limits:
+            waits.append(bucket.wait_us(now))
+            allowed.append(100 * MS if bucket.lead_us else 0)
+        for wait, most in zip(waits, allowed, strict=True):
+            if wait > most:
+                self._to_line(tx, now)
+                return NoGo(f"wait: {wait}")
+        start = max(waits)
+        for bucket in limits:
+            bucket.look(now)
+            bucket.take(now + start)  # the call leaves then, so then it counts
+        tx.state, tx.fence, tx.until = "s", fence, now + self.lease_us
+        tx.first_sent = now if tx.first_sent is None else tx.first_sent
+        self.sent[now // S] += 1
+        spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
+        return Go(
+            key=key,
+            step=step,
+            fence=fence,
+            start_in_s=start / 1e6,
+            stale_at_ns=(now + start + spread) * 1000,
+            job=tx.job,
+            page=tx.page,
+            index=tx.index,
+            attempts=tx.attempts,
+            unknown=tx.unknown,
+            throttled=tx.throttled,
+            answers=[json.loads(answer) for answer in tx.answers],
+        )
+
+    def settle(self, grant: Go, verdict: Verdict) -> Settled:
+        """Record what a grant came to."""
+        now, tx = self.now, self.txs[grant.key]
+        if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
+            return Settled.STALE
+        self._pause(tx, round(verdict.pause_s * 1e6))
+        tx.attempts += verdict.attempt
+        tx.throttled += verdict.throttled
+        self.jobs[tx.job].throttled += verdict.throttled
+        tx.unknown |= verdict.outcome.value == "unknown"
+        kept = {"id": verdict.provider_id, "co": verdict.correlation_id}
+        if verdict.kind != "NEXT":
+            kept["e"] = verdict.text
+        tx.kept |= {name: value for name, value in kept.items() if value}
+        tx.kept["st"] = str(verdict.status or "")
+
+        if verdict.kind == "END":
+            return self._finish(tx, verdict.how, verdict.text)
+        if verdict.kind == "AGAIN":
+            due = now + round(verdict.delay_s * 1e6)
+            if verdict.how == "line" or tx.suspect:
+                return self._to_line(tx, due)
+            tx.state, tx.due, tx.until = "t", due, due + self.grace_us
+            return Settled.RETRY
+        if verdict.text:
+            tx.answers.append(verdict.text)
+        if tx.step == tx.steps:
+            return self._finish(tx, "succeeded")
+        tx.step, tx.attempts, tx.unknown = tx.step + 1, 0, False
+        flow = self.flows[tx.flow]
+        ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
+        if tx.suspect or ahead or self.free(flow) < 1:
+            return self._to_line(tx, now)
+        self._bell(tx)
+        return Settled.RING
+
+    def sweep(self) -> tuple[int, int, int]:
+        """Take back what nobody answered."""
+        bells = leases = ended = 0
+        overdue = [tx for tx in self.standing("r", "s", "t") if tx.until <= self.now]
+        for tx in sorted(overdue, key=lambda tx: (tx.until, tx.key)):
+            if tx.state != "s":
+                bells += 1
+                self._to_line(tx, self.now)
+                continue
+            leases += 1
+            tx.crashes, tx.unknown = tx.crashes + 1, True
+            if tx.crashes >= self.max_crashes:
+                why = f"its worker died or froze {tx.crashes} times"
+            elif tx.guards[tx.step - 1] == "n":
+                why = "sent, then its worker died or froze: not sent again without a guard"
+            else:
+                self._to_line(tx, self.now)
+                continue
+            ended += 1
+            tx.kept["e"] = why
+            self._finish(tx, "unknown", why)
+        return bells, leases, ended
+
+    def give_back(self, key: str, step: int, pause_s: float) -> None:
+        """Put a bell that could not be answered back into its line."""
+        tx = self.txs[key]
+        if tx.state in {"r", "t"} and tx.step == step:
+            self._pause(tx, round(pause_s * 1e6))
+            self._to_line(tx, self.now)
+
+    # What they share.
+
+    def _look(self, flow: Flow) -> None:
+        for limit in flow.limits:
+            self.buckets[limit].look(self.now)
+
+    def _bell(self, tx: Transaction) -> None:
+        tx.state, tx.until = "r", self.now + self.grace_us
+
+    def _to_line(self, tx: Transaction, due: int) -> Settled:
+        tx.state, tx.due = "w", due
+        return Settled.LINE
+
+    def _pause(self, tx: Transaction, pause_us: int) -> None:
+        if pause_us > 0:
+            self.held_until = max(self.held_until, self.now + pause_us)
+            for limit in self.flows[tx.flow].limits:
+                self.buckets[limit].empty(self.now, pause_us)
+
+    def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
+        tx.state = state
+        if state in {"failed", "unknown"}:
+            self.dead.append((tx.key, tx.job, state, why))
+        self._look_for_end(tx.job)
+        return Settled.END
+
+    def _look_for_end(self, job: str) -> None:
+        it = self.jobs[job]
+        if it.finished_us is None and self.ended(job).total() == it.rows:
+            it.finished_us = self.now
+
+    # Everything that can be seen, in the words of `observe` in test_properties.py.
+
+    def view(self) -> dict[str, Any]:
+        """The whole state."""
+        now, flows, suspects = self.now, self.flows, self.standing("w")
+        out = self.standing("r", "t", "s")
+        return {
+            "transactions": {tx.key: _fields(tx) for tx in self.txs.values()},
+            "new": _lines((tx.flow, tx.key) for tx in self.waiting() if tx.due is None),
+            "due": _lines(
+                (tx.flow, (tx.key, tx.due))
+                for tx in sorted(self.waiting(), key=lambda tx: (tx.due or 0, tx.key))
+                if tx.due is not None
+            ),
+            "suspects": {tx.key: tx.due for tx in suspects if tx.suspect},
+            "suspect": next((tx.key for tx in out if tx.suspect), None),
+            "touch": {tx.key: tx.until for tx in out},
+            "retries": {tx.key: tx.due for tx in self.standing("t")},
+            "bells": +Counter({it: self.bells(it) for it in self.buckets} | {"client": self.bells()}),
+            "queued": +Counter(flows[tx.flow].lane for tx in self.waiting()),
+            "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
+            "held_us": max(self.held_until - now, 0),
+            "beat": self.beat,
+            "workers": self.workers,
+            "passes": self.passes,
+            "virtual": self.virtual,
+            "hungry": self.hungry(),
+            "jobs": {name: self._counters(name) for name in self.jobs},
+            "dead": self.dead,
+            "seconds": {second: n for second, n in self.sent.items() if second > now // S - 60},
+        }
+
+    def _counters(self, name: str) -> dict[str, int | None]:
+        job, ended = self.jobs[name], self.ended(name)
+        mine = [tx for tx in self.txs.values() if tx.job == name]
+        return {
+            **{state: ended[state] for state in FINAL},
+            "ended": ended.total(),
+            "rows": job.rows,
+            "pages": job.pages,
+            "opened": job.opened,
+            "released": len(mine),
+            "finished_tx": len(mine) - self._unfinished(name),
+            "throttled": job.throttled,
+            "finished_us": job.finished_us,
+        }
+
+
+def _by_due(txs: Iterable[Transaction], now: int) -> list[Transaction]:
+    due = [(tx.due, tx.key, tx) for tx in txs if tx.due is not None and tx.due <= now]
+    return [tx for *_, tx in sorted(due, key=lambda it: it[:2])]
+
+
+def _lines(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    lines: dict[str, list[Any]] = {}
+    for flow, it in pairs:
+        lines.setdefault(flow, []).append(it)
+    return lines
+
+
+def _fields(tx: Transaction) -> dict[str, Any]:
+    return {
+        "s": tx.state,
+        "k": tx.step,
+        "at": tx.attempts,
+        "th": tx.throttled,
+        "cr": tx.crashes,
+        "u": tx.unknown,
+        "r": tx.rows,
+        "f": tx.fence,
+        "t1": tx.first_sent,
+        "an": tx.answers,
+        **{name: tx.kept.get(name, "") for name in ("st", "id", "co", "e")},
+    }
