@@ -1,0 +1,1 @@
+"""Business transactions, and what people touch."""

@@ -59,9 +59,7 @@ def message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[str, An
     """
     names = [client, bell.key, bell.step]
     task_id = str(uuid.uuid4())
-    rest = [
-        signature(task, [client, bell.key, step]) for step in range(bell.steps, bell.step, -1)
-    ]
+    rest = [signature(task, [client, bell.key, step]) for step in range(bell.steps, bell.step, -1)]
     embed = {"callbacks": None, "errbacks": None, "chain": rest or None, "chord": None}
     headers = {
         **_HEADERS,

@@ -1,4 +1,4 @@
-"""Jobs: their acceptance page by page, and the opening of the next page into the line."""
+"""Jobs: the opening of the next page into the line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from tasks import KINDS
 from workers.flows import NO_TENANT, definition, flow_name
 from workers.ledger import Opened
+from workers.limits import cell
 
 if TYPE_CHECKING:
     from workers.clients import Client
-    from workers.ledger import Row
 
 #: Seconds of work at full rate that stand released in the line.
 AHEAD_S = 2.0
@@ -20,8 +20,6 @@ LOW_WATER = 500
 
 def low_water(client: Client) -> int:
     """How many released transactions a job may have before it waits with its next page."""
-    from workers.limits import cell
-
     rates = [cell(limit).rate for limit in client.settings.limits]
     return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
@@ -49,9 +47,8 @@ def open_next_page(client: Client, job: str) -> bool:
         names = [flow_name(client.settings, lane, tenant or NO_TENANT, it.route) for it in planned]
         for name in set(names) - flows.keys():
             flows[name] = definition(client.settings, name)
-        opened.append(
-            Opened(key, _short(names, ","), _short([it.guard for it in planned]), len(planned), index)
-        )
+        guards = _short([it.guard for it in planned])
+        opened.append(Opened(key, _short(names, ","), guards, len(planned), index))
     return client.ledger.open(job, page, flows, opened, joined)
 
 

@@ -1,67 +1,93 @@
-"""Keeps one Celery worker process alive: starts it again when it dies, drains it when asked."""
+"""Keeps one Celery worker process alive: starts it again when it dies, drains it when asked.
+
+The process is forked, so that a new one works at once: all modules are loaded, and nothing is open
+yet. The supervisor has no threads and no connections of its own.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import click
+from celery.utils.nodenames import default_nodename, host_format
 
-from workers.app import QUEUE
+from workers.app import QUEUE, app, clients
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from types import FrameType
 
-#: A worker that lived longer than this is started again at once, others after a growing wait.
+#: A process that lived longer than this is started again at once, others after a growing wait.
 HEALTHY_S = 5.0
-#: The longest wait before a worker is started again.
+#: The longest wait before a process is started again.
 LONGEST_WAIT_S = 10.0
 
 
-def command(name: str, concurrency: int, more: Sequence[str] = ()) -> list[str]:
-    """The Celery worker that is supervised."""
-    return [
-        sys.executable, "-m", "celery", "-A", "workers.app", "worker",
-        "--queues", QUEUE, "--hostname", f"{name}@%h", "--concurrency", str(concurrency), *more,
-    ]  # fmt: skip
+def celery_worker(name: str, concurrency: int, loglevel: str) -> int:
+    """Run a Celery worker in this process until it is drained; returns its exit code."""
+    clients()  # a wrong configuration ends here, in one sentence
+    worker = app.Worker(
+        hostname=host_format(default_nodename(name)),
+        queues=[QUEUE],
+        concurrency=concurrency,
+        loglevel=loglevel,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
 
 
 class Supervisor:
     """One child process, watched until it ends because somebody asked for it."""
 
-    def __init__(self, arguments: Sequence[str], concurrency: int) -> None:
-        self._arguments = list(arguments)
-        self._environment = {**os.environ, "HEADGATE_WORKER__CONCURRENCY": str(concurrency)}
-        self._child: subprocess.Popen[bytes] | None = None
-        self._asked = threading.Event()
+    def __init__(self, work: Callable[[], int]) -> None:
+        self._work = work
+        self._child = 0
+        self._asked = False
 
     def run(self) -> int:
         """Watch until a SIGTERM or SIGINT has drained the worker; returns its exit code."""
         signal.signal(signal.SIGTERM, self._drain)
         signal.signal(signal.SIGINT, self._drain)
         deaths = 0
-        while True:
+        while not self._asked:
             started = time.monotonic()
-            self._child = subprocess.Popen(self._arguments, env=self._environment)  # noqa: S603
-            if self._asked.is_set():  # the signal came while the process was being made
-                self._child.terminate()
-            code = self._child.wait()
-            if self._asked.is_set():
+            self._child = self._fork()
+            if self._asked:  # the signal came while the process was being made
+                os.kill(self._child, signal.SIGTERM)
+            _, status = os.waitpid(self._child, 0)
+            code, self._child = os.waitstatus_to_exitcode(status), 0
+            if self._asked:
                 return max(code, 0)
             deaths = 0 if time.monotonic() - started > HEALTHY_S else deaths + 1
-            wait_s = min(2.0 ** (deaths - 1), LONGEST_WAIT_S) if deaths else 0.0
             click.echo(f"headgate: the worker process ended ({code}), starting it again", err=True)
-            if self._asked.wait(wait_s):
-                return 0
+            self._wait(min(2.0 ** (deaths - 2), LONGEST_WAIT_S) if deaths > 1 else 0.0)
+        return 0
+
+    def _fork(self) -> int:
+        child = os.fork()
+        if child:
+            return child
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        code = 1
+        try:
+            code = self._work()
+        finally:
+            os._exit(code)
+
+    def _wait(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        while not self._asked and (left := ends - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
 
     def _drain(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self._asked.set()
-        if self._child is not None and self._child.poll() is None:
-            self._child.terminate()
+        self._asked = True
+        if self._child:
+            os.kill(self._child, signal.SIGTERM)

@@ -122,20 +122,32 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             return UNSENT
         except (CannotSay, ValueError) as error:  # ValueError: no such request can be built
             return Verdict(
-                kind="END", how="unknown" if grant.unknown else "failed",
-                outcome=Outcome.NOT_EXECUTED, text=str(error),
+                kind="END",
+                how="unknown" if grant.unknown else "failed",
+                outcome=Outcome.NOT_EXECUTED,
+                text=str(error),
             )
         boundaries.reach("answer_read")
         reading = read(answer, earlier_unknown=grant.unknown)
         if reading.next is Next.DONE:
             kept = self.kind.keep(row, grant, answer)
             return Verdict(
-                kind="NEXT", outcome=reading.outcome, status=answer.status, text=kept.values,
-                provider_id=kept.provider_id, correlation_id=answer.correlation_id or "",
+                kind="NEXT",
+                outcome=reading.outcome,
+                status=answer.status,
+                text=kept.values,
+                provider_id=kept.provider_id,
+                correlation_id=answer.correlation_id or "",
             )
-        guard = self.kind.plan(row, about, it.settings)[grant.step - 1].guard
-        line_after_s = it.fleet.worker.line_after_s
-        verdict = judge(answer, reading, grant, guard, it.settings, line_after_s, self.rng)
+        verdict = judge(
+            answer,
+            reading,
+            grant,
+            guard=self.kind.plan(row, about, it.settings)[grant.step - 1].guard,
+            client=it.settings,
+            line_after_s=it.fleet.worker.line_after_s,
+            rng=self.rng,
+        )
         if reading.next is Next.TOKEN and token and it.tokens.refused(token.generation):
             return replace(verdict, pause_s=REFUSED_S)
         return verdict
@@ -158,7 +170,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
 
 def step_of(kind: Kind) -> Step:
     """The Celery task of a kind, ready to be registered."""
-    return type("Step", (Step,), {"name": kind.task, "kind": kind, "abstract": False})()
+    step: Step = type("Step", (Step,), {"name": kind.task, "kind": kind, "abstract": False})()
+    return step
 
 
 def _signed(request: Request, it: Client, grant: Go, token: Token | None) -> Request:

@@ -27,9 +27,7 @@ def free_port() -> int:
         return int(it.getsockname()[1])
 
 
-def start_server(
-    folder: Path, *options: str, port: int = 0
-) -> tuple[subprocess.Popen[bytes], str]:
+def start_server(folder: Path, *options: str, port: int = 0) -> tuple[subprocess.Popen[bytes], str]:
     """A server on loopback with its data in `folder`; returns it and its URL once it answers."""
     port = port or free_port()
     command = [

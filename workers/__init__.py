@@ -1,0 +1,1 @@
+"""Everything around one governed call; knows no business."""

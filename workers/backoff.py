@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Longest wait that a Retry-After may order, seconds.
 RETRY_AFTER_CAP_S: Final = 86_400.0
-#: From here on 2^attempt × base is beyond any cap; further doubling would only overflow.
+#: From here on base * 2^attempt is beyond any cap; further doubling would only overflow.
 _MAX_DOUBLINGS: Final = 1_000
 _SECONDS = re.compile(r"[0-9]+", re.ASCII)
 #: The three forms of an HTTP date (RFC 9110, section 5.6.7); what the numbers mean is left to the
@@ -36,7 +36,7 @@ def countdown_s(attempt: int, base_s: float, cap_s: float, rng: Random) -> float
         rng: Source of the jitter; a seeded one makes a test exact.
 
     Returns:
-        min(base_s × 2^attempt + U(0, base_s), cap_s).
+        min(base_s * 2^attempt + U(0, base_s), cap_s).
     """
     doubled_s = base_s * 2.0 ** min(attempt, _MAX_DOUBLINGS)
     return min(doubled_s + rng.uniform(0.0, base_s), cap_s)

@@ -8,7 +8,7 @@ HeadgateError
 │   ├── StoreAway           the store did not answer: do not send
 │   ├── TokenUnavailable    the provider gave no access token
 │   └── GrantStale          the grant was too old at the first byte: it is not used
-└── StoreUnfit            the store would lose or evict the ledger: a person must change its settings
+└── StoreUnfit            the store would lose or evict the ledger: a person must change it
 
 What a provider answers is never an exception: it is an `Outcome` (`workers.outcome`).
 """

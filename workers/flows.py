@@ -65,6 +65,5 @@ def definition(client: ClientSettings, flow: str) -> str:
 def refresh(store: Store, keys: ClientKeys, client: ClientSettings) -> None:
     """Write the configuration's limits into every flow that the store knows already."""
     known: Iterable[str] = store.hkeys(keys.flows)  # type: ignore[assignment]
-    flows = {flow: definition(client, flow) for flow in known}
-    if flows:
-        store.hset(keys.flows, mapping=flows)
+    for flow in known:
+        store.hset(keys.flows, flow, definition(client, flow))

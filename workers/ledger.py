@@ -79,13 +79,10 @@ class Ledger:
         self._jobs: dict[str, dict[str, Any]] = {}
         self._lock = Lock()
 
-    def begin(self, job: str, about: Mapping[str, str | int], now_us: int) -> dict[str, str]:
+    def begin(self, job: str, about: Mapping[str, str | int], _now_us: int = 0) -> dict[str, str]:
         """Create the job unless it is there; returns its hash as it stands now."""
-        name = self._keys.job(job)
-        if self._store.hsetnx(name, "pages", 0):
-            self._store.hset(name, mapping={"opened": 0, "rows": 0, "ended": 0, **about})
-            self._store.zadd(self._keys.jobs, {job: now_us})
-        return self._store.hgetall(name)  # type: ignore[return-value]
+        self._run("begin", job, *(it for pair in about.items() for it in pair))
+        return self.job(job)
 
     def accept(self, job: str, page: int, rows: Sequence[Row], *, rejected: int, calls: int) -> int:
         """Store page number `page`; returns how many pages the job has now."""
@@ -122,7 +119,7 @@ class Ledger:
         """What never changes in a job (kind, tenant, lane, parameters); kept in the process."""
         known = self._jobs.get(job)
         if known is None:
-            kind, about = self._store.hmget(self._keys.job(job), "kind", "about")  # type: ignore[misc]
+            kind, about = self._store.hmget(self._keys.job(job), "kind", "about")
             known = self._jobs[job] = {"kind": kind, **json.loads(about or "{}")}
         return known
 

@@ -46,10 +46,8 @@ FRESH_S: Final = 10.0
 #: How often the store is asked: by those who wait, and by those who still have the old token.
 POLL_S: Final = (0.02, 0.05)
 LOOK_AGAIN_S: Final = 1.0
-#: How much longer than any request the lock outlives an owner that died.
+#: How much longer than a request (TCP, TLS, answer) the lock outlives an owner that died.
 LOCK_SPARE_S: Final = 5.0
-
-_jitter = random.Random()  # noqa: S311 -- not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,7 @@ class Tokens:
         self._scripts = Scripts(store, keys, clock)
         self._endpoint = TokenEndpoint(client, client.token_url) if client.token_url else None
         self._wait_s = client.connect_timeout_s + client.read_timeout_s
+        self._lock_ms = int((self._wait_s + client.connect_timeout_s + LOCK_SPARE_S) * 1000)
         self._held: _Held | None = None
         self._refused = 0  # the generation that this process reported last
         self._looking = threading.Lock()
@@ -191,7 +190,7 @@ class Tokens:
                 raise TokenUnavailable(look.failure, refused=look.refused)
             if now_ns() >= ends_ns:
                 raise self._waited()
-            time.sleep(_jitter.uniform(*POLL_S))
+            time.sleep(random.uniform(*POLL_S))  # noqa: S311 -- jitter, no secret
 
     def _renew(
         self, endpoint: TokenEndpoint, secret: SecretStr, cipher: Fernet, look: _Look, owner: str
@@ -210,7 +209,7 @@ class Tokens:
             with suppress(StoreAway):
                 self._scripts("token_release", owner, "", 0, 0)
             raise
-        ahead_s = min(_jitter.uniform(*AHEAD_S), LAST_PART * lifetime_s)
+        ahead_s = min(random.uniform(*AHEAD_S), LAST_PART * lifetime_s)  # noqa: S311 -- jitter
         new = replace(
             look,
             token=cipher.encrypt(value.encode()).decode(),
@@ -226,8 +225,7 @@ class Tokens:
         return self._hold(new, value)
 
     def _look(self, owner: str, unreadable: str) -> _Look:
-        lock_ms = int((2 * self._wait_s + LOCK_SPARE_S) * 1000)
-        found = self._scripts("token_look", owner, lock_ms, unreadable)
+        found = self._scripts("token_look", owner, self._lock_ms, unreadable)
         now_us, locked, usable, token, *numbers, failure, refused = found
         generation, asked_us, renew_us, expires_us = (int(number) for number in numbers)
         return _Look(

@@ -122,7 +122,7 @@ def read(answer: Answer, *, earlier_unknown: bool = False) -> Reading:
     return reading
 
 
-def _read(answer: Answer) -> Reading:
+def _read(answer: Answer) -> Reading:  # noqa: PLR0911 -- the table, row by row
     if not answer.sent:
         reason = f"nothing was sent ({answer.error or 'no reason is known'})"
         return Reading(Outcome.NOT_EXECUTED, Next.RETRY, reason)

@@ -5,7 +5,6 @@ Celery takes this consumer by the setting `worker_consumer = "workers.reconnect:
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from celery.worker import consumer
@@ -21,10 +20,22 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
     """Celery's consumer, patient with a broker that is away."""
 
     def ensure_connected(self, conn: Connection) -> Connection:
-        """Connect, trying again every `RETRY_S`."""
-        conn.ensure_connection = partial(  # type: ignore[method-assign]
-            conn.ensure_connection, interval_start=RETRY_S, interval_step=0, interval_max=RETRY_S
-        )
+        """Connect, trying again every `RETRY_S` for as long as it takes.
+
+        `broker_connection_max_retries` does not count: its default would be up after 100 s.
+        """
+        connect = conn.ensure_connection
+
+        def connect_patiently(on_error: object, _max_retries: object, **options: object) -> object:
+            return connect(
+                on_error,
+                interval_start=RETRY_S,
+                interval_step=0,
+                interval_max=RETRY_S,
+                **options,
+            )
+
+        conn.ensure_connection = connect_patiently
         connected: Connection = super().ensure_connected(conn)
         return connected
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -57,7 +57,7 @@ class Store(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- as redis-py
         """Send one command."""
         try:
-            return super().execute_command(*args, **options)
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except NoScriptError:
             raise  # the script object loads the script and asks again
         except RedisError as error:
@@ -71,7 +71,7 @@ class Store(redis.Redis):
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     """A client of the server at `url`; nothing is sent yet. Answers are text."""
-    return Store.from_url(  # type: ignore[no-any-return,no-untyped-call]
+    store = Store.from_url(
         url,
         decode_responses=True,
         socket_timeout=timeout_s,
@@ -82,6 +82,7 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
         retry_on_error=[],
         protocol=2,
     )
+    return cast("Store", store)
 
 
 def url_of(settings: StoreSettings) -> str:

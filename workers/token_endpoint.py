@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
+import requests
+
 from workers.backoff import retry_after_s
 from workers.http import Caller, ConnectFailed, Request
 from workers.outcome import machine_code
@@ -36,7 +38,9 @@ class NoToken(Exception):
     `refused`: a person must act. `quiet_s`: how long it is not worth asking again.
     """
 
-    def __init__(self, reason: str, *, refused: bool = False, quiet_s: float = AWAY_QUIET_S) -> None:
+    def __init__(
+        self, reason: str, *, refused: bool = False, quiet_s: float = AWAY_QUIET_S
+    ) -> None:
         super().__init__(reason)
         self.refused = refused
         self.quiet_s = REFUSED_QUIET_S if refused else quiet_s
@@ -52,12 +56,12 @@ class TokenEndpoint:
     def __init__(self, client: ClientSettings, token_url: str) -> None:
         url = urlsplit(token_url)
         self._client = client
-        self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         place = {
             "base_url": f"{url.scheme}://{url.netloc}",
             "total_timeout_s": client.read_timeout_s,
         }
         self._caller = Caller(client.model_copy(update=place), pool_size=1, governed=False)
+        self._path = requests.Request("POST", token_url).prepare().path_url  # quoted
 
     def ask(self, secret: SecretStr) -> tuple[str, float]:
         """Ask for a new token.
@@ -87,7 +91,7 @@ class TokenEndpoint:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         client_id = self._client.client_id or ""
-        if self._client.token_auth == "basic":
+        if self._client.token_auth == "basic":  # noqa: S105 -- how, not what
             pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
             headers["Authorization"] = f"Basic {pair}"
         else:

@@ -49,7 +49,8 @@ class Verdict:
     def word(self) -> str:
         """What Flower shows for this answer."""
         state = {"NEXT": "succeeded", "AGAIN": "again", "END": self.how}[self.kind]
-        return " ".join(str(it) for it in (state, self.status, self.kind != "NEXT" and self.text) if it)
+        why = "" if self.kind == "NEXT" else self.text
+        return " ".join(str(it) for it in (state, self.status, why) if it)
 
     def args(self, grace_us: int) -> tuple[str | int, ...]:
         """As lua/settle.lua takes it."""
@@ -77,6 +78,7 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
     answer: Answer,
     reading: Reading,
     grant: Go,
+    *,
     guard: Guard,
     client: ClientSettings,
     line_after_s: float,

@@ -184,7 +184,8 @@ def _headers(response: HTTPResponse) -> dict[str, str]:
 
 def _has_status(response: HTTPResponse) -> bool:
     """Whether a final status line was read. It is the provider's word, whatever follows it."""
-    return isinstance(response.status, int) and response.status >= FINAL
+    status = cast("int | str", response.status)  # "UNKNOWN" until it is read
+    return isinstance(status, int) and status >= FINAL
 
 
 def _words(problem: Exception, response: HTTPResponse, bounds: Bounds) -> str:

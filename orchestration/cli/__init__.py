@@ -56,5 +56,3 @@ class Commands(click.Group):
 @click.version_option(package_name="headgate")
 def main() -> None:
     """Run bulk API jobs at the full permitted rate: no 429s, nothing lost, nothing done twice."""
-
-

@@ -18,6 +18,8 @@ from workers.store import open_store, require_durable
 from workers.token_endpoint import NoToken, TokenEndpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workers.clients import Clients
     from workers.settings import ClientSettings, StoreSettings
 
@@ -78,21 +80,29 @@ def check(as_json: bool) -> None:  # noqa: FBT001 -- as click
 def _show(name: str, findings: Findings) -> None:
     facts = dict(findings.facts)
     limits = facts.pop("limits", [])
-    words = ", ".join(f"{fact.replace('_', ' ')} {value}" for fact, value in facts.items())
-    click.echo(f"{click.style(f'{name:16}', bold=True)}  {words}".rstrip())
+    click.echo(f"{click.style(f'{name:16}', bold=True)}  {', '.join(_words(facts))}".rstrip())
     for it in limits:
         click.echo(
             f"  limit {it['name']:8}  {it['count']:,} per {it['window_s']:g} s, {it['shape']}: "
-            f"{it['rate_per_s']:g} calls/s, burst {it['burst']}, "
-            f"at most {it['worst_case']:,} in any window"
+            f"{it['rate_per_s']:.4g} calls/s, burst {it['burst']}, "
+            f"at most {it['worst_case']:,} in any {it['window_s']:g} s"
         )
         if it["worst_case"] > it["count"]:
-            click.echo(
-                "                  (the burst of a bucket comes on top of its rate; if the provider "
-                "counts windows, say so in shape)"
-            )
+            note = "a bucket's burst comes on top of its rate; does the provider count windows?"
+            click.echo(f"{'':18}{note}")
     for _, text in findings.problems:
-        click.echo(f"  {click.style('problem', fg='red')}         {text}")
+        click.echo(f"  {click.style('problem', fg='red'):14}  {text}")
+
+
+def _words(facts: dict[str, Any]) -> Iterator[str]:
+    for fact, value in facts.items():
+        thing, _, state = fact.rpartition("_")
+        if not isinstance(value, bool):
+            yield f"{fact} {value}"
+        elif thing:
+            yield f"{thing} {'' if value else 'not '}{state}"
+        elif value:
+            yield state
 
 
 def _store(settings: StoreSettings) -> Findings:
@@ -108,9 +118,9 @@ def _store(settings: StoreSettings) -> Findings:
     else:
         kind = "valkey" if "valkey_version" in server else "redis"
         findings.facts = {
+            "embedded": settings.url is None,
             "server": f"{kind} {server.get('valkey_version', server.get('redis_version'))}",
             "appendfsync": fsync,
-            "embedded": settings.url is None,
         }
     return findings
 
@@ -120,13 +130,12 @@ def _client(clients: Clients, name: str) -> Findings:
     facts: dict[str, Any] = {"provider": client.provider, "limits": []}
     problems = _limits(client, facts["limits"])
     unreachable = _reach(client)
-    facts["base_url"] = "not reachable" if unreachable else "reachable"
+    facts["base_url_reachable"] = not unreachable
     problems += unreachable
-    # Who is down is said once.
-    if not (
-        unreachable and client.token_url and _place(client.token_url) == _place(client.base_url)
-    ):
-        problems += _token(client, facts)
+    if client.token_url:
+        # Who is down is said once.
+        ask = not unreachable or _place(client.token_url) != _place(client.base_url)
+        problems += _token(client, client.token_url if ask else "", facts)
     return Findings(facts, problems)
 
 
@@ -167,19 +176,16 @@ def _limits(client: ClientSettings, facts: list[dict[str, Any]]) -> list[tuple[i
     return problems
 
 
-def _token(client: ClientSettings, facts: dict[str, Any]) -> list[tuple[int, str]]:
-    if not client.token_url:
-        facts["token"] = "not needed"
-        return []
-    facts["secret"] = "missing"
-    facts["token"] = "not obtained"
+def _token(client: ClientSettings, url: str, facts: dict[str, Any]) -> list[tuple[int, str]]:
+    facts |= {"secret_present": False, "token_obtained": False}
     try:
         secret = client.secret()
-        facts["secret"] = "present"
-        TokenEndpoint(client, client.token_url).ask(secret)
+        facts["secret_present"] = True
+        if url:
+            TokenEndpoint(client, url).ask(secret)
+            facts["token_obtained"] = True
     except ConfigError as error:
         return [(WRONG, str(error))]
     except NoToken as error:
         return [(WRONG if error.refused else AWAY, str(error))]
-    facts["token"] = "obtained"
     return []

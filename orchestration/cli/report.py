@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -54,7 +55,7 @@ def command(job: str, form: str, output: Path | None) -> None:
 def _opened(output: Path | None) -> Iterator[IO[bytes]]:
     """Standard output, or a file that only its owner reads and that appears when it is whole."""
     if output is None:
-        yield click.get_binary_stream("stdout")
+        yield sys.stdout.buffer
         return
     try:
         if output.exists() and not output.is_file():

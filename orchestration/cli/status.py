@@ -60,7 +60,7 @@ def _limit(it: LimitStatus) -> str:
     text = f"{it.count:,} per {it.window_s:g} s, {it.shape}"
     if it.match != "* *":
         text += f", {it.match}"
-    text += f"  governed {it.rate_per_s:g}/s, burst {it.burst}"
+    text += f"  governed {it.rate_per_s:.4g}/s, burst {it.burst}"
     text += "  idle" if it.tokens is None else f"  tokens {it.tokens}"
     if it.use is not None:
         text += f"  use {it.use:.0%}"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PAGE_ROWS: Final = 250
 PAGE_BYTES: Final = 256_000
 
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -44,7 +46,7 @@ class Spool:
 
     def add(self, row: Row, calls: int) -> None:
         """Append a row that makes so many calls."""
-        text = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
+        text = _encode(row).encode()
         if len(self._rows) == PAGE_ROWS or (self._rows and self._size + len(text) > PAGE_BYTES):
             self.finish()
         self._rows.append(text)

@@ -76,8 +76,8 @@ def test_those_who_failed_together_come_back_apart() -> None:
         ("1_0", None),
         ("1e3", None),
         ("0x10", None),
-        ("４２", None),
-        ("٤٢", None),
+        ("\uff14\uff12", None),  # full-width digits
+        ("\u0664\u0662", None),
         ("42\n", None),
         ("42 s", None),
         ("42, 43", None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import gzip
 import ipaddress
 import resource
@@ -27,6 +27,7 @@ from workers import boundaries, http
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale, NotNow
 from workers.http import Caller, ConnectFailed, Request, pool_size, require_descriptors
+from workers.route import VERSION
 from workers.settings import ClientSettings
 from workers.wire import Bounds, exchange
 
@@ -199,15 +200,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_certificate(path: Path, address: str) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     cert = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]),
             critical=False,
@@ -365,7 +366,7 @@ def test_a_request_goes_out_as_it_was_given_below_the_base_url() -> None:
     assert provider.requests == [
         b"POST /api/v2/lists?x=%20y HTTP/1.1\r\n"
         + f"Host: 127.0.0.1:{provider.port}\r\n".encode()
-        + f"User-Agent: headgate/{http.VERSION}\r\n".encode()
+        + f"User-Agent: headgate/{VERSION}\r\n".encode()
         + b"Accept-Encoding: identity\r\n"
         b"Connection: keep-alive\r\n"
         b"Content-Type: application/json\r\n"
@@ -408,7 +409,7 @@ def test_no_cookie_survives_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b", "a\x1bb", "a\x7fb", "zażółć", "１"]
+    "value", ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b", "a\x1bb", "a\x7fb", "zażółć", "\uff11"]
 )
 def test_a_header_value_that_could_smuggle_something_cannot_be_built(value: str) -> None:
     with pytest.raises(ValueError, match="header X-Tenant") as caught:
@@ -458,7 +459,9 @@ def test_a_request_line_that_could_smuggle_something_cannot_be_built(
 
 def test_no_data_is_in_the_repr_of_a_request_or_an_answer() -> None:
     secret = "canary"
-    with a_provider(say(b"HTTP/1.1 200 canary\r\nX: canary\r\nContent-Length: 6\r\n\r\ncanary")) as it:
+    with a_provider(
+        say(b"HTTP/1.1 200 canary\r\nX: canary\r\nContent-Length: 6\r\n\r\ncanary")
+    ) as it:
         answer = call(a_caller(it.url))
 
     request = Request("POST", f"/{secret}", {"Authorization": secret}, secret.encode())
@@ -516,11 +519,14 @@ FAULTS: dict[str, tuple[Act, int | None, str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_provider_is_an_answer_and_the_request_went_out_once(fault: str) -> None:
     act, status, error = FAULTS[fault]
-    timeouts = {"read_timeout_s": 0.3, "total_timeout_s": 30.0}
-    if error == "total timeout":
-        timeouts = {"read_timeout_s": 30.0, "total_timeout_s": 0.3}
+    read_s, total_s = (30.0, 0.3) if error == "total timeout" else (0.3, 30.0)
     with a_provider(act, say(OK)) as provider:
-        caller = a_caller(provider.url, max_response_bytes=2_000, **timeouts)
+        caller = a_caller(
+            provider.url,
+            max_response_bytes=2_000,
+            read_timeout_s=read_s,
+            total_timeout_s=total_s,
+        )
 
         answer = call(caller)
         after = call(caller)
@@ -540,7 +546,10 @@ def test_a_body_that_just_fits_is_whole_and_one_byte_more_is_too_large() -> None
 
         answers = [call(caller), call(caller)]
 
-    assert [(len(it.body), it.error) for it in answers] == [(2_000, None), (2_000, "body too large")]
+    assert [(len(it.body), it.error) for it in answers] == [
+        (2_000, None),
+        (2_000, "body too large"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -556,7 +565,12 @@ def test_a_body_that_just_fits_is_whole_and_one_byte_more_is_too_large() -> None
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", 2),
         (OK + OK, 200, b"ok", 2),  # more than the answer: its remains must not meet the next call
         (b"HTTP/1.1 307 T\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", 307, b"", 1),
-        (b"HTTP/1.1 302 F\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 302, b"", 1),
+        (
+            b"HTTP/1.1 302 F\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+            302,
+            b"",
+            1,
+        ),
     ],
 )
 def test_an_answer_is_read_to_its_end_and_only_a_clean_connection_is_used_again(
@@ -654,7 +668,9 @@ def test_a_drip_over_tls_ends_at_the_total_deadline(certificate: Path) -> None:
         st.builds(
             lambda status, head, body: b"HTTP/1.1 %d\r\n%b\r\n\r\n%b" % (status, head, body),
             st.integers(0, 1_100),
-            st.sampled_from([b"Content-Length: 3", b"Content-Length: x", CHUNKED[17:-4], b"A", b""]),
+            st.sampled_from(
+                [b"Content-Length: 3", b"Content-Length: x", CHUNKED[17:-4], b"A", b""]
+            ),
             st.binary(max_size=60),
         ),
     )

@@ -12,6 +12,8 @@ from workers.outcome import Answer, Next, Outcome, Reading, read
 
 EXECUTED, NOT_EXECUTED, UNKNOWN = Outcome.EXECUTED, Outcome.NOT_EXECUTED, Outcome.UNKNOWN
 
+NOT_FOLLOWED = "a redirect is not followed, correct base_url or the path"
+
 ROWS: list[tuple[Answer, Outcome, Next, str]] = [
     # Nothing left this machine.
     (
@@ -59,8 +61,7 @@ ROWS: list[tuple[Answer, Outcome, Next, str]] = [
             Answer(status=status),
             NOT_EXECUTED,
             Next.REFUSED,
-            f"the provider answered {status}; a redirect is not followed, correct base_url or the "
-            f"path",
+            f"the provider answered {status}; {NOT_FOLLOWED}",
         )
         for status in (300, 301, 302, 303, 304, 307, 308)
     ],
@@ -120,7 +121,7 @@ def test_only_a_2xx_is_executed_and_only_a_surely_refused_call_is_not(answer: An
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'{"code":"bad.request","message":"Anna Kowalska"}', "the provider answered 400 (bad.request)"),
+        (b'{"code":"bad.request","message":"Anna K."}', "the provider answered 400 (bad.request)"),
         (b'{"error":"invalid_client"}', "the provider answered 400 (invalid_client)"),
         (b'{"code":7,"error":"E-1"}', "the provider answered 400 (E-1)"),
         (b'{"code":"Anna Kowalska"}', "the provider answered 400"),
@@ -129,7 +130,7 @@ def test_only_a_2xx_is_executed_and_only_a_surely_refused_call_is_not(answer: An
         (b'{"code":""}', "the provider answered 400"),
         (b'{"code":"' + b"x" * 65 + b'"}', "the provider answered 400"),
         (b'{"code":"a\\u000ab"}', "the provider answered 400"),
-        ('{"code":"ｘ"}'.encode(), "the provider answered 400"),
+        ('{"code":"\uff58"}'.encode(), "the provider answered 400"),
         (b'["code"]', "the provider answered 400"),
         (b"Anna Kowalska", "the provider answered 400"),
         (b"[" * 100_000, "the provider answered 400"),

@@ -148,6 +148,7 @@ class Model:
         self.max_age_us, self.max_crashes = max_age_us, max_crashes
         self.flows: dict[str, Flow] = {}
         self.buckets: dict[str, Bucket] = {}
+        self.active: set[str] = set()  #: flows that `ring` looks at
         self.held_until = 0  #: no limit holds the client back until then, a pause does
         self.jobs: dict[str, Job] = {}
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
@@ -245,6 +246,7 @@ class Model:
             self.flows[name] = Flow(name, it["lane"], it["tenant"], it["stride"], limits)
         for new in opened:
             flows, guards = new.flows.split(","), new.guards
+            self.active.add(flows[0])
             self.txs[new.key] = Transaction(
                 key=new.key,
                 job=job,
@@ -322,9 +324,14 @@ class Model:
         passes: dict[Flow, int] = {}
         if self.room() <= 0:
             return passes
-        for flow in {self.flows[tx.flow] for tx in self.waiting()}:
+        waiting = {tx.flow for tx in self.waiting()}
+        for flow in [self.flows[name] for name in sorted(self.active)]:
             self._look(flow)
-            if self.line(flow.name) and self.free(flow, ahead=True) > 0:
+            if self.free(flow, ahead=True) <= 0:
+                continue
+            if flow.name not in waiting:
+                self.active.remove(flow.name)
+            elif self.line(flow.name):
                 own = self.passes.get((flow.lane, flow.tenant), 0)
                 passes[flow] = max(own, self.virtual.get(flow.lane, 0))
         for lane in {flow.lane for flow in passes}:
@@ -475,6 +482,8 @@ class Model:
 
     def _to_line(self, tx: Transaction, due: int) -> Settled:
         tx.state, tx.due = "w", due
+        if not tx.suspect:
+            self.active.add(tx.flow)
         return Settled.LINE
 
     def _pause(self, tx: Transaction, pause_us: int) -> None:
@@ -501,6 +510,7 @@ class Model:
         """The whole state."""
         now, flows, suspects = self.now, self.flows, self.standing("w")
         out = self.standing("r", "t", "s")
+        bells = {"client": self.bells()} | {limit: self.bells(limit) for limit in self.buckets}
         return {
             "transactions": {tx.key: _fields(tx) for tx in self.txs.values()},
             "new": _lines((tx.flow, tx.key) for tx in self.waiting() if tx.due is None),
@@ -513,10 +523,11 @@ class Model:
             "suspect": next((tx.key for tx in out if tx.suspect), None),
             "touch": {tx.key: tx.until for tx in out},
             "retries": {tx.key: tx.due for tx in self.standing("t")},
-            "bells": +Counter({it: self.bells(it) for it in self.buckets} | {"client": self.bells()}),
-            "queued": +Counter(flows[tx.flow].lane for tx in self.waiting()),
+            "bells": {limit: n for limit, n in bells.items() if n},
+            "queued": Counter(flows[tx.flow].lane for tx in self.waiting()),
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),
+            "active": self.active,
             "beat": self.beat,
             "workers": self.workers,
             "passes": self.passes,

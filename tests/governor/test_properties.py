@@ -7,12 +7,12 @@ shortest list of operations that shows it.
 from __future__ import annotations
 
 import os
-from collections import Counter
+import sys
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 from uuid import uuid4
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from model import MS, Model, S
 
 from workers.flows import definition, flow_name
-from workers.governor import KEY_LIFE_S, Go, Governor
+from workers.governor import Go, Governor
 from workers.keys import ClientKeys
 from workers.ledger import FINAL, Ledger, Opened
 from workers.outcome import Outcome
@@ -42,6 +42,8 @@ PROFILE = settings(
     deadline=None,
     database=None,
     derandomize=SEED is None,
+    phases=[Phase.generate, Phase.shrink],
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
 LIMITS = {
@@ -54,10 +56,13 @@ LIMITS = {
 TENANTS = {"a": TenantSettings(weight=3), "b": TenantSettings(weight=1)}
 ROUTES = ("POST /x", "POST /ep/1", "GET /t", "POST /ep/2")
 
+KEY_LIFE_S = 100  #: a short memory of the provider, so that keys grow old
+LEASE_S = 70
+
 picks = st.integers(0, 10**6)
 waits_us = st.one_of(
     st.integers(0, 60 * MS),
-    st.sampled_from([25 * MS, 500 * MS + 1, S, 3 * S, 5 * S, 70 * S, KEY_LIFE_S * S]),
+    st.sampled_from([500 * MS + 1, 3 * S, 5 * S]),
     st.integers(-40 * MS, 0),  # a clock that is corrected
 )
 steps = st.lists(st.tuples(st.sampled_from(ROUTES), st.sampled_from("kunr")), min_size=1, max_size=3)
@@ -103,58 +108,67 @@ verdicts = st.one_of(
 )
 
 
+def dump(store: Store, keys: ClientKeys) -> dict[str, Any]:
+    """Everything the store holds of this client, by the name behind its prefix."""
+    names = sorted(it.removeprefix(keys.prefix) for it in store.keys(keys.prefix + "*"))
+    pipe = store.pipeline(transaction=False)
+    for name in names:
+        full = keys.prefix + name
+        kind, _, rest = name.partition(":")
+        if kind in {"touch", "retries", "suspects"} or rest.endswith(":due"):
+            pipe.zrange(full, 0, -1, withscores=True, score_cast_func=int)
+        elif kind == "line":
+            pipe.lrange(full, 0, -1)
+        elif kind in {"hungry", "active"}:
+            pipe.smembers(full)
+        elif kind == "dead":
+            pipe.xrange(full)
+        elif ":page:" in rest or kind == "jobs":
+            pipe.exists(full)
+        else:
+            pipe.hgetall(full)
+    return dict(zip(names, pipe.execute(), strict=True))
+
+
 def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
     """Everything that can be seen in the store, in the words of `Model.view`."""
-    gov: dict[str, str] = store.hgetall(keys.governor)  # type: ignore[assignment]
-    names = [str(it) for it in store.scan_iter(keys.prefix + "*", count=1000)]
+    found = dump(store, keys)
+    gov = found.get("gov", {})
 
-    def found(prefix: str, ending: str = "") -> dict[str, str]:
-        cut = slice(len(prefix), -len(ending) or None)
-        return {
-            it[cut]: it for it in names if it.startswith(prefix) and it.endswith(ending)
-        }
+    def named(kind: str) -> dict[str, Any]:
+        return {it[len(kind) :]: value for it, value in found.items() if it.startswith(kind)}
 
-    def numbers(prefix: str) -> dict[str, int]:
-        return {it[2:]: int(gov[it]) for it in gov if it.startswith(prefix)}
-
-    def scores(name: str) -> dict[str, int]:
-        return {key: int(at) for key, at in store.zrange(name, 0, -1, withscores=True)}
+    def numbers(kind: str) -> dict[str, int]:
+        return {it[2:]: int(gov[it]) for it in gov if it.startswith(kind)}
 
     cells = numbers("c:")
     held_us = max(cells.pop("client", 0) - now_us, 0)
-    txs = {key: _fields(store.hgetall(it)) for key, it in found(keys.transactions).items()}
-    due = {flow: list(scores(it).items()) for flow, it in found(keys.lines, ":due").items()}
-    new = {it: name for it, name in found(keys.lines).items() if not it.endswith(":due")}
-    counters = {it: name for it, name in found(keys.job_prefix).items() if ":page:" not in it}
-    dead = [
-        (it["key"], it["job"], it["state"], it["why"]) for _, it in store.xrange(keys.dead)
-    ]
+    lines = named("line:")
+    dead = [it for _, it in found.get("dead", [])]
+    seconds = {int(second): int(n) for second, n in found.get("seconds", {}).items()}
     return {
-        "transactions": txs,
-        "new": {flow: store.lrange(it, 0, -1) for flow, it in new.items()},
-        "due": due,
-        "suspects": scores(keys.suspects),
+        "transactions": {key: _fields(tx) for key, tx in named("tx:").items()},
+        "new": {flow: it for flow, it in lines.items() if not flow.endswith(":due")},
+        "due": {it.removesuffix(":due"): lines[it] for it in lines if it.endswith(":due")},
+        "suspects": dict(found.get("suspects", [])),
         "suspect": gov.get("suspect"),
-        "touch": scores(keys.touch),
-        "retries": scores(keys.retries),
-        "bells": Counter({it: n for it, n in numbers("b:").items() if n}),
-        "queued": Counter({int(lane): n for lane, n in numbers("q:").items() if n}),
+        "touch": dict(found.get("touch", [])),
+        "retries": dict(found.get("retries", [])),
+        "bells": {limit: n for limit, n in numbers("b:").items() if n},
+        "queued": {int(lane): n for lane, n in numbers("q:").items() if n},
         "cells": cells,
         "held_us": held_us,
+        "active": found.get("active", set()),
         "beat": int(gov.get("beat", 0)),
         "workers": {
             it[2:]: tuple(map(int, gov[it].split())) for it in gov if it.startswith("w:")
         },
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
-        "hungry": store.smembers(keys.hungry),
-        "jobs": {job: _counters(store.hgetall(it)) for job, it in counters.items()},
-        "dead": dead,
-        "seconds": {
-            int(second): int(n)
-            for second, n in store.hgetall(keys.seconds).items()  # type: ignore[union-attr]
-            if int(second) > now_us // S - 60
-        },
+        "hungry": found.get("hungry", set()),
+        "jobs": {job: _counters(it) for job, it in named("job:").items() if ":page:" not in job},
+        "dead": [(it["key"], it["job"], it["state"], it["why"]) for it in dead],
+        "seconds": {second: n for second, n in seconds.items() if second > now_us // S - 60},
     }
 
 
@@ -163,7 +177,7 @@ def _lane_tenant(text: str) -> tuple[int, str]:
     return int(lane), tenant
 
 
-def _fields(tx: Any) -> dict[str, Any]:  # noqa: ANN401 -- redis-py's answer
+def _fields(tx: dict[str, str]) -> dict[str, Any]:
     return {
         "s": tx["s"],
         "k": int(tx["k"]),
@@ -179,7 +193,7 @@ def _fields(tx: Any) -> dict[str, Any]:  # noqa: ANN401 -- redis-py's answer
     }
 
 
-def _counters(job: Any) -> dict[str, int | None]:  # noqa: ANN401 -- redis-py's answer
+def _counters(job: dict[str, str]) -> dict[str, int | None]:
     names = ("ended", "rows", "pages", "opened", "released", "finished_tx", "throttled", *FINAL)
     finished = {"finished_us": int(job["finished_us"]) if "finished_us" in job else None}
     return {name: int(job.get(name, 0)) for name in names} | finished
@@ -209,18 +223,21 @@ class Governed(RuleBasedStateMachine):
             tenants=TENANTS,
         )
         worker = WorkerSettings()
-        self.governor = Governor(self.store, self.keys, self.client, worker, self.clock)
+        with patch("workers.governor.KEY_LIFE_S", KEY_LIFE_S):
+            self.governor = Governor(self.store, self.keys, self.client, worker, self.clock)
         self.ledger = Ledger(self.store, self.keys, self.clock)
         self.model = Model(
             self.clock,
             beat_us=round(worker.beat_s * S),
             grace_us=round(worker.bell_grace_s * S),
-            lease_us=70 * S,
+            lease_us=LEASE_S * S,
             max_age_us=(KEY_LIFE_S - 60) * S,
             max_crashes=worker.max_crashes,
         )
         for number, (parts, low) in enumerate(jobs):
             self.accept(f"j{number}", parts, low)
+            self.open(number)
+        self.ring("w1", 8)
 
     def clock(self) -> int:
         """The held clock."""
@@ -283,6 +300,15 @@ class Governed(RuleBasedStateMachine):
         """A pacer rings at its turn."""
         self.us += beats * 25 * MS
         self.ring("w1", 8)
+
+    @rule(pause_s=st.sampled_from([3, LEASE_S, KEY_LIFE_S]))
+    def sleep(self, pause_s: int) -> None:
+        """Nobody does anything for so long, then the pacers are back."""
+        self.us += pause_s * S
+        self.ring("w2", 8)
+        self.sweep()
+        self.us += 400 * MS
+        self.ring("w2", 8)
 
     @rule()
     def sweep(self) -> None:
@@ -363,12 +389,13 @@ class Governed(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever happened, every row ends, once, when workers serve on."""
         try:
-            if self.pages:
+            if self.pages and sys.exception() is None:
                 self.us += 80 * S
                 self.serve_all()
                 self.agree()
         finally:
             self.held.stop()
+            self.store.unlink(*self.store.keys(self.keys.prefix + "*"))
 
     def serve_all(self) -> None:
         """Open, ring, sweep and serve until nothing is left; the clock may not be lost."""

@@ -11,7 +11,7 @@ from orchestration.jobs import low_water
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
 
 if TYPE_CHECKING:
-    from orchestration.intake.check import Checked
+    from orchestration.intake.checked import Checked
     from orchestration.intake.submission import Submission
     from workers.store import Store
 
