@@ -18,6 +18,7 @@ from orchestration.progress import RATE_S, Progress, all_jobs, follow, snapshot
 from tests.cli.conftest import DONE, FAILED, World
 from tests.conftest import free_port, start_server
 from workers.errors import InputError, StoreAway
+from workers.store import connect
 from workers.governor import Settled
 
 if TYPE_CHECKING:
@@ -194,10 +195,8 @@ def watching(*args: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_watch_outlives_the_store_and_says_so_once(
-    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del monkeypatch
+@pytest.mark.usefixtures("world")  # for its environment
+def test_watch_outlives_the_store_and_says_so_once(tmp_path: Path) -> None:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="hg-") as folder:
         options = ("--appendfsync", "always")
@@ -257,10 +256,8 @@ def test_a_terminal_sees_a_bar_that_says_what_keeps_a_job_from_moving(world: Wor
 
 
 def test_a_store_that_is_away_raises_when_nobody_is_told(world: World) -> None:
-    world.submit(1)
-    looks = follow(world.client, "j1", wait=lambda _: world.client.store.close())
-    next(looks)
-    world.client.store.connection_pool.connection_kwargs["port"] = free_port()
+    nowhere = connect(f"redis://127.0.0.1:{free_port()}/0")
+    client = dataclasses.replace(world.client, store=nowhere)
 
     with pytest.raises(StoreAway):
-        next(looks)
+        next(follow(client, "j1"))

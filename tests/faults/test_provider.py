@@ -1,0 +1,115 @@
+"""The provider misbehaves: refused tokens, storms of 429, lost answers. Real workers, real HTTP."""
+
+from __future__ import annotations
+
+from tests.faults.checks import check_all
+from tests.fleet import Fleet, calls, until
+
+
+def test_a_revoked_token_is_renewed_once_for_the_fleet_and_spends_no_attempt() -> None:
+    with Fleet() as fleet:
+        fleet.submit(calls(600))
+        fleet.start_worker("w1")
+        fleet.start_worker("w2")
+        fleet.wait_for(150)
+        fleet.sandbox.post("revoke")
+
+        assert fleet.wait() == {"succeeded": 600}
+
+        assert fleet.report()["token_requests"] == {"acme": 2}
+        assert fleet.report()["by_status"]["401"] >= 1
+        assert {tx["at"] for tx in fleet.transactions().values()} == {"0"}
+        check_all(fleet)
+
+
+def test_a_storm_of_429_pauses_the_fleet_and_ends_paced() -> None:
+    with Fleet() as fleet:
+        fleet.submit(calls(900))
+        fleet.start_worker("w1")
+        fleet.start_worker("w2")
+        fleet.wait_for(200)
+        fleet.sandbox.post("storm", {"seconds": 3, "retry_after": 2})
+
+        assert fleet.wait() == {"succeeded": 900}
+
+        journal = [it for it in everything(fleet) if it["method"] == "POST"]
+        refused = [it["t_us"] for it in journal if it["status"] == 429]
+        # Each wave of refusals is what was in flight when its pause was set, and no more.
+        assert 1 <= len(refused) <= 3 * 32
+        quiet_us = [b - a for a, b in zip(refused, refused[1:], strict=False) if b - a > 1_000_000]
+        assert all(gap >= 2_000_000 for gap in quiet_us)
+        end_us = max(refused) + 2_000_000
+        first_second = [it for it in journal if end_us <= it["t_us"] < end_us + 1_000_000]
+        assert len(first_second) <= 185  # from empty: the rate, and no burst on top
+        assert {tx["at"] for tx in fleet.transactions().values()} == {"0"}
+        assert sum(int(tx.get("th", 0)) for tx in fleet.transactions().values()) == len(refused)
+        check_all(fleet)
+
+
+def test_lost_answers_are_sent_again_under_their_key_and_double_nothing() -> None:
+    faults = [
+        {"match": "POST *", "when": {"every": 5}, "times": 20, "kind": "drop_after"},
+        {"match": "POST *", "when": {"every": 7}, "times": 20, "kind": "5xx_after"},
+        {"match": "POST *", "when": {"every": 9}, "times": 5, "kind": "hang", "hang_s": 3},
+        {"match": "POST *", "when": {"every": 11}, "times": 10, "kind": "drop_before"},
+    ]
+    with Fleet(sandbox={"faults": faults}) as fleet:
+        fleet.submit(calls(250))
+        fleet.start_worker("w1")
+
+        assert fleet.wait() == {"succeeded": 250}
+
+        assert fleet.report()["replays"] >= 20
+        check_all(fleet)
+
+
+def test_without_a_guard_a_lost_answer_ends_unknown_and_is_never_sent_again() -> None:
+    faults = [
+        {"match": "POST *", "when": {"every": 5}, "times": 10, "kind": "drop_after"},
+        {"match": "POST *", "when": {"every": 7}, "times": 10, "kind": "5xx_before"},
+    ]
+    with Fleet(sandbox={"faults": faults, "idempotency": "off"}) as fleet:
+        fleet.submit(calls(150, guard="none"))
+        fleet.start_worker("w1")
+
+        states = fleet.wait()
+
+        assert states == {"succeeded": 130, "unknown": 20}
+        assert fleet.report()["requests"] == 150
+        check_all(fleet)
+
+
+def test_a_refusal_is_final_and_a_provider_that_stays_broken_ends_in_failed_or_unknown() -> None:
+    faults = [
+        {"match": "POST *", "when": {"business_ids": ["r3.1"]}, "kind": "400"},
+        {"match": "POST *", "when": {"business_ids": ["r4.1"]}, "kind": "5xx_before"},
+    ]
+    with Fleet(sandbox={"faults": faults}) as fleet:
+        fleet.submit(calls(10, steps=2))
+        fleet.start_worker("w1")
+
+        assert fleet.wait() == {"succeeded": 8, "failed": 1, "unknown": 1}
+
+        transactions = fleet.transactions()
+        assert (transactions["r3"]["s"], transactions["r3"]["st"]) == ("failed", "400")
+        assert (transactions["r4"]["s"], transactions["r4"]["at"]) == ("unknown", "4")
+        check_all(fleet)
+
+
+def test_a_provider_that_cannot_be_reached_holds_its_rows_and_spends_nothing() -> None:
+    with Fleet(base_url="http://127.0.0.1:9") as fleet:
+        fleet.submit(calls(20))
+        fleet.start_worker("w1")
+        store, keys = fleet.client.store, fleet.client.keys
+        until(lambda: store.hget(keys.governor, "c:client"), what="a hold of the client")
+
+        assert fleet.ended() == 0
+        assert all("t1" not in tx for tx in fleet.transactions().values())
+
+
+def everything(fleet: Fleet) -> list[dict]:
+    """The sandbox's whole journal."""
+    found: list[dict] = []
+    while part := fleet.sandbox.get(f"requests?after={len(found)}&limit=1000"):
+        found += part
+    return found
