@@ -5,7 +5,7 @@ Celery takes this consumer by the setting `worker_consumer = "workers.reconnect:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery.worker import consumer
 
@@ -24,7 +24,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
 
         `broker_connection_max_retries` does not count: its default would be up after 100 s.
         """
-        connect = conn.ensure_connection
+        connect: Any = conn.ensure_connection
 
         def connect_patiently(on_error: object, _max_retries: object, **options: object) -> object:
             return connect(
@@ -35,7 +35,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
                 **options,
             )
 
-        conn.ensure_connection = connect_patiently
+        conn.ensure_connection = connect_patiently  # type: ignore[method-assign]
         connected: Connection = super().ensure_connected(conn)
         return connected
 

@@ -29,7 +29,7 @@ LIVE_S, EVERY_S = 0.5, 1.0
 #: A plain line is printed after so many looks.
 PLAIN_LOOKS = 5
 #: A job that has not moved for so many looks may wait for something that a person can change.
-STILL_LOOKS = 10
+STILL_LOOKS = 4
 #: As shells do for a command that Ctrl-C ended.
 INTERRUPTED = 130
 

@@ -56,7 +56,7 @@ def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
     for number in count(1):
         job = checked.job if number == 1 else f"{checked.job}.{number}"
         about = it.client.ledger.job(job)
-        is_ours = about.get("digest", checked.spool.digest) == checked.spool.digest
+        is_ours = not about or about.get("digest") == checked.spool.digest
         if about.get("closed") and not again:
             return Accepted(job, new=False, about=about)
         if is_ours and not about.get("closed"):
@@ -71,7 +71,6 @@ def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
 
 def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
     ledger, store, job = it.client.ledger, it.client.store, found.job
-    seconds, micros = store.time()
     require_room(store)
     about: dict[str, str | int] = {
         "kind": it.kind,
@@ -82,7 +81,7 @@ def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
         "joined": checked.joined,
         "digest": checked.spool.digest,
     }
-    cursor = int(ledger.begin(job, about, seconds * 1_000_000 + micros)["pages"])
+    cursor = int(ledger.begin(job, about)["pages"])
     for page in checked.spool.pages(cursor):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
             require_room(store)

@@ -106,7 +106,8 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
                         f"store.accept_everysec = true"
                     )
                 calls = len(planned)
-                charged.update(limits_of(one.route) for one in planned)
+                for one in planned:
+                    charged[limits_of(one.route)] += 1
             checked.calls += calls
             checked.spool.add(row, calls)
     checked.spool.finish()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -43,12 +44,17 @@ class SandboxProcess:
             RuntimeError: it ended at once; its reason is on stderr.
         """
         command = [sys.executable, "-m", "orchestration.sandbox", f"--port={port}"]
-        command += [f"--config={json.dumps(config or {})}", f"--parent={os.getpid()}"]
+        command.append(f"--parent={os.getpid()}")
         if journal is not None:
             command.append(f"--journal={journal}")
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+        # The configuration holds secrets, which everybody could read among the arguments.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
+            json.dump(config or {}, file)
+            file.flush()
+            command.append(f"--config={file.name}")
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+            ready = self._process.stdout.readline() if self._process.stdout else ""
         self.pid = self._process.pid
-        ready = self._process.stdout.readline() if self._process.stdout else ""
         if "http://" not in ready:
             self.stop()
             raise RuntimeError("the sandbox did not start; its reason is on stderr")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import ipaddress
+import itertools
 import resource
 import socket
 import ssl
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import boundaries, http
+from workers import boundaries, http, wire
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale, NotNow
 from workers.http import Caller, ConnectFailed, Request, pool_size, require_descriptors
@@ -611,23 +612,28 @@ def test_headers_have_lower_case_names_and_repeated_and_folded_ones_are_one_line
     assert answer.headers == {"x-a": "1, 2", "x-b": "3 4", "content-length": "0"}
 
 
-def test_a_refusal_that_comes_before_the_body_was_taken_is_heard() -> None:
-    """A provider may say 413 and hang up while the body is still on its way."""
+def drain(sock: socket.socket) -> None:
+    sock.shutdown(socket.SHUT_WR)
+    while sock.recv(65_536):
+        pass
+
+
+@pytest.mark.parametrize("then", [drain, socket.socket.close])
+def test_a_refusal_that_comes_before_the_body_was_taken_is_heard(then: Act) -> None:
+    """A provider may say 413 and hang up, even with a reset, while the body is on its way."""
 
     def refuse(listener: socket.socket) -> None:
         sock, _ = listener.accept()
         sock.recv(1_000)
         sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-        sock.shutdown(socket.SHUT_WR)
-        while sock.recv(65_536):
-            pass
+        then(sock)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=refuse, args=(listener,), daemon=True).start()
         caller = a_caller(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        answer = call(caller, body=b"x" * 3_000_000)
+        answer = call(caller, body=b"x" * 20_000_000)
 
-    assert (answer.status, answer.error) == (413, None)
+    assert (answer.status, answer.error, answer.sent) == (413, None, True)
 
 
 def test_a_peer_that_takes_nothing_ends_the_write() -> None:
@@ -662,6 +668,34 @@ def test_a_drip_over_tls_ends_at_the_total_deadline(certificate: Path) -> None:
     assert (answer.status, answer.error) == (200, "total timeout")
 
 
+def test_no_read_or_write_may_take_longer_than_what_is_left_of_the_total(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them takes two seconds here, of seven; a silence of five is allowed."""
+    moments = itertools.count(0, 2 * 10**9)
+    monkeypatch.setattr(wire, "now_ns", lambda: next(moments))
+    timeouts: list[float] = []
+
+    class Recorded(socket.socket):
+        def settimeout(self, value: float | None) -> None:
+            timeouts.append(value or 0.0)
+            super().settimeout(value)
+
+    ours, theirs = socket.socketpair()
+    with Recorded(fileno=ours.detach()) as sock, theirs:
+        theirs.sendall(b"HTTP/1.1 200 OK\r\n")
+        answer, _ = exchange(
+            sock,
+            "GET",
+            [b"GET"],
+            Bounds(read_s=5.0, ends_ns=7 * 10**9, max_bytes=1_000),
+            lambda: theirs.sendall(b""),
+        )
+
+    assert timeouts == [5.0, 5.0, 3.0]
+    assert (answer.status, answer.error) == (200, "total timeout")
+
+
 @given(
     st.one_of(
         st.binary(max_size=300),
@@ -687,6 +721,24 @@ def test_no_bytes_of_a_provider_can_raise(said: bytes) -> None:
     assert answer.sent
     assert answer.status is None or answer.status >= 200
     assert not (reusable and (answer.error or answer.status is None))
+
+
+def test_a_call_that_was_torn_out_of_its_thread_leaves_no_half_read_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tear_out(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with a_provider(say(OK.replace(b"ok", b"no")), say(OK)) as provider:
+        caller = a_caller(provider.url)
+        monkeypatch.setattr(boundaries, "reach", tear_out)
+        with pytest.raises(KeyboardInterrupt):
+            call(caller)
+        monkeypatch.undo()
+
+        answer = call(caller)
+
+    assert (answer.body, provider.connections) == (b"ok", 2)
 
 
 # Idle connections

@@ -56,6 +56,25 @@ class World:
         )
         self.client: Client = Clients(load(self.config))["acme"]
 
+    @property
+    def gov(self) -> str:
+        """The governor's hash."""
+        return self.client.keys.governor
+
+    @property
+    def job(self) -> str:
+        """The hash of the job `j1`."""
+        return self.client.keys.job("j1")
+
+    @property
+    def due(self) -> str:
+        """What waits for its due time in the only flow."""
+        return self.client.keys.line("1:-:app") + ":due"
+
+    def tx(self, key: str) -> str:
+        """The hash of a transaction."""
+        return self.client.keys.transaction(key)
+
     def run(self, *args: str) -> Result:
         """What `headgate ARGS` does in this process."""
         return CliRunner().invoke(main, [*args], catch_exceptions=False)

@@ -245,7 +245,7 @@ class Governed(RuleBasedStateMachine):
 
     def accept(self, job: str, parts: list[Any], low: int) -> None:
         """Submit a job; its pages are opened later."""
-        self.ledger.begin(job, {"low": low}, self.us)
+        self.ledger.begin(job, {"low": low})
         keys: list[str] = []
         self.pages[job] = []
         for page, (planned, joins, rejected) in enumerate(parts):

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestration.status import ClientStatus, status
+from tests.cli.conftest import FAILED
+from workers.outcome import Outcome
+from workers.verdict import Verdict
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import World
+
+THROTTLED = Verdict(
+    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, status=429, throttled=True,
+    pause_s=3600, delay_s=3600,
+)  # fmt: skip
+LATER = Verdict(
+    kind="AGAIN", how="retry", outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600
+)
+
+
+@pytest.mark.parametrize("command", ["status", "jobs", "doctor"])
+def test_looking_creates_no_key(world: World, command: str) -> None:
+    result = world.run(command, "--json")
+
+    assert result.exit_code == 0
+    assert list(world.client.store.scan_iter(f"{world.namespace}:*")) == []
+
+
+def test_every_transaction_is_shown_where_it_is(world: World) -> None:
+    world.submit(6)
+    rung = world.bells(4)
+    world.client.governor.settle(world.admit(rung[0]), FAILED)
+    world.client.governor.settle(world.admit(rung[1]), LATER)
+    world.admit(rung[2])
+    still_rung = world.client.store.hget(world.client.keys.governor, "b:client")
+
+    it = status(world.client)
+
+    assert it.dead_letters == it.retries == it.in_flight == 1
+    assert it.bells_out == int(str(still_rung)) >= 1
+    assert it.waiting == {"urgent": 0, "normal": 3 - it.bells_out, "bulk": 0}
+    assert (it.open_jobs, it.open_rows, it.suspects) == (1, 5, 0)
+    assert (it.workers, it.threads) == (1, 64)
+
+
+def test_a_limit_shows_what_the_governor_makes_of_it_and_its_tokens(world: World) -> None:
+    world.configure(limits="count = 1000\nwindow_s = 10\nshape = 'fixed_window'")
+    world.submit(1)
+    idle = status(world.client).limits[0]
+    world.bells(1)
+    busy = status(world.client).limits[0]
+
+    assert (idle.count, idle.window_s, idle.shape, idle.burst) == (1000, 10, "fixed_window", 10)
+    assert 90 < idle.rate_per_s < 100
+    assert idle.tokens is None
+    assert busy.tokens is not None
+    assert 1 <= busy.tokens <= 10
+
+
+def test_use_is_the_calls_of_the_last_ten_seconds_of_limits_that_every_call_is_charged_to(
+    world: World,
+) -> None:
+    some = "[[clients.acme.limits]]\nname = 'some'\ncount = 9\nmatch = 'GET *'"
+    world.configure(limits=f"count = 100\n{some}")
+    now = int(time.time())
+    world.client.store.hset(
+        world.client.keys.seconds, mapping={str(now - ago): 45 for ago in range(-2, 60)}
+    )
+
+    app, gets = status(world.client).limits
+
+    assert status(world.client).calls_per_s == 45
+    assert app.use == pytest.approx(0.5, abs=0.001)
+    assert gets.use is None
+
+
+def test_a_pause_is_shown_with_its_end(world: World) -> None:
+    world.submit(2)
+    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+
+    it = status(world.client)
+
+    assert it.paused_until_us is not None
+    assert 3590 < it.paused_s <= 3600
+    assert it.advice is None
+    assert "paused until" in world.run("status").stdout
+    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["paused_until"]
+
+
+def test_work_without_a_worker_is_said(world: World) -> None:
+    assert status(world.client).advice is None
+    world.submit(1)
+
+    assert "no worker is alive" in str(status(world.client).advice)
+    assert "no worker is alive" in world.run("status").stdout
+
+
+BOUND = ClientStatus(
+    client="acme",
+    limits=[],
+    calls_per_s=50.0,
+    paused_until_us=None,
+    paused_s=0.0,
+    bells_out=1,
+    in_flight=8,
+    retries=0,
+    suspects=0,
+    waiting={"urgent": 0, "normal": 400, "bulk": 0},
+    open_jobs=1,
+    open_rows=400,
+    dead_letters=0,
+    workers=2,
+    threads=8,
+)
+
+
+def test_when_threads_bind_the_number_that_would_do_is_named(world: World) -> None:
+    full = [dataclasses.replace(it, tokens=it.burst) for it in status(world.client).limits]
+    empty = [dataclasses.replace(it, tokens=0) for it in full]
+
+    bound = dataclasses.replace(BOUND, limits=full).advice
+    assert bound is not None
+    assert "about 159 would make 899" in bound  # 8 threads × 899 / 50, and a tenth
+    assert dataclasses.replace(BOUND, limits=empty).advice is None
+    assert dataclasses.replace(BOUND, limits=full, in_flight=3).advice is None
