@@ -1,49 +1,50 @@
 """What a worker does when the broker goes away: keep the work it has, and be back soon.
 
-Celery takes this consumer by the setting `worker_consumer = "workers.reconnect:Consumer"`.
+Celery's stock consumer waits up to 30 s between two attempts, gives up after 100 of them, ends
+when the broker refuses a command, and puts back messages that its threads are still working on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from celery.worker import consumer
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
-#: Seconds between two attempts to reach the broker; Celery's own pauses grow to 30 s.
+#: Seconds between two attempts to reach the broker.
 RETRY_S = 1.0
+#: Settings of a Celery app that go with this consumer.
+SETTINGS = {
+    "worker_consumer": f"{__name__}:Consumer",
+    # A worker may be started before its broker.
+    "broker_connection_retry_on_startup": True,
+    # For ever: nobody should have to restart workers after a long outage.
+    "broker_connection_max_retries": None,
+    # A broker that refuses commands (disk full, memory full) counts as one that is away.
+    "broker_channel_error_retry": True,
+}
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no types
     """Celery's consumer, patient with a broker that is away."""
 
     def ensure_connected(self, conn: Connection) -> Connection:
-        """Connect, trying again every `RETRY_S` for as long as it takes.
-
-        `broker_connection_max_retries` does not count: its default would be up after 100 s.
-        """
-        connect: Any = conn.ensure_connection
-
-        def connect_patiently(on_error: object, _max_retries: object, **options: object) -> object:
-            return connect(
-                on_error,
-                interval_start=RETRY_S,
-                interval_step=0,
-                interval_max=RETRY_S,
-                **options,
-            )
-
-        conn.ensure_connection = connect_patiently  # type: ignore[method-assign]
+        """Connect, trying again every `RETRY_S`."""
+        conn.ensure_connection = partial(  # type: ignore[method-assign]
+            conn.ensure_connection, interval_start=RETRY_S, interval_step=0, interval_max=RETRY_S
+        )
         connected: Connection = super().ensure_connected(conn)
         return connected
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the lost connection, but of none of its messages.
 
-        The threads go on with whatever they have. Stock Celery also puts every message that is
-        not acknowledged back into its queue at this moment: it would run twice.
+        The threads go on with all they have. The stock consumer also puts back what is not
+        acknowledged yet, and it runs twice. A worker that stops still gives back what it has not
+        begun: that is another path.
         """
         for channel in self.connection.transport.channels:
             channel.do_restore = False

@@ -4,10 +4,9 @@ The stock transport ends the worker when a string in a queue is no task message,
 broker restarts while messages are out. This one
 
 - looks at each popped text before anybody else does, and keeps what is no task on a short list;
-- remembers the broker's address, so that a channel can be closed after its connection is gone;
+- remembers the broker's address, so that a channel can be closed after its connection is gone
+  (`workers.reconnect` has what the worker itself does then);
 - keeps one client per channel, which costs less than a new one for every operation.
-
-What the worker itself does when the broker goes away is in `workers.reconnect`.
 """
 
 from __future__ import annotations
@@ -41,23 +40,21 @@ logger = logging.getLogger(__name__)
 #: AMQP's bound for names; a string with a bound is also checked to be proper Unicode.
 _Name = Annotated[str, Field(max_length=255)]
 _Moment = Annotated[str, Field(min_length=1)]
-_Limits = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+_Pair = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 
 
 class _Part(BaseModel):
-    """Other fields than the named ones are nobody's business until the task runs."""
-
     model_config = ConfigDict(strict=True)
 
 
 class _Headers(_Part):
-    """All that Celery's event loop reads; with a value of another type it ends the worker."""
+    """What Celery's event loop reads; a value of another type would end the worker."""
 
     task: _Name
     id: _Name
     eta: _Moment | None = None
     expires: _Moment | None = None
-    timelimit: _Limits | None = None
+    timelimit: _Pair | None = None
     stamped_headers: list[_Name] | None = None
     stamps: dict[str, Any] | None = None
 
@@ -119,7 +116,7 @@ class Channel(stock.Channel):
         super()._disconnect_pools()  # type: ignore[no-untyped-call]
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
-        # A lost connection is taken apart before its channels, which have yet to acknowledge.
+        # A lost connection is taken apart before its channels, which may still acknowledge.
         if self.connection is not None and self.connection.client is not None:
             self._last_connparams: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
         return dict(self._last_connparams)
@@ -152,13 +149,13 @@ class Channel(stock.Channel):
             logger.warning("%s took no entry (%s): that text is gone", GARBAGE_KEY, error)
 
     def _receive_one(self, c: PubSub) -> bool | None:
+        taken: bool | None = None
         try:
-            taken: bool | None = super()._receive_one(c)  # type: ignore[no-untyped-call]
+            taken = super()._receive_one(c)  # type: ignore[no-untyped-call]
         except (OSError, RedisError):
             raise
         except Exception as error:  # noqa: BLE001  # as above; a KeyError would cost a reconnect
             logger.warning("a broadcast is no control message (%s)", type(error).__name__)
-            return None
         return taken
 
 
@@ -192,8 +189,8 @@ def transport_options() -> dict[str, Any]:
         "socket_keepalive": True,
         # Seconds. An unanswered poll on a half-open connection is given up after 6 to 11 s.
         "health_check_interval": 5,
-        # The rest counts only when `ack_emulation` is switched on. Seconds after which a message
-        # that nobody acknowledged comes back; the shortest value on a broker wins.
+        # The rest counts only with `ack_emulation`. Seconds until a message that nobody
+        # acknowledged comes back; the shortest value on a broker wins.
         "visibility_timeout": 3600,
         # Look for such messages every 2 s; kombu's defaults look every 100 s.
         "unacked_restore_interval": 2,

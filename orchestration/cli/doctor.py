@@ -8,7 +8,6 @@ from dataclasses import asdict
 import click
 
 from orchestration.cli import options
-from orchestration.doctor import examine
 
 #: Violations of one kind that are printed for people.
 SHOWN = 10
@@ -27,8 +26,12 @@ def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
     Example:  headgate doctor
     Exit:     0 all is well, 1 something is not, 2 wrong configuration
     """
+    clients = options.clients()
+    # Late: the tasks behind it read the configuration, which must be the chosen one.
+    from orchestration.doctor import examine
+
     checks = []
-    for check in examine(options.clients()):
+    for check in examine(clients):
         checks.append(check)
         if as_json:
             continue

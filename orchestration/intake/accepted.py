@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,8 @@ from orchestration.jobs import low_water
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orchestration.intake.checked import Checked
     from orchestration.intake.submission import Submission
     from workers.store import Store
@@ -42,35 +44,44 @@ def accept(it: Submission, checked: Checked, *, again: bool = False) -> Accepted
     """
     try:
         found = find(it, checked, again=again)
-        if found.about.get("closed"):
-            return found
-        return _fill(it, checked, found)
+        return _fill(it, checked, found.job) if found.new else found
     except StoreAway as error:
-        raise StoreAway(
-            f"{error}; nothing was sent, submit {checked.file} again to go on"
-        ) from None
+        raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
 
 
 def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
     """The job to which the submission leads, as it stands now; nothing is written."""
+    earlier = list(_earlier(it, checked.job))
+    closed = [one for one in earlier if one.about.get("closed")]
+    if closed and not again:
+        return closed[0]
+    for one in earlier:
+        if one not in closed and one.about.get("digest") == checked.spool.digest:
+            return replace(one, new=True)
+    if earlier and not again:
+        raise InputError(
+            f"{checked.file}: its submission {earlier[0].job} was not finished, and under this "
+            f"configuration its rows are others; use --again to begin anew"
+        )
+    return Accepted(_name(checked.job, len(earlier) + 1), new=True, about={})
+
+
+def _earlier(it: Submission, job: str) -> Iterator[Accepted]:
+    """All jobs of this content, the first one first."""
     for number in count(1):
-        job = checked.job if number == 1 else f"{checked.job}.{number}"
-        about = it.client.ledger.job(job)
-        is_ours = not about or about.get("digest") == checked.spool.digest
-        if about.get("closed") and not again:
-            return Accepted(job, new=False, about=about)
-        if is_ours and not about.get("closed"):
-            return Accepted(job, new=True, about=about)
-        if not again:
-            raise InputError(
-                f"{checked.file}: the submission {job} of this file was not finished, and under "
-                f"this configuration its rows are others; use --again to begin anew"
-            )
-    raise AssertionError("count() has no end")
+        name = _name(job, number)
+        about = it.client.ledger.job(name)
+        if not about:
+            return
+        yield Accepted(name, new=False, about=about)
 
 
-def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
-    ledger, store, job = it.client.ledger, it.client.store, found.job
+def _name(job: str, number: int) -> str:
+    return job if number == 1 else f"{job}.{number}"
+
+
+def _fill(it: Submission, checked: Checked, job: str) -> Accepted:
+    ledger, store = it.client.ledger, it.client.store
     require_room(store)
     about: dict[str, str | int] = {
         "kind": it.kind,
@@ -85,11 +96,11 @@ def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
     for page in checked.spool.pages(cursor):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
             require_room(store)
-        pages = ledger.accept(job, page.number, page.rows, rejected=page.rejected, calls=page.calls)
-        if pages <= page.number:
-            raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
-    if ledger.close(job) != checked.rows:
-        raise NotNow(f"the store lost rows of {job}; run headgate doctor")
+        ledger.accept(job, page.number, page.rows, rejected=page.rejected, calls=page.calls)
+    # A store that rolled back has a cursor behind ours; then the pages above were not the next.
+    if int(ledger.job(job).get("rows", 0)) != checked.rows:
+        raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
+    ledger.close(job)
     return Accepted(job, new=True, about=ledger.job(job))
 
 

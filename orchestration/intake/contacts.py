@@ -195,7 +195,7 @@ class _Records:
 
 def _width(line: str, delimiter: str) -> int:
     try:
-        return len(next(csv.reader([line], delimiter=delimiter, strict=True)))
+        return len(next(csv.reader([line], delimiter=delimiter)))
     except csv.Error:
         return 0
 

@@ -263,7 +263,7 @@ def test_an_answer_that_is_no_token_is_unavailable_and_not_quoted(
         (503, b"canary", "client acme: the token endpoint answered 503", False),
     ],
 )
-def test_an_endpoint_that_gives_none_says_whether_a_person_must_act(  # noqa: PLR0917 -- rows
+def test_an_endpoint_that_gives_none_says_whether_a_person_must_act(
     store: Store,
     keys: ClientKeys,
     server: TokenServer,
@@ -498,7 +498,7 @@ def test_who_lost_the_lock_and_failed_tells_nobody(
         (1, 0.2, 0.2),
     ],
 )
-def test_a_token_is_renewed_one_to_five_minutes_ahead_and_never_before_its_last_fifth(  # noqa: PLR0917 -- rows
+def test_a_token_is_renewed_one_to_five_minutes_ahead_and_never_before_its_last_fifth(
     store: Store,
     keys: ClientKeys,
     server: TokenServer,
@@ -699,7 +699,7 @@ def test_a_wrong_secret_is_not_tried_by_every_thread_of_the_fleet(
         (429, {"Retry-After": "soon"}, 1.0),
     ],
 )
-def test_after_a_quiet_time_the_endpoint_is_asked_again(  # noqa: PLR0917 -- rows
+def test_after_a_quiet_time_the_endpoint_is_asked_again(
     store: Store,
     keys: ClientKeys,
     server: TokenServer,
@@ -774,7 +774,7 @@ def test_a_late_report_of_an_older_token_does_not_bring_a_refused_one_back(
         (4, 5.0, 0.0, False),
     ],
 )
-def test_a_refusal_is_of_a_fresh_token_only_when_a_new_one_cannot_help(  # noqa: PLR0917 -- rows
+def test_a_refusal_is_of_a_fresh_token_only_when_a_new_one_cannot_help(
     store: Store,
     keys: ClientKeys,
     server: TokenServer,

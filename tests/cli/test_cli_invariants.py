@@ -19,7 +19,9 @@ KEY = "0b9c1b7e-0000-8000-8000-000000000001"
 OTHER = "0b9c1b7e-0000-8000-8000-000000000002"
 
 
-def tx(state: str = "succeeded", *, key: str = KEY, step: int = 2, guards: str = "kk") -> Transaction:
+def tx(
+    state: str = "succeeded", *, key: str = KEY, step: int = 2, guards: str = "kk"
+) -> Transaction:
     return Transaction(key, state, step, ROUTES, guards)
 
 
@@ -58,7 +60,9 @@ def test_one_effect_a_step_is_right_and_a_second_one_is_found_under_any_key() ->
     ],
 )
 def test_states_tell_no_lies_about_effects(
-    it: Transaction, effects: list[dict[str, Any]], sound: bool  # noqa: FBT001
+    it: Transaction,
+    effects: list[dict[str, Any]],
+    sound: bool,  # noqa: FBT001
 ) -> None:
     assert (invariants.effects_match_states([it], effects) == []) is sound
 
@@ -115,7 +119,11 @@ def test_windows_are_held_to_the_count_and_buckets_to_what_the_governor_promises
     assert invariants.within_limits(report(201)) != []
     assert invariants.within_limits(report(350), [bucket]) == []
     assert invariants.within_limits(report(201), [window]) != []
-    assert invariants.within_limits(report(100, refused=1)) == ["1 requests were refused with 429"]
+
+
+def test_a_refusal_is_found_even_within_the_limit() -> None:
+    assert invariants.nothing_refused(report(100)) == []
+    assert invariants.nothing_refused(report(100, 1)) == ["1 requests were refused with 429"]
 
 
 def test_a_request_inside_a_pause_is_found_but_not_what_was_under_way() -> None:

@@ -19,7 +19,6 @@ from tests.cli.conftest import DONE, FAILED, World
 from tests.conftest import free_port, start_server
 from workers.errors import InputError, StoreAway
 from workers.store import connect
-from workers.governor import Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +142,9 @@ def test_no_jobs_are_an_empty_list_and_a_hint(world: World) -> None:
     assert "submit one" in world.run("jobs").stderr
 
 
-@pytest.mark.parametrize(("verdict", "more", "code"), [(DONE, [], 0), (FAILED, [], 1), (DONE, [BAD], 1)])
+@pytest.mark.parametrize(
+    ("verdict", "more", "code"), [(DONE, [], 0), (FAILED, [], 1), (DONE, [BAD], 1)]
+)
 def test_watch_exits_0_only_when_all_succeeded(
     world: World, verdict: Any, more: list[Any], code: int
 ) -> None:

@@ -65,7 +65,9 @@ waits_us = st.one_of(
     st.sampled_from([500 * MS + 1, 3 * S, 5 * S]),
     st.integers(-40 * MS, 0),  # a clock that is corrected
 )
-steps = st.lists(st.tuples(st.sampled_from(ROUTES), st.sampled_from("kunr")), min_size=1, max_size=3)
+steps = st.lists(
+    st.tuples(st.sampled_from(ROUTES), st.sampled_from("kunr")), min_size=1, max_size=3
+)
 rows = st.tuples(st.integers(0, 2), st.sampled_from(["a", "b", "-"]), steps)
 pages = st.tuples(
     st.lists(rows, min_size=1, max_size=5),
@@ -160,9 +162,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "held_us": held_us,
         "active": found.get("active", set()),
         "beat": int(gov.get("beat", 0)),
-        "workers": {
-            it[2:]: tuple(map(int, gov[it].split())) for it in gov if it.startswith("w:")
-        },
+        "workers": {it[2:]: tuple(map(int, gov[it].split())) for it in gov if it.startswith("w:")},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
         "hungry": found.get("hungry", set()),

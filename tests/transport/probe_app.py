@@ -1,4 +1,4 @@
-"""A small Celery app on Headgate's transport; its tasks leave a line in a journal file."""
+"""A small Celery app on Headgate's link to the broker; its tasks write their names in a journal."""
 
 from __future__ import annotations
 
@@ -8,49 +8,32 @@ from pathlib import Path
 
 from celery import Celery
 
-from workers import transport
+from workers import reconnect, transport
 
-FOLDER = Path(os.environ["PROBE_FOLDER"])
-JOURNAL = FOLDER / "journal"
+FOLDER = Path(os.environ.get("PROBE_FOLDER", "."))
 
 transport.install()
-app = Celery("probe", broker=os.environ["PROBE_BROKER"])
+app = Celery("probe", broker=os.environ.get("PROBE_BROKER", "redis://127.0.0.1:1"))
 app.conf.update(
+    reconnect.SETTINGS,
     broker_transport_options=transport.transport_options()
-    | {"ack_emulation": os.environ.get("PROBE_ACKS") == "1"},
-    broker_connection_retry_on_startup=True,
+    | {"ack_emulation": os.environ.get("PROBE_ACKS") == "yes"},
     task_default_queue=os.environ.get("PROBE_QUEUE", "probe"),
     task_ignore_result=True,
-    worker_consumer="workers.reconnect:Consumer",
     worker_prefetch_multiplier=2,
 )
-if os.environ.get("PROBE_STOCK"):
-    import kombu.transport
-    kombu.transport.TRANSPORT_ALIASES["redis"] = "kombu.transport.redis:Transport"
-    app.conf.worker_consumer = "celery.worker.consumer:Consumer"
 
 
-def write(line: str) -> None:
-    """Append one line in one write, so that lines of several threads never mix."""
-    with JOURNAL.open("ab", buffering=0) as journal:
-        journal.write(f"{line}\n".encode())
-
-
-@app.task(name="mark")
+@app.task(name="mark")  # type: ignore[untyped-decorator]  # Celery ships no types
 def mark(name: str) -> None:
-    write(name)
+    """Write `name` in the journal, in one write: lines of several threads never mix."""
+    with (FOLDER / "journal").open("ab", buffering=0) as journal:
+        journal.write(f"{name}\n".encode())
 
 
-@app.task(name="hold")
+@app.task(name="hold")  # type: ignore[untyped-decorator]
 def hold(name: str) -> None:
-    """Run until the test creates the file `open`."""
-    write(name)
+    """Write `name` in the journal and run until the file `open` exists."""
+    mark(name)
     while not (FOLDER / "open").exists():
         time.sleep(0.02)
-
-
-@app.task(name="noop")
-def noop() -> None:
-    pass
-if os.environ.get("PROBE_NOGUARD"):
-    transport.Channel._is_task = lambda s,t: True

@@ -1,0 +1,104 @@
+"""What one run of real workers came to, in ratios."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.checks import check_all
+from tests.fleet import ROOT, Fleet, calls
+from workers.limits import cell
+from workers.settings import LimitSettings
+from workers.store import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROBE = Path(__file__).parent / "probe"
+#: Timeouts as users have them: the short leases of the fault tests would disturb a figure.
+ORDINARY = {
+    "total_timeout_s": 60.0, "connect_timeout_s": 5.0, "read_timeout_s": 30.0,
+    "backoff_base_s": 1.0,
+}  # fmt: skip
+
+
+def ordinary_fleet(limit: Mapping[str, Any], **more: Any) -> Fleet:
+    """A fleet with the product's own defaults, its broker apart so that bells can be counted."""
+    client = {**ORDINARY, **more.pop("client", {})}
+    sandbox = {"latency_ms": 80, **more.pop("sandbox", {})}
+    worker = {"bell_grace_s": 3.0, "lease_margin_s": 5.0, **more.pop("worker", {})}
+    return Fleet([limit], sandbox, client, worker, broker=True, **more)
+
+
+def start_probed(fleet: Fleet, workers: int, concurrency: int) -> None:
+    """Workers that write down what they do."""
+    folder = fleet.folder / "probe"
+    folder.mkdir()
+    env = {"HEADGATE_PROBE": str(folder), "PYTHONPATH": f"{PROBE}{os.pathsep}{ROOT}"}
+    for number in range(workers):
+        fleet.start_worker(f"w{number}", concurrency, env)
+
+
+def probed(fleet: Fleet) -> Counter[str]:
+    """The sums of all workers."""
+    time.sleep(0.7)  # the last half second is written too
+    total: Counter[str] = Counter()
+    for file in (fleet.folder / "probe").glob("*.json"):
+        total.update(json.loads(file.read_text()))
+    return total
+
+
+def run(
+    limit: Mapping[str, Any],
+    count: int,
+    steps: int = 1,
+    workers: int = 2,
+    concurrency: int = 32,
+    timeout_s: float = 300,
+    **more: Any,
+) -> dict[str, Any]:
+    """Send `count` transactions of `steps` calls and say how well it went."""
+    with ordinary_fleet(limit, **more) as fleet:
+        start_probed(fleet, workers, concurrency)
+        time.sleep(4)  # the workers are up, so that their start is no part of the CPU per call
+        before = probed(fleet)
+        broker = connect(f"redis://127.0.0.1:{fleet.broker_port}/1")
+        broker.execute_command("CONFIG", "RESETSTAT")
+        fleet.submit(calls(count, steps))
+        most_waiting = 0
+        while fleet.ended() < count:
+            most_waiting = max(most_waiting, int(broker.llen("calls")))  # type: ignore[arg-type]
+            time.sleep(0.1)
+            timeout_s -= 0.1
+            if timeout_s < 0:
+                raise AssertionError(f"not done: {fleet.job()}")
+        sums = probed(fleet)
+        sums.subtract(before)
+        report, made = fleet.report(), count * steps
+        messages = broker.info("commandstats").get("cmdstat_lpush", {}).get("calls", 0)
+        check_all(fleet)
+        moments = sorted(it["t_us"] for it in fleet.effects())
+        first, last = moments[int(made * 0.15)], moments[int(made * 0.95)]
+        rate = (int(made * 0.95) - int(made * 0.15)) / ((last - first) / 1e6)
+        settings = LimitSettings(**limit)
+        return {
+            "calls": made,
+            "rate": rate,
+            "of the governed rate": rate / cell(settings).rate,
+            "of the limit": rate / (settings.count / settings.window_s),
+            "429s": report["refused_429"],
+            "doubled": report["duplicates"],
+            "lost": made - report["effects"],
+            "bells per call": messages / made,
+            "requests beyond grants": report["requests"] - sums["script_admit"]
+            + sums["script_settle"] - sums["http"],
+            "admit+settle per call": (sums["script_admit"] + sums["script_settle"]) / made,
+            "rings per s": sums["script_ring"] / ((moments[-1] - moments[0]) / 1e6),
+            "threads busy / HTTP": sums["step_s"] / sums["http_s"],
+            "worker CPU ms per call": sums["cpu_s"] / made * 1e3,
+            "most messages at the broker": most_waiting,
+        }

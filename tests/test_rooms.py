@@ -1,0 +1,80 @@
+"""The rooms: imports point one way, and what is public has a name that is not used twice."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: What the modules of a room may import of the product.
+ALLOWED = {
+    "workers": {"workers"},
+    "tasks": {"workers", "tasks"},
+    "orchestration": {"workers", "tasks", "orchestration"},
+}
+#: The one inversion: Celery's application loads these by name.
+INVERSION = {"workers/app.py": {"orchestration.pacer", "tasks"}}
+
+
+def modules(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text("utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def loaded_by_name(file: Path) -> set[str]:
+    """Texts of a module that name a room above it."""
+    tree = ast.parse(file.read_text("utf-8"))
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    return {
+        it for it in texts if isinstance(it, str) and it.split(".")[0] in ALLOWED and " " not in it
+    }
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_imports_point_one_way(room: str) -> None:
+    for file in modules(room):
+        tops = {name.split(".")[0] for name in imported(file)} & ALLOWED.keys()
+        assert tops <= ALLOWED[room], f"{file} imports {tops - ALLOWED[room]}"
+
+
+def test_only_the_celery_application_loads_rooms_above_it_by_name() -> None:
+    found = {
+        str(file.relative_to(ROOT)): above
+        for file in modules("workers")
+        if (above := {it for it in loaded_by_name(file) if it.split(".")[0] != "workers"})
+    }
+    assert found == INVERSION
+
+
+def test_the_sandbox_imports_nothing_else_of_the_product() -> None:
+    for file in modules("orchestration/sandbox"):
+        ours = {name for name in imported(file) if name.split(".")[0] in ALLOWED}
+        assert all(name.startswith("orchestration.sandbox") for name in ours), file
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for room in ALLOWED:
+        for file in modules(room):
+            assert ast.get_docstring(ast.parse(file.read_text("utf-8"))), file
+
+
+def test_every_script_opens_with_its_contract() -> None:
+    for file in sorted((ROOT / "workers/lua").glob("*.lua")):
+        text = file.read_text("utf-8")
+        if file.name == "prelude.lua":
+            continue
+        assert text.startswith("#!lua\n-- "), file
+        for part in ("KEYS[1]", "Returns", "Cost"):
+            assert part in text.split("\nlocal")[0], f"{file} does not say its {part}"
