@@ -35,7 +35,7 @@ bench: .venv/.ready ## Print the figures: use of the permitted rate, bells, roun
 	@$(BIN)/python -m tests.bench
 
 chaos: .venv/.ready ## Kill everything at every boundary, long; and break four lines that must turn tests red
-	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m pytest -v -o python_files="chaos_*.py" tests/chaos
 
 lock: .venv/.ready ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate --no-header pyproject.toml -o requirements.lock

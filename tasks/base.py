@@ -148,8 +148,9 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             line_after_s=it.fleet.worker.line_after_s,
             rng=self.rng,
         )
-        if reading.next is Next.TOKEN and token and it.tokens.refused(token.generation):
-            return replace(verdict, pause_s=REFUSED_S)
+        if reading.next is Next.TOKEN and token:
+            useless = it.tokens.refused(token.generation, answer.elapsed_s)
+            return replace(verdict, pause_s=REFUSED_S if useless else 0.0)
         return verdict
 
     def retry_later(self, verdict: Verdict) -> None:

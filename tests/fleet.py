@@ -204,16 +204,18 @@ class Fleet:
 
     # Work
 
-    def submit(self, rows: list[dict[str, Any]], job: str = "job", lane: int = 1) -> str:
-        """Accept rows of kind `calls` as a job."""
-        about = {"lane": lane, "tenant": "-"}
+    def submit(
+        self, rows: list[dict[str, Any]], job: str = "job", lane: int = 1, kind: str = "calls"
+    ) -> str:
+        """Accept rows as a job."""
+        about = {"lane": lane, "tenant": "-", "list": "list-1"}
         ledger = self.client.ledger
         low = jobs.low_water(self.client)
-        ledger.begin(job, {"kind": "calls", "about": json.dumps(about), "low": low})
+        ledger.begin(job, {"kind": kind, "about": json.dumps(about), "low": low})
         for page, start in enumerate(range(0, len(rows), 250)):
             part = rows[start : start + 250]
-            calls = sum(len(row["steps"]) for row in part)
-            ledger.accept(job, page, part, rejected=0, calls=calls)
+            made = sum(len(row.get("steps", [1])) for row in part)
+            ledger.accept(job, page, part, rejected=0, calls=made)
         ledger.close(job)
         return job
 
@@ -285,6 +287,14 @@ def calls(
                 for k in range(1, steps + 1)
             ],
         }
+        for n in range(count)
+    ]
+
+
+def contacts(count: int) -> list[dict[str, Any]]:
+    """Rows of kind `contacts`, whose guard is `upsert`."""
+    return [
+        {"line": n + 2, "id": f"c{n}", "data": {"phone": f"+1555010{n:04}", "note": "Köln"}}
         for n in range(count)
     ]
 

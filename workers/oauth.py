@@ -135,7 +135,8 @@ class Tokens:
             sent_ago_s: How long ago the call was sent.
 
         Returns:
-            Whether the token was fresh when it was sent, so that a new one will not help.
+            Whether the one before it was refused too and this one was fresh when it was sent, so
+            that yet another will not help.
 
         Raises:
             StoreAway: the store did not answer.
@@ -144,8 +145,9 @@ class Tokens:
         found = self._scripts("token_refuse", generation)
         if not found:
             return False
-        age_us, lifetime_us = found
-        return bool(age_us - sent_ago_s * 1e6 < min(FRESH_S * 1e6, lifetime_us / 2))
+        age_us, lifetime_us, again = found
+        fresh = age_us - sent_ago_s * 1e6 < min(FRESH_S * 1e6, lifetime_us / 2)
+        return bool(again and fresh)
 
     def _may_use(self, held: _Held, until_ns: int) -> bool:
         return held.token.generation != self._refused and now_ns() < until_ns

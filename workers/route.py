@@ -143,7 +143,7 @@ def _tls(client: ClientSettings, verify: str | bool | None) -> ssl.SSLContext:  
     except OSError as error:
         raise ConfigError(
             f"client {client.name}: the certificate authorities in {named} cannot be read "
-            f"({error.strerror or error}); correct ca_file"
+            f"({error.strerror or error}); correct ca_file or REQUESTS_CA_BUNDLE"
         ) from None
 
 

@@ -100,8 +100,8 @@ def is_silent(sock: socket.socket) -> bool:
     It reads, rather than asks whether something could be read: the session tickets of TLS 1.3 wait
     in the socket too, and are no sign of an end.
     """
-    sock.settimeout(0)
     try:
+        sock.settimeout(0)
         sock.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):
         return True

@@ -106,7 +106,9 @@ def run(
         client = Clients(load(config))[CLIENT]
         stack.callback(stop_embedded, client.fleet.store.data_dir)
         say(f"a provider that allows 200 calls/s and takes 80 ms a call: {sandbox.url}")
-        workers = [_start_worker(stack, folder, name) for name in WORKERS]
+        workers: list[subprocess.Popen[bytes]] = []
+        stack.callback(_stop, workers)
+        workers.extend(_start_worker(folder, name) for name in WORKERS)
         say(f"two workers of {CONCURRENCY} threads: {' and '.join(WORKERS)}, and a store")
         job, checked = _submit(client)
         say(f"submitted {checked.file}: {checked.rows:,} rows, {checked.calls:,} calls")
@@ -148,11 +150,11 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, "utf-8")
 
 
-def _start_worker(stack: ExitStack, folder: Path, name: str) -> subprocess.Popen[bytes]:
+def _start_worker(folder: Path, name: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "orchestration.cli", "worker"]
     command += ["--name", name, "--concurrency", str(CONCURRENCY)]
     with (folder / f"{name}.log").open("wb") as log:
-        worker = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
+        return subprocess.Popen(  # noqa: S603 -- our own interpreter and module
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -160,17 +162,17 @@ def _start_worker(stack: ExitStack, folder: Path, name: str) -> subprocess.Popen
             stderr=log,
             start_new_session=True,  # Ctrl-C is for the demo, which drains its workers
         )
-    stack.callback(_stop_worker, worker)
-    return worker
 
 
-def _stop_worker(worker: subprocess.Popen[bytes]) -> None:
-    worker.terminate()
-    try:
-        worker.wait(DRAIN_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(worker.pid, signal.SIGKILL)  # the session that we made for it
-        worker.wait()
+def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(DRAIN_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            os.killpg(worker.pid, signal.SIGKILL)  # the session that we made for it
+            worker.wait()
 
 
 def _submit(client: Client) -> tuple[str, Checked]:

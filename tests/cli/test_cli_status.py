@@ -93,6 +93,19 @@ def test_a_pause_is_shown_with_its_end(world: World) -> None:
     assert json.loads(world.run("status", "--json").stdout)["clients"][0]["paused_until"]
 
 
+def test_what_is_over_is_not_shown(world: World) -> None:
+    world.submit(1)
+    world.bells(1)
+    long_ago = {"c:client": 1, "w:w1": "64 1", "beat": 1}
+    world.client.store.hset(world.gov, mapping=long_ago)
+
+    it = status(world.client)
+
+    assert (it.paused_until_us, it.paused_s) == (None, 0.0)
+    assert (it.workers, it.threads) == (0, 0)
+    assert it.limits[0].tokens is None  # nobody rings: it will start empty
+
+
 def test_work_without_a_worker_is_said(world: World) -> None:
     assert status(world.client).advice is None
     world.submit(1)

@@ -112,7 +112,8 @@ verdicts = st.one_of(
 
 def dump(store: Store, keys: ClientKeys) -> dict[str, Any]:
     """Everything the store holds of this client, by the name behind its prefix."""
-    names = sorted(it.removeprefix(keys.prefix) for it in store.keys(keys.prefix + "*"))
+    found: Any = store.keys(keys.prefix + "*")
+    names: list[str] = sorted(it.removeprefix(keys.prefix) for it in found)
     pipe = store.pipeline(transaction=False)
     for name in names:
         full = keys.prefix + name

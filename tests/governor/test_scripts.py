@@ -101,8 +101,9 @@ class Rig:
 
     def fill(self) -> None:
         """All limits are full, as after a quiet while with pacers at work."""
-        full = {f"c:{limit.name}": self.us for limit in self.client.limits}
-        self.store.hset(self.keys.governor, mapping={**full, "beat": self.us})
+        names = [f"c:{limit.name}" for limit in self.client.limits]
+        for name in (*names, "beat"):
+            self.store.hset(self.keys.governor, name, self.us)
 
     def ring(self, threads: int = 100, worker: str = "w", after_us: int = BEAT_US) -> list[str]:
         """The keys that are rung, one beat later."""
@@ -139,16 +140,17 @@ class Rig:
 
     def governed(self, kind: str) -> dict[str, int]:
         """The governor's numbers of one kind, without zeros: c = cells, b = bells, q = queued."""
-        gov: dict[str, str] = self.store.hgetall(self.keys.governor)
+        gov: Any = self.store.hgetall(self.keys.governor)
         return {it[2:]: int(gov[it]) for it in gov if it.startswith(f"{kind}:") and gov[it] != "0"}
 
     def dead(self) -> list[dict[str, str]]:
         """The dead letters."""
-        return [fields for _, fields in self.store.xrange(self.keys.dead)]
+        letters: Any = self.store.xrange(self.keys.dead)
+        return [fields for _, fields in letters]
 
     def dump(self) -> dict[str, bytes]:
         """Everything the store holds of this client."""
-        names = self.store.keys(self.keys.prefix + "*")
+        names: Any = self.store.keys(self.keys.prefix + "*")
         return {it: self.store.execute_command("DUMP", it, NEVER_DECODE=True) for it in names}
 
 

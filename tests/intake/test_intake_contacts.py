@@ -114,6 +114,15 @@ def test_an_open_quote_in_a_long_file_costs_one_row() -> None:
     assert len(rows) == 10_001
 
 
+def test_a_record_has_no_more_bytes_than_a_line_may_have() -> None:
+    endless = '"a\n' + f'{"b" * 1000}","c\n' * 600 + '"\n'
+
+    rows = read(f"{HEADER}k1,a,12345\n{endless}k2,b,12345\n")
+
+    assert rows[1] == {"line": 3, "error": "a quote is not closed, or not doubled inside of a cell"}
+    assert rows[-1]["id"] == "k2"
+
+
 def test_a_rejected_row_keeps_the_id_of_its_id_column() -> None:
     assert read(HEADER + "k7,Anna,x\n")[0]["id"] == "k7"
     assert "id" not in read(HEADER + "k7,Anna\n")[0]

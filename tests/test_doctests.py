@@ -1,0 +1,22 @@
+"""Every example in a docstring is true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import orchestration
+import tasks
+import workers
+
+
+def test_every_example_in_a_docstring_gives_what_it_says() -> None:
+    tried = 0
+    for room in (workers, tasks, orchestration):
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            if not module.name.endswith("__main__"):
+                found = doctest.testmod(importlib.import_module(module.name))
+                assert found.failed == 0, module.name
+                tried += found.attempted
+    assert tried
