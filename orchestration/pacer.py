@@ -64,7 +64,7 @@ class Pacer(threading.Thread):
             if ring.sweep:
                 self._sweep(client)
             if ring.hungry:
-                jobs.open_next_page(client, ring.hungry)
+                self._open(client, ring.hungry)
             return max(0.0, ring.turn_s - (time.monotonic() - started))
         except HeadgateError as error:
             logger.warning("client %s is not rung for now: %s", name, error)
@@ -84,6 +84,15 @@ class Pacer(threading.Thread):
                 client.governor.give_back(bell.key, bell.step)
             self._stop_asked.wait(AWAY_S)
         boundaries.reach("published")
+
+    def _open(self, client: Client, job: str) -> None:
+        try:
+            jobs.open_next_page(client, job)
+        except HeadgateError:
+            raise
+        except Exception:  # a page that cannot be opened must not stop the other jobs
+            logger.exception("client %s: a page of job %s cannot be opened", client.name, job)
+            client.store.srem(client.keys.hungry, job)
 
     def _sweep(self, client: Client) -> None:
         given_back, taken_over, ended = client.governor.sweep()

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import random
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celery import Task
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Reject
 
 from workers import boundaries
 from workers.app import clients
-from workers.errors import GrantStale, NotNow, StoreAway
+from workers.errors import GrantStale, HeadgateError, StoreAway, TokenUnavailable
 from workers.governor import Go, Settled
+from workers.http import ConnectFailed
 from workers.identity import step_key
 from workers.outcome import Next, Outcome, read
 from workers.verdict import UNSENT, Guard, Verdict, judge
@@ -59,6 +61,10 @@ class CannotSay(Exception):
     """A step cannot be sent as it was given; the text says what is missing."""
 
 
+class Unanswered(Exception):
+    """Why Celery counts down to another attempt, as Flower shows it."""
+
+
 class Kind(Protocol):
     """What a job's rows are."""
 
@@ -87,7 +93,13 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     def run(self, client: str, key: str, step: int) -> str:
         """Answer one bell; the returned word is what Flower shows."""
         boundaries.reach("popped")
-        it = clients()[client]
+        try:
+            return self.answer_bell(clients()[client], key, step)
+        except HeadgateError as error:  # the ledger knows what is out, and rings again
+            return self.stop(f"wait: {error}")
+
+    def answer_bell(self, it: Client, key: str, step: int) -> str:
+        """Admit, send, settle; then the next bell, or none."""
         try:
             token = it.tokens.get()
             with it.caller.connection() as connection:
@@ -96,9 +108,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                     return self.stop(grant.word)
                 boundaries.reach("admitted")
                 verdict = self.call(it, grant, token, connection)
-        except StoreAway:
-            return self.stop("wait: the store is away")
-        except NotNow as error:
+        except (TokenUnavailable, ConnectFailed) as error:
             it.governor.give_back(key, step, AWAY_S + self.rng.uniform(0, AWAY_S))
             return self.stop(f"wait: {error}")
         match it.governor.settle(grant, verdict):
@@ -110,35 +120,25 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return self.stop(verdict.word)
 
     def call(self, it: Client, grant: Go, token: Token | None, connection: Connection) -> Verdict:
-        """Send what the grant allows and judge the answer."""
-        about = it.ledger.about(grant.job)
-        row = it.ledger.page(grant.job, grant.page)[grant.index]
+        """Send what the grant allows, and judge the answer."""
         try:
-            request = self.kind.request(row, about, grant)
+            about = it.ledger.about(grant.job)
+            row = it.ledger.page(grant.job, grant.page)[grant.index]
+            request = _signed(self.kind.request(row, about, grant), it, grant, token)
             if grant.start_in_s:
                 _never.wait(grant.start_in_s)
-            answer = connection.send(_signed(request, it, grant, token), grant.stale_at_ns)
-        except GrantStale:
+            answer = connection.send(request, grant.stale_at_ns)
+        except (GrantStale, StoreAway):
             return UNSENT
-        except (CannotSay, ValueError) as error:  # ValueError: no such request can be built
-            return Verdict(
-                kind="END",
-                how="unknown" if grant.unknown else "failed",
-                outcome=Outcome.NOT_EXECUTED,
-                text=str(error),
-            )
+        except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
+            why = str(error) if isinstance(error, CannotSay | ValueError) else type(error).__name__
+            how = "unknown" if grant.unknown else "failed"
+            text = f"step {grant.step} cannot be sent: {why}"
+            return Verdict(kind="END", how=how, outcome=Outcome.NOT_EXECUTED, text=text)
         boundaries.reach("answer_read")
         reading = read(answer, earlier_unknown=grant.unknown)
         if reading.next is Next.DONE:
-            kept = self.kind.keep(row, grant, answer)
-            return Verdict(
-                kind="NEXT",
-                outcome=reading.outcome,
-                status=answer.status,
-                text=kept.values,
-                provider_id=kept.provider_id,
-                correlation_id=answer.correlation_id or "",
-            )
+            return self.done(row, grant, answer)
         verdict = judge(
             answer,
             reading,
@@ -149,18 +149,34 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             rng=self.rng,
         )
         if reading.next is Next.TOKEN and token:
-            useless = it.tokens.refused(token.generation, answer.elapsed_s)
-            return replace(verdict, pause_s=REFUSED_S if useless else 0.0)
+            with suppress(StoreAway):
+                if it.tokens.refused(token.generation, answer.elapsed_s):
+                    return replace(verdict, pause_s=REFUSED_S)
         return verdict
+
+    def done(self, row: Row, grant: Go, answer: Answer) -> Verdict:
+        """The verdict on a success; a body that cannot be read makes it no failure."""
+        try:
+            kept = self.kind.keep(row, grant, answer)
+        except Exception:  # noqa: BLE001 -- the call was executed, whatever its answer says
+            kept = Kept()
+        return Verdict(
+            kind="NEXT",
+            outcome=Outcome.EXECUTED,
+            status=answer.status,
+            text=kept.values,
+            provider_id=kept.provider_id,
+            correlation_id=answer.correlation_id or "",
+        )
 
     def retry_later(self, verdict: Verdict) -> None:
         """Let Celery count down; a message that is lost is rung again by the ledger."""
         try:
-            self.retry(countdown=verdict.delay_s, exc=None, throw=False)
+            retry = self.retry(countdown=verdict.delay_s, exc=Unanswered(verdict.word), throw=False)
         except Reject:
             return  # not published: the ledger knows the due time
         boundaries.reach("retry_published")
-        raise Retry(verdict.word, when=verdict.delay_s)
+        raise retry
 
     def stop(self, word: str) -> str:
         """End this chain quietly; what is left of it waits in the line."""

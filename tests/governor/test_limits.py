@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-PROFILE = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+PROFILE = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 S = 1_000_000
 
 chance = st.integers(0, 2**32).map(Random)

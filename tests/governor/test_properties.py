@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 SEED = os.environ.get("HEADGATE_SEED")
 PROFILE = settings(
-    max_examples=int(os.environ.get("HEADGATE_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("HEADGATE_EXAMPLES", "80")),
     stateful_step_count=50,
     deadline=None,
     database=None,
