@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 USE_S = 10
 #: When nobody has rung for so long, buckets start empty at the next ring.
 SILENT_US = 500_000
+#: Part of the threads that must be taken before they are what binds.
+BUSY = 0.8
 #: Threads beyond what the measured calls need, so that the quota binds again.
 SPARE_THREADS = 1.1
 
@@ -68,15 +70,19 @@ class ClientStatus:
         if not self.workers:
             return "no worker is alive; start one with `headgate worker`"
         full = all(it.tokens is not None and it.tokens >= it.burst / 2 for it in self.limits)
-        busy = self.bells_out + self.in_flight >= self.threads
-        if not (self.limits and full and busy and sum(self.waiting.values()) and self.calls_per_s):
+        if not (self.limits and full and sum(self.waiting.values()) and self.calls_per_s):
             return None
-        rate = min(it.rate_per_s for it in self.limits)
-        threads = math.ceil(self.threads * rate / self.calls_per_s * SPARE_THREADS)
-        return (
-            f"the threads bind, not the quota: {self.threads} threads make "
-            f"{self.calls_per_s:.1f} calls/s, about {threads} would make {rate:.0f}"
-        )
+        now = f"{self.threads} threads make {self.calls_per_s:.1f} calls/s"
+        if self.in_flight >= BUSY * self.threads:
+            rate = min(it.rate_per_s for it in self.limits)
+            threads = math.ceil(self.threads * rate / self.calls_per_s * SPARE_THREADS)
+            return f"the threads bind, not the quota: {now}, about {threads} would make {rate:.0f}"
+        if self.bells_out + self.in_flight >= BUSY * self.threads:
+            return (
+                f"the workers bind, not the quota: {now} and most are not in a call; they are "
+                f"short of processor time, so start workers on more cores"
+            )
+        return None
 
     def as_dict(self) -> dict[str, Any]:
         """As programs get it: times in ISO 8601."""

@@ -142,3 +142,12 @@ def test_when_threads_bind_the_number_that_would_do_is_named(world: World) -> No
     assert "about 159 would make 899" in bound  # 8 threads × 899 / 50, and a tenth
     assert dataclasses.replace(BOUND, limits=empty).advice is None
     assert dataclasses.replace(BOUND, limits=full, in_flight=3).advice is None
+
+
+def test_threads_that_wait_for_processor_time_are_not_told_to_be_more(world: World) -> None:
+    full = [dataclasses.replace(it, tokens=it.burst) for it in status(world.client).limits]
+
+    advice = dataclasses.replace(BOUND, limits=full, bells_out=8, in_flight=1).advice
+
+    assert advice is not None
+    assert "more cores" in advice

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 from uuid import uuid4
 
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -33,12 +33,14 @@ from workers.settings import ClientSettings, LimitSettings, TenantSettings, Work
 from workers.verdict import UNSENT, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workers.store import Store
 
 SEED = os.environ.get("HEADGATE_SEED")
 PROFILE = settings(
     max_examples=int(os.environ.get("HEADGATE_EXAMPLES", "80")),
-    stateful_step_count=50,
+    stateful_step_count=60,
     deadline=None,
     database=None,
     derandomize=SEED is None,
@@ -50,64 +52,49 @@ LIMITS = {
     "app": LimitSettings(name="app", count=20, shape="bucket"),
     "ep": LimitSettings(name="ep", count=5, shape="sliding_window", match="POST /ep*"),
     # So tight that bells ring ahead of its tokens and admit grants moments to come.
-    "tight": LimitSettings(name="tight", count=100, shape="fixed_window", match="* /t*"),
+    "tight": LimitSettings(name="tight", count=60, shape="fixed_window", match="* /t*"),
     "wide": LimitSettings(name="wide", count=300, window_s=10, shape="fixed_window", match="* /t*"),
 }
 TENANTS = {"a": TenantSettings(weight=3), "b": TenantSettings(weight=1)}
 ROUTES = ("POST /x", "POST /ep/1", "GET /t", "POST /ep/2")
 
-KEY_LIFE_S = 100  #: a short memory of the provider, so that keys grow old
+KEY_LIFE_S = 240  #: a short memory of the provider, so that keys grow old
 LEASE_S = 70
+#: Definitions of flows, transactions, and keys of earlier ones that further rows join.
+Page = tuple[dict[str, str], list[Opened], list[str]]
 
-picks = st.integers(0, 10**6)
-waits_us = st.one_of(
-    st.integers(0, 60 * MS),
-    st.sampled_from([500 * MS + 1, 3 * S, 5 * S]),
-    st.integers(-40 * MS, 0),  # a clock that is corrected
-)
-steps = st.lists(
-    st.tuples(st.sampled_from(ROUTES), st.sampled_from("kunr")), min_size=1, max_size=3
-)
-rows = st.tuples(st.integers(0, 2), st.sampled_from(["a", "b", "-"]), steps)
-pages = st.tuples(
-    st.lists(rows, min_size=1, max_size=5),
-    st.lists(picks, max_size=2),  # rows that join earlier ones
-    st.integers(0, 2),  # rejected rows
-)
-jobs = st.lists(
-    st.tuples(st.lists(pages, min_size=1, max_size=3), st.integers(1, 6)), min_size=1, max_size=2
-)
-verdicts = st.one_of(
-    st.builds(
-        Verdict,
-        kind=st.just("NEXT"),
-        outcome=st.just(Outcome.EXECUTED),
-        status=st.just(201),
-        text=st.sampled_from(["", '{"id": 1}']),
-        provider_id=st.sampled_from(["", "p1"]),
-        correlation_id=st.sampled_from(["", "c1"]),
-    ),
-    st.builds(
-        Verdict,
-        kind=st.just("AGAIN"),
-        outcome=st.sampled_from([Outcome.UNKNOWN, Outcome.NOT_EXECUTED]),
-        attempt=st.booleans(),
-        throttled=st.booleans(),
-        status=st.sampled_from([None, 429, 503]),
-        pause_s=st.sampled_from([0.0, 0.0, 0.7, 3.0]),
-        text=st.just("the provider answered so"),
-        delay_s=st.sampled_from([0.0, 0.04, 2.0, 20.0]),
-        how=st.sampled_from(["retry", "line"]),
-    ),
-    st.builds(
-        Verdict,
-        kind=st.just("END"),
-        outcome=st.sampled_from(Outcome),
-        text=st.just("refused"),
-        how=st.sampled_from(["failed", "unknown", "cancelled"]),
-    ),
-    st.just(UNSENT),
-)
+numbers = st.integers(0, 2**32)
+
+
+def some_verdict(chance: Random) -> Verdict:
+    """Any verdict that a call may come to, successes most often."""
+    some = chance.choice
+    kind = chance.choices(["NEXT", "AGAIN", "END", "UNSENT"], [10, 7, 2, 1])[0]
+    if kind == "NEXT":
+        return Verdict(
+            kind="NEXT",
+            outcome=Outcome.EXECUTED,
+            status=201,
+            text=some(["", '{"id": 1}']),
+            provider_id=some(["", "p1"]),
+            correlation_id=some(["", "c1"]),
+        )
+    if kind == "AGAIN":
+        return Verdict(
+            kind="AGAIN",
+            outcome=some([Outcome.UNKNOWN, Outcome.NOT_EXECUTED]),
+            attempt=some([True, False]),
+            throttled=some([True, False]),
+            status=some([None, 429, 503]),
+            pause_s=some([0.0, 0.0, 0.0, 0.7, 3.0]),
+            text="the provider answered so",
+            delay_s=some([0.0, 0.04, 2.0, 20.0]),
+            how=some(["retry", "line"]),
+        )
+    if kind == "END":
+        how = some(["failed", "unknown", "cancelled"])
+        return Verdict(kind="END", outcome=some([*Outcome]), text="refused", how=how)
+    return UNSENT
 
 
 def dump(store: Store, keys: ClientKeys) -> dict[str, Any]:
@@ -201,7 +188,11 @@ def _counters(job: dict[str, str]) -> dict[str, int | None]:
 
 
 class Governed(RuleBasedStateMachine):
-    """One client, driven twice: by the scripts and by the model."""
+    """One client, driven twice: by the scripts and by the model.
+
+    What a step does is drawn from a number, not by hypothesis: its many small choices would all
+    be the simplest ones too often. Hypothesis leaves out the steps that a failure does not need.
+    """
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -209,21 +200,29 @@ class Governed(RuleBasedStateMachine):
         self.keys = ClientKeys("model", uuid4().hex)
         self.us = 1_790_000_000_000_000
         self.grants: list[Go] = []
-        self.pages: dict[str, list[tuple[dict[str, str], list[Opened], list[str]]]] = {}
+        self.pages: dict[str, list[Page]] = {}
         # The age of a grant is measured by the held clock, too.
         self.held = patch("workers.governor.now_ns", lambda: self.us * 1000)
         self.held.start()
 
-    @initialize(limits=st.sets(st.sampled_from(sorted(LIMITS))), jobs=jobs)
-    def submit(self, limits: set[str], jobs: list[tuple[list[Any], int]]) -> None:
+    def clock(self) -> int:
+        """The held clock."""
+        return self.us
+
+    # The client and its jobs.
+
+    @initialize(number=numbers)
+    def submit(self, number: int) -> None:
         """A client with some of the limits, and one or two jobs."""
+        chance = Random(number)
+        limits = chance.sample(list(LIMITS), chance.randint(0, len(LIMITS)))
         self.client = ClientSettings(
             name="acme",
             base_url="http://provider",
-            limits=tuple(it for name, it in LIMITS.items() if name in limits),
+            limits=tuple(LIMITS[name] for name in limits),
             tenants=TENANTS,
         )
-        worker = WorkerSettings()
+        worker = WorkerSettings(max_crashes=2)
         with patch("workers.governor.KEY_LIFE_S", KEY_LIFE_S):
             self.governor = Governor(self.store, self.keys, self.client, worker, self.clock)
         self.ledger = Ledger(self.store, self.keys, self.clock)
@@ -235,93 +234,164 @@ class Governed(RuleBasedStateMachine):
             max_age_us=(KEY_LIFE_S - 60) * S,
             max_crashes=worker.max_crashes,
         )
-        for number, (parts, low) in enumerate(jobs):
-            self.accept(f"j{number}", parts, low)
-            self.open(number)
+        for job in ("j0", "j1")[: chance.randint(1, 2)]:
+            self.accept(job, chance)
+            self.open(job)
+        note(f"limits {limits}, pages {self.pages}")
         self.ring("w1", 8)
 
-    def clock(self) -> int:
-        """The held clock."""
-        return self.us
-
-    def accept(self, job: str, parts: list[Any], low: int) -> None:
-        """Submit a job; its pages are opened later."""
+    def accept(self, job: str, chance: Random) -> None:
+        """Submit a job."""
+        low = chance.randint(1, 6)
         self.ledger.begin(job, {"low": low})
         keys: list[str] = []
         self.pages[job] = []
-        for page, (planned, joins, rejected) in enumerate(parts):
+        for number in range(chance.randint(1, 3)):
             flows: set[str] = set()
-            opened = []
-            for index, (lane, tenant, calls) in enumerate(planned):
-                names = [flow_name(self.client, lane, tenant, route) for route, _ in calls]
-                guards = "".join(guard for _, guard in calls)
-                flows |= set(names)
-                keys.append(f"{job}-{page}-{index}")
-                one_flow, one_guard = len(set(names)) == 1, len(set(guards)) == 1
-                opened.append(
-                    Opened(
-                        keys[-1],
-                        names[0] if one_flow else ",".join(names),
-                        guards[0] if one_guard else guards,
-                        len(calls),
-                        index,
-                    )
-                )
-            joined = [keys[pick % len(keys)] for pick in joins]
+            opened = [
+                self.plan(f"{job}-{number}-{index}", index, flows, chance)
+                for index in range(chance.randint(1, 6))
+            ]
+            keys += [it.key for it in opened]
+            joined = chance.choices(keys, k=chance.choice([0, 0, 1, 2]))
+            rejected = chance.choice([0, 0, 1])
             definitions = {name: definition(self.client, name) for name in flows}
             self.pages[job].append((definitions, opened, joined))
-            count = len(planned) + len(joins) + rejected
-            self.ledger.accept(job, page, [{}] * count, rejected=rejected, calls=count)
-            self.model.accept(job, count, rejected, low)
+            rows = len(opened) + len(joined) + rejected
+            self.ledger.accept(job, number, [{}] * rows, rejected=rejected, calls=rows)
+            self.model.accept(job, rows, rejected, low)
         self.ledger.close(job)
         self.model.jobs[job].closed = True
 
-    @rule(pick=picks)
-    def open(self, pick: int) -> None:
-        """A page of any job: the next one, or one that is open already."""
-        job, parts = sorted(self.pages.items())[pick % len(self.pages)]
-        page = min(self.model.jobs[job].opened, len(parts) - 1)
-        definitions, opened, joined = parts[page]
-        answer = self.ledger.open(job, page, definitions, opened, joined)
-        assert answer == self.model.open(job, page, definitions, opened, joined)
+    def plan(self, key: str, index: int, flows: set[str], chance: Random) -> Opened:
+        """A transaction of one to three calls."""
+        steps = chance.randint(1, 3)
+        lane, tenant = chance.randint(0, 2), chance.choice("ab-")
+        routes = chance.choices(ROUTES, k=chance.choice([1, steps])) * steps
+        names = [flow_name(self.client, lane, tenant, it) for it in routes[:steps]]
+        guards = "".join(chance.choices("kunr", k=chance.choice([1, steps])))
+        flows |= set(names)
+        line = ",".join(names) if len(set(names)) > 1 else names[0]
+        return Opened(key, line, guards, steps, index)
 
-    @rule(us=waits_us)
-    def wait(self, us: int) -> None:
-        """Time goes on, or a little back."""
-        self.us += us
+    # One step of the test, and what it may do.
 
-    @rule(worker=st.sampled_from(["w1", "w2", "w3"]), threads=st.sampled_from([0, 1, 4, 8]))
-    def ring(self, worker: str, threads: int) -> None:
-        """A pacer rings whenever it likes."""
-        answer = self.governor.ring(worker, threads)
-        assert answer == self.model.ring(worker, threads, answer)
+    @rule(number=numbers)
+    def step(self, number: int) -> None:
+        """Something happens."""
+        chance = Random(number)
+        act = chance.choices(list(ACTS), list(ACTS.values()))[0]
+        note(f"{(self.us - 1_790_000_000_000_000) / S:.6f} s: {act.__name__}")
+        act(self, chance)
 
-    @rule(beats=st.integers(1, 8))
-    def beat(self, beats: int) -> None:
+    def beat(self, chance: Random) -> None:
         """A pacer rings at its turn."""
-        self.us += beats * 25 * MS
+        self.us += chance.choice([5, 10, 25, 50, 100, 200]) * MS
         self.ring("w1", 8)
 
-    @rule(pause_s=st.sampled_from([3, LEASE_S, KEY_LIFE_S]))
-    def sleep(self, pause_s: int) -> None:
+    def ring_at_any_time(self, chance: Random) -> None:
+        """A pacer rings whenever it likes."""
+        self.ring(chance.choice(["w1", "w2", "w3"]), chance.choice([0, 1, 4, 8]))
+
+    def wait(self, chance: Random) -> None:
+        """Time goes on; or the clock is corrected, a little back."""
+        self.us += chance.choice([chance.randint(-40, 60) * MS, 500 * MS + 1, 3 * S, 5 * S])
+
+    def sleep(self, chance: Random) -> None:
         """Nobody does anything for so long, then the pacers are back."""
-        self.us += pause_s * S
+        self.us += chance.choice([3, LEASE_S, KEY_LIFE_S - 60]) * S
         self.ring("w2", 8)
         self.sweep()
         self.us += 400 * MS
         self.ring("w2", 8)
 
-    @rule()
-    def sweep(self) -> None:
+    def sweep_at_any_time(self, _: Random) -> None:
         """A sweep, asked for or not."""
-        assert self.governor.sweep() == self.model.sweep()
+        self.sweep()
 
-    def out(self) -> list[str]:
-        """Keys of the bells that are out, and of the countdowns."""
-        return [tx.key for tx in self.model.standing("r", "t")]
+    def open_a_page(self, chance: Random) -> None:
+        """The next page of a job, or its last one once more."""
+        self.open(chance.choice(list(self.pages)))
+
+    def answer_all_bells(self, chance: Random) -> None:
+        """The threads of a worker take all bells at once, ring anew, and are slow."""
+        for _ in range(chance.randint(1, 2)):
+            for tx in self.model.standing("r"):
+                self.admit(tx.key, tx.step)
+            self.us += chance.randint(0, 10) * MS
+            self.ring("w1", 8)
+
+    def serve_a_bell(self, chance: Random) -> None:
+        """A worker takes a bell and, when it may, makes the call."""
+        if bells := self.model.standing("r"):
+            tx = chance.choice(bells)
+            if grant := self.admit(tx.key, tx.step):
+                self.us += chance.randint(0, 20) * MS
+                self.settle(grant, some_verdict(chance))
+
+    def retry_a_call(self, chance: Random) -> None:
+        """Celery's countdown ends, about when it should."""
+        if counting := self.model.standing("t"):
+            tx = chance.choice(counting)
+            self.us = max(self.us, (tx.due or 0) - chance.choice([0, 20, 21]) * MS)
+            self.ring("w1", chance.choice([1, 8]))
+            if grant := self.admit(tx.key, tx.step):
+                self.settle(grant, some_verdict(chance))
+
+    def answer_an_old_bell(self, chance: Random) -> None:
+        """A bell that was delivered twice, or late, or is none at all."""
+        self.admit(chance.choice([*self.model.txs, "nobody"]), chance.randint(1, 3))
+
+    def settle_a_grant(self, chance: Random) -> None:
+        """A slow call ends; it may have been settled already, or taken over."""
+        if self.grants:
+            self.settle(chance.choice(self.grants[-8:]), some_verdict(chance))
+
+    def take_over(self, chance: Random) -> None:
+        """A worker freezes, another takes its place, and then both end."""
+        if bells := self.model.standing("r"):
+            tx = chance.choice(bells)
+            frozen = self.admit(tx.key, tx.step)
+            self.us += LEASE_S * S
+            self.sweep()
+            for _ in range(3):
+                self.us += 400 * MS
+                self.ring("w3", 8)
+            self.admit(tx.key, tx.step)
+            if frozen:
+                self.settle(frozen, some_verdict(chance))
+
+    def give_back(self, chance: Random) -> None:
+        """A bell that could not be published or answered, or any other."""
+        txs = list(self.model.txs.values())
+        tx = chance.choice(chance.choice([self.model.standing("r", "t"), txs]) or txs)
+        step, pause_s = chance.choice([tx.step, 1, 2]), chance.choice([0.0, 0.0, 1.5])
+        self.governor.give_back(tx.key, step, pause_s)
+        self.model.give_back(tx.key, step, pause_s)
+
+    def lose_a_cell(self, chance: Random) -> None:
+        """The state of a limit is lost."""
+        if self.model.buckets:
+            name = chance.choice(list(self.model.buckets))
+            self.store.hdel(self.keys.governor, f"c:{name}")
+            self.model.buckets[name].level = None
+
+    # Each script, compared.
+
+    def open(self, job: str) -> None:
+        """Open the next page, or the last one once more."""
+        page = min(self.model.jobs[job].opened, len(self.pages[job]) - 1)
+        definitions, opened, joined = self.pages[job][page]
+        answer = self.ledger.open(job, page, definitions, opened, joined)
+        assert answer == self.model.open(job, page, definitions, opened, joined)
+
+    def ring(self, worker: str, threads: int) -> None:
+        """Ring."""
+        answer = self.governor.ring(worker, threads)
+        assert answer == self.model.ring(worker, threads, answer)
 
     def admit(self, key: str, step: int) -> Go | None:
-        """One admit, compared; the fence is the governor's to name."""
+        """Admit; the fence is the governor's to name."""
         answer = self.governor.admit(key, step)
         fence = answer.fence if isinstance(answer, Go) else ""
         assert answer == self.model.admit(key, step, fence)
@@ -330,56 +400,13 @@ class Governed(RuleBasedStateMachine):
         self.grants.append(answer)
         return answer
 
-    @precondition(lambda self: self.out())
-    @rule(pick=picks)
-    def answer_a_bell(self, pick: int) -> None:
-        """A worker takes a bell."""
-        key = self.out()[pick % len(self.out())]
-        self.admit(key, self.model.txs[key].step)
-
-    @precondition(lambda self: self.out())
-    @rule(pick=picks, verdict=verdicts)
-    def serve_a_bell(self, pick: int, verdict: Verdict) -> None:
-        """A worker takes a bell and, when it may, makes the call."""
-        key = self.out()[pick % len(self.out())]
-        if grant := self.admit(key, self.model.txs[key].step):
-            self.us += 5 * MS
-            self.settle(grant, verdict)
-
-    @precondition(lambda self: self.model.txs)
-    @rule(pick=picks, step=st.integers(1, 3))
-    def answer_an_old_bell(self, pick: int, step: int) -> None:
-        """A bell that was delivered twice, or late, or is none at all."""
-        keys = [*self.model.txs, "nobody"]
-        self.admit(keys[pick % len(keys)], step)
-
     def settle(self, grant: Go, verdict: Verdict) -> None:
-        """One settle, compared."""
+        """Settle."""
         assert self.governor.settle(grant, verdict) == self.model.settle(grant, verdict)
 
-    @precondition(lambda self: self.grants)
-    @rule(pick=picks, verdict=verdicts)
-    def settle_a_grant(self, pick: int, verdict: Verdict) -> None:
-        """One of the newest grants, settled already or not."""
-        newest = self.grants[-4:]
-        self.settle(newest[pick % len(newest)], verdict)
-
-    @precondition(lambda self: self.model.txs)
-    @rule(pick=picks, step=st.integers(1, 2), pause_s=st.sampled_from([0.0, 1.5]))
-    def give_back(self, pick: int, step: int, pause_s: float) -> None:
-        """A bell that could not be published or answered, or any other."""
-        keys = self.out() if pick % 4 and self.out() else list(self.model.txs)
-        key = keys[pick % len(keys)]
-        self.governor.give_back(key, step, pause_s)
-        self.model.give_back(key, step, pause_s)
-
-    @precondition(lambda self: self.model.buckets)
-    @rule(pick=picks)
-    def lose_a_cell(self, pick: int) -> None:
-        """The state of a limit is lost."""
-        name = sorted(self.model.buckets)[pick % len(self.model.buckets)]
-        self.store.hdel(self.keys.governor, f"c:{name}")
-        self.model.buckets[name].level = None
+    def sweep(self) -> None:
+        """Sweep."""
+        assert self.governor.sweep() == self.model.sweep()
 
     @invariant()
     def agree(self) -> None:
@@ -388,7 +415,7 @@ class Governed(RuleBasedStateMachine):
             assert observe(self.store, self.keys, self.us) == self.model.view()
 
     def teardown(self) -> None:
-        """Whatever happened, every row ends, once, when workers serve on."""
+        """Whatever happened, every row ends when workers serve on."""
         try:
             if self.pages and sys.exception() is None:
                 self.us += 80 * S
@@ -399,14 +426,14 @@ class Governed(RuleBasedStateMachine):
             self.store.unlink(*self.store.keys(self.keys.prefix + "*"))
 
     def serve_all(self) -> None:
-        """Open, ring, sweep and serve until nothing is left; the clock may not be lost."""
+        """Open, ring, sweep and serve until nothing is left."""
         done = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=200)
         for _ in range(400):
             self.us += 450 * MS
             self.ring("w1", 8)
             self.sweep()
             for job in sorted(self.model.hungry()):
-                self.open(sorted(self.pages).index(job))
+                self.open(job)
             for tx in self.model.standing("r"):
                 if grant := self.admit(tx.key, tx.step):
                     self.settle(grant, done)
@@ -414,6 +441,25 @@ class Governed(RuleBasedStateMachine):
             if all(job.finished_us is not None and job.opened == job.pages for job in jobs):
                 return
         raise AssertionError("a row never ended")
+
+
+#: What happens in a step, and how often.
+ACTS: dict[Callable[[Governed, Random], None], int] = {
+    Governed.serve_a_bell: 30,
+    Governed.beat: 25,
+    Governed.retry_a_call: 10,
+    Governed.answer_all_bells: 8,
+    Governed.settle_a_grant: 15,
+    Governed.wait: 5,
+    Governed.open_a_page: 5,
+    Governed.ring_at_any_time: 4,
+    Governed.answer_an_old_bell: 4,
+    Governed.give_back: 4,
+    Governed.take_over: 3,
+    Governed.sweep_at_any_time: 2,
+    Governed.sleep: 2,
+    Governed.lose_a_cell: 1,
+}
 
 
 def test_every_answer_and_the_whole_state_are_those_of_the_model(store: Store) -> None:

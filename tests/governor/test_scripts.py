@@ -263,6 +263,19 @@ def test_after_silence_buckets_start_empty_although_all_threads_are_out(store: S
     assert rig.ring(threads=100) == []
 
 
+def test_a_call_leaves_at_its_token_and_not_a_microsecond_before(store: Store) -> None:
+    rig = Rig(store, APP)
+    early, punctual = rig.line_up(2)
+    rig.fill()
+    rig.ring()
+    store.hset(rig.keys.governor, "c:app", rig.us + 625 * MS)
+
+    rig.us += 125 * MS - 1
+    assert rig.word(early) == "wait: 1"
+    rig.us += 1
+    assert rig.grant(punctual).start_in_s == 0
+
+
 # Limits so tight that bells ring ahead of their tokens
 
 
@@ -280,6 +293,18 @@ def test_a_limit_with_a_lead_rings_ahead_and_admits_a_moment_to_come(store: Stor
     rung = rig.ring(after_us=0)
     starts_us = [round(rig.grant(key).start_in_s * S) for key in rung]
     assert starts_us == [interval_us, 2 * interval_us]
+
+
+def test_no_moment_is_granted_more_than_100_ms_ahead(store: Store) -> None:
+    rig = Rig(store, TIGHT)
+    first, second = rig.line_up(2, "POST /tight")
+    rig.fill()
+    rig.ring()
+    store.hset(rig.keys.governor, "c:tight", rig.us + 10_715 + 100 * MS + 1)
+
+    assert rig.word(first) == "wait: 100001"
+    rig.us += 1
+    assert rig.grant(second).start_in_s == 0.1
 
 
 def test_a_call_put_off_by_one_limit_counts_at_its_start_in_the_others(store: Store) -> None:

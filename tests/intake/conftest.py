@@ -64,7 +64,9 @@ class Desk:
         path = self.file("rows.jsonl" if kind == "calls" else "rows.csv", content)
         return self.run("submit", kind, path, "--client", "acme", "--json", *args)
 
-    def accepted(self, kind: str, content: bytes | str | list[Any], *args: object) -> dict[str, Any]:
+    def accepted(
+        self, kind: str, content: bytes | str | list[Any], *args: object
+    ) -> dict[str, Any]:
         """Submit such a file, which must work; returns what the command answers."""
         result = self.submit(kind, content, *args)
         assert result.exit_code == 0, result.stderr

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestration.intake.contacts import MAX_CELL, MAX_COLUMNS, read_contacts
 from orchestration.intake.source import MAX_LINE
 from workers.errors import InputError
-from workers.ledger import Row
+
+if TYPE_CHECKING:
+    from workers.ledger import Row
 
 HEADER = "id,name,phone\n"
 

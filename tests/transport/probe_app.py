@@ -17,7 +17,7 @@ app = Celery("probe", broker=os.environ.get("PROBE_BROKER", "redis://127.0.0.1:1
 app.conf.update(
     reconnect.SETTINGS,
     broker_transport_options=transport.transport_options()
-    | {"ack_emulation": os.environ.get("PROBE_ACKS") == "yes"},
+    | ({"ack_emulation": True} if os.environ.get("PROBE_ACKS") == "yes" else {}),
     task_default_queue=os.environ.get("PROBE_QUEUE", "probe"),
     task_ignore_result=True,
     worker_prefetch_multiplier=2,

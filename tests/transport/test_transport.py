@@ -420,23 +420,26 @@ class Enough(Exception):
 
 
 def test_a_broker_is_looked_for_every_second_and_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses_s: list[float] = []
+    clock_s, attempts_s = [0.0], []
+
+    def refuse(_: transport.Transport) -> None:
+        attempts_s.append(clock_s[0])
+        raise Enough if len(attempts_s) == 300 else ConnectionRefusedError
 
     def sleep(pause_s: float) -> None:
-        pauses_s.extend([pause_s] if pause_s else [])
-        if len(pauses_s) == 300:
-            raise Enough
+        clock_s[0] += pause_s
 
+    monkeypatch.setattr(transport.Transport, "establish_connection", refuse)
     monkeypatch.setattr("kombu.utils.functional.sleep", sleep)
-    app = Celery(broker="redis://127.0.0.1:1", set_as_current=False)
-    app.conf.update(reconnect.SETTINGS)
+    transport.install()
     consumer = object.__new__(reconnect.Consumer)
-    consumer.app = app
+    consumer.app = Celery(broker="redis://127.0.0.1:1", set_as_current=False)
+    consumer.app.conf.update(reconnect.SETTINGS)
 
     with pytest.raises(Enough):
         consumer.connection_for_read()
 
-    assert pauses_s == [reconnect.RETRY_S] * 300
+    assert attempts_s == [n * reconnect.RETRY_S for n in range(300)]
 
 
 # What publishing costs.
