@@ -12,10 +12,22 @@ from tasks import base, calls, genesys
 from workers.app import app
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from tasks.base import Kind
 
 #: Every kind of job by its name.
 KINDS: Final[dict[str, Kind]] = {"calls": calls.Calls(), "contacts": genesys.Contacts()}
 
-for _kind in KINDS.values():
-    app.register_task(base.step_of(_kind))
+
+def _register(sender: Celery, **_: object) -> None:
+    for kind in KINDS.values():
+        sender.register_task(base.step_of(kind))
+
+
+# Registering reads the configuration: it waits until the application is used, so that a command's
+# help needs no configuration, and a command may choose one first.
+if app.finalized:
+    _register(app)
+else:
+    app.on_after_finalize.connect(_register, weak=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.errors import InputError
 from workers.limits import cell, matching
+from workers.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,5 +66,5 @@ def definition(client: ClientSettings, flow: str) -> str:
 def refresh(store: Store, keys: ClientKeys, client: ClientSettings) -> None:
     """Write the configuration's limits into every flow that the store knows already."""
     known: Iterable[str] = store.hkeys(keys.flows)  # type: ignore[assignment]
-    for flow in known:
-        store.hset(keys.flows, flow, definition(client, flow))
+    args = [it for flow in known for it in (flow, definition(client, flow))]
+    Scripts(store, keys, None)("refresh", *args)

@@ -79,7 +79,7 @@ class Ledger:
         self._jobs: dict[str, dict[str, Any]] = {}
         self._lock = Lock()
 
-    def begin(self, job: str, about: Mapping[str, str | int], _now_us: int = 0) -> dict[str, str]:
+    def begin(self, job: str, about: Mapping[str, str | int]) -> dict[str, str]:
         """Create the job unless it is there; returns its hash as it stands now."""
         self._run("begin", job, *(it for pair in about.items() for it in pair))
         return self.job(job)

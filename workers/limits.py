@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 BUCKET_BURST, BUCKET_RATE = 0.8, 0.9
 #: Longest time from grant to arrival that any limit allows.
 MAX_SPREAD_S = 0.1
+#: Less time than this between grant and first byte, and no call would ever leave.
+MIN_SPREAD_S = 0.001
 #: Time from the pacer's decision to the admission of the call, generously.
 BELL_LATENCY_S = 0.05
 #: How far ahead of its token a bell may ring where the burst is smaller than that latency.
@@ -81,12 +83,18 @@ def cell(limit: LimitSettings) -> Cell:
         # A window for one single call: the next token comes just after window and spread.
         room = limit.count - burst or 0.999
         rate = limit.rate or room / (limit.window_s + spread_s)
-    if spread_s <= 0 or rate > sustained or burst > limit.count:
+    interval_us = math.ceil(1e6 / rate)
+    in_window = _most(limit, burst, interval_us, int(spread_s * 1e6))
+    if (
+        spread_s < MIN_SPREAD_S
+        or rate > sustained
+        or burst > limit.count
+        or (limit.shape != "bucket" and in_window > limit.count)
+    ):
         raise ConfigError(
             f"limit {limit.name}: burst {burst} at {rate:g} calls per second does not keep "
             f"{limit.count} calls per {limit.window_s:g} s; lower rate or burst"
         )
-    interval_us = math.ceil(1e6 / rate)
     if interval_us * burst > MAX_SPAN_US:
         raise ConfigError(f"limit {limit.name}: the window is too long for its count to be kept")
     return Cell(
@@ -101,8 +109,11 @@ def cell(limit: LimitSettings) -> Cell:
 def worst_case(limit: LimitSettings) -> int:
     """The most calls that can arrive at the provider in any window of `limit`."""
     it = cell(limit)
-    span_us = round(limit.window_s * 1e6) + it.spread_us
-    return it.burst + span_us // it.interval_us
+    return _most(limit, it.burst, it.interval_us, it.spread_us)
+
+
+def _most(limit: LimitSettings, burst: int, interval_us: int, spread_us: int) -> int:
+    return burst + (round(limit.window_s * 1e6) + spread_us) // interval_us
 
 
 @lru_cache(maxsize=4096)

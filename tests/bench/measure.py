@@ -94,8 +94,10 @@ def run(
             "doubled": report["duplicates"],
             "lost": made - report["effects"],
             "bells per call": messages / made,
-            "requests beyond grants": report["requests"] - sums["script_admit"]
-            + sums["script_settle"] - sums["http"],
+            "requests beyond grants": report["requests"]
+            - sums["script_admit"]
+            + sums["script_settle"]
+            - sums["http"],
             "admit+settle per call": (sums["script_admit"] + sums["script_settle"]) / made,
             "rings per s": sums["script_ring"] / ((moments[-1] - moments[0]) / 1e6),
             "threads busy / HTTP": sums["step_s"] / sums["http_s"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_thirty_seconds_of_429_with_retry_after_5() -> None:
         assert fleet.wait(timeout_s=180) == {"succeeded": 2500}
         journal = [it for it in everything(fleet) if it["method"] == "POST"]
         refused = sorted(it["t_us"] for it in journal if it["status"] == 429)
-        waves = [a for a, b in zip(refused, refused[1:] + [10**18], strict=True) if b - a > 10**6]
+        waves = [a for a, b in pairwise([*refused, 10**18]) if b - a > 10**6]
         for last_us in waves:
             # Nothing arrives until the pause that the wave's last refusal set is over.
             soon = [it for it in journal if last_us < it["t_us"] < last_us + 4_900_000]

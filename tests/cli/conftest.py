@@ -99,8 +99,7 @@ class World:
         ] + (more or [])
         ledger = self.client.ledger
         about = json.dumps({"lane": 1, "tenant": "-"})
-        now_us = int(time.time() * 1e6)
-        ledger.begin(job, {"kind": "calls", "about": about, "low": 500}, now_us)
+        ledger.begin(job, {"kind": "calls", "about": about, "low": 500})
         rejected = sum("error" in row for row in rows)
         ledger.accept(job, 0, rows, rejected=rejected, calls=2 * count)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.exceptions import ConnectionError  # noqa: A004 -- the server ends first
+
 from tests.fleet import ROOT, SECRET, Fleet, until
 from workers.app import app
 from workers.store import connect
@@ -88,8 +89,7 @@ def watch(url: str, seen: list[str]) -> None:
     """Note every command that reaches the broker: messages and events."""
     with suppress(ConnectionError), connect(url, timeout_s=60).monitor() as monitor:
         connect(url).ping()
-        for command_ in monitor.listen():
-            seen.append(str(command_))
+        seen.extend(map(str, monitor.listen()))
 
 
 def processes() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.faults.checks import check_all
 from tests.fleet import Fleet, calls, until
 
@@ -36,7 +38,7 @@ def test_a_storm_of_429_pauses_the_fleet_and_ends_paced() -> None:
         refused = [it["t_us"] for it in journal if it["status"] == 429]
         # Each wave of refusals is what was in flight when its pause was set, and no more.
         assert 1 <= len(refused) <= 3 * 32
-        quiet_us = [b - a for a, b in zip(refused, refused[1:], strict=False) if b - a > 1_000_000]
+        quiet_us = [b - a for a, b in pairwise(refused) if b - a > 1_000_000]
         assert all(gap >= 2_000_000 for gap in quiet_us)
         end_us = max(refused) + 2_000_000
         first_second = [it for it in journal if end_us <= it["t_us"] < end_us + 1_000_000]

@@ -585,8 +585,18 @@ def test_a_countdown_whose_message_was_lost_goes_to_the_line(store: Store) -> No
     rig.us += 2 * S + GRACE_US
 
     assert rig.governor.sweep() == (1, 0, 0)
+    assert rig.governed("b") == {}
     rig.fill()
     assert rig.ring() == [key]
+
+
+def test_a_countdown_takes_no_thread(store: Store) -> None:
+    rig = Rig(store)
+    rig.line_up(50)
+    for key in rig.ring(threads=8):
+        rig.serve(key, verdict=RETRY)
+
+    assert len(rig.ring(threads=8)) == 10
 
 
 def test_a_backoff_in_the_line_is_over_when_it_is_due(store: Store) -> None:

@@ -96,7 +96,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a running server for tests that only look; opened by a careless caller."""
     path = tmp_path_factory.mktemp("shared") / "data"
     umask = os.umask(0)
-    os.environ["CLIENT_SECRET"] = "canary-7f3a"  # noqa: S105
+    os.environ["CLIENT_SECRET"] = "canary-7f3a"
     try:
         write(open_embedded(path), "private")
     finally:

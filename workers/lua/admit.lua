@@ -17,7 +17,7 @@
 local key, step, fence = ARGV[2], ARGV[3], ARGV[4]
 local name = tx_key(key)
 must_be("hash", name)
-must_be("hash", GOV)
+check_names()
 local tx = redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at", "th", "j", "p", "an", "r", "cr")
 local state = tx[1]
 if not state then return {"DROP", "missing"} end
@@ -32,6 +32,8 @@ end
 local id = flow_of(tx[3], step)
 local flow = read_flow(id)
 local limits = flow.limits
+must_be("hash", job_key(tx[8]))
+must_be("zset", line_key(id) .. ":due")
 local bell = state == "r" and 1 or 0
 
 if tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) then
@@ -47,7 +49,7 @@ for i, cell in ipairs(limits) do
   fields[2 * i - 1], fields[2 * i] = "c:" .. cell[1], "b:" .. cell[1]
 end
 local states = redis.call("HMGET", GOV, unpack(fields))
-local wait, spread, writes = 0, 1000000000, {}
+local wait, spread, fulls = 0, 1000000000, {}
 for i, cell in ipairs(limits) do
   local full = full_at(states[2 * i - 1], cell)
   local short = full + cell[2] - now - cell[2] * cell[3]
@@ -57,10 +59,17 @@ for i, cell in ipairs(limits) do
     to_line(key, id, flow.lane, now, tx[12])
     return {"WAIT", short}
   end
-  wait, spread = math.max(wait, short), math.min(spread, cell[5])
-  local n = 4 * i - 3
-  writes[n], writes[n + 1] = fields[2 * i - 1], full + cell[2]
-  writes[n + 2], writes[n + 3] = fields[2 * i], tonumber(states[2 * i] or 0) - bell
+  wait, spread, fulls[i] = math.max(wait, short), math.min(spread, cell[5]), full
+end
+-- Every limit is charged at the moment the call leaves: one with a lead may put it off, and a call
+-- that came late under the others would break their arithmetic.
+local writes = {}
+for i, cell in ipairs(limits) do
+  if cell[2] > 0 then
+    writes[#writes + 1] = fields[2 * i - 1]
+    writes[#writes + 1] = math.max(fulls[i], now + wait) + cell[2]
+  end
+  writes[#writes + 1], writes[#writes + 2] = fields[2 * i], tonumber(states[2 * i] or 0) - bell
 end
 
 redis.call("HSET", GOV, unpack(writes))
@@ -68,7 +77,9 @@ redis.call("ZADD", TOUCH, now + tonumber(ARGV[5]), key)
 if bell == 0 then redis.call("ZREM", RETRIES, key) end
 local second = math.floor(now / 1000000)
 if redis.call("HINCRBY", base .. "seconds", second, 1) == 1 then
-  redis.call("HDEL", base .. "seconds", second - 60, second - 61, second - 62)
+  for _, old in ipairs(redis.call("HKEYS", base .. "seconds")) do
+    if math.abs(second - old) > 60 then redis.call("HDEL", base .. "seconds", old) end
+  end
 end
 if tx[4] then
   redis.call("HSET", name, "f", fence, "s", "s")

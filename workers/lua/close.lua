@@ -9,6 +9,7 @@
 -- Cost     O(1)
 local name = job_key(ARGV[2])
 must_be("hash", name)
+must_be("set", HUNGRY)
 local it = redis.call("HMGET", name, "rows", "ended", "pages", "closed")
 local rows = tonumber(it[1])
 if it[4] == "1" then return rows end

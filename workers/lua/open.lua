@@ -15,10 +15,13 @@
 local job = ARGV[2]
 local name = job_key(job)
 must_be("hash", name)
-must_be("hash", FLOWS)
-must_be("hash", GOV)
+check_names()
 local it = redis.call("HMGET", name, "opened", "pages", "released", "finished_tx", "low", "ended")
 if it[1] ~= ARGV[3] then return 0 end
+for i = 6, #ARGV, 6 do
+  must_be("hash", tx_key(ARGV[i]))
+  must_be("list", line_key(flow_of(ARGV[i + 1], 1)))
+end
 local lanes = {}
 for flow, definition in pairs(cjson.decode(ARGV[4])) do
   redis.call("HSETNX", FLOWS, flow, definition)

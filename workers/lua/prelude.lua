@@ -27,6 +27,13 @@ local function must_be(kind, name)
   end
 end
 
+-- The names that every script of the governor may write.
+local function check_names()
+  for name, kind in pairs({[GOV] = "hash", [FLOWS] = "hash", [TOUCH] = "zset", [RETRIES] = "zset",
+    [SUSPECTS] = "zset", [ACTIVE] = "set", [HUNGRY] = "set", [base .. "dead"] = "stream",
+    [base .. "seconds"] = "hash"}) do must_be(kind, name) end
+end
+
 -- When the cell is full again. State that was lost, or never was, is an empty bucket.
 local function full_at(state, cell)
   return math.max(tonumber(state) or now + cell[2] * cell[3], now)

@@ -14,8 +14,7 @@
 --          turn is, in us from now; 1 when the sweep has work; a job that wants its next page
 --          opened or ""; then four values for each bell, which the caller publishes
 -- Cost     O(fields of gov + flows with work × log + 6 per bell)
-must_be("hash", GOV)
-must_be("zset", TOUCH)
+check_names()
 local gov, flat = {}, redis.call("HGETALL", GOV)
 for i = 1, #flat, 2 do gov[flat[i]] = flat[i + 1] end
 local function number(field) return tonumber(gov[field] or 0) end
@@ -50,7 +49,17 @@ end
 
 -- Nobody rang for a while: no worker, or a store that was away and may have lost its last
 -- moments. Then, and for a cell without state, the bucket starts empty.
-local lost = now - number("beat") > 500000
+if now - number("beat") > 500000 then
+  for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
+    for _, cell in ipairs(cjson.decode(definition).limits) do
+      local state = "c:" .. cell[1]
+      if cell[2] > 0 then
+        gov[state] = math.max(number(state), now + cell[2] * cell[3])
+        redis.call("HSET", GOV, state, gov[state])
+      end
+    end
+  end
+end
 -- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing.
 local room = math.floor(threads * 1.25)
   - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)
@@ -61,8 +70,8 @@ local function available(limits)
     local name = cell[1]
     if not left[name] then
       local state = gov["c:" .. name]
-      if not state or lost and cell[2] > 0 then
-        state = math.max(tonumber(state) or 0, now + cell[2] * cell[3])
+      if not state and cell[2] > 0 then
+        state = now + cell[2] * cell[3]
         redis.call("HSET", GOV, "c:" .. name, state)
       end
       left[name] = tokens(state, cell, now + cell[4]) - number("b:" .. name)
@@ -84,6 +93,7 @@ local function ring(key, limits)
   redis.call("ZADD", TOUCH, now + tonumber(ARGV[4]), key)
   redis.call("HSET", tx_key(key), "s", "r")
   for _, value in ipairs({key, tx[2], tx[3], tx[4]}) do reply[#reply + 1] = value end
+  return true
 end
 
 -- Suspects, under which a worker died, go one at a time: one bad row condemns no neighbours.
@@ -94,14 +104,13 @@ if suspect then
   local limits = read_flow(flow_of(tx[1], tx[2])).limits
   if available(limits) > 0 then
     redis.call("ZREM", SUSPECTS, suspect)
-    redis.call("HSET", GOV, "suspect", suspect)
-    ring(suspect, limits)
+    if ring(suspect, limits) then redis.call("HSET", GOV, "suspect", suspect) end
   end
 end
 
 -- Stride scheduling within a lane: the tenant with the least pass goes. One that was idle starts
 -- at the lane's virtual time, so that it is neither owed its idle time nor made to wait.
-local flows, ids = {}, room > 0 and redis.call("SMEMBERS", ACTIVE) or {}
+local tenants, by_name, ids = {}, {}, room > 0 and redis.call("SMEMBERS", ACTIVE) or {}
 for i, definition in ipairs(#ids > 0 and redis.call("HMGET", FLOWS, unpack(ids)) or {}) do
   local flow = cjson.decode(definition)
   if available(flow.limits) > 0 then
@@ -109,52 +118,72 @@ for i, definition in ipairs(#ids > 0 and redis.call("HMGET", FLOWS, unpack(ids))
     flow.due = redis.call("ZCOUNT", flow.line .. ":due", "-inf", now)
     flow.new = redis.call("LLEN", flow.line)
     if flow.due + flow.new > 0 then
-      flow.pass = "p:" .. flow.lane .. ":" .. flow.tenant
-      gov[flow.pass] = math.max(number(flow.pass), number("v:" .. flow.lane))
-      flows[#flows + 1] = flow
+      local name = flow.lane .. ":" .. flow.tenant
+      local tenant = by_name[name]
+      if not tenant then
+        local pass = math.max(number("p:" .. name), number("v:" .. flow.lane))
+        tenant = {name = name, lane = flow.lane, pass = pass, stride = flow.stride, flows = {}}
+        by_name[name], tenants[#tenants + 1] = tenant, tenant
+      end
+      tenant.flows[#tenant.flows + 1] = flow
     elseif redis.call("EXISTS", flow.line .. ":due") == 0 then
       redis.call("SREM", ACTIVE, ids[i])
     end
   end
 end
 local function before(a, b)
-  return a.lane < b.lane or a.lane == b.lane and gov[a.pass] < gov[b.pass]
+  return a.lane < b.lane or a.lane == b.lane and a.pass < b.pass
 end
-table.sort(flows, before)
-for _, flow in ipairs(flows) do
-  -- The first of a lane has the least pass: this is where the lane's virtual time stands.
-  if not gov["now:" .. flow.lane] then gov["now:" .. flow.lane] = gov[flow.pass] end
+table.sort(tenants, before)
+local stands = {} -- the lane's virtual time: the pass of who went last
+
+-- Which of a tenant's flows goes: one whose transactions are due, else each in turn.
+local turns = math.floor(turn / beat)
+local function next_flow(tenant)
+  local found
+  for i = 1, #tenant.flows do
+    local flow = tenant.flows[(turns + i) % #tenant.flows + 1]
+    if flow.due + flow.new > 0 and available(flow.limits) > 0 then
+      if flow.due > 0 then return flow end
+      found = found or flow
+    end
+  end
+  return found
 end
 
-local at, passes = 1, {}
-while flows[at] and room > 0 do
-  local flow, after = flows[at], flows[at + 1]
-  if flow.due + flow.new == 0 or available(flow.limits) < 1 then
-    at = at + 1
-  elseif after and before(after, flow) then
-    local place = at -- its tenant had its turn: down to where it belongs now
-    while flows[place + 1] and before(flows[place + 1], flow) do
-      flows[place], place = flows[place + 1], place + 1
+local at = 1
+while tenants[at] and room > 0 do
+  local tenant, after = tenants[at], tenants[at + 1]
+  if after and before(after, tenant) then
+    local place = at -- it had its turn: down to where it belongs now
+    while tenants[place + 1] and before(tenants[place + 1], tenant) do
+      tenants[place], place = tenants[place + 1], place + 1
     end
-    flows[place] = flow
+    tenants[place] = tenant
   else
-    local key
-    if flow.due > 0 then
-      key = redis.call("ZRANGEBYSCORE", flow.line .. ":due", "-inf", now, "LIMIT", 0, 1)[1]
-      redis.call("ZREM", flow.line .. ":due", key)
-      flow.due = flow.due - 1
+    local flow, key = next_flow(tenant), nil
+    if not flow then
+      at = at + 1
     else
-      key = redis.call("LPOP", flow.line)
-      flow.new = flow.new - 1
+      if flow.due > 0 then
+        key = redis.call("ZRANGEBYSCORE", flow.line .. ":due", "-inf", now, "LIMIT", 0, 1)[1]
+        redis.call("ZREM", flow.line .. ":due", key)
+        flow.due = flow.due - 1
+      else
+        key = redis.call("LPOP", flow.line)
+        flow.new = flow.new - 1
+      end
+      turns = turns + 1
+      redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
+      stands[tenant.lane] = tenant.pass
+      tenant.pass = tenant.pass + tenant.stride
+      tenant.rung = true
+      ring(key, flow.limits)
     end
-    redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
-    gov[flow.pass] = gov[flow.pass] + flow.stride
-    passes[flow.pass] = gov[flow.pass]
-    ring(key, flow.limits)
   end
 end
-for field, value in pairs(passes) do redis.call("HSET", GOV, field, value) end
-for lane = 0, 2 do
-  if gov["now:" .. lane] then redis.call("HSET", GOV, "v:" .. lane, gov["now:" .. lane]) end
+for _, tenant in ipairs(tenants) do
+  if tenant.rung then redis.call("HSET", GOV, "p:" .. tenant.name, tenant.pass) end
 end
+for lane, pass in pairs(stands) do redis.call("HSET", GOV, "v:" .. lane, pass) end
 return reply

@@ -28,13 +28,14 @@
 local key, step, verdict = ARGV[2], tonumber(ARGV[3]), ARGV[5]
 local name = tx_key(key)
 must_be("hash", name)
-must_be("hash", GOV)
+check_names()
 local tx = redis.call("HMGET", name, "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 must_be("hash", job_key(tx[6]))
 
 local id = flow_of(tx[4], step)
 local flow = read_flow(id)
+must_be("zset", line_key(id) .. ":due")
 local pause = tonumber(ARGV[10])
 if pause > 0 then
   -- No tokens until the pause ends, and then from empty: what waited is paced, not released.

@@ -9,8 +9,7 @@
 -- Reads    touch, tx:<key>, flows; writes gov, touch, the line, suspects, tx:<key>, the job
 -- Returns  {bells, leases, ended}: given back, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
-must_be("hash", GOV)
-must_be("zset", TOUCH)
+check_names()
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
   local name = tx_key(key)
@@ -20,6 +19,8 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
     redis.call("ZREM", TOUCH, key)
   else
     local id = flow_of(tx[3], tx[2])
+    must_be("hash", job_key(tx[5]))
+    must_be("zset", line_key(id) .. ":due")
     local flow = read_flow(id)
     if state == "s" then
       -- SENT is durable and no answer is recorded: the provider may have executed the call.

@@ -3,6 +3,9 @@
 The sums go to `$HEADGATE_PROBE/<pid>.json` twice a second.
 """
 
+# Plain code without annotations: it stands in for product code of every signature.
+# ruff: noqa: ANN001, ANN002, ANN003, ANN202, ARG002
+
 import json
 import os
 import sys
