@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,12 @@ def source(name: str) -> str:
     return f"{shebang}\n{folder.joinpath('prelude.lua').read_text('utf-8')}\n{body}"
 
 
+@cache
+def digest(name: str) -> str:
+    """The hash under which the store knows the script."""
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
 class Scripts:
     """The scripts of one client: `scripts("admit", key, …)` runs `lua/admit.lua`.
 
@@ -32,13 +41,15 @@ class Scripts:
 
     def __init__(self, store: Store, keys: ClientKeys, clock: Callable[[], int] | None) -> None:
         self._store = store
-        self._keys = [keys.prefix]
+        self._prefix = keys.prefix
         self._clock = clock
-        self._loaded: dict[str, Any] = {}
 
     def __call__(self, name: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 -- the script's
         """Run a script; raises `StoreAway` when the store gives no answer."""
-        script = self._loaded.get(name)
-        if script is None:
-            script = self._loaded[name] = self._store.register_script(source(name))
-        return script(keys=self._keys, args=(self._clock() if self._clock else "", *args))
+        now_us = self._clock() if self._clock else ""
+        command = ("EVALSHA", digest(name), 1, self._prefix, now_us, *args)
+        try:
+            return self._store.execute_command(*command)
+        except NoScriptError:  # the store forgot it, or never knew it: nothing has run
+            self._store.execute_command("SCRIPT LOAD", source(name))
+            return self._store.execute_command(*command)

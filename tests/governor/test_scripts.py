@@ -1055,10 +1055,10 @@ def _close(rig: Rig) -> None:
 
 WRITES: dict[Callable[[Rig], None], str] = {
     _ring: "gov flows touch retries suspects active hungry",
-    _admit: "tx:j1-000 gov flows touch retries seconds",
+    _admit: "tx:j1-000 gov flows touch seconds",
     _admit_in_vain: "gov touch retries active line:1:-:app:due",
     _admit_too_late: "gov touch retries dead hungry job:j1",
-    _settle(DONE): "tx:j1-001 gov flows touch job:j1 line:1:-:app:due active",
+    _settle(DONE): "tx:j1-001 gov flows touch line:1:-:app:due active",
     _settle(FAILED): "gov touch retries job:j1 dead hungry",
     _settle(LATER): "gov touch retries line:1:-:app:due active",
     _settle(RETRY): "gov touch retries",
@@ -1097,6 +1097,8 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
     store.set(full, "of another kind")
     if act is _admit_in_vain and name != "gov":
         store.hset(rig.keys.governor, "c:app", rig.us + S)
+    if act is _admit_too_late:
+        store.hset(rig.keys.transaction("j1-000"), "t1", rig.us)
     before = rig.dump()
 
     with pytest.raises(StoreAway, match="ResponseError"):

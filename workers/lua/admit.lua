@@ -16,8 +16,6 @@
 -- Cost     O(limits), 7 to 9 commands
 local key, step, fence = ARGV[2], ARGV[3], ARGV[4]
 local name = tx_key(key)
-must_be("hash", name)
-check_names()
 local tx = redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at", "th", "j", "p", "an", "r", "cr")
 local state = tx[1]
 if not state then return {"DROP", "missing"} end
@@ -32,11 +30,11 @@ end
 local id = flow_of(tx[3], step)
 local flow = read_flow(id)
 local limits = flow.limits
-must_be("hash", job_key(tx[8]))
-must_be("zset", line_key(id) .. ":due")
 local bell = state == "r" and 1 or 0
 
 if tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) then
+  redis.call("HLEN", GOV)
+  may_finish(tx[8])
   if bell == 1 then count_bells(limits, -1) end
   local ended = tx[5] == "1" and "unknown" or "failed"
   redis.call("HSET", name, "e", "the idempotency key is older than the provider remembers it")
@@ -55,6 +53,7 @@ for i, cell in ipairs(limits) do
   local short = full + cell[2] - now - cell[2] * cell[3]
   -- A limit with a lead may grant a moment up to 100 ms ahead; the thread waits for it.
   if short > (cell[4] > 0 and 100000 or 0) then
+    may_line(id)
     if bell == 1 then count_bells(limits, -1) end
     to_line(key, id, flow.lane, now, tx[12])
     return {"WAIT", short}
@@ -72,6 +71,8 @@ for i, cell in ipairs(limits) do
   writes[#writes + 1], writes[#writes + 2] = fields[2 * i], tonumber(states[2 * i] or 0) - bell
 end
 
+must_be("zset", TOUCH)
+must_be("hash", base .. "seconds")
 redis.call("HSET", GOV, unpack(writes))
 redis.call("ZADD", TOUCH, now + tonumber(ARGV[5]), key)
 if bell == 0 then redis.call("ZREM", RETRIES, key) end

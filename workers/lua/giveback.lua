@@ -10,13 +10,12 @@
 -- Returns  1 = it stands in the line again, 0 = it was not out
 -- Cost     O(limits)
 local key = ARGV[2]
-must_be("hash", tx_key(key))
-check_names()
 local tx = redis.call("HMGET", tx_key(key), "s", "k", "fl", "cr")
 if (tx[1] ~= "r" and tx[1] ~= "t") or tx[2] ~= ARGV[3] then return 0 end
 local id = flow_of(tx[3], tx[2])
 local flow = read_flow(id)
-must_be("zset", line_key(id) .. ":due")
+redis.call("HLEN", GOV)
+may_line(id)
 local pause = tonumber(ARGV[4])
 for _, cell in ipairs(pause > 0 and flow.limits or {}) do
   local full = full_at(redis.call("HGET", GOV, "c:" .. cell[1]), cell)

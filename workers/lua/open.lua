@@ -15,7 +15,10 @@
 local job = ARGV[2]
 local name = job_key(job)
 must_be("hash", name)
-check_names()
+must_be("hash", FLOWS)
+must_be("hash", GOV)
+must_be("set", ACTIVE)
+must_be("set", HUNGRY)
 local it = redis.call("HMGET", name, "opened", "pages", "released", "finished_tx", "low", "ended")
 if it[1] ~= ARGV[3] then return 0 end
 for i = 6, #ARGV, 6 do

@@ -19,19 +19,13 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 
--- A script does not roll back: a key of a wrong type must stop it before its first write.
+-- A script does not roll back: a key of a wrong type must stop it before its first write. What a
+-- script reads first needs no such look, for reading fails as well; what it only writes does.
 local function must_be(kind, name)
   local found = redis.call("TYPE", name).ok
   if found ~= kind and found ~= "none" then
     error(name .. " is a " .. found .. ", not a " .. kind)
   end
-end
-
--- The names that every script of the governor may write.
-local function check_names()
-  for name, kind in pairs({[GOV] = "hash", [FLOWS] = "hash", [TOUCH] = "zset", [RETRIES] = "zset",
-    [SUSPECTS] = "zset", [ACTIVE] = "set", [HUNGRY] = "set", [base .. "dead"] = "stream",
-    [base .. "seconds"] = "hash"}) do must_be(kind, name) end
 end
 
 -- When the cell is full again. State that was lost, or never was, is an empty bucket.
@@ -62,6 +56,14 @@ local function count_bells(limits, by)
   for _, cell in ipairs(limits) do redis.call("HINCRBY", GOV, "b:" .. cell[1], by) end
 end
 
+local function may_line(flow)
+  must_be("zset", TOUCH)
+  must_be("zset", RETRIES)
+  must_be("zset", SUSPECTS)
+  must_be("set", ACTIVE)
+  must_be("zset", line_key(flow) .. ":due")
+end
+
 -- Back to the line from wherever it was, to go again at `due`. Suspects wait apart.
 local function to_line(key, flow, lane, due, crashes)
   redis.call("ZREM", TOUCH, key)
@@ -75,6 +77,14 @@ local function to_line(key, flow, lane, due, crashes)
     redis.call("HINCRBY", GOV, "q:" .. lane, 1)
   end
   redis.call("HSET", tx_key(key), "s", "w")
+end
+
+local function may_finish(job)
+  must_be("hash", job_key(job))
+  must_be("zset", TOUCH)
+  must_be("zset", RETRIES)
+  must_be("set", HUNGRY)
+  must_be("stream", base .. "dead")
 end
 
 -- The end: the counters move on this edge only, the state is written last.

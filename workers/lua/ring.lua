@@ -14,7 +14,9 @@
 --          turn is, in us from now; 1 when the sweep has work; a job that wants its next page
 --          opened or ""; then four values for each bell, which the caller publishes
 -- Cost     O(fields of gov + flows with work × log + 6 per bell)
-check_names()
+may_line("")
+must_be("set", HUNGRY)
+must_be("hash", FLOWS)
 local gov, flat = {}, redis.call("HGETALL", GOV)
 for i = 1, #flat, 2 do gov[flat[i]] = flat[i + 1] end
 local function number(field) return tonumber(gov[field] or 0) end

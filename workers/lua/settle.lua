@@ -27,15 +27,19 @@
 -- Cost      O(limits), 6 to 12 commands
 local key, step, verdict = ARGV[2], tonumber(ARGV[3]), ARGV[5]
 local name = tx_key(key)
-must_be("hash", name)
-check_names()
 local tx = redis.call("HMGET", name, "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
-must_be("hash", job_key(tx[6]))
 
 local id = flow_of(tx[4], step)
 local flow = read_flow(id)
-must_be("zset", line_key(id) .. ":due")
+local last = verdict == "NEXT" and step == tonumber(tx[5])
+redis.call("HLEN", GOV)
+if verdict == "END" or last then may_finish(tx[6])
+elseif ARGV[15] == "retry" then
+  must_be("zset", TOUCH)
+  must_be("zset", RETRIES)
+else may_line(flow_of(tx[4], verdict == "NEXT" and step + 1 or step)) end
+if ARGV[8] == "1" then must_be("hash", job_key(tx[6])) end
 local pause = tonumber(ARGV[10])
 if pause > 0 then
   -- No tokens until the pause ends, and then from empty: what waited is paced, not released.
@@ -77,7 +81,7 @@ end
 
 -- NEXT: the step is done. Its answer is kept as one more line of `an`.
 if ARGV[11] ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. ARGV[11]) end
-if step == tonumber(tx[5]) then
+if last then
   redis.call("HSET", name, unpack(writes))
   finish(key, tx[6], "succeeded", tonumber(tx[7] or 1), "")
   return "END"

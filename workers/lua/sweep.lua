@@ -9,7 +9,10 @@
 -- Reads    touch, tx:<key>, flows; writes gov, touch, the line, suspects, tx:<key>, the job
 -- Returns  {bells, leases, ended}: given back, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
-check_names()
+may_line("")
+must_be("stream", base .. "dead")
+must_be("hash", GOV)
+must_be("hash", FLOWS)
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
   local name = tx_key(key)
