@@ -1,7 +1,6 @@
 # Every target does its own set-up in .venv; a machine needs only Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
-# No timer of the host's shell or library settings may change what a test sees.
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help setup demo test lint bench chaos lock clean
@@ -41,6 +40,6 @@ lock: .venv/.ready ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate --no-header pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv, caches and the embedded store with its data
-	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -m workers.embedded .headgate || true
+	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; from workers.embedded import stop_embedded; stop_embedded(Path(".headgate"))'
 	@rm -rf .venv .headgate .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

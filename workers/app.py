@@ -16,7 +16,7 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.exceptions import CPendingDeprecationWarning
 
-from workers import settings, store, transport
+from workers import reconnect, settings, store, transport
 from workers.clients import Clients
 from workers.http import pool_size, require_descriptors
 
@@ -42,8 +42,7 @@ def _configuration() -> dict[str, Any]:
     return {
         "broker_url": store.broker_url_of(config.store),
         "broker_transport_options": transport.transport_options(),
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,
+        **reconnect.SETTINGS,
         "imports": ("tasks",),
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
@@ -52,7 +51,6 @@ def _configuration() -> dict[str, Any]:
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
-        "worker_consumer": "workers.reconnect:Consumer",
         "worker_pool": "threads",
         "worker_concurrency": config.worker.concurrency,
         "worker_prefetch_multiplier": 1,

@@ -148,7 +148,6 @@ class Model:
         self.max_age_us, self.max_crashes = max_age_us, max_crashes
         self.flows: dict[str, Flow] = {}
         self.buckets: dict[str, Bucket] = {}
-        self.active: set[str] = set()  #: flows that `ring` looks at
         self.held_until = 0  #: no limit holds the client back until then, a pause does
         self.jobs: dict[str, Job] = {}
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
@@ -246,7 +245,6 @@ class Model:
             self.flows[name] = Flow(name, it["lane"], it["tenant"], it["stride"], limits)
         for new in opened:
             flows, guards = new.flows.split(","), new.guards
-            self.active.add(flows[0])
             self.txs[new.key] = Transaction(
                 key=new.key,
                 job=job,
@@ -266,9 +264,13 @@ class Model:
         self._look_for_end(job)
         return True
 
-    def ring(self, worker: str, threads: int, answer: Ring) -> Ring:
-        """What `ring` has to answer; `answer` tells its choices, which are checked."""
+    def ring(self, worker: str, threads: int, answer: Ring, active: set[str]) -> Ring:
+        """What `ring` has to answer; `answer` tells its choices, which are checked.
+
+        It looks at the `active` flows: those in which something waits, and it may be at others.
+        """
         now = self.now
+        assert {tx.flow for tx in self.waiting()} <= active
         lost = now - self.beat > 500 * MS
         turn = max(self.beat if self.beat < now + 2 * S else now, now) + self.beat_us
         self.beat = turn
@@ -288,7 +290,7 @@ class Model:
             assert rung, f"the suspect {suspect.key} may go and was not rung"
             assert rung.pop(0) == suspect.key, f"the suspect {suspect.key} goes first"
             self._bell(suspect)
-        passes = self._passes()
+        passes = self._passes(active)
         for key in rung:
             choices = self._choices(passes)
             assert key in choices, f"{key} was rung, it was the turn of {sorted(choices)}"
@@ -317,7 +319,7 @@ class Model:
                 return tx
         return None
 
-    def _passes(self) -> dict[Flow, int]:
+    def _passes(self, active: set[str]) -> dict[Flow, int]:
         """The flows that have work and tokens, with their tenants' passes.
 
         A tenant that was idle goes on where its lane stands: at the pass of who went last.
@@ -325,14 +327,9 @@ class Model:
         passes: dict[Flow, int] = {}
         if self.room() <= 0:
             return passes
-        waiting = {tx.flow for tx in self.waiting()}
-        for flow in [self.flows[name] for name in sorted(self.active)]:
+        for flow in map(self.flows.__getitem__, active):
             self._look(flow)
-            if self.free(flow, ahead=True) <= 0:
-                continue
-            if flow.name not in waiting:
-                self.active.remove(flow.name)
-            elif self.line(flow.name):
+            if self.line(flow.name) and self.free(flow, ahead=True) > 0:
                 own = self.passes.get((flow.lane, flow.tenant), 0)
                 passes[flow] = max(own, self.virtual.get(flow.lane, 0))
         return passes
@@ -481,8 +478,6 @@ class Model:
 
     def _to_line(self, tx: Transaction, due: int) -> Settled:
         tx.state, tx.due = "w", due
-        if not tx.suspect:
-            self.active.add(tx.flow)
         return Settled.LINE
 
     def _pause(self, tx: Transaction, pause_us: int) -> None:
@@ -526,7 +521,6 @@ class Model:
             "queued": Counter(flows[tx.flow].lane for tx in self.waiting()),
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),
-            "active": self.active,
             "beat": self.beat,
             "workers": self.workers,
             "passes": self.passes,

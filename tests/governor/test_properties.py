@@ -149,7 +149,6 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "queued": {int(lane): n for lane, n in numbers("q:").items() if n},
         "cells": cells,
         "held_us": held_us,
-        "active": found.get("active", set()),
         "beat": int(gov.get("beat", 0)),
         "workers": {it[2:]: tuple(map(int, gov[it].split())) for it in gov if it.startswith("w:")},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
@@ -387,8 +386,9 @@ class Governed(RuleBasedStateMachine):
 
     def ring(self, worker: str, threads: int) -> None:
         """Ring."""
+        active: Any = self.store.smembers(self.keys.active)
         answer = self.governor.ring(worker, threads)
-        assert answer == self.model.ring(worker, threads, answer)
+        assert answer == self.model.ring(worker, threads, answer, active)
 
     def admit(self, key: str, step: int) -> Go | None:
         """Admit; the fence is the governor's to name."""

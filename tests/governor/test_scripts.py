@@ -857,6 +857,23 @@ def test_later_steps_on_another_route_go_before_new_transactions(
     assert rig.ring(threads=1) == [first]
 
 
+def test_a_flow_is_forgotten_when_nothing_waits_in_it_any_more(store: Store) -> None:
+    rig = Rig(store, APP)
+    first, second = rig.line_up(2)
+    rig.fill()
+    rig.ring()
+    rig.serve(first)
+    rig.serve(second, verdict=LATER)
+    rig.ring()
+    assert store.scard(rig.keys.active) == 1  # the second one waits for its backoff
+
+    assert rig.ring_on(2 * S) == [second]
+    rig.serve(second)
+    rig.ring()
+
+    assert store.scard(rig.keys.active) == 0
+
+
 # The ledger
 
 
