@@ -590,6 +590,21 @@ def test_a_countdown_whose_message_was_lost_goes_to_the_line(store: Store) -> No
     assert rig.ring() == [key]
 
 
+def test_attempts_and_doubts_belong_to_one_step(store: Store) -> None:
+    rig = Rig(store)
+    key, *_ = rig.line_up(1, "POST /x", "POST /x")
+    rig.ring()
+    rig.serve(key, 1, RETRY)
+    rig.us += 2 * S
+    again = rig.grant(key, 1)
+    assert (again.attempts, again.unknown) == (1, True)
+
+    rig.governor.settle(again, DONE)
+
+    following = rig.grant(key, 2)
+    assert (following.attempts, following.unknown) == (0, False)
+
+
 def test_a_countdown_takes_no_thread(store: Store) -> None:
     rig = Rig(store)
     rig.line_up(50)

@@ -112,27 +112,39 @@ end
 
 -- Stride scheduling within a lane: the tenant with the least pass goes. One that was idle starts
 -- at the lane's virtual time, so that it is neither owed its idle time nor made to wait.
-local tenants, by_name, ids = {}, {}, room > 0 and redis.call("SMEMBERS", ACTIVE) or {}
-for i, definition in ipairs(#ids > 0 and redis.call("HMGET", FLOWS, unpack(ids)) or {}) do
-  local flow = cjson.decode(definition)
-  if available(flow.limits) > 0 then
-    flow.line = line_key(ids[i])
-    flow.due = redis.call("ZCOUNT", flow.line .. ":due", "-inf", now)
-    flow.new = redis.call("LLEN", flow.line)
-    if flow.due + flow.new > 0 then
-      local name = flow.lane .. ":" .. flow.tenant
-      local tenant = by_name[name]
-      if not tenant then
-        local pass = math.max(number("p:" .. name), number("v:" .. flow.lane))
-        tenant = {name = name, lane = flow.lane, pass = pass, stride = flow.stride, flows = {}}
-        by_name[name], tenants[#tenants + 1] = tenant, tenant
-      end
-      tenant.flows[#tenant.flows + 1] = flow
-    elseif redis.call("EXISTS", flow.line .. ":due") == 0 then
-      redis.call("SREM", ACTIVE, ids[i])
+-- A flow's name says lane, tenant and limits; its definition is read when its turn comes.
+local tenants, by_name, limits_of = {}, {}, {}
+for _, id in ipairs(room > 0 and redis.call("SMEMBERS", ACTIVE) or {}) do
+  local name, lane, limits = string.match(id, "^((%d):.-):(.*)$")
+  limits_of[limits] = limits_of[limits] or read_flow(id).limits
+  if available(limits_of[limits]) > 0 then
+    local tenant = by_name[name]
+    if not tenant then
+      local pass = math.max(number("p:" .. name), number("v:" .. lane))
+      tenant = {name = name, lane = tonumber(lane), pass = pass, active = {}}
+      by_name[name], tenants[#tenants + 1] = tenant, tenant
     end
+    tenant.active[#tenant.active + 1] = {id = id, limits = limits_of[limits]}
   end
 end
+
+-- The tenant's flows in which something may go now.
+local function flows_of(tenant)
+  local flows = {}
+  for _, one in ipairs(tenant.active) do
+    local id, line = one.id, line_key(one.id)
+    local due, new = redis.call("ZCOUNT", line .. ":due", "-inf", now), redis.call("LLEN", line)
+    if due + new > 0 then
+      local flow = read_flow(id)
+      tenant.stride = flow.stride
+      flows[#flows + 1] = {line = line, limits = flow.limits, due = due, new = new}
+    elseif redis.call("EXISTS", line .. ":due") == 0 then
+      redis.call("SREM", ACTIVE, id)
+    end
+  end
+  return flows
+end
+
 local function before(a, b)
   return a.lane < b.lane or a.lane == b.lane and a.pass < b.pass
 end
@@ -142,6 +154,12 @@ local stands = {} -- the lane's virtual time: the pass of who went last
 -- Which of a tenant's flows goes: one whose transactions are due, else each in turn.
 local turns = math.floor(turn / beat)
 local function next_flow(tenant)
+  local tokens_left = false
+  for _, one in ipairs(tenant.active) do
+    tokens_left = tokens_left or available(one.limits) > 0
+  end
+  if not tokens_left then return nil end
+  tenant.flows = tenant.flows or flows_of(tenant)
   local found
   for i = 1, #tenant.flows do
     local flow = tenant.flows[(turns + i) % #tenant.flows + 1]
@@ -176,7 +194,7 @@ while tenants[at] and room > 0 do
         flow.new = flow.new - 1
       end
       turns = turns + 1
-      redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
+      redis.call("HINCRBY", GOV, "q:" .. tenant.lane, -1)
       stands[tenant.lane] = tenant.pass
       tenant.pass = tenant.pass + tenant.stride
       tenant.rung = true
