@@ -9,6 +9,7 @@ variable overrides a value by its path: `HEADGATE_STORE__URL`, `HEADGATE_WORKER_
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cache
 from importlib import resources
@@ -155,6 +156,8 @@ class ClientSettings(_Model):
         names = [limit.name for limit in self.limits]
         if len(set(names)) != len(names):
             raise ValueError("two limits have the same name")
+        if odd := [name for name in self.tenants if not re.match(NAME, name)]:
+            raise ValueError(f"tenant {odd[0]!r}: use letters, digits, dot, dash and underscore")
         if "client" in names:
             raise ValueError('a limit cannot be named "client"; choose another name')
         return self
