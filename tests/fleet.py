@@ -28,6 +28,7 @@ from workers.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from workers.clients import Client
 
@@ -52,6 +53,8 @@ class Fleet:
         client: Further configuration of the client.
         worker: Further configuration of the workers.
         broker: Whether the bells have a server of their own.
+        fsync: How store and broker write to disk.
+        front: Given the sandbox's URL, what stands before it for the length of a `with`.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Fleet:
         *,
         broker: bool = False,
         fsync: str = "always",
-        base_url: str = "",
+        front: Callable[[str], AbstractContextManager[str]] | None = None,
     ) -> None:
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-")))
@@ -78,7 +81,7 @@ class Fleet:
         self._worker_config = {**SHORT_WORKER, **(worker or {})}
         self._separate_broker = broker
         self._fsync = fsync
-        self._base_url = base_url
+        self._front = front
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -103,7 +106,9 @@ class Fleet:
         self.sandbox = self._stack.enter_context(
             SandboxProcess(self._sandbox_config, journal=self.folder / "journal.jsonl")
         )
-        url = self._base_url or self.sandbox.url
+        url = self.sandbox.url
+        if self._front:
+            url = self._stack.enter_context(self._front(url))
         config = {
             "store": {
                 "url": f"redis://127.0.0.1:{self.store_port}/0",

@@ -9,8 +9,10 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.cpu import cpu_beside_plain_celery, most_calls
 from tests.bench.measure import run
 from tests.conftest import start_server
+from tests.tls import make_certificate, slow_front
 from workers import flows
 from workers.governor import Governor
 from workers.keys import ClientKeys
@@ -123,6 +125,18 @@ def ring_ms(store: Store) -> float:
     return float(store.info("commandstats")["cmdstat_evalsha"]["usec_per_call"]) / 1e3
 
 
+def behind_tls(limit: dict[str, Any], count: int) -> dict[str, Any]:
+    """A run through a TLS front that needs 200 ms for each handshake."""
+    with tempfile.TemporaryDirectory(prefix="hg-") as folder:
+        certificate = make_certificate(Path(folder, "it.pem"))
+        return run(
+            limit,
+            count,
+            front=lambda url: slow_front(url, certificate),
+            client={"ca_file": str(certificate)},
+        )
+
+
 def main() -> None:
     """Run every part, one after the other."""
     show("scripts and memory", scripts())
@@ -131,6 +145,9 @@ def main() -> None:
     for shape in ("fixed_window", "sliding_window"):
         limit = {"name": "app", "count": 300, "window_s": 10, "shape": shape}
         show(f"300 per 10 s, {shape}, 1,200 calls", run(limit, 1200))
+        show(f"300 per 10 s, {shape}, behind slow TLS", behind_tls(limit, 1200))
+    show("calls per s where no limit binds, 64 threads a worker", most_calls())
+    show("CPU per call, workers and enqueuer", cpu_beside_plain_celery())
 
 
 if __name__ == "__main__":

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
-import ipaddress
 import itertools
 import resource
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -18,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tls import make_certificate, server_context
 from workers import boundaries, http, wire
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale, NotNow
@@ -33,6 +28,7 @@ from workers.settings import ClientSettings
 from workers.wire import Bounds, exchange
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -198,38 +194,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("tls") / "it.pem", "127.0.0.1")
 
 
-def make_certificate(path: Path, address: str) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
-    cert = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    pkcs8 = serialization.PrivateFormat.PKCS8
-    path.write_bytes(cert.public_bytes(pem) + key.private_bytes(pem, pkcs8, plain))
-    return path
-
-
-def a_server_context(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
 # One connection, many calls
 
 
@@ -244,7 +208,7 @@ def test_two_hundred_calls_in_a_row_use_one_connection() -> None:
 
 
 def test_two_hundred_calls_over_tls_use_one_connection(certificate: Path) -> None:
-    with a_provider(tls=a_server_context(certificate)) as provider:
+    with a_provider(tls=server_context(certificate)) as provider:
         caller = a_caller(provider.url, ca_file=certificate)
 
         answers = [call(caller) for _ in range(200)]
@@ -284,7 +248,7 @@ def test_the_connection_is_open_before_anything_is_sent() -> None:
 
 def test_an_unused_connection_goes_back_over_tls_too(certificate: Path) -> None:
     """The session tickets that wait in an unused TLS 1.3 connection are no sign of its end."""
-    with a_provider(tls=a_server_context(certificate)) as provider:
+    with a_provider(tls=server_context(certificate)) as provider:
         caller = a_caller(provider.url, ca_file=certificate)
         for _ in range(3):
             with caller.connection():
@@ -659,7 +623,7 @@ def test_a_reset_while_the_body_is_written_may_have_been_sent() -> None:
 
 
 def test_a_drip_over_tls_ends_at_the_total_deadline(certificate: Path) -> None:
-    with a_provider(drip(CHUNKED, b"1\r\nx\r\n"), tls=a_server_context(certificate)) as provider:
+    with a_provider(drip(CHUNKED, b"1\r\nx\r\n"), tls=server_context(certificate)) as provider:
         caller = a_caller(
             provider.url, ca_file=certificate, read_timeout_s=30.0, total_timeout_s=0.3
         )
@@ -870,7 +834,7 @@ def test_a_server_that_speaks_no_tls_is_no_connection() -> None:
 
 
 def test_a_certificate_that_nobody_signed_is_not_accepted(certificate: Path) -> None:
-    with a_provider(tls=a_server_context(certificate)) as provider:
+    with a_provider(tls=server_context(certificate)) as provider:
         with pytest.raises(ConnectFailed, match="certificate is not accepted: self-signed"):
             call(a_caller(provider.url))
 
@@ -879,7 +843,7 @@ def test_a_certificate_that_nobody_signed_is_not_accepted(certificate: Path) -> 
 
 def test_a_certificate_for_another_host_is_not_accepted(tmp_path: Path) -> None:
     other = make_certificate(tmp_path / "other.pem", "10.0.0.1")
-    with a_provider(tls=a_server_context(other)) as provider:
+    with a_provider(tls=server_context(other)) as provider:
         with pytest.raises(ConnectFailed, match="certificate is not accepted: IP address mismatch"):
             call(a_caller(provider.url, ca_file=other))
 
@@ -887,7 +851,7 @@ def test_a_certificate_for_another_host_is_not_accepted(tmp_path: Path) -> None:
 
 
 def test_no_session_on_the_adapter_can_switch_the_verification_off(certificate: Path) -> None:
-    with a_provider(tls=a_server_context(certificate)) as provider:
+    with a_provider(tls=server_context(certificate)) as provider:
         session = requests.Session()
         session.mount("https://", a_caller(provider.url).adapter)
 
@@ -898,7 +862,7 @@ def test_no_session_on_the_adapter_can_switch_the_verification_off(certificate: 
 
 
 def test_the_adapter_serves_a_session_and_repeats_nothing(certificate: Path) -> None:
-    with a_provider(say(OK), hang_up, tls=a_server_context(certificate)) as provider:
+    with a_provider(say(OK), hang_up, tls=server_context(certificate)) as provider:
         session = requests.Session()
         session.mount("https://", a_caller(provider.url, ca_file=certificate).adapter)
         assert session.get(provider.url, timeout=5).text == "ok"
@@ -936,7 +900,7 @@ def test_plain_calls_go_through_the_proxy_of_the_environment(
 def test_calls_over_tls_go_through_a_tunnel_of_the_proxy(
     monkeypatch: pytest.MonkeyPatch, certificate: Path
 ) -> None:
-    context = a_server_context(certificate)
+    context = server_context(certificate)
 
     def tunnel(sock: socket.socket) -> None:
         sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")

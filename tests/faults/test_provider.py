@@ -99,7 +99,7 @@ def test_a_refusal_is_final_and_a_provider_that_stays_broken_ends_in_failed_or_u
 
 
 def test_a_provider_that_cannot_be_reached_holds_its_rows_and_spends_nothing() -> None:
-    with Fleet(base_url="http://127.0.0.1:9") as fleet:
+    with Fleet(client={"base_url": "http://127.0.0.1:9"}) as fleet:
         fleet.submit(calls(20))
         fleet.start_worker("w1")
         store, keys = fleet.client.store, fleet.client.keys

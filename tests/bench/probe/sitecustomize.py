@@ -40,6 +40,15 @@ def _counted(function):
     return run
 
 
+def _grants(function):
+    def run(self, key, step):
+        answer = function(self, key, step)
+        sums[f"admit_{type(answer).__name__}"] += 1
+        return answer
+
+    return run
+
+
 def _write():
     while True:
         time.sleep(0.5)
@@ -58,10 +67,12 @@ class _Probe(MetaPathFinder):
             return
         sys.meta_path.remove(self)
         from tasks.base import Step
+        from workers.governor import Governor
         from workers.http import Connection
         from workers.scripts import Scripts
 
         Connection.send = _timed("http", Connection.send)
+        Governor.admit = _grants(Governor.admit)
         Scripts.__call__ = _counted(Scripts.__call__)
         for cls in Step.__subclasses__():
             cls.run = _timed("step", Step.run)
