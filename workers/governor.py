@@ -19,7 +19,7 @@ from workers import boundaries
 from workers.clock import now_ns
 from workers.errors import StoreAway
 from workers.scripts import Scripts
-from workers.verdict import UNSENT, Verdict
+from workers.verdict import MAX_TEXT, UNSENT, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,6 +105,8 @@ class Governor:
         self._run = Scripts(store, keys, clock)
         self._worker = worker
         self._lease_s = client.total_timeout_s + client.connect_timeout_s + worker.lease_margin_s
+        # Whatever the limits allow: a call that starts later than this could outlive its lease.
+        self._margin_us = round(worker.lease_margin_s * 1e6)
         # No send may start so late that it could arrive after the key's life.
         self._max_age_us = round((KEY_LIFE_S - client.total_timeout_s) * 1e6)
         self._process = secrets.token_urlsafe(6)
@@ -148,7 +150,7 @@ class Governor:
             step=step,
             fence=fence,
             start_in_s=start_us / 1e6,
-            stale_at_ns=asked_ns + (start_us + spread_us) * 1000,
+            stale_at_ns=asked_ns + min(start_us + spread_us, self._margin_us) * 1000,
             job=job,
             page=int(page),
             index=int(index),
@@ -178,12 +180,23 @@ class Governor:
                     raise
                 self._never.wait(SETTLE_AGAIN_S)
 
-    def give_back(self, key: str, step: int, pause_s: float = 0.0) -> None:
-        """Put a bell that could not be answered back at the head of its line."""
-        self._run("giveback", key, step, round(pause_s * 1e6))
+    def give_back(self, key: str, step: int, pause_s: float = 0.0, why: str = "") -> None:
+        """Put a bell that could not be answered back at the head of its line.
+
+        Args:
+            key: The transaction.
+            step: Its step.
+            pause_s: How long nothing may leave for this client.
+            why: The reason of such a pause, one sentence for people.
+        """
+        self._run("giveback", key, step, round(pause_s * 1e6), why[:MAX_TEXT])
 
     def sweep(self) -> tuple[int, int, int]:
-        """Take back what nobody answered: (bells, leases taken over, transactions ended)."""
+        """Take back what nobody answered: (bells, leases taken over, transactions ended).
+
+        If the store's clock was set back, every moment first moves along with it.
+        """
+        self._run("setback")
         bells, leases, ended = self._run("sweep", self._worker.max_crashes, SWEEP_AT_ONCE)
         if leases:
             boundaries.reach("taken_over")

@@ -41,4 +41,4 @@ def test_guard_none(boundary: str, steps: int) -> None:
         unknown = [it for it in fleet.transactions().values() if it["s"] == "unknown"]
         assert states.get("succeeded", 0) + len(unknown) == 60
         assert all("worker died" in it["e"] for it in unknown)
-        check_all(fleet)
+        check_all(fleet, healthy=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -14,6 +13,7 @@ from click.testing import CliRunner
 from orchestration import jobs
 from orchestration.cli import main
 from orchestration.progress import all_jobs
+from tests.conftest import hide_settings
 from workers.clients import Clients
 from workers.governor import Go, Settled
 from workers.outcome import Outcome
@@ -139,8 +139,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world of its own; the user's variables are hidden."""
-    for name in [it for it in os.environ if it.startswith("HEADGATE_")]:
-        monkeypatch.delenv(name)
+    hide_settings(monkeypatch)
     monkeypatch.setenv("HEADGATE_CONFIG", str(tmp_path / "headgate.toml"))
     monkeypatch.setenv("ACME_SECRET", SECRET)
     return World(tmp_path, store_url)

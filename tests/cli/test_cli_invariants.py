@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestration import invariants
-from orchestration.invariants import Transaction
+from tests import journal
+from tests.journal import Transaction
 from workers.identity import step_key
 from workers.settings import LimitSettings
 
@@ -36,8 +36,8 @@ MADE, STARTED = effect(1), effect(2, "/base/things/7/start")
 
 
 def test_one_effect_a_step_is_right_and_a_second_one_is_found_under_any_key() -> None:
-    assert invariants.at_most_one_effect([MADE, STARTED]) == []
-    assert invariants.at_most_one_effect([MADE, {**MADE, "seq": 3, "key": OTHER}]) == [
+    assert journal.at_most_one_effect([MADE, STARTED]) == []
+    assert journal.at_most_one_effect([MADE, {**MADE, "seq": 3, "key": OTHER}]) == [
         f"POST /things had 2 effects on {MADE['business_id']}"
     ]
 
@@ -64,23 +64,23 @@ def test_states_tell_no_lies_about_effects(
     effects: list[dict[str, Any]],
     sound: bool,  # noqa: FBT001
 ) -> None:
-    assert (invariants.effects_match_states([it], effects) == []) is sound
+    assert (journal.effects_match_states([it], effects) == []) is sound
 
 
 def test_steps_are_told_by_their_own_keys_where_the_provider_wants_them_apart() -> None:
     effects = [effect(k, "/elsewhere", key=step_key(KEY, k)) for k in (1, 2)]
 
-    assert invariants.effects_match_states([tx()], effects) == []
-    assert invariants.effects_match_states([tx()], effects[1:]) != []
+    assert journal.effects_match_states([tx()], effects) == []
+    assert journal.effects_match_states([tx()], effects[1:]) != []
 
 
 def test_a_step_before_the_one_ahead_of_it_is_found() -> None:
-    assert invariants.steps_in_order([tx()], [MADE, STARTED]) == []
-    assert invariants.steps_in_order([tx("w")], [MADE]) == []
-    assert invariants.steps_in_order([tx()], [STARTED, {**MADE, "seq": 3}]) == [
+    assert journal.steps_in_order([tx()], [MADE, STARTED]) == []
+    assert journal.steps_in_order([tx("w")], [MADE]) == []
+    assert journal.steps_in_order([tx()], [STARTED, {**MADE, "seq": 3}]) == [
         f"{KEY}: step 2 before step 1"
     ]
-    assert invariants.steps_in_order([tx()], [STARTED]) != []
+    assert journal.steps_in_order([tx()], [STARTED]) != []
 
 
 def request(key: str = KEY, kind: str = "effect", t_us: int = 0, **more: Any) -> dict[str, Any]:
@@ -91,17 +91,17 @@ def test_a_key_that_no_transaction_has_is_found() -> None:
     steps = [request(step_key(KEY, k)) for k in (1, 2)]
     token = {"t_us": 0, "method": "POST", "path": "/oauth/token", "kind": "token"}
 
-    assert invariants.one_key_per_transaction([tx()], [request(), *steps, token]) == []
-    assert invariants.one_key_per_transaction([tx()], [request(OTHER)]) != []
-    assert invariants.one_key_per_transaction([tx()], [request("")]) != []
+    assert journal.one_key_per_transaction([tx()], [request(), *steps, token]) == []
+    assert journal.one_key_per_transaction([tx()], [request(OTHER)]) != []
+    assert journal.one_key_per_transaction([tx()], [request("")]) != []
 
 
 def test_a_thing_that_sees_two_keys_is_found() -> None:
     both = [tx(), tx(key=OTHER)]
     mine = request(created=["a"])
 
-    assert invariants.one_key_per_transaction(both, [mine, request(repeated=["a"])]) == []
-    assert invariants.one_key_per_transaction(both, [mine, request(OTHER, repeated=["a"])]) == [
+    assert journal.one_key_per_transaction(both, [mine, request(repeated=["a"])]) == []
+    assert journal.one_key_per_transaction(both, [mine, request(OTHER, repeated=["a"])]) == [
         "POST /things acted on a under 2 keys"
     ]
 
@@ -115,15 +115,15 @@ def test_windows_are_held_to_the_count_and_buckets_to_what_the_governor_promises
     bucket = LimitSettings(name="app", count=200)
     window = LimitSettings(name="app", count=200, shape="sliding_window")
 
-    assert invariants.within_limits(report(200)) == []
-    assert invariants.within_limits(report(201)) != []
-    assert invariants.within_limits(report(350), [bucket]) == []
-    assert invariants.within_limits(report(201), [window]) != []
+    assert journal.within_limits(report(200)) == []
+    assert journal.within_limits(report(201)) != []
+    assert journal.within_limits(report(350), [bucket]) == []
+    assert journal.within_limits(report(201), [window]) != []
 
 
 def test_a_refusal_is_found_even_within_the_limit() -> None:
-    assert invariants.nothing_refused(report(100)) == []
-    assert invariants.nothing_refused(report(100, 1)) == ["1 requests were refused with 429"]
+    assert journal.nothing_refused(report(100)) == []
+    assert journal.nothing_refused(report(100, 1)) == ["1 requests were refused with 429"]
 
 
 def test_a_request_inside_a_pause_is_found_but_not_what_was_under_way() -> None:
@@ -131,7 +131,7 @@ def test_a_request_inside_a_pause_is_found_but_not_what_was_under_way() -> None:
     s = 1_000_000
 
     def with_one_at(t_s: float) -> list[str]:
-        return invariants.quiet_in_pauses([refused, request(t_us=int(t_s * s))], 5.0)
+        return journal.quiet_in_pauses([refused, request(t_us=int(t_s * s))], 5.0)
 
     assert with_one_at(9.0) == with_one_at(10.4) == with_one_at(15.0) == []
     assert with_one_at(10.6) == ["a request 4.400 s before the end of a pause"]
@@ -139,8 +139,8 @@ def test_a_request_inside_a_pause_is_found_but_not_what_was_under_way() -> None:
 
 
 def test_a_run_in_which_little_succeeds_proves_nothing() -> None:
-    assert invariants.mostly_succeeded([tx()] * 95 + [tx("failed")] * 5) == []
-    assert invariants.mostly_succeeded([tx()] * 94 + [tx("failed")] * 6) == [
+    assert journal.mostly_succeeded([tx()] * 95 + [tx("failed")] * 5) == []
+    assert journal.mostly_succeeded([tx()] * 94 + [tx("failed")] * 6) == [
         "only 94 of 100 transactions succeeded"
     ]
 
@@ -149,7 +149,7 @@ def test_transactions_are_read_from_the_ledger_with_what_they_were_to_send(world
     world.submit(2, more=[{"line": 3, "id": "j1-0", "joins": 1}, {"line": 4, "error": "bad"}])
     world.work()
 
-    found = list(invariants.transactions(world.client, "j1"))
+    found = list(journal.transactions(world.client, "j1"))
 
     assert [it.key for it in found] == [world.client.key("j1", f"j1-{n}") for n in (0, 1)]
     assert {it.routes for it in found} == {("POST /things", "POST /things/{make.id}/start")}

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from workers.ledger import FINAL
+from orchestration.invariants import check_ledger, everything_ended
+from tests import journal
+from workers.settings import LimitSettings
 
 if TYPE_CHECKING:
     from tests.fleet import Fleet
 
 
-def check_all(fleet: Fleet, job: str = "job") -> None:
-    """Every invariant that holds after a run of `calls` rows made by `tests.fleet.calls`."""
-    it = fleet.job(job)
-    transactions = fleet.transactions(job)
-    effects = Counter(effect["business_id"] for effect in fleet.effects())
-    report = fleet.report()
+def check_all(fleet: Fleet, job: str = "job", *, healthy: bool = True) -> None:
+    """Every invariant that holds after a run.
 
-    assert sum(it.get(state, 0) for state in FINAL) == it["rows"] == it["ended"]
-    counted = Counter(tx["s"] for tx in transactions.values())
-    assert dict(counted) == {s: it[s] for s in FINAL if it.get(s) and s != "rejected"}
-    assert [name for name, times in effects.items() if times > 1] == []
-    for row, tx in transactions.items():
-        # A call's business id names row and step; a contact's is the contact itself.
-        steps = range(1, int(tx["n"]) + 1)
-        done = [effects[row] or effects[f"{row}.{step}"] for step in steps]
-        assert done == sorted(done, reverse=True), f"{row}: a step ran before the one before it"
-        if tx["s"] == "succeeded":
-            assert all(done), f"{row}: succeeded without its effect"
-        if tx["s"] == "failed":
-            assert done[int(tx["k"]) - 1] == 0, f"{row}: failed, but its step had an effect"
-    assert report["several_keys"] == 0
-    for window in report["windows"]:
-        limit = next(one for one in fleet.limits if one["name"] == window["name"])
-        if limit.get("shape", "bucket") != "bucket":
-            assert window["max_arrived"] <= limit["count"]
+    Args:
+        fleet: What ran.
+        job: Its only job.
+        healthy: Whether most of its rows could be done.
+    """
+    transactions = list(journal.transactions(fleet.client, job))
+    effects = fleet.effects()
+    limits = [LimitSettings(**limit) for limit in fleet.limits]
+    found = [line for lines in check_ledger(fleet.client).values() for line in lines]
+    found += everything_ended(fleet.client, job)
+    found += journal.at_most_one_effect(effects)
+    found += journal.effects_match_states(transactions, effects)
+    found += journal.steps_in_order(transactions, effects)
+    found += journal.one_key_per_transaction(transactions, fleet.requests())
+    found += journal.within_limits(fleet.report(), limits)
+    if healthy:
+        found += journal.mostly_succeeded(transactions)
+    assert found == [], "\n".join(found)
     assert_nothing_left(fleet)
 
 

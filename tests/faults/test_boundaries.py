@@ -53,4 +53,4 @@ def test_without_a_guard_only_what_was_sent_and_not_answered_is_unknown(boundary
         assert all("worker died" in it["e"] and "st" not in it for it in unknown)
         assert boundary == "settled" or unknown
         assert states.get("succeeded", 0) + len(unknown) == 60
-        check_all(fleet)
+        check_all(fleet, healthy=False)

@@ -78,7 +78,7 @@ def test_without_a_guard_a_lost_answer_ends_unknown_and_is_never_sent_again() ->
 
         assert states == {"succeeded": 130, "unknown": 20}
         assert fleet.report()["requests"] == 150
-        check_all(fleet)
+        check_all(fleet, healthy=False)
 
 
 def test_a_refusal_is_final_and_a_provider_that_stays_broken_ends_in_failed_or_unknown() -> None:
@@ -95,7 +95,7 @@ def test_a_refusal_is_final_and_a_provider_that_stays_broken_ends_in_failed_or_u
         transactions = fleet.transactions()
         assert (transactions["r3"]["s"], transactions["r3"]["st"]) == ("failed", "400")
         assert (transactions["r4"]["s"], transactions["r4"]["at"]) == ("unknown", "4")
-        check_all(fleet)
+        check_all(fleet, healthy=False)
 
 
 def test_a_provider_that_cannot_be_reached_holds_its_rows_and_spends_nothing() -> None:

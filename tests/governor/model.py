@@ -142,16 +142,19 @@ class Model:
         lease_us: int,
         max_age_us: int,
         max_crashes: int,
+        margin_us: int,
     ) -> None:
         self._clock = clock
         self.beat_us, self.grace_us, self.lease_us = beat_us, grace_us, lease_us
         self.max_age_us, self.max_crashes = max_age_us, max_crashes
+        self.margin_us = margin_us
         self.flows: dict[str, Flow] = {}
         self.buckets: dict[str, Bucket] = {}
         self.held_until = 0  #: no limit holds the client back until then, a pause does
         self.jobs: dict[str, Job] = {}
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
         self.beat = 0
+        self.at = 0  #: when somebody rang last
         self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
         self.passes: dict[tuple[int, str], int] = {}
         self.virtual: dict[int, int] = {}  #: the pass at which a lane stands
@@ -271,9 +274,11 @@ class Model:
         """
         now = self.now
         assert {tx.flow for tx in self.waiting()} <= active
+        if self.at - now >= S:  # the clock was set back: nothing is as it seems
+            return Ring(self.beat_us / 1e6, sweep=True, hungry="", bells=[])
         lost = now - self.beat > 500 * MS
-        turn = max(self.beat if self.beat < now + 2 * S else now, now) + self.beat_us
-        self.beat = turn
+        turn = max(self.beat, now) + self.beat_us
+        self.at, self.beat = now, turn
         self.workers = {name: it for name, it in self.workers.items() if it[1] > now}
         self.workers[worker] = (threads, now + 5 * S)
         for tx in self.standing("t"):
@@ -327,6 +332,9 @@ class Model:
         passes: dict[Flow, int] = {}
         if self.room() <= 0:
             return passes
+        busy = {self.flows[name].lane for name in active}
+        self.passes = {it: n for it, n in self.passes.items() if it[0] in busy}
+        self.virtual = {lane: n for lane, n in self.virtual.items() if lane in busy}
         for flow in map(self.flows.__getitem__, active):
             self._look(flow)
             if self.line(flow.name) and self.free(flow, ahead=True) > 0:
@@ -391,7 +399,7 @@ class Model:
             step=step,
             fence=fence,
             start_in_s=start / 1e6,
-            stale_at_ns=(now + start + spread) * 1000,
+            stale_at_ns=(now + min(start + spread, self.margin_us)) * 1000,
             job=tx.job,
             page=tx.page,
             index=tx.index,
@@ -438,7 +446,9 @@ class Model:
         return Settled.RING
 
     def sweep(self) -> tuple[int, int, int]:
-        """Take back what nobody answered."""
+        """Take back what nobody answered, by the clock as it is now."""
+        if (back := self.at - self.now) >= S:
+            self._move(back)
         bells = leases = ended = 0
         overdue = [tx for tx in self.standing("r", "s", "t") if tx.until <= self.now]
         for tx in sorted(overdue, key=lambda tx: (tx.until, tx.key)):
@@ -468,6 +478,21 @@ class Model:
             self._to_line(tx, self.now)
 
     # What they share.
+
+    def _move(self, back: int) -> None:
+        """Every moment moves along with a clock that was set back."""
+        for bucket in self.buckets.values():
+            bucket.at -= back
+        self.held_until -= back
+        self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
+        self.beat, self.at = self.beat - back, self.now
+        self.sent.clear()
+        for tx in self.standing("w", "r", "t", "s"):
+            if tx.state == "w" and tx.due is None:
+                continue  # it was never out
+            tx.until -= back
+            tx.due = None if tx.due is None else tx.due - back
+            tx.first_sent = None if tx.first_sent is None else tx.first_sent - back
 
     def _look(self, flow: Flow) -> None:
         for limit in flow.limits:
@@ -522,6 +547,7 @@ class Model:
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),
             "beat": self.beat,
+            "at": self.at,
             "workers": self.workers,
             "passes": self.passes,
             "virtual": self.virtual,

@@ -150,6 +150,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "cells": cells,
         "held_us": held_us,
         "beat": int(gov.get("beat", 0)),
+        "at": int(gov.get("at", 0)),
         "workers": {it[2:]: tuple(map(int, gov[it].split())) for it in gov if it.startswith("w:")},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
@@ -232,6 +233,7 @@ class Governed(RuleBasedStateMachine):
             lease_us=LEASE_S * S,
             max_age_us=(KEY_LIFE_S - 60) * S,
             max_crashes=worker.max_crashes,
+            margin_us=round(worker.lease_margin_s * S),
         )
         for job in ("j0", "j1")[: chance.randint(1, 2)]:
             self.accept(job, chance)
@@ -295,6 +297,13 @@ class Governed(RuleBasedStateMachine):
     def wait(self, chance: Random) -> None:
         """Time goes on; or the clock is corrected, a little back."""
         self.us += chance.choice([chance.randint(-40, 60) * MS, 500 * MS + 1, 3 * S, 5 * S])
+
+    def set_back(self, chance: Random) -> None:
+        """The store's clock is set back; a pacer finds out and sweeps."""
+        self.us -= chance.choice([S, 2 * S, 90 * S, 3600 * S])
+        self.ring("w1", 8)
+        self.sweep()
+        self.ring("w1", 8)
 
     def sleep(self, chance: Random) -> None:
         """Nobody does anything for so long, then the pacers are back."""
@@ -458,6 +467,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.take_over: 3,
     Governed.sweep_at_any_time: 2,
     Governed.sleep: 2,
+    Governed.set_back: 1,
     Governed.lose_a_cell: 1,
 }
 

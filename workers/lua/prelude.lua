@@ -19,6 +19,9 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 
+-- A store's clock that is so far behind the last ring was set back.
+local SET_BACK = 1000000
+
 -- A script does not roll back: a key of a wrong type must stop it before its first write. What a
 -- script reads first needs no such look, for reading fails as well; what it only writes does.
 local function must_be(kind, name)
@@ -54,6 +57,15 @@ end
 
 local function count_bells(limits, by)
   for _, cell in ipairs(limits) do redis.call("HINCRBY", GOV, "b:" .. cell[1], by) end
+end
+
+-- No tokens until the pause ends, and then from empty: what waited is paced, not released.
+local function pause_cells(limits, pause, why)
+  for _, cell in ipairs(limits) do
+    local full = full_at(redis.call("HGET", GOV, "c:" .. cell[1]), cell)
+    redis.call("HSET", GOV, "c:" .. cell[1], math.max(full, now + pause + cell[2] * cell[3]))
+  end
+  redis.call("HSET", GOV, "why", why)
 end
 
 local function may_line(flow)

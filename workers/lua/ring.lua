@@ -13,7 +13,8 @@
 -- Returns  {turn_us, sweep, hungry, key, step, steps, job, key, step, …}: when the caller's next
 --          turn is, in us from now; 1 when the sweep has work; a job that wants its next page
 --          opened or ""; then four values for each bell, which the caller publishes
--- Cost     O(fields of gov + flows with work × log + 6 per bell)
+--          1 and no bells, too, when the store's clock was set back: the sweep mends it
+-- Cost     O(fields of gov + flows with work × log + 4 per bell)
 may_line("")
 must_be("set", HUNGRY)
 must_be("hash", FLOWS)
@@ -22,11 +23,11 @@ for i = 1, #flat, 2 do gov[flat[i]] = flat[i + 1] end
 local function number(field) return tonumber(gov[field] or 0) end
 
 -- One beat for the fleet: each caller is given the next free turn, so that N pacers tick evenly.
--- A turn far ahead is no turn of ours: it stems from a clock that was set back.
 local beat = tonumber(ARGV[5])
-local last = number("beat") < now + 2000000 and number("beat") or now
-local turn = math.max(last, now) + beat
-redis.call("HSET", GOV, "beat", turn, "w:" .. ARGV[2], ARGV[3] .. " " .. string.format("%.0f", now + 5000000))
+if number("at") - now >= SET_BACK then return {beat, 1, ""} end
+local turn = math.max(number("beat"), now) + beat
+redis.call("HSET", GOV, "at", now, "beat", turn,
+  "w:" .. ARGV[2], ARGV[3] .. " " .. string.format("%.0f", now + 5000000))
 local threads = tonumber(ARGV[3])
 for field, value in pairs(gov) do
   if string.sub(field, 1, 2) == "w:" and field ~= "w:" .. ARGV[2] then
@@ -48,7 +49,6 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 
   redis.call("ZREM", RETRIES, key)
 end
 
-
 -- Nobody rang for a while: no worker, or a store that was away and may have lost its last
 -- moments. Then, and for a cell without state, the bucket starts empty.
 if now - number("beat") > 500000 then
@@ -65,6 +65,7 @@ end
 -- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing.
 local room = math.floor(threads * 1.25)
   - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)
+room = math.min(room, 1000) -- what one script, and the batch that is published, may hold
 local left = {} -- tokens of each limit that no bell has spoken for
 local function available(limits)
   local least = room
@@ -86,13 +87,17 @@ end
 local oldest = redis.call("ZRANGE", TOUCH, 0, 0, "WITHSCORES")
 local reply = {turn - now, (oldest[2] and tonumber(oldest[2]) <= now) and 1 or 0,
   redis.call("SRANDMEMBER", HUNGRY) or ""}
+local counted, touched = {}, {} -- written once, at the end
+local function count(field, by) counted[field] = (counted[field] or 0) + by end
 local function ring(key, limits)
   local tx = redis.call("HMGET", tx_key(key), "s", "k", "n", "j")
   if tx[1] ~= "w" then return end -- nobody waits under this name any more
   room = room - 1
-  for _, cell in ipairs(limits) do left[cell[1]] = left[cell[1]] - 1 end
-  count_bells(limits, 1)
-  redis.call("ZADD", TOUCH, now + tonumber(ARGV[4]), key)
+  for _, cell in ipairs(limits) do
+    left[cell[1]] = left[cell[1]] - 1
+    count("b:" .. cell[1], 1)
+  end
+  touched[#touched + 1], touched[#touched + 2] = now + tonumber(ARGV[4]), key
   redis.call("HSET", tx_key(key), "s", "r")
   for _, value in ipairs({key, tx[2], tx[3], tx[4]}) do reply[#reply + 1] = value end
   return true
@@ -113,9 +118,10 @@ end
 -- Stride scheduling within a lane: the tenant with the least pass goes. One that was idle starts
 -- at the lane's virtual time, so that it is neither owed its idle time nor made to wait.
 -- A flow's name says lane, tenant and limits; its definition is read when its turn comes.
-local tenants, by_name, limits_of = {}, {}, {}
-for _, id in ipairs(room > 0 and redis.call("SMEMBERS", ACTIVE) or {}) do
+local looks, tenants, by_name, limits_of, busy = room > 0, {}, {}, {}, {}
+for _, id in ipairs(looks and redis.call("SMEMBERS", ACTIVE) or {}) do
   local name, lane, limits = string.match(id, "^((%d):.-):(.*)$")
+  busy[lane] = true
   limits_of[limits] = limits_of[limits] or read_flow(id).limits
   if available(limits_of[limits]) > 0 then
     local tenant = by_name[name]
@@ -126,6 +132,12 @@ for _, id in ipairs(room > 0 and redis.call("SMEMBERS", ACTIVE) or {}) do
     end
     tenant.active[#tenant.active + 1] = {id = id, limits = limits_of[limits]}
   end
+end
+
+-- In a lane without work nobody is ahead of anybody: its passes are forgotten.
+for field in pairs(looks and gov or {}) do
+  local lane = string.match(field, "^[pv]:(%d)")
+  if lane and not busy[lane] then redis.call("HDEL", GOV, field) end
 end
 
 -- The tenant's flows in which something may go now.
@@ -194,7 +206,7 @@ while tenants[at] and room > 0 do
         flow.new = flow.new - 1
       end
       turns = turns + 1
-      redis.call("HINCRBY", GOV, "q:" .. tenant.lane, -1)
+      count("q:" .. tenant.lane, -1)
       stands[tenant.lane] = tenant.pass
       tenant.pass = tenant.pass + tenant.stride
       tenant.rung = true
@@ -202,8 +214,13 @@ while tenants[at] and room > 0 do
     end
   end
 end
+if #touched > 0 then redis.call("ZADD", TOUCH, unpack(touched)) end
+local writes = {}
+local function write(field, value) writes[#writes + 1], writes[#writes + 2] = field, value end
+for field, by in pairs(counted) do write(field, number(field) + by) end
+for lane, pass in pairs(stands) do write("v:" .. lane, pass) end
 for _, tenant in ipairs(tenants) do
-  if tenant.rung then redis.call("HSET", GOV, "p:" .. tenant.name, tenant.pass) end
+  if tenant.rung then write("p:" .. tenant.name, tenant.pass) end
 end
-for lane, pass in pairs(stands) do redis.call("HSET", GOV, "v:" .. lane, pass) end
+if #writes > 0 then redis.call("HSET", GOV, unpack(writes)) end
 return reply

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Records what a grant came to, moves the cells, and decides the next bell.
 --
 -- KEYS[1]   prefix of the client
@@ -41,13 +41,7 @@ elseif ARGV[15] == "retry" then
 else may_line(flow_of(tx[4], verdict == "NEXT" and step + 1 or step)) end
 if ARGV[8] == "1" then must_be("hash", job_key(tx[6])) end
 local pause = tonumber(ARGV[10])
-if pause > 0 then
-  -- No tokens until the pause ends, and then from empty: what waited is paced, not released.
-  for _, cell in ipairs(flow.limits) do
-    local full = full_at(redis.call("HGET", GOV, "c:" .. cell[1]), cell)
-    redis.call("HSET", GOV, "c:" .. cell[1], math.max(full, now + pause + cell[2] * cell[3]))
-  end
-end
+if pause > 0 then pause_cells(flow.limits, pause, ARGV[11]) end
 if ARGV[8] == "1" then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 
 local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber(ARGV[7])}

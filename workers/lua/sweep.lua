@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Takes back what nobody answered: bells nobody came for, countdowns whose message was lost, and
 -- leases whose holder died or froze.
 --

@@ -1,0 +1,233 @@
+"""What must hold between the ledger and the journal of a sandbox: one function each.
+
+The journal shares nothing with Headgate and so not its mistakes. A violation is one sentence, no
+violation an empty list; `tests/faults/checks.py` runs them all after every fault test.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from orchestration.invariants import looked_up, number, page_of
+from tasks import KINDS
+from tasks.calls import REFERENCE
+from workers import identity
+from workers.limits import worst_case
+from workers.verdict import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from workers.clients import Client
+    from workers.settings import LimitSettings
+
+#: What the sandbox's control API lists: effects or requests.
+Record = dict[str, Any]
+
+#: The part of all transactions that succeeds where the provider ends healthy.
+MOST = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One transaction of the ledger beside what it was to send."""
+
+    key: str
+    state: str
+    step: int  #: that is next, out, or the last one
+    routes: tuple[str, ...]  #: method and path of each step, with references to earlier answers
+    guards: str  #: the guard of each step, one letter each
+
+    @property
+    def writes(self) -> list[int]:
+        """The steps that have an effect."""
+        return [number for number, it in enumerate(self.guards, 1) if it != Guard.READ]
+
+
+def mostly_succeeded(transactions: Iterable[Transaction], part: float = MOST) -> list[str]:
+    """At least this part of the transactions succeeded, so that the run proves something."""
+    states = Counter(it.state for it in transactions)
+    if states["succeeded"] >= part * states.total():
+        return []
+    return [f"only {states['succeeded']} of {states.total()} transactions succeeded"]
+
+
+def at_most_one_effect(effects: Iterable[Record]) -> list[str]:
+    """Nothing was done twice: one effect for each method, path and business id."""
+    counts = Counter((it["method"], it["path"], it["business_id"]) for it in effects)
+    return [
+        f"{method} {path} had {count} effects on {name}"
+        for (method, path, name), count in counts.items()
+        if count > 1
+    ]
+
+
+def effects_match_states(
+    transactions: Iterable[Transaction], effects: Iterable[Record]
+) -> list[str]:
+    """No lies: `succeeded` implies an effect of every step, `failed` none of the one that failed.
+
+    Only `unknown` may be either.
+    """
+    known = list(transactions)
+    done = _by_step(known, effects)
+    violations = []
+    for it in known:
+        if it.state in ("succeeded", "failed", "unknown"):
+            must = [k for k in it.writes if it.state == "succeeded" or k < it.step]
+            violations += [
+                f"{it.key} is {it.state}, but step {k} had no effect"
+                for k in must
+                if k not in done[it.key]
+            ]
+        if it.state == "failed":
+            violations += [
+                f"{it.key} failed at step {it.step}, but step {k} had an effect"
+                for k in done[it.key]
+                if k >= it.step
+            ]
+    return violations
+
+
+def steps_in_order(transactions: Iterable[Transaction], effects: Iterable[Record]) -> list[str]:
+    """No step had its effect before the one ahead of it."""
+    known = list(transactions)
+    done = _by_step(known, effects)
+    violations = []
+    for it in known:
+        moments = [done[it.key].get(k) for k in it.writes]
+        for k, (earlier, later) in enumerate(pairwise(moments)):
+            if later is not None and (earlier is None or earlier > later):
+                violations.append(f"{it.key}: step {it.writes[k + 1]} before step {it.writes[k]}")
+    return violations
+
+
+def one_key_per_transaction(
+    transactions: Iterable[Transaction], requests: Iterable[Record]
+) -> list[str]:
+    """Every request carries the key of a transaction, and what it acts on never sees another."""
+    ours = {name for it in transactions for name in _keys_of(it)}
+    used, strange = defaultdict[tuple[str, str, str], set[str]](set), Counter[str]()
+    for it in requests:
+        if it["kind"] == "token":
+            continue
+        key = it.get("key", "")
+        if key not in ours:
+            strange[key] += 1
+        for name in (*it.get("created", ()), *it.get("updated", ()), *it.get("repeated", ())):
+            used[it["method"], it["path"], name].add(key)
+    return [
+        f"{count} requests under {key or 'no key'}, which no transaction has"
+        for key, count in strange.items()
+    ] + [
+        f"{method} {path} acted on {name} under {len(their)} keys"
+        for (method, path, name), their in used.items()
+        if len(their) > 1
+    ]
+
+
+def within_limits(report: Record, limits: Iterable[LimitSettings] = ()) -> list[str]:
+    """The requests that arrived in any window are within the limit.
+
+    Args:
+        report: What the sandbox reports.
+        limits: The client's limits. One of the same name as a limit of the sandbox bounds its
+            windows by what the governor promises: for a bucket that is more than the count, since
+            the burst comes on top.
+    """
+    promised = {it.name: worst_case(it) for it in limits}
+    bounds = [(it, promised.get(it["name"], it["count"])) for it in report["windows"]]
+    return [
+        f"limit {it['name']}: {it['max_arrived']} requests within {it['window_s']:g} s, "
+        f"{most} are allowed"
+        for it, most in bounds
+        if it["max_arrived"] > most
+    ]
+
+
+def nothing_refused(report: Record) -> list[str]:
+    """The provider, which enforces its limits strictly, answered no 429."""
+    refused = report["refused_429"]
+    return [f"{refused} requests were refused with 429"] if refused else []
+
+
+def quiet_in_pauses(
+    requests: Iterable[Record], retry_after_s: float, reaction_s: float = 0.5
+) -> list[str]:
+    """No request while a Retry-After runs.
+
+    Args:
+        requests: In any order.
+        retry_after_s: What each 429 of the run asked for.
+        reaction_s: From the arrival of a refused request to the settle that sets the pause, and
+            to the arrival of what was granted just before.
+    """
+    moments = sorted((it["t_us"], it["kind"]) for it in requests if it["kind"] != "token")
+    refused_us = [t_us for t_us, kind in moments if kind == "refused"]
+    violations = []
+    for t_us, _ in moments:
+        # The newest refusal that everybody has heard of reaches farthest.
+        before = bisect_left(refused_us, t_us - reaction_s * 1e6)
+        left_s = (refused_us[before - 1] - t_us) / 1e6 + retry_after_s if before else 0.0
+        if left_s > 0:
+            violations.append(f"a request {left_s:.3f} s before the end of a pause")
+    return violations
+
+
+def transactions(client: Client, job: str) -> Iterator[Transaction]:
+    """The released transactions of a job, for the invariants that need the journal."""
+    about = client.ledger.about(job)
+    kind = KINDS[about["kind"]]
+    for page in range(number(client.ledger.job(job), "opened")):
+        for row, key, _, tx in looked_up(client, job, page, page_of(client, job, page) or []):
+            if "joins" not in row:
+                planned = kind.plan(row, about, client.settings)
+                yield Transaction(
+                    key=key,
+                    state=tx["s"],
+                    step=int(tx["k"] or 1),
+                    routes=tuple(it.route for it in planned),
+                    guards="".join(it.guard for it in planned),
+                )
+
+
+def _keys_of(it: Transaction) -> list[str]:
+    """The key of the transaction, and those of its steps, for providers that want them apart."""
+    return [it.key, *(identity.step_key(it.key, k) for k in range(1, len(it.routes) + 1))]
+
+
+def _by_step(
+    known: Iterable[Transaction], effects: Iterable[Record]
+) -> defaultdict[str, dict[int, int]]:
+    """For each key: step → position of its first effect in the journal.
+
+    The step is told by its own key, else by its route; among steps of one route they count in
+    order.
+    """
+    of_key = {name: (it, k) for it in known for k, name in enumerate(_keys_of(it))}
+    done: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for effect in effects:
+        it, step = of_key.get(effect["key"], (None, 0))
+        if it is None:
+            continue
+        if not step:
+            call = f"{effect['method']} {effect['path']}"
+            fitting = [k for k, route in enumerate(it.routes, 1) if _pattern(route).match(call)]
+            fresh = [k for k in fitting if k not in done[it.key]]
+            step = (fresh or fitting or [0])[0]
+        done[it.key].setdefault(step, effect["seq"])
+    return done
+
+
+@lru_cache(maxsize=4096)
+def _pattern(route: str) -> re.Pattern[str]:
+    """What the calls of a route look like at the provider: any base path, no query."""
+    method, _, path = route.partition("?")[0].partition(" ")
+    places = [re.escape(it) for it in REFERENCE.sub("\0", path).split("\0")]
+    return re.compile(f"{method} .*{'[^/]+'.join(places)}$")

@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+-- Moves every moment along after the store's clock was set back, so that nothing waits for a time
+-- that comes again, and no pause, lease or key lasts longer than it was given.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us  "" or an integer (tests)
+-- Reads    gov, flows; writes gov, touch, retries, suspects, tx:<key>, the lines, seconds
+-- Returns  how far the clock was set back, in us; 0 = it was not
+-- Cost     O(transactions that were sent and are open)
+may_line("")
+must_be("hash", FLOWS)
+local back = tonumber(redis.call("HGET", GOV, "at") or 0) - now
+if back < SET_BACK then return 0 end
+local function move(set)
+  local flat = redis.call("ZRANGE", set, 0, -1, "WITHSCORES")
+  for i = 1, #flat, 2 do redis.call("ZADD", set, tonumber(flat[i + 1]) - back, flat[i]) end
+  return flat
+end
+local function move_sent(set)
+  local flat = move(set)
+  for i = 1, #flat, 2 do
+    local first_sent = redis.call("HGET", tx_key(flat[i]), "t1")
+    if first_sent then redis.call("HSET", tx_key(flat[i]), "t1", tonumber(first_sent) - back) end
+  end
+end
+move(RETRIES) -- these stand in touch as well
+move_sent(TOUCH)
+move_sent(SUSPECTS)
+for _, flow in ipairs(redis.call("HKEYS", FLOWS)) do move_sent(line_key(flow) .. ":due") end
+local gov = redis.call("HGETALL", GOV)
+for i = 1, #gov, 2 do
+  local field, value = gov[i], gov[i + 1]
+  if string.find(field, "^c:") or field == "beat" then
+    redis.call("HSET", GOV, field, tonumber(value) - back)
+  elseif string.find(field, "^w:") then
+    local count, till = string.match(value, "(%d+) (%d+)")
+    redis.call("HSET", GOV, field, count .. " " .. string.format("%.0f", till - back))
+  end
+end
+redis.call("DEL", base .. "seconds")
+redis.call("HSET", GOV, "at", now)
+return back
