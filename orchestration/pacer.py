@@ -17,15 +17,23 @@ from orchestration import bells, jobs
 from tasks import KINDS
 from workers import boundaries
 from workers.errors import HeadgateError
+from workers.memory import FULL, room
+from workers.store import keep_embedded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from celery import Celery
 
     from workers.clients import Client, Clients
-    from workers.governor import Ring
+    from workers.governor import Bell, Ring
 
 #: After a failure of store or broker the next turn comes so late.
 AWAY_S = 0.5
+#: A job whose page could not be opened is tried again after this, and a warning repeated.
+AGAIN_S = 10.0
+#: How often a pacer sees to it that an embedded store is there.
+STORE_S = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +48,8 @@ class Pacer(threading.Thread):
         self._worker = worker
         self._threads = threads
         self._stop_asked = threading.Event()
+        self._not_before: dict[str, float] = {}
+        self._store_due_s = time.monotonic() + STORE_S
 
     def stop(self) -> None:
         """Finish the turn that is under way and ring no more."""
@@ -53,6 +63,16 @@ class Pacer(threading.Thread):
             name = min(turns, key=turns.__getitem__)
             self._stop_asked.wait(max(0.0, turns[name] - time.monotonic()))
             turns[name] = time.monotonic() + self._turn(name)
+            pass  # MUT
+
+    def _keep_store(self) -> None:
+        if time.monotonic() < self._store_due_s:
+            return
+        try:
+            keep_embedded(self._clients.settings.store)
+        except HeadgateError as error:
+            logger.warning("%s", error)
+        self._store_due_s = time.monotonic() + STORE_S
 
     def _turn(self, name: str) -> float:
         """Ring once; returns seconds until the next turn."""
@@ -67,7 +87,7 @@ class Pacer(threading.Thread):
                 self._open(client, ring.hungry)
             return max(0.0, ring.turn_s - (time.monotonic() - started))
         except HeadgateError as error:
-            logger.warning("client %s is not rung for now: %s", name, error)
+            self._warn(f"client {name}", f"client {name} is not rung for now: {error}")
         except Exception:  # a pacer that ends would strand its client
             logger.exception("client %s was not rung", name)
         return AWAY_S
@@ -76,8 +96,9 @@ class Pacer(threading.Thread):
         if not ring.bells:
             return
         try:
-            named = [(KINDS[client.ledger.about(it.job)["kind"]].task, it) for it in ring.bells]
-            bells.publish(self._app, client.name, named)
+            named = list(self._named(client, ring.bells))
+            if named:
+                bells.publish(self._app, client.name, named)
         except (OSError, KombuError) as error:
             logger.warning("the broker is away, the bells go back (%s)", type(error).__name__)
             for bell in ring.bells:
@@ -85,14 +106,41 @@ class Pacer(threading.Thread):
             self._stop_asked.wait(AWAY_S)
         boundaries.reach("published")
 
+    def _named(self, client: Client, rung: list[Bell]) -> Iterator[tuple[str, Bell]]:
+        """The bells with their tasks; those of a kind that a newer release knows go back."""
+        for bell in rung:
+            kind = client.ledger.about(bell.job)["kind"]
+            if kind in KINDS:
+                yield KINDS[kind].task, bell
+            else:
+                self._warn(bell.job, f"job {bell.job} is of kind {kind!r}, which this worker lacks")
+                client.governor.give_back(bell.key, bell.step)
+
     def _open(self, client: Client, job: str) -> None:
+        """Open the job's next page; one that cannot be opened must not stop the other jobs."""
+        if self._rests(job):
+            return
+        left, most = room(client.store)
+        if most and left < 0:
+            self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
+            return
         try:
             jobs.open_next_page(client, job)
         except HeadgateError:
             raise
-        except Exception:  # a page that cannot be opened must not stop the other jobs
-            logger.exception("client %s: a page of job %s cannot be opened", client.name, job)
-            client.store.srem(client.keys.hungry, job)
+        except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way
+            why = f"job {job}: its next page cannot be opened ({type(error).__name__})"
+            self._warn(job, f"{why}; headgate doctor looks at the ledger")
+
+    def _warn(self, about: str, text: str) -> None:
+        """Say what is wrong with a job or client, once in a while; a job's pages rest as long."""
+        if self._rests(about):
+            return
+        self._not_before[about] = time.monotonic() + AGAIN_S
+        logger.warning("%s", text)
+
+    def _rests(self, about: str) -> bool:
+        return time.monotonic() < self._not_before.get(about, 0.0)
 
     def _sweep(self, client: Client) -> None:
         given_back, taken_over, ended = client.governor.sweep()

@@ -51,6 +51,7 @@ class ClientStatus:
     calls_per_s: float  #: granted, over the last `USE_S` seconds
     paused_until_us: int | None
     paused_s: float  #: time until then, 0.0 without a pause
+    paused_why: str | None  #: the reason of the pause, one sentence
     bells_out: int  #: rung and not yet answered
     in_flight: int  #: sent and not yet settled
     retries: int  #: in their backoff
@@ -121,6 +122,7 @@ def status(client: Client) -> ClientStatus:
         calls_per_s=calls_per_s,
         paused_until_us=pause_us if pause_us > now_us else None,
         paused_s=max(0, pause_us - now_us) / 1e6,
+        paused_why=gov.get("why") or None if pause_us > now_us else None,
         bells_out=bells,
         in_flight=max(0, out - retries - bells),
         retries=retries,

@@ -5,6 +5,7 @@ It stands once. A kind only says what to send and how to read the answer.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from contextlib import suppress
@@ -39,6 +40,10 @@ AWAY_S = 1.0
 REFUSED_S = 30.0
 #: Never set: a wait that no signal shortens.
 _never = threading.Event()
+#: What was said last of each client that is held.
+_warned: dict[str, str] = {}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     def answer_bell(self, it: Client, key: str, step: int) -> str:
         """Admit, send, settle; then the next bell, or none."""
         try:
-            token = it.tokens.get()
+            # Waiting longer would look like a bell that nobody heard.
+            token = it.tokens.get(it.fleet.worker.bell_grace_s / 2)
             with it.caller.connection() as connection:
                 grant = it.governor.admit(key, step)
                 if not isinstance(grant, Go):
@@ -109,8 +115,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 boundaries.reach("admitted")
                 verdict = self.call(it, grant, token, connection)
         except (TokenUnavailable, ConnectFailed) as error:
-            it.governor.give_back(key, step, AWAY_S + self.rng.uniform(0, AWAY_S))
+            _warn(it, str(error))
+            it.governor.give_back(key, step, AWAY_S + self.rng.uniform(0, AWAY_S), str(error))
             return self.stop(f"wait: {error}")
+        _warned.pop(it.name, None)
         match it.governor.settle(grant, verdict):
             case Settled.RING:
                 boundaries.reach("next_published")
@@ -131,19 +139,21 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         except (GrantStale, StoreAway):
             return UNSENT
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
-            why = str(error) if isinstance(error, CannotSay | ValueError) else type(error).__name__
+            told = isinstance(error, CannotSay | ValueError) and not isinstance(error, UnicodeError)
+            why = str(error) if told else type(error).__name__
             how = "unknown" if grant.unknown else "failed"
             text = f"step {grant.step} cannot be sent: {why}"
             return Verdict(kind="END", how=how, outcome=Outcome.NOT_EXECUTED, text=text)
         boundaries.reach("answer_read")
-        reading = read(answer, earlier_unknown=grant.unknown)
+        guard = self.kind.plan(row, about, it.settings)[grant.step - 1].guard
+        reading = read(answer, earlier_unknown=grant.unknown and guard is not Guard.READ)
         if reading.next is Next.DONE:
             return self.done(row, grant, answer)
         verdict = judge(
             answer,
             reading,
             grant,
-            guard=self.kind.plan(row, about, it.settings)[grant.step - 1].guard,
+            guard=guard,
             client=it.settings,
             line_after_s=it.fleet.worker.line_after_s,
             rng=self.rng,
@@ -151,7 +161,9 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         if reading.next is Next.TOKEN and token:
             with suppress(StoreAway):
                 if it.tokens.refused(token.generation, answer.elapsed_s):
-                    return replace(verdict, pause_s=REFUSED_S)
+                    text = f"{verdict.text} to a fresh token; check what the client may do"
+                    _warn(it, text)
+                    return replace(verdict, pause_s=REFUSED_S, text=text)
         return verdict
 
     def done(self, row: Row, grant: Go, answer: Answer) -> Verdict:
@@ -183,6 +195,13 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         self.request.chain = None
         self.request.callbacks = None
         return word
+
+
+def _warn(it: Client, text: str) -> None:
+    """Say why a client is held, once until it changes."""
+    if _warned.get(it.name) != text:
+        _warned[it.name] = text
+        logger.warning("client %s is held: %s", it.name, text)
 
 
 def step_of(kind: Kind) -> Step:

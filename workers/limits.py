@@ -123,5 +123,6 @@ def _pattern(match: str) -> re.Pattern[str]:
 
 
 def matching(limits: Iterable[LimitSettings], route: str) -> list[LimitSettings]:
-    """The limits that a call of this route ("POST /api/v2/…") is charged to."""
-    return [limit for limit in limits if _pattern(limit.match).match(route)]
+    """The limits that a call of this route ("POST /api/v2/…", its query left out) is charged to."""
+    plain = route.partition("?")[0]
+    return [limit for limit in limits if _pattern(limit.match).match(plain)]

@@ -110,12 +110,15 @@ class Tokens:
         self._refused = 0  # the generation that this process reported last
         self._looking = threading.Lock()
 
-    def get(self) -> Token | None:
+    def get(self, wait_s: float | None = None) -> Token | None:
         """A valid token, or None when the client needs none.
 
+        Args:
+            wait_s: How long to wait while another thread or worker asks for it; None = as long as
+                asking may take.
+
         Raises:
-            TokenUnavailable: the endpoint gave none, or none came within the connect and the read
-                timeout together.
+            TokenUnavailable: the endpoint gave none, or none came in time.
             StoreAway: the store did not answer.
         """
         if self._endpoint is None:
@@ -123,7 +126,7 @@ class Tokens:
         held = self._held
         if held and self._may_use(held, held.look_ns):
             return held.token
-        return self._look_for_it(held, self._endpoint)
+        return self._look_for_it(held, self._endpoint, self._wait_s if wait_s is None else wait_s)
 
     def refused(self, generation: int, sent_ago_s: float = 0.0) -> bool:
         """Report that the provider answered 401 to a call with this token.
@@ -152,23 +155,23 @@ class Tokens:
     def _may_use(self, held: _Held, until_ns: int) -> bool:
         return held.token.generation != self._refused and now_ns() < until_ns
 
-    def _look_for_it(self, held: _Held | None, endpoint: TokenEndpoint) -> Token:
-        ends_ns = now_ns() + int(self._wait_s * 1e9)
+    def _look_for_it(self, held: _Held | None, endpoint: TokenEndpoint, wait_s: float) -> Token:
+        ends_ns = now_ns() + int(wait_s * 1e9)
         old = held.token if held and self._may_use(held, held.expires_ns) else None
         # While the old token is valid, one thread looks for the next one and the others go on.
-        if not self._looking.acquire(timeout=0 if old else self._wait_s):
+        if not self._looking.acquire(timeout=0 if old else wait_s):
             if old:
                 return old
-            raise self._waited()
+            raise self._waited(wait_s)
         try:
             held = self._held
             if held and self._may_use(held, held.look_ns):
                 return held.token
-            return self._find(endpoint, ends_ns)
+            return self._find(endpoint, ends_ns, wait_s)
         finally:
             self._looking.release()
 
-    def _find(self, endpoint: TokenEndpoint, ends_ns: int) -> Token:
+    def _find(self, endpoint: TokenEndpoint, ends_ns: int, wait_s: float) -> Token:
         """Take the token of the store, renew it, or wait until another worker has."""
         try:
             secret = self._client.secret()  # anew each time: a changed one is picked up
@@ -191,7 +194,7 @@ class Tokens:
             elif look.failure:
                 raise TokenUnavailable(look.failure, refused=look.refused)
             if now_ns() >= ends_ns:
-                raise self._waited()
+                raise self._waited(wait_s)
             time.sleep(random.uniform(*POLL_S))  # noqa: S311 -- jitter, no secret
 
     def _renew(
@@ -270,8 +273,8 @@ class Tokens:
         key = kdf.derive(secret.get_secret_value().encode())
         return Fernet(base64.urlsafe_b64encode(key))
 
-    def _waited(self) -> TokenUnavailable:
+    def _waited(self, wait_s: float) -> TokenUnavailable:
         return TokenUnavailable(
-            f"client {self._client.name}: no access token came within {self._wait_s:g} s; another "
+            f"client {self._client.name}: no access token came within {wait_s:g} s; another "
             f"worker is asking for it"
         )

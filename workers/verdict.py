@@ -61,13 +61,18 @@ class Verdict:
             int(self.throttled),
             "" if self.status is None else self.status,
             round(self.pause_s * 1e6),
-            self.text if self.kind == "NEXT" else self.text[:MAX_TEXT],
-            self.provider_id,
+            _clean(self.text) if self.kind == "NEXT" else _clean(self.text)[:MAX_TEXT],
+            _clean(self.provider_id),
             self.correlation_id,
             round(self.delay_s * 1e6),
             self.how,
             grace_us,
         )
+
+
+def _clean(text: str) -> str:
+    """The text without half characters, which a provider may send and no store can keep."""
+    return text.encode("utf-8", "replace").decode()
 
 
 #: The verdict on a grant that was not used: back to the head of its line.
@@ -86,19 +91,22 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
 ) -> Verdict:
     """The verdict on an answer that is no success.
 
-    A 429 and a 401 are no attempts. An unknown outcome is repeated only under a guard, and only
+    A 429 and a 401 are no attempts. A read has no effect: its outcome is never
+    unknown. An unknown outcome is repeated only under a guard, and only
     `max_retries` times; then the transaction ends, as `unknown` when any of its sends may have
     been executed and as `failed` when surely none was.
     """
+    read = guard is Guard.READ
+    outcome = Outcome.NOT_EXECUTED if read else reading.outcome
     base = Verdict(
         kind="AGAIN",
         how="line",
-        outcome=reading.outcome,
+        outcome=outcome,
         status=answer.status,
         text=reading.reason,
         correlation_id=answer.correlation_id or "",
     )
-    maybe = grant.unknown or reading.outcome is Outcome.UNKNOWN
+    maybe = not read and (grant.unknown or outcome is Outcome.UNKNOWN)
     ended = replace(base, kind="END", how="unknown" if maybe else "failed")
     match reading.next:
         case Next.THROTTLED:
@@ -110,7 +118,8 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
             wait_s = pause_s(asked_s, client.backoff_base_s, rng)
             return replace(base, throttled=True, pause_s=wait_s, delay_s=wait_s)
         case Next.TOKEN:
-            return base
+            text = f"{reading.reason}: it wants an access token, set token_url"
+            return base if client.token_url else replace(ended, text=text)
         case Next.RETRY if not answer.sent:
             return replace(base, delay_s=client.backoff_base_s)
         case Next.RETRY if guard is not Guard.NONE and grant.attempts < client.max_retries:

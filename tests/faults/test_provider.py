@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from itertools import pairwise
 
+from orchestration.status import status
 from tests.faults.checks import check_all
 from tests.fleet import Fleet, calls, until
+from workers.store import connect
 
 
 def test_a_revoked_token_is_renewed_once_for_the_fleet_and_spends_no_attempt() -> None:
@@ -34,7 +38,7 @@ def test_a_storm_of_429_pauses_the_fleet_and_ends_paced() -> None:
 
         assert fleet.wait() == {"succeeded": 900}
 
-        journal = [it for it in everything(fleet) if it["method"] == "POST"]
+        journal = [it for it in fleet.requests() if it["method"] == "POST"]
         refused = [it["t_us"] for it in journal if it["status"] == 429]
         # Each wave of refusals is what was in flight when its pause was set, and no more.
         assert 1 <= len(refused) <= 3 * 32
@@ -55,7 +59,8 @@ def test_lost_answers_are_sent_again_under_their_key_and_double_nothing() -> Non
         {"match": "POST *", "when": {"every": 9}, "times": 5, "kind": "hang", "hang_s": 3},
         {"match": "POST *", "when": {"every": 11}, "times": 10, "kind": "drop_before"},
     ]
-    with Fleet(sandbox={"faults": faults}) as fleet:
+    # One row may meet more than three of these faults.
+    with Fleet(sandbox={"faults": faults}, client={"max_retries": 10}) as fleet:
         fleet.submit(calls(250))
         fleet.start_worker("w1")
 
@@ -109,9 +114,36 @@ def test_a_provider_that_cannot_be_reached_holds_its_rows_and_spends_nothing() -
         assert all("t1" not in tx for tx in fleet.transactions().values())
 
 
-def everything(fleet: Fleet) -> list[dict]:
-    """The sandbox's whole journal."""
-    found: list[dict] = []
-    while part := fleet.sandbox.get(f"requests?after={len(found)}&limit=1000"):
-        found += part
-    return found
+def test_a_token_endpoint_that_hangs_fills_no_queue_and_says_why_nothing_leaves() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/oauth/token"
+        slow = {"token_url": url, "connect_timeout_s": 5.0, "read_timeout_s": 30.0}
+        slow["total_timeout_s"] = 60.0
+        with Fleet(client=slow, broker=True) as fleet:
+            fleet.submit(calls(200))
+            fleet.start_worker("w1", concurrency=4)
+            broker = connect(f"redis://127.0.0.1:{fleet.broker_port}/1")
+            store, keys = fleet.client.store, fleet.client.keys
+            until(lambda: store.hget(keys.governor, "why"), what="a hold of the client")
+            published = 0
+            for _ in range(3):  # three more rounds of bells that nobody can answer
+                held = store.hget(keys.governor, "c:client")
+                until(lambda held=held: store.hget(keys.governor, "c:client") != held)
+                published = max(published, int(broker.llen("calls")))
+
+            assert published <= 5  # 1.25 x threads
+            assert "no access token came" in str(status(fleet.client).paused_why)
+            assert "no access token came" in fleet.log("w1")
+
+
+def test_a_401_without_a_token_ends_the_row_and_says_what_is_missing() -> None:
+    with Fleet() as fleet:
+        text = fleet.config.read_text()
+        fleet.config.write_text(re.sub(r"token_url = .*\n", "", text))
+        fleet.submit(calls(3))
+        fleet.start_worker("w1")
+
+        assert fleet.wait() == {"failed": 3}
+        errors = {it["e"] for it in fleet.transactions().values()}
+        assert errors == {"the provider answered 401 (bad.credentials): it wants an access token, set token_url"}
+        assert fleet.report()["requests"] == 3

@@ -1138,3 +1138,23 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
 
     after = rig.dump()
     assert [it for it in before | after if before.get(it) != after.get(it)] == []
+
+
+def test_in_a_store_without_memory_an_answer_is_still_recorded_and_nothing_new_leaves(
+    store: Store,
+) -> None:
+    rig = Rig(store, APP)
+    first, second = rig.line_up(2)
+    rig.fill()
+    assert rig.ring() == [first, second]
+    grant = rig.governor.admit(first, 1)
+    assert isinstance(grant, Go)
+    store.config_set("maxmemory", int(store.info("memory")["used_memory"]) - 1)
+    try:
+        assert rig.governor.settle(grant, DONE) is Settled.END
+        rig.governor.give_back(second, 1)
+        with pytest.raises(StoreAway, match="OutOfMemory"):
+            rig.ring()
+    finally:
+        store.config_set("maxmemory", 0)
+    assert (rig.state(first), rig.state(second)) == ("succeeded", "w")

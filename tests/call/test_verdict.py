@@ -1,0 +1,82 @@
+"""From an answer to a verdict."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from workers.governor import Go
+from workers.outcome import Answer, Outcome, read
+from workers.settings import ClientSettings
+from workers.verdict import Guard, Verdict, judge
+
+if TYPE_CHECKING:
+    from workers.outcome import Reading
+
+CLIENT = ClientSettings(
+    name="acme",
+    base_url="http://provider",
+    token_url="http://provider/token",
+    client_id="it",
+    client_secret_env="UNUSED",
+)
+
+
+def grant(attempts: int = 0, *, unknown: bool = False) -> Go:
+    return Go(
+        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", page=0, index=0,
+        attempts=attempts, unknown=unknown, throttled=0, answers=[],
+    )  # fmt: skip
+
+
+def verdict_on(
+    answer: Answer, guard: Guard, it: Go, client: ClientSettings = CLIENT
+) -> tuple[Reading, Verdict]:
+    reading = read(answer, earlier_unknown=it.unknown)
+    return reading, judge(
+        answer, reading, it, guard=guard, client=client, line_after_s=15, rng=Random(1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("guard", "how", "outcome"),
+    [
+        (Guard.KEY, "unknown", Outcome.UNKNOWN),
+        (Guard.UPSERT, "unknown", Outcome.UNKNOWN),
+        (Guard.READ, "failed", Outcome.NOT_EXECUTED),
+    ],
+)
+def test_after_its_retries_a_write_is_unknown_and_a_read_has_failed(
+    guard: Guard, how: str, outcome: Outcome
+) -> None:
+    _, it = verdict_on(Answer(status=503), guard, grant(CLIENT.max_retries))
+
+    assert (it.kind, it.how, it.outcome, it.attempt) == ("END", how, outcome, True)
+
+
+def test_a_read_whose_worker_died_is_refused_as_failed_a_write_as_unknown() -> None:
+    refused, earlier = Answer(status=404), grant(1, unknown=True)
+
+    assert verdict_on(refused, Guard.READ, earlier)[1].how == "failed"
+    assert verdict_on(refused, Guard.KEY, earlier)[1].how == "unknown"
+
+
+def test_a_401_is_no_attempt_where_a_token_can_be_renewed_and_the_end_where_none_is_sent() -> None:
+    bare = ClientSettings(name="acme", base_url="http://provider")
+
+    _, renewed = verdict_on(Answer(status=401), Guard.KEY, grant())
+    _, ended = verdict_on(Answer(status=401), Guard.KEY, grant(), bare)
+
+    assert (renewed.kind, renewed.how, renewed.attempt) == ("AGAIN", "line", False)
+    assert (ended.kind, ended.how) == ("END", "failed")
+    assert "set token_url" in ended.text
+
+
+def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
+    it = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, text="a\ud800", provider_id="\udfff")
+
+    assert [text for text in it.args(1) if "?" in str(text)] == ["a?", "?"]
+    for text in it.args(1):
+        str(text).encode()

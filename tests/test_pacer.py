@@ -1,0 +1,85 @@
+"""What the pacer does with jobs that it cannot open or ring: it strands none of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestration import pacer
+from orchestration.pacer import Pacer
+from tests.fleet import Fleet, calls
+from workers.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Where the rows of a page are kept.
+PAGE = 0
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    """A store and a client, and no worker."""
+    with Fleet() as it:
+        yield it
+
+
+@pytest.fixture
+def turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Take turns as the pacer of a worker of 4 threads; warnings are repeated at once."""
+    monkeypatch.setattr(pacer, "AGAIN_S", 0.0)
+    it = Pacer(app, fleet.clients, "w1", 4)
+    return lambda count=1: [it._turn("acme") for _ in range(count)]
+
+
+def test_a_page_that_cannot_be_read_strands_neither_its_job_nor_another_one(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="damaged")
+    fleet.submit(calls(10), job="sound")
+    store, name = fleet.client.store, fleet.client.keys.page("damaged", PAGE)
+    page = store.execute_command("GET", name, NEVER_DECODE=True)
+    store.set(name, b"no page")
+
+    turns(20)
+
+    assert (fleet.job("damaged")["opened"], fleet.job("sound")["opened"]) == (0, 1)
+    assert "job damaged: its next page cannot be opened" in caplog.text
+    store.set(name, page)
+    turns(20)
+    assert fleet.job("damaged")["opened"] == 1
+
+
+def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_line(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="new")
+    fleet.client.governor.ring("w1", 4)
+    turns(2)  # the page is open
+    fleet.client.store.hset(fleet.client.keys.job("new"), "kind", "holograms")
+    fleet.client.ledger._jobs.clear()
+
+    turns(20)
+
+    states = {it["s"] for it in fleet.transactions("new").values()}
+    assert states == {"w"}
+    assert "is of kind 'holograms', which this worker lacks" in caplog.text
+
+
+def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_under_way_ends(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="first")
+    turns(2)
+    store = fleet.client.store
+    store.config_set("maxmemory", int(store.info("memory")["used_memory"] * 1.1))
+    fleet.submit(calls(10), job="second")
+
+    turns(20)
+
+    assert (fleet.job("first")["opened"], fleet.job("second")["opened"]) == (1, 0)
+    assert "above 80% of its memory: job second waits" in caplog.text
+    store.config_set("maxmemory", 0)
+    turns(20)
+    assert fleet.job("second")["opened"] == 1
