@@ -51,7 +51,7 @@ class ClientStatus:
     calls_per_s: float  #: granted, over the last `USE_S` seconds
     paused_until_us: int | None
     paused_s: float  #: time until then, 0.0 without a pause
-    paused_why: str | None  #: the reason of the pause, one sentence
+    paused_why: str | None = None  #: the reason of the pause, one sentence
     bells_out: int  #: rung and not yet answered
     in_flight: int  #: sent and not yet settled
     retries: int  #: in their backoff
@@ -104,15 +104,15 @@ def status(client: Client) -> ClientStatus:
     pipe = client.store.pipeline()  # MULTI: the counts are of one moment
     pipe.time()
     pipe.hgetall(keys.governor)
-    pipe.hgetall(keys.seconds)
     pipe.zcard(keys.touch)
     pipe.zcard(keys.retries)
     pipe.zcard(keys.suspects)
     pipe.xlen(keys.dead)
-    (seconds, us), gov, grants, out, retries, suspects, dead = pipe.execute()
+    (seconds, us), gov, out, retries, suspects, dead = pipe.execute()
     now_us = seconds * 1_000_000 + us
     bells = _number(gov, "b:client")
-    calls_per_s = sum(int(grants.get(str(seconds - ago), 0)) for ago in range(1, USE_S + 1)) / USE_S
+    grants = grants_by_second(gov)
+    calls_per_s = sum(grants.get(seconds - ago, 0) for ago in range(1, USE_S + 1)) / USE_S
     pause_us = _number(gov, "c:client")
     threads = live_threads(gov, now_us)
     open_jobs = [it for it in all_jobs(client) if it.state != "finished"]
@@ -145,6 +145,12 @@ def live_threads(gov: Mapping[str, str], now_us: int) -> dict[str, int]:
             if int(till_us) > now_us:
                 live[field.removeprefix("w:")] = int(threads)
     return live
+
+
+def grants_by_second(gov: Mapping[str, str]) -> dict[int, int]:
+    """How many calls were granted in each of the newest seconds that saw any, at most 16."""
+    counts = (value.split() for field, value in gov.items() if field.startswith("n:"))
+    return {int(second): int(count) for second, count in counts}
 
 
 def _limit(

@@ -70,11 +70,6 @@ class ClientKeys:
         return self._of("active")
 
     @property
-    def seconds(self) -> str:
-        """Hash: second → grants in it, for the last minute."""
-        return self._of("seconds")
-
-    @property
     def oauth(self) -> str:
         """Hash: the encrypted access token, its expiry and its generation."""
         return self._of("oauth")

@@ -69,9 +69,8 @@ def test_use_is_the_calls_of_the_last_ten_seconds_of_limits_that_every_call_is_c
     some = "[[clients.acme.limits]]\nname = 'some'\ncount = 9\nmatch = 'GET *'"
     world.configure(limits=f"count = 100\n{some}")
     now = int(time.time())
-    world.client.store.hset(
-        world.client.keys.seconds, mapping={str(now - ago): 45 for ago in range(-2, 60)}
-    )
+    counts = {f"n:{(now - ago) % 16}": f"{now - ago} 45" for ago in range(-2, 14)}
+    world.client.store.hset(world.client.keys.governor, mapping=counts)
 
     app, gets = status(world.client).limits
 

@@ -136,7 +136,6 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
     held_us = max(cells.pop("client", 0) - now_us, 0)
     lines = named("line:")
     dead = [it for _, it in found.get("dead", [])]
-    seconds = {int(second): int(n) for second, n in found.get("seconds", {}).items()}
     return {
         "transactions": {key: _fields(tx) for key, tx in named("tx:").items()},
         "new": {flow: it for flow, it in lines.items() if not flow.endswith(":due")},
@@ -157,7 +156,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "hungry": found.get("hungry", set()),
         "jobs": {job: _counters(it) for job, it in named("job:").items() if ":page:" not in job},
         "dead": [(it["key"], it["job"], it["state"], it["why"]) for it in dead],
-        "seconds": {second: n for second, n in seconds.items() if second > now_us // S - 60},
+        "seconds": dict(tuple(map(int, gov[it].split())) for it in gov if it.startswith("n:")),
     }
 
 

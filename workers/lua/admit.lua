@@ -8,12 +8,12 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
--- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, seconds; on WAIT the line
+-- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries; on WAIT the line
 -- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers}
 --          {"WAIT", short_us}  a limit is short or held so long: back in the line, nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
 --          {"OLD", state}      its key is past max_age_us: ended without being sent
--- Cost     O(limits), 7 to 9 commands
+-- Cost     O(limits), 6 commands
 local key, step, fence = ARGV[2], ARGV[3], ARGV[4]
 local name = tx_key(key)
 local tx = redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at", "th", "j", "p", "an", "r", "cr")
@@ -34,11 +34,10 @@ local bell = state == "r" and 1 or 0
 
 if tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) then
   redis.call("HLEN", GOV)
-  may_finish(tx[8])
-  if bell == 1 then count_bells(limits, -1) end
   local ended = tx[5] == "1" and "unknown" or "failed"
-  redis.call("HSET", name, "e", "the idempotency key is older than the provider remembers it")
-  finish(key, tx[8], ended, tonumber(tx[11] or 1), "key too old")
+  local ends = ending(key, tx[8], ended, tonumber(tx[11] or 1), tx[12])
+  if bell == 1 then count_bells(limits, -1) else redis.call("ZREM", RETRIES, key) end
+  finish(key, ends, "key too old", {"e", "the idempotency key is older than the provider remembers it"})
   return {"OLD", ended}
 end
 
@@ -46,6 +45,8 @@ local fields = {}
 for i, cell in ipairs(limits) do
   fields[2 * i - 1], fields[2 * i] = "c:" .. cell[1], "b:" .. cell[1]
 end
+local second = math.floor(now / 1000000)
+fields[#fields + 1] = "n:" .. second % 16
 local states = redis.call("HMGET", GOV, unpack(fields))
 local wait, spread, fulls = 0, 1000000000, {}
 for i, cell in ipairs(limits) do
@@ -71,15 +72,13 @@ for i, cell in ipairs(limits) do
   writes[#writes + 1], writes[#writes + 2] = fields[2 * i], tonumber(states[2 * i] or 0) - bell
 end
 
+-- The grants of the newest seconds are counted, for those who look.
+local counted, grants = string.match(states[#fields] or "", "(%d+) (%d+)")
+writes[#writes + 1] = fields[#fields]
+writes[#writes + 1] = second .. " " .. (tonumber(counted) == second and grants + 1 or 1)
+
 -- The lease comes first: it stops the script if touch is of a wrong type. The hashes were read above.
-must_be("hash", base .. "seconds")
 redis.call("ZADD", TOUCH, now + tonumber(ARGV[5]), key)
-local second = math.floor(now / 1000000)
-if redis.call("HINCRBY", base .. "seconds", second, 1) == 1 then
-  for _, old in ipairs(redis.call("HKEYS", base .. "seconds")) do
-    if math.abs(second - old) > 60 then redis.call("HDEL", base .. "seconds", old) end
-  end
-end
 redis.call("HSET", GOV, unpack(writes))
 if bell == 0 then redis.call("ZREM", RETRIES, key) end
 if tx[4] then

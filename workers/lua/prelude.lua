@@ -91,31 +91,32 @@ local function to_line(key, flow, lane, due, crashes)
   redis.call("HSET", tx_key(key), "s", "w")
 end
 
-local function may_finish(job)
-  must_be("hash", job_key(job))
+-- What the end of a transaction changes in its job, found before the first write.
+local function ending(key, job, state, rows, crashes)
   must_be("zset", TOUCH)
-  must_be("zset", RETRIES)
-  must_be("set", HUNGRY)
-  must_be("stream", base .. "dead")
+  local dead = state == "failed" or state == "unknown"
+  if dead then must_be("stream", base .. "dead") end
+  local it = redis.call("HMGET", job_key(job),
+    state, "finished_tx", "ended", "rows", "pages", "opened", "released", "low")
+  local function number(i) return tonumber(it[i] or 0) end
+  local finished, ended = number(2) + 1, number(3) + rows
+  local writes = {state, number(1) + rows, "finished_tx", finished, "ended", ended}
+  if ended == tonumber(it[4]) then writes[7], writes[8] = "finished_us", now end
+  local hungry = number(6) < number(5) and number(7) - finished < number(8)
+  if hungry then must_be("set", HUNGRY) end
+  local suspect = tonumber(crashes or 0) > 0 and redis.call("HGET", GOV, "suspect") == key
+  return {job = job, state = state, writes = writes, dead = dead, hungry = hungry, suspect = suspect}
 end
 
--- The end: the counters move on this edge only, the state is written last.
-local function finish(key, job, state, rows, why)
-  local name = job_key(job)
+-- The end: the counters move on this edge only, the state is written last, with `fields`.
+local function finish(key, ends, why, fields)
   redis.call("ZREM", TOUCH, key)
-  redis.call("ZREM", RETRIES, key)
-  if redis.call("HGET", GOV, "suspect") == key then redis.call("HDEL", GOV, "suspect") end
-  redis.call("HINCRBY", name, state, rows)
-  redis.call("HINCRBY", name, "finished_tx", 1)
-  local ended = redis.call("HINCRBY", name, "ended", rows)
-  local it = redis.call("HMGET", name, "rows", "pages", "opened", "released", "finished_tx", "low")
-  if ended == tonumber(it[1]) then redis.call("HSET", name, "finished_us", now) end
-  if tonumber(it[3] or 0) < tonumber(it[2] or 0)
-    and tonumber(it[4] or 0) - tonumber(it[5]) < tonumber(it[6] or 0) then
-    redis.call("SADD", HUNGRY, job)
+  if ends.suspect then redis.call("HDEL", GOV, "suspect") end
+  redis.call("HSET", job_key(ends.job), unpack(ends.writes))
+  if ends.hungry then redis.call("SADD", HUNGRY, ends.job) end
+  if ends.dead then
+    redis.call("XADD", base .. "dead", "*", "key", key, "job", ends.job, "state", ends.state, "why", why)
   end
-  if state == "failed" or state == "unknown" then
-    redis.call("XADD", base .. "dead", "*", "key", key, "job", job, "state", state, "why", why)
-  end
-  redis.call("HSET", tx_key(key), "s", state)
+  fields[#fields + 1], fields[#fields + 2] = "s", ends.state
+  redis.call("HSET", tx_key(key), unpack(fields))
 end

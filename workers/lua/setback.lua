@@ -4,13 +4,14 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
--- Reads    gov, flows; writes gov, touch, retries, suspects, tx:<key>, the lines, seconds
+-- Reads    gov, flows; writes gov, touch, retries, suspects, tx:<key>, the lines
 -- Returns  how far the clock was set back, in us; 0 = it was not
 -- Cost     O(transactions that were sent and are open)
-may_line("")
-must_be("hash", FLOWS)
 local back = tonumber(redis.call("HGET", GOV, "at") or 0) - now
 if back < SET_BACK then return 0 end
+local flows = redis.call("HKEYS", FLOWS)
+may_line("")
+for _, flow in ipairs(flows) do must_be("zset", line_key(flow) .. ":due") end
 local function move(set)
   local flat = redis.call("ZRANGE", set, 0, -1, "WITHSCORES")
   for i = 1, #flat, 2 do redis.call("ZADD", set, tonumber(flat[i + 1]) - back, flat[i]) end
@@ -26,7 +27,7 @@ end
 move(RETRIES) -- these stand in touch as well
 move_sent(TOUCH)
 move_sent(SUSPECTS)
-for _, flow in ipairs(redis.call("HKEYS", FLOWS)) do move_sent(line_key(flow) .. ":due") end
+for _, flow in ipairs(flows) do move_sent(line_key(flow) .. ":due") end
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
@@ -37,6 +38,5 @@ for i = 1, #gov, 2 do
     redis.call("HSET", GOV, field, count .. " " .. string.format("%.0f", till - back))
   end
 end
-redis.call("DEL", base .. "seconds")
 redis.call("HSET", GOV, "at", now)
 return back

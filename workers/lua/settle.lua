@@ -24,23 +24,25 @@
 --           "RETRY" publish Task.retry: the countdown is known to the ledger
 --           "END"   the transaction has ended
 --           "STALE" this fence settles nothing: already settled, taken over, or never admitted
--- Cost      O(limits), 6 to 12 commands
+-- Cost      O(limits), 6 to 12 commands; 6 for the usual end
 local key, step, verdict = ARGV[2], tonumber(ARGV[3]), ARGV[5]
 local name = tx_key(key)
 local tx = redis.call("HMGET", name, "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
+local state = verdict == "END" and ARGV[15]
+  or verdict == "NEXT" and step == tonumber(tx[5]) and "succeeded"
+local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
+local pause = tonumber(ARGV[10])
 local id = flow_of(tx[4], step)
-local flow = read_flow(id)
-local last = verdict == "NEXT" and step == tonumber(tx[5])
-redis.call("HLEN", GOV)
-if verdict == "END" or last then may_finish(tx[6])
+local flow = (pause > 0 or not ends) and read_flow(id)
+if flow then redis.call("HLEN", GOV) end
+if ends then -- its types were looked at
 elseif ARGV[15] == "retry" then
   must_be("zset", TOUCH)
   must_be("zset", RETRIES)
 else may_line(flow_of(tx[4], verdict == "NEXT" and step + 1 or step)) end
 if ARGV[8] == "1" then must_be("hash", job_key(tx[6])) end
-local pause = tonumber(ARGV[10])
 if pause > 0 then pause_cells(flow.limits, pause, ARGV[11]) end
 if ARGV[8] == "1" then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 
@@ -55,8 +57,7 @@ also("co", ARGV[13])
 if verdict ~= "NEXT" then also("e", ARGV[11]) end
 
 if verdict == "END" then
-  redis.call("HSET", name, unpack(writes))
-  finish(key, tx[6], ARGV[15], tonumber(tx[7] or 1), ARGV[11])
+  finish(key, ends, ARGV[11], writes)
   return "END"
 end
 
@@ -75,9 +76,8 @@ end
 
 -- NEXT: the step is done. Its answer is kept as one more line of `an`.
 if ARGV[11] ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. ARGV[11]) end
-if last then
-  redis.call("HSET", name, unpack(writes))
-  finish(key, tx[6], "succeeded", tonumber(tx[7] or 1), "")
+if ends then
+  finish(key, ends, "", writes)
   return "END"
 end
 writes[2], writes[6] = step + 1, 0

@@ -32,13 +32,13 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
       local why
       if guard == "n" then why = "sent, then its worker died or froze: not sent again without a guard" end
       if crashes >= tonumber(ARGV[2]) then why = "its worker died or froze " .. crashes .. " times" end
-      redis.call("HSET", name, "u", 1, "cr", crashes)
       leases = leases + 1
       if why then
         ended = ended + 1
-        redis.call("HSET", name, "e", why)
-        finish(key, tx[5], "unknown", tonumber(tx[6] or 1), why)
+        local ends = ending(key, tx[5], "unknown", tonumber(tx[6] or 1), tx[7])
+        finish(key, ends, why, {"u", 1, "cr", crashes, "e", why})
       else
+        redis.call("HSET", name, "u", 1, "cr", crashes)
         to_line(key, id, flow.lane, now, crashes)
       end
     else
