@@ -63,7 +63,7 @@ class Pacer(threading.Thread):
             name = min(turns, key=turns.__getitem__)
             self._stop_asked.wait(max(0.0, turns[name] - time.monotonic()))
             turns[name] = time.monotonic() + self._turn(name)
-            pass  # MUT
+            self._keep_store()
 
     def _keep_store(self) -> None:
         if time.monotonic() < self._store_due_s:

@@ -1,20 +1,25 @@
 """Keeps one Celery worker process alive: starts it again when it dies, drains it when asked.
 
 The process is forked, so that a new one works at once: all modules are loaded, and nothing is open
-yet. The supervisor has no threads and no connections of its own.
+yet. The supervisor has no threads and no connections of its own. Neither outlives whom it works
+for: a worker drains when its supervisor is gone, and a supervisor when `HEADGATE_PARENT` is.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 from celery.utils.nodenames import default_nodename, host_format
 
 from workers.app import QUEUE, app, clients
+from workers.errors import HeadgateError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +29,13 @@ if TYPE_CHECKING:
 HEALTHY_S = 5.0
 #: The longest wait before a process is started again.
 LONGEST_WAIT_S = 10.0
+#: How often a supervisor looks at its worker, and a worker at its supervisor.
+LOOK_S = 0.1
+PARENT_S = 1.0
+#: The signals that ask for a drain.
+ASKING = (signal.SIGTERM, signal.SIGINT)
+#: The process id of whoever started a supervisor and does not want to be outlived by it.
+PARENT = "HEADGATE_PARENT"
 
 
 def celery_worker(name: str, concurrency: int, loglevel: str) -> int:
@@ -49,45 +61,87 @@ class Supervisor:
         self._work = work
         self._child = 0
         self._asked = False
+        self._parent = os.environ.get(PARENT)
 
     def run(self) -> int:
-        """Watch until a SIGTERM or SIGINT has drained the worker; returns its exit code."""
-        signal.signal(signal.SIGTERM, self._drain)
-        signal.signal(signal.SIGINT, self._drain)
+        """Watch until the worker has drained, or cannot work as it is configured.
+
+        It drains on SIGTERM and SIGINT, and when the process named by `HEADGATE_PARENT` is gone.
+
+        Returns:
+            The worker's exit code.
+        """
+        for number in ASKING:
+            signal.signal(number, self._drain)
         deaths = 0
         while not self._asked:
             started = time.monotonic()
-            self._child = self._fork()
-            if self._asked:  # the signal came while the process was being made
+            self._fork()
+            if self._asked:  # the signal came before the process was made
                 os.kill(self._child, signal.SIGTERM)
-            _, status = os.waitpid(self._child, 0)
-            code, self._child = os.waitstatus_to_exitcode(status), 0
+            code = self._watch()
             if self._asked:
                 return max(code, 0)
+            if code == UsageError.exit_code:  # starting it again would change nothing
+                return code
             deaths = 0 if time.monotonic() - started > HEALTHY_S else deaths + 1
             click.echo(f"headgate: the worker process ended ({code}), starting it again", err=True)
             self._wait(min(2.0 ** (deaths - 2), LONGEST_WAIT_S) if deaths > 1 else 0.0)
         return 0
 
-    def _fork(self) -> int:
-        child = os.fork()
-        if child:
-            return child
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    def _fork(self) -> None:
+        supervisor = os.getpid()
+        # The new process must not meet a signal with our handlers: it would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+        self._child = os.fork()
+        if self._child:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+            return
+        for number in ASKING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+        threading.Thread(target=_drain_without, args=[supervisor], daemon=True).start()
         code = 1
         try:
             code = self._work()
+        except HeadgateError as error:
+            click.echo(f"headgate: {error}", err=True)
+            code = error.exit_code
+        except BaseException:  # noqa: BLE001 -- nothing of the supervisor's may run in this process
+            traceback.print_exc()
         finally:
             os._exit(code)
 
+    def _watch(self) -> int:
+        """Wait for the end of the worker; returns its exit code."""
+        while True:
+            ended, status = os.waitpid(self._child, os.WNOHANG)
+            if ended:
+                self._child = 0
+                return os.waitstatus_to_exitcode(status)
+            self._look()
+            time.sleep(LOOK_S)
+
     def _wait(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
-        while not self._asked and (left := ends - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+        while not self._asked and time.monotonic() < ends:
+            self._look()
+            time.sleep(LOOK_S)
+
+    def _look(self) -> None:
+        """Drain when whoever started this process is gone."""
+        if self._parent and not self._asked and str(os.getppid()) != self._parent:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _drain(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._asked = True
         if self._child:
-            os.kill(self._child, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._child, signal.SIGTERM)
+
+
+def _drain_without(supervisor: int) -> None:
+    while os.getppid() == supervisor:
+        time.sleep(PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -29,7 +29,7 @@ REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
 #: Longest value that is kept of an answer, characters of JSON.
 MAX_VALUE = 4096
 #: Methods without an effect at the provider.
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
+READS = frozenset({"GET", "HEAD"})
 
 _GUARDS = {"key": Guard.KEY, "upsert": Guard.UPSERT, "none": Guard.NONE}
 
@@ -87,22 +87,25 @@ class Calls:
         body = answer.json()
         steps = row["steps"]
         name = steps[grant.step - 1].get("name", "")
-        wanted = {
-            reference: value
+        wanted = {  # null stands for a value that is too long to keep
+            reference: value if len(json.dumps(value)) <= MAX_VALUE else None
             for step in steps[grant.step :]
             for reference in references(step, [name])
             if (value := _look_up(body, reference.split(".")[1:])) is not None
-            and len(json.dumps(value)) <= MAX_VALUE
         }
         return Kept(id_in(body), json.dumps(wanted) if wanted else "")
 
 
 def id_in(body: Any) -> str:  # noqa: ANN401 -- any JSON value
-    """What the provider calls the result: `id` of an object, or of the first of a list."""
+    """What the provider calls the result: `id` of an object, or of the first of a list.
+
+    At most 128 characters, all of which UTF-8 can say.
+    """
     if isinstance(body, list) and body:
         body = body[0]
     value = body.get("id") if isinstance(body, dict) else None
-    return str(value)[:128] if isinstance(value, str | int) else ""
+    text = str(value)[:128] if isinstance(value, str | int) else ""
+    return text.encode(errors="replace").decode()
 
 
 def _look_up(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 -- any JSON value
@@ -117,7 +120,10 @@ def _look_up(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 -- any JSO
 
 
 def _segment(value: Any) -> str:  # noqa: ANN401 -- any JSON value
-    return quote(_plain(value), safe="")
+    text = _plain(value)
+    if text in {"", ".", ".."}:  # the path would lead to something else
+        raise CannotSay("a value of an earlier answer is empty or dots, which no path can hold")
+    return quote(text, safe="")
 
 
 def _header(value: Any) -> str:  # noqa: ANN401 -- any JSON value
@@ -142,7 +148,14 @@ class _Filler:
         reference = found[0][1:-1]
         if reference not in self._values:
             raise CannotSay(f"the answer of step {found[1]} holds no {reference}")
-        return self._values[reference]
+        value = self._values[reference]
+        if value is None:
+            raise CannotSay(f"{reference} is longer than {MAX_VALUE} characters and was not kept")
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise CannotSay(f"{reference} holds half of a surrogate pair") from None
+        return value
 
     def text(self, text: str, as_text: Callable[[Any], str] = _plain) -> str:
         """A text with its references replaced."""

@@ -8,6 +8,7 @@ on in the background until nobody needs the server.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -43,6 +44,9 @@ QUICK_DEATHS = 5
 SILENCE_S = 10.0
 
 LOG_BYTES = 1_000_000
+
+#: Linux: ask for a signal at the parent's death.
+_PR_SET_PDEATHSIG = 1
 
 #: The server runs in the data folder, so no path stands here that would need quoting.
 #: A crash report would print arguments of commands, hence none.
@@ -133,7 +137,10 @@ class Keeper:
             data = self.folder / "data"
             data.mkdir(exist_ok=True)
             self.server = subprocess.Popen(  # noqa: S603 -- the program the user chose
-                [self.binary, self.folder / "server.conf"], cwd=data, pass_fds=[data_lock]
+                [self.binary, self.folder / "server.conf"],
+                cwd=data,
+                pass_fds=[data_lock],
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 -- the keeper has no threads
             )
         finally:
             os.close(data_lock)
@@ -244,6 +251,15 @@ def _detach(folder: Path) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s keeper: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process when its parent is killed.
+
+    Elsewhere than on Linux a server that outlived its keeper runs until the next opener.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,8 @@ SMALL_BODY: Final = 65_536
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PATH = re.compile(r"/[\x21\x22\x24-\x7e]*")  # printable ASCII without space and fragment
+#: A segment `.` or `..`; servers differ in what ends a segment, and in when they unquote it.
+_CLIMBS = re.compile(r"[/\\]\.{1,2}([/\\;]|$)")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # Latin-1 without control characters
 
 
@@ -40,9 +43,10 @@ class Request:
     """One call to a client's provider. Its repr shows no data.
 
     Raises:
-        ValueError: the method is no token; the path does not begin with "/" or is not printable
-            ASCII; a header is reserved or given twice, or its value has a line break, another
-            control character, or one outside Latin-1. The text never holds a value.
+        ValueError: the method is no token; the path does not begin with "/", is not printable
+            ASCII, or has a segment `.` or `..`, quoted or not; a header is reserved or given
+            twice, or its value has a line break, another control character, or one outside
+            Latin-1. The text never holds a value.
     """
 
     method: str
@@ -55,6 +59,8 @@ class Request:
             raise ValueError("the method is not an HTTP method; use a word such as POST")
         if not _PATH.fullmatch(self.path):
             raise ValueError('the path must begin with "/" and be printable ASCII; quote the rest')
+        if _CLIMBS.search(unquote(self.path.partition("?")[0])):
+            raise ValueError('the path must have no segment "." or ".."; write where it leads to')
         seen = set(RESERVED)
         for name, value in self.headers.items():
             if not _TOKEN.fullmatch(name):

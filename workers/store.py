@@ -92,6 +92,20 @@ def url_of(settings: StoreSettings) -> str:
     return open_embedded(settings.data_dir).url
 
 
+def keep_embedded(settings: StoreSettings) -> None:
+    """See to it that the embedded store runs and is watched over; a store of your own is left be.
+
+    For processes that live long: whoever killed its keeper or its server, it is there again under
+    the same URL (unless a stranger took the port meanwhile), and clients reconnect by themselves.
+    A folder that was deleted stays so.
+
+    Raises:
+        StoreAway: it did not start.
+    """
+    if settings.url is None and (settings.data_dir.expanduser() / "server.conf").exists():
+        open_embedded(settings.data_dir)
+
+
 def broker_url_of(settings: StoreSettings) -> str:
     """The URL to which bells are published: the store's own server unless another is named."""
     if settings.broker_url is not None:

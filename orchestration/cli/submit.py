@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestration.cli.options import as_json, clients, configured
+from orchestration.cli.options import INTERRUPTED, as_json, clients, configured
 from orchestration.intake import Accepted, Checked, Submission, accept, check, find
+from orchestration.words import counted
 from workers.errors import InputError
 from workers.flows import NO_TENANT, lane_of
 from workers.ledger import FINAL
@@ -17,7 +18,10 @@ from workers.ledger import FINAL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_EXIT = "Exit: 0 accepted (bad rows are in the report), 1 not now, 2 wrong usage or input."
+_EXIT = (
+    "Exit: 0 accepted (bad rows are in the report), 1 not now, 2 wrong usage or input, "
+    "130 interrupted (the same command goes on)."
+)
 
 
 @click.group()
@@ -51,7 +55,7 @@ def _submits(function: Callable[..., None]) -> Callable[..., None]:
 @command.command(epilog=_EXIT)
 @_submits
 def calls(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
-    r"""Submit FILE, one JSON object a line: a request, or a chain of steps.
+    """Submit FILE, one JSON object a line: a request, or a chain of steps.
 
     \b
     Example:  headgate submit calls campaigns.jsonl --client acme --lane urgent
@@ -59,7 +63,7 @@ def calls(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared opti
     Chain:    {"id": "c1", "steps": [
                 {"name": "create", "method": "POST", "path": "/v2/campaigns", "body": {}},
                 {"name": "start", "method": "POST", "path": "/v2/campaigns/{create.id}/start"}]}
-    """
+    """  # noqa: D301 -- click wants the character itself
     _submit(client, "calls", **given)
 
 
@@ -71,15 +75,23 @@ def calls(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared opti
     "--phone-column", default="", metavar="NAME", help="Column whose numbers are checked."
 )
 def contacts(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
-    r"""Submit FILE, a CSV with a header line: contacts of one contact list.
+    """Submit FILE, a CSV with a header line: contacts of one contact list.
 
     \b
     Example:  headgate submit contacts may.csv --client acme --list 7f3a9c --id-column customer
-    """
+    """  # noqa: D301 -- click wants the character itself
     _submit(client, "contacts", **given)
 
 
-def _submit(  # noqa: PLR0913 -- the options of the command line
+def _submit(client: str, kind: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
+    try:
+        _accept(client, kind, **given)
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted; the same command goes on where this one ended", err=True)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _accept(  # noqa: PLR0913 -- the options of the command line
     client: str,
     kind: str,
     *,
@@ -98,8 +110,8 @@ def _submit(  # noqa: PLR0913 -- the options of the command line
         if strict and checked.rejected:
             _say_rejected(checked)
             raise InputError(
-                f"{checked.file}: {checked.rejected:,} of {checked.rows:,} rows are bad; nothing "
-                f"was accepted, correct them or leave out --strict"
+                f"{checked.file}: bad rows: {checked.rejected:,} of {checked.rows:,}; nothing was "
+                f"accepted, correct the file or leave out --strict"
             )
         done = (find if dry_run else accept)(submission, checked, again=again)
         answer = {
@@ -118,8 +130,8 @@ def _submit(  # noqa: PLR0913 -- the options of the command line
         if done.new:
             _say_rejected(checked)
             click.echo(
-                f"{checked.file}: {checked.rows:,} rows, of which {checked.rejected:,} are "
-                f"rejected and {checked.joined:,} join an earlier one; {checked.calls:,} calls, "
+                f"{checked.file}: {counted(checked.rows, 'row')}, {checked.rejected:,} rejected, "
+                f"{checked.joined:,} joined to an earlier one; {counted(checked.calls, 'call')}, "
                 f"{_span(duration_s)}",
                 err=True,
             )
@@ -138,7 +150,7 @@ def _outcome(checked: Checked, done: Accepted, *, dry_run: bool) -> str:
     if not done.new:
         return (
             f"{checked.file} was submitted before as {done.job} ({_state(done.about)}); nothing "
-            f"was added, use --again to send it again"
+            f"was added or changed, use --again to send it again"
         )
     if dry_run:
         return f"dry run: nothing was accepted; the job will be {done.job}"

@@ -157,6 +157,7 @@ def _start_worker(folder: Path, name: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 -- our own interpreter and module
             command,
             cwd=folder,
+            env=os.environ | {"HEADGATE_PARENT": str(os.getpid())},  # if this is killed, they end
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -255,10 +256,14 @@ def _steady(moments_us: list[int]) -> float:
 
 @contextmanager
 def _alone(config: Path) -> Iterator[None]:
-    """Hide the user's settings from this process and those that it starts."""
+    """Hide the user's settings from this process and those that it starts.
+
+    Which server program the embedded store runs depends on the machine, so that one stays.
+    """
     before = dict(os.environ)
     for name in [it for it in os.environ if it.startswith("HEADGATE_")]:
-        del os.environ[name]
+        if name != "HEADGATE_STORE_BINARY":
+            del os.environ[name]
     os.environ |= {
         "HEADGATE_CONFIG": str(config),
         "PYTHONSAFEPATH": "1",  # a folder `workers` beside the user is none of ours

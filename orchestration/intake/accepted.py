@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.jobs import low_water
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
+from workers.memory import FULL, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from orchestration.intake.submission import Submission
     from workers.store import Store
 
-#: Part of the store's memory above which nothing more is accepted.
-FULL: Final = 0.8
+#: What a row takes in the store once its transaction is open, beside its page (measured: 220 bytes
+#: before the first send, and the answers come on top).
+TRANSACTION_BYTES: Final = 300
 #: After so many pages the memory is looked at again.
 LOOK_AGAIN: Final = 64
 
@@ -38,13 +40,14 @@ def accept(it: Submission, checked: Checked, *, again: bool = False) -> Accepted
     A submission that was killed on the way goes on at its cursor, with `again` too.
 
     Raises:
-        InputError: an unfinished submission of this file was checked to other rows.
+        InputError: an unfinished submission of this file was checked to other rows, or had
+            another lane or tenant.
         NotNow: the store went away, or lost pages; the same submission goes on when it is back.
         StoreUnfit: it has no room left.
     """
     try:
         found = find(it, checked, again=again)
-        return _fill(it, checked, found.job) if found.new else found
+        return _fill(it, checked, found) if found.new else found
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
 
@@ -55,13 +58,14 @@ def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
     closed = [one for one in earlier if one.about.get("closed")]
     if closed and not again:
         return closed[0]
+    same = {"digest": checked.spool.digest, "about": json.dumps(it.about)}
     for one in earlier:
-        if one not in closed and one.about.get("digest") == checked.spool.digest:
+        if one not in closed and same.items() <= one.about.items():
             return replace(one, new=True)
     if earlier and not again:
         raise InputError(
-            f"{checked.file}: its submission {earlier[0].job} was not finished, and under this "
-            f"configuration its rows are others; use --again to begin anew"
+            f"{checked.file}: its submission {earlier[0].job} was not finished, and had another "
+            f"lane, tenant or configuration; use these, or --again to begin anew"
         )
     return Accepted(_name(checked.job, len(earlier) + 1), new=True, about={})
 
@@ -80,9 +84,10 @@ def _name(job: str, number: int) -> str:
     return job if number == 1 else f"{job}.{number}"
 
 
-def _fill(it: Submission, checked: Checked, job: str) -> Accepted:
-    ledger, store = it.client.ledger, it.client.store
-    require_room(store)
+def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
+    ledger, store, job = it.client.ledger, it.client.store, found.job
+    later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
+    require_room(store, later if found.about else later + checked.spool.packed)
     about: dict[str, str | int] = {
         "kind": it.kind,
         "client": it.client.name,
@@ -95,7 +100,7 @@ def _fill(it: Submission, checked: Checked, job: str) -> Accepted:
     cursor = int(ledger.begin(job, about)["pages"])
     for page in checked.spool.pages(cursor):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
-            require_room(store)
+            require_room(store, later)
         ledger.accept(job, page.number, page.rows, rejected=page.rejected, calls=page.calls)
     # A store that rolled back has a cursor behind ours; then the pages above were not the next.
     if int(ledger.job(job).get("rows", 0)) != checked.rows:
@@ -104,16 +109,20 @@ def _fill(it: Submission, checked: Checked, job: str) -> Accepted:
     return Accepted(job, new=True, about=ledger.job(job))
 
 
-def require_room(store: Store) -> None:
-    """Refuse a store that is nearly full: the rest of its memory is for the work under way.
+def require_room(store: Store, needed: int) -> None:
+    """Refuse what would fill the store: the rest of its memory is for the work under way.
+
+    Args:
+        store: Where the job is to be kept.
+        needed: Bytes that the job will take beside what is used now.
 
     Raises:
-        StoreUnfit: 80 % of its memory is used.
+        StoreUnfit: with them, 80 % of its memory would be used.
     """
-    memory = store.info("memory")
-    used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
-    if most and used >= FULL * most:
+    left, most = room(store)
+    if most and left <= needed:
         raise StoreUnfit(
-            f"the store uses {used / most:.0%} of its memory and accepts nothing above "
-            f"{FULL:.0%}; raise maxmemory, or submit again when jobs have ended"
+            f"the job needs about {needed / 1e6:,.1f} MB of the store's memory, of which nothing "
+            f"above {FULL:.0%} is given to new jobs ({max(0, left) / 1e6:,.1f} MB are left); raise "
+            f"maxmemory, or submit again when jobs have ended"
         )

@@ -11,13 +11,15 @@ import json
 import math
 import re
 from collections import Counter
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from orchestration.intake.rows import BAD_ID, TOO_LONG, Bad, is_id, rejected, shown, tenant_fault
-from tasks.calls import REFERENCE, references
+from tasks.calls import READS, REFERENCE, guard_of, references
 from workers.errors import InputError
 from workers.flows import lane_of
 from workers.request import Request
+from workers.verdict import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +69,9 @@ def _checked(given: Any, client: ClientSettings) -> Row:  # noqa: ANN401 -- any 
     if is_chain:
         row["steps"] = _chain(given["steps"], client)
     else:
-        row["steps"] = [{"name": "call", **_step(given, client, "")}]
+        step = _step(given, client, "")
+        _path_refers(step["path"], (), "")
+        row["steps"] = [{"name": "call", **step}]
     if (tenant := given.get("tenant")) is not None:
         fault = tenant_fault(client, tenant) if isinstance(tenant, str) else "must be text"
         if fault:
@@ -99,17 +103,48 @@ def _chain(given: Any, client: ClientSettings) -> list[dict[str, Any]]:  # noqa:
         steps.append({"name": name, **_step(it, client, place)})
     for index, step in enumerate(steps):
         _refers_back(step, names, index)
+    _all_run(steps, client)
     return steps
 
 
 def _refers_back(step: dict[str, Any], names: Sequence[str], index: int) -> None:
-    """Only the answers of earlier steps can be used; a path must not name any other step."""
-    wrong = next(references(step, names[index:]), None)
-    if wrong is None:
-        named = (it[1] for it in REFERENCE.finditer(step["path"]))
-        wrong = next((it for it in named if it not in names), None)
-    if wrong is not None:
-        raise Bad(f"step {index + 1}: {{{shown(wrong)}}} refers to no earlier step of this row")
+    """Only the answers of earlier steps can be used."""
+    place = f"step {index + 1}, "
+    _path_refers(step["path"], names[:index], place)
+    for wrong in references(step, names[index:]):
+        raise Bad(f"{place}{{{shown(wrong)}}} refers to no earlier step of this row")
+
+
+def _path_refers(path: str, earlier: Sequence[str], place: str) -> None:
+    """Braces in a path are references; sent as they stand they would ask for something else."""
+    for name, field in REFERENCE.findall(path):
+        if name not in earlier:
+            wrong = shown(name + field)
+            raise Bad(f"{place}path: {{{wrong}}} refers to no earlier step of this row")
+    if set("{}").intersection(REFERENCE.sub("", path)):
+        raise Bad(f"{place}path: has a brace outside of a reference; quote it as %7B or %7D")
+
+
+def _all_run(steps: Sequence[dict[str, Any]], client: ClientSettings) -> None:
+    """Under one key a provider answers the second of two equal calls without running it."""
+    if client.key_scope == "step":
+        return
+    writes = [(n, it) for n, it in enumerate(steps, 1) if it["method"] not in READS]
+    for (first, one), (second, other) in combinations(writes, 2):
+        if _place(one) != _place(other):
+            continue
+        guards = guard_of(one, client), guard_of(other, client)
+        if client.idempotency == "key" or Guard.KEY in guards:
+            raise Bad(
+                f"step {second} ({other['name']}): has method, path and key of step {first} "
+                f"({one['name']}), so the provider would not run it; set key_scope = "
+                f'"step" for the client'
+            )
+
+
+def _place(step: dict[str, Any]) -> tuple[str, str]:
+    """What a provider compares beside the key."""
+    return step["method"], step["path"].partition("?")[0]
 
 
 def _step(given: dict[str, Any], client: ClientSettings, place: str) -> dict[str, Any]:
@@ -162,7 +197,8 @@ def _parse(text: str) -> Any:  # noqa: ANN401 -- any JSON value
     try:
         value = _decode(text)
     except json.JSONDecodeError as error:
-        raise Bad(f"is not JSON: {error.msg} at column {error.colno}") from None
+        what = error.msg.removesuffix(" at").rstrip(": ")
+        raise Bad(f"is not JSON: {what} at column {error.colno}") from None
     except RecursionError:
         raise Bad(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.intake.rows import BAD_ID, TOO_LONG, Bad, is_id, rejected, shown
 from orchestration.intake.source import MAX_LINE
+from orchestration.words import counted
 from workers.errors import InputError
 from workers.identity import payload_hash
 
@@ -72,7 +73,8 @@ def _contact(cells: Sequence[str] | str, columns: Sequence[str]) -> dict[str, st
     if isinstance(cells, str):
         raise Bad(cells)
     if len(cells) != len(columns):
-        raise Bad(f"there are {len(cells)} cells for {len(columns)} columns")
+        there, needed = counted(len(cells), "cell"), counted(len(columns), "column")
+        raise Bad(f"holds {there} for {needed}")
     data = dict(zip(columns, cells, strict=True))
     for column, cell in data.items():
         if len(cell) > MAX_CELL:

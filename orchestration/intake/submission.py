@@ -61,11 +61,13 @@ class Submission:
         return about | {"list": self.contact_list} if self.contact_list else about
 
     @property
-    def identity(self) -> list[str | int]:
-        """What makes two submissions of one content different jobs."""
+    def identity(self) -> list[str]:
+        """What makes two submissions of one content different jobs.
+
+        Lane and tenant do not: in whose turn it is sent, the content has the same effects.
+        """
         return [
-            self.client.name, self.kind, self.tenant, self.lane, self.contact_list,
-            self.id_column, self.phone_column,
+            self.client.name, self.kind, self.contact_list, self.id_column, self.phone_column
         ]  # fmt: skip
 
     def rows(self, source: Source) -> Iterator[Row]:

@@ -413,6 +413,14 @@ def test_a_header_that_is_not_the_callers_to_set_cannot_be_built(headers: dict[s
         ("GET", "/a\r\nX: 1"),
         ("GET", "/ä"),
         ("GET", "/a#b"),
+        ("GET", "/.."),
+        ("GET", "/a/./b"),
+        ("GET", "/../../tenant-b/v2/x"),
+        ("GET", "/a/%2e%2E/b"),
+        ("GET", "/a/.%2e?x=1"),
+        ("GET", "/a%2F..%2fb"),
+        ("GET", "/a/..%5Cb"),
+        ("GET", "/a/..;x/b"),
     ],
 )
 def test_a_request_line_that_could_smuggle_something_cannot_be_built(
@@ -420,6 +428,11 @@ def test_a_request_line_that_could_smuggle_something_cannot_be_built(
 ) -> None:
     with pytest.raises(ValueError, match=r"method|path"):
         Request(method, path)
+
+
+@pytest.mark.parametrize("path", ["/...", "/a/.b/..c/d.", "/a..b", "/a?next=/../b", "/%252e%252e/"])
+def test_dots_in_a_name_or_in_the_query_are_no_way_upwards(path: str) -> None:
+    assert Request("GET", path).path == path
 
 
 def test_no_data_is_in_the_repr_of_a_request_or_an_answer() -> None:

@@ -6,19 +6,24 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from orchestration import demo
 from orchestration.demo import Summary
 from orchestration.intake import Submission, check
 from orchestration.progress import snapshot
-from workers.embedded import take_data, try_lock
+from tests.fleet import until
+from workers.embedded import connect, read_config, stop_embedded, take_data, try_lock, url_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.cli.conftest import World
 
 #: What regulators keep free for films and books: GB, US, AU, DE, FR.
@@ -116,49 +121,91 @@ def test_a_worker_that_ends_fails_the_demo_with_its_last_words(tmp_path: Path) -
         list(demo._moving(looks, [ended, ended], tmp_path))
 
 
-def test_ctrl_c_stops_all_that_the_demo_started_and_reads_nothing_of_the_user(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "headgate.toml").write_text("this is no TOML")
-    folder = tmp_path / "run"
-    environment = os.environ | {
-        "HEADGATE_CONFIG": str(tmp_path / "headgate.toml"),
-        "HEADGATE_STORE__URL": "redis://127.0.0.1:9/0",
-        "HEADGATE_CLIENTS": "wrong",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    command = [sys.executable, "-m", "orchestration.cli", "demo", "--keep", str(folder)]
-    shown: list[str] = []
+@contextmanager
+def running_demo(tmp_path: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A demo in `tmp_path`/run whose workers work."""
+    command = [sys.executable, "-m", "orchestration.cli", "demo", "--keep", "run"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, text=True, stdout=-1, stderr=-1
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        while "rows" not in "".join(shown[-1:]):
-            shown.append(process.stdout.readline())
-            assert shown[-1], process.stderr.read()
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        shown = ""
+        while "rows" not in shown:
+            shown = process.stdout.readline()
+            assert shown, process.stderr.read()
+        yield process
+
+
+def test_ctrl_c_stops_all_that_the_demo_started_and_reads_nothing_of_the_user(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "headgate.toml").write_text("this is no TOML")
+    environment = {
+        "HEADGATE_CONFIG": str(tmp_path / "headgate.toml"),
+        "HEADGATE_STORE__URL": "redis://127.0.0.1:9/0",
+        "HEADGATE_CLIENTS": "wrong",
+    }
+    with running_demo(tmp_path, **environment) as process:
+        children = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
         code, said = process.wait(timeout=40), process.stderr.read()
 
     assert code == 130
     assert "Traceback" not in said
     assert len(children) == 3  # the sandbox and two workers
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
-    lock = try_lock(folder / "store" / "lock")  # the store's keeper has ended
+    assert not [it for it in children if it.is_running()]
+    lock = try_lock(tmp_path / "run" / "store" / "lock")  # the store's keeper has ended
     assert lock is not None
     os.close(lock)
-    os.close(take_data(folder / "store"))  # and its server
+    os.close(take_data(tmp_path / "run" / "store"))  # and its server
+
+
+def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+    store = tmp_path / "run" / "store"
+    with running_demo(tmp_path) as process:
+        demo_itself = psutil.Process(process.pid)
+        # The sandbox, two supervisors and their workers.
+        until(lambda: len(demo_itself.children(recursive=True)) == 5, what="all of the demo")
+        left = demo_itself.children(recursive=True)
+        process.kill()
+
+    try:
+        until(lambda: not [it for it in left if is_alive(it)], what="the end of what it started")
+        until(
+            lambda: connected(store) == 1, what="a store with its keeper alone, which will end it"
+        )
+    finally:
+        for it in left:
+            if it.is_running():
+                it.kill()
+        stop_embedded(store)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+
+
+def connected(store: Path) -> int:
+    """Clients of the embedded store beside this one."""
+    with connect(url_of(read_config(store))) as client:
+        return int(client.info("clients")["connected_clients"]) - 1
 
 
 def test_what_the_demo_hides_from_its_world_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADGATE_STORE__URL", "redis://127.0.0.1:9/0")
+    monkeypatch.setenv("HEADGATE_STORE_BINARY", "/opt/bin/redis-server")
     before = dict(os.environ)
 
     with demo._alone(tmp_path / "headgate.toml"):
         inside = {name: it for name, it in os.environ.items() if name.startswith("HEADGATE_")}
 
-    assert inside == {"HEADGATE_CONFIG": str(tmp_path / "headgate.toml")}
+    assert inside == {
+        "HEADGATE_CONFIG": str(tmp_path / "headgate.toml"),
+        "HEADGATE_STORE_BINARY": "/opt/bin/redis-server",
+    }
     assert dict(os.environ) == before

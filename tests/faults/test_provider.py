@@ -145,5 +145,7 @@ def test_a_401_without_a_token_ends_the_row_and_says_what_is_missing() -> None:
 
         assert fleet.wait() == {"failed": 3}
         errors = {it["e"] for it in fleet.transactions().values()}
-        assert errors == {"the provider answered 401 (bad.credentials): it wants an access token, set token_url"}
+        assert errors == {
+            "the provider answered 401 (bad.credentials): it wants an access token, set token_url"
+        }
         assert fleet.report()["requests"] == 3

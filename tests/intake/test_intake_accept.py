@@ -165,8 +165,6 @@ def test_again_means_it_each_time(desk: Desk) -> None:
     "other",
     [
         ["--list", "m"],
-        ["--list", "l", "--lane", "bulk"],
-        ["--list", "l", "--tenant", "emea"],
         ["--list", "l", "--id-column", "id"],
         ["--list", "l", "--phone-column", "phone"],
     ],
@@ -181,6 +179,31 @@ def test_another_way_of_sending_the_same_file_is_another_job(desk: Desk, other: 
     assert second["new"]
 
 
+@pytest.mark.parametrize("other", [["--lane", "bulk"], ["--tenant", "emea"]], ids=lambda it: it[0])
+def test_the_same_file_in_another_lane_or_for_another_tenant_adds_nothing_and_says_so(
+    desk: Desk, other: list[str]
+) -> None:
+    first = desk.accepted("contacts", CSV, "--list", "l")["job"]
+    before = desk.names(), desk.client.ledger.job(first)
+
+    second = desk.submit("contacts", CSV, "--list", "l", *other)
+
+    assert json.loads(second.stdout)["job"] == first
+    assert not json.loads(second.stdout)["new"]
+    assert f"as {first} (2 still open); nothing was added or changed, use --again" in second.stderr
+    assert (desk.names(), desk.client.ledger.job(first)) == before
+    again = desk.accepted("contacts", CSV, "--list", "l", *other, "--again")["job"]
+    assert again == f"{first}.2"
+
+
+def test_one_row_is_not_counted_as_rows(desk: Desk) -> None:
+    one = desk.submit("calls", [a_call()]).stderr
+    two = desk.submit("calls", [a_call(), a_call("b")]).stderr
+
+    assert one.startswith("rows.jsonl: 1 row, 0 rejected, 0 joined to an earlier one; 1 call, ")
+    assert two.startswith("rows.jsonl: 2 rows, 0 rejected, 0 joined to an earlier one; 2 calls, ")
+
+
 # Refused as a whole
 
 
@@ -191,7 +214,7 @@ def test_strict_refuses_the_file_before_anything_is_accepted(desk: Desk) -> None
 
     assert result.exit_code == 2
     assert "line 601: the path must begin" in result.stderr
-    assert "1 of 601 rows are bad; nothing was accepted" in result.stderr
+    assert "bad rows: 1 of 601; nothing was accepted" in result.stderr
     assert result.stdout == ""
     assert desk.names() == []
     assert desk.accepted("calls", good, "--strict")["rows"] == 600
@@ -311,6 +334,27 @@ def test_a_store_that_is_nearly_full_accepts_nothing(desk: Desk) -> None:
     assert desk.names() == []
 
 
+@pytest.mark.parametrize(("rows", "bytes_a_row"), [(3000, 0), (100, 10_000)])
+def test_a_job_that_would_not_fit_when_it_is_open_is_refused_before_anything_is_stored(
+    desk: Desk, rows: int, bytes_a_row: int
+) -> None:
+    lines = [a_call(f"r{n}", body=os.urandom(bytes_a_row // 2).hex()) for n in range(rows)]
+    used = int(desk.store.info("memory")["used_memory"])
+    desk.store.config_set("maxmemory", int((used + 400_000) / 0.8))
+    try:
+        refused = desk.submit("calls", lines)
+        names = desk.names()
+        small = desk.submit("calls", lines[:10])
+    finally:
+        desk.store.config_set("maxmemory", 0)
+
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "of the store's memory, of which nothing above 80% is given" in refused.stderr
+    assert names == []
+    assert small.exit_code == 0
+    assert desk.accepted("calls", lines)["rows"] == rows
+
+
 def test_a_store_that_is_away_is_one_sentence(desk: Desk) -> None:
     url = "redis://127.0.0.1:9/0"
     desk.config.write_text(f'[store]\nurl = "{url}"\n[clients.acme]\nbase_url = "http://x"\n')
@@ -411,11 +455,29 @@ def test_half_a_job_never_gets_rows_of_another_reading(
     refused = desk.submit("calls", lines)
 
     assert refused.exit_code == 2
-    assert "use --again to begin anew" in refused.stderr
+    assert "or --again to begin anew" in refused.stderr
     anew = desk.accepted("calls", lines, "--again")
     assert anew["job"].endswith(".2")
     assert anew["rejected"] == 375
     assert desk.accepted("calls", lines) == anew | {"new": False}
+
+
+def test_half_a_job_never_goes_on_in_another_lane(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [a_call(f"r{n}") for n in range(3 * PAGE_ROWS)]
+    whole = Ledger.accept
+    monkeypatch.setattr(Ledger, "accept", dies_at(1, whole))
+    with pytest.raises(Killed):
+        desk.submit("calls", lines, "--lane", "bulk")
+    monkeypatch.setattr(Ledger, "accept", whole)
+
+    refused = desk.submit("calls", lines, "--lane", "urgent")
+    job = desk.accepted("calls", lines, "--lane", "bulk")["job"]
+
+    assert refused.exit_code == 2
+    assert f"{job} was not finished, and had another lane" in refused.stderr
+    assert desk.client.ledger.about(job)["lane"] == 2
 
 
 class Killed(BaseException):

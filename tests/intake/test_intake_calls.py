@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ACME = ClientSettings.model_validate(
     {"name": "acme", "base_url": "http://127.0.0.1:9", "idempotency_header": "X-Once"}
 )
+KEYED = ACME.model_copy(update={"idempotency": "key"})
 TENANTS = ACME.model_copy(update={"tenants": {"emea": object()}})
 
 
@@ -68,6 +69,50 @@ def test_text_in_braces_is_only_text_where_no_step_has_a_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("client", "steps"),
+    [
+        (KEYED, [{}, {}]),
+        (KEYED, [{}, {"guard": "upsert"}]),
+        (KEYED, [{}, {"path": "/x?again=1"}]),
+        (ACME, [{"guard": "none"}, {"guard": "key"}]),
+        (KEYED, [{"path": "/y"}, {"path": "/x/{s0.id}"}, {"path": "/x/{s0.id}"}]),
+    ],
+)
+def test_a_step_that_the_provider_would_take_for_a_resend_of_another_is_rejected(
+    client: ClientSettings, steps: list[dict[str, Any]]
+) -> None:
+    second = len(steps)
+
+    row = read_one(chain(*steps), client)
+
+    assert row["error"] == (
+        f"step {second} (s{second - 1}): has method, path and key of step {second - 1} "
+        f"(s{second - 2}), so the provider would not run it; set key_scope = "
+        f'"step" for the client'
+    )
+    by_step = client.model_copy(update={"key_scope": "step"})
+    assert "error" not in read_one(chain(*steps), by_step)
+
+
+@pytest.mark.parametrize(
+    ("client", "steps"),
+    [
+        (KEYED, [{}, {"method": "PUT"}, {"path": "/x/"}]),
+        (KEYED, [{"method": "GET"}, {"method": "GET"}, {}]),
+        (ACME, [{}, {"guard": "upsert"}]),
+    ],
+)
+def test_steps_that_no_provider_could_confuse_are_accepted(
+    client: ClientSettings, steps: list[dict[str, Any]]
+) -> None:
+    assert "error" not in read_one(chain(*steps), client)
+
+
+def test_a_quoted_brace_is_part_of_a_path() -> None:
+    assert "error" not in read_one(a_call(path="/x/%7Ba%7D"))
+
+
+@pytest.mark.parametrize(
     ("lane", "number"), [("urgent", 0), ("bulk", 2), (0, 0), (3, 1), ("6", 1), (9, 2)]
 )
 def test_a_lane_is_a_word_or_a_priority(lane: str | int, number: int) -> None:
@@ -90,6 +135,9 @@ def test_blank_lines_are_no_rows_but_count_as_lines() -> None:
         ('{"id": "a", "body": 1e999}', "holds a number that is too large"),
         ('{"id": "a", "body": ' + "9" * 5000 + "}", "holds a number of too many digits"),
         ('{"id": "a", "id": "b"}', "id: given twice in one object"),
+        ('{"id": "a\tb"}', "is not JSON: Invalid control character at column 10"),
+        ('{"id": "a', "is not JSON: Unterminated string starting at column 8"),
+        ('{"id": "\\x"}', "is not JSON: Invalid \\escape at column 9"),
         (a_call(body="\ud800"), "holds half of a surrogate pair"),
         ("[" * 100_000, f"is nested deeper than {MAX_DEPTH} levels"),
         ('{"id": "a", "body": ' + "[" * 70 + "]" * 70 + "}", "is nested deeper than"),
@@ -111,6 +159,11 @@ def test_blank_lines_are_no_rows_but_count_as_lines() -> None:
         (a_call(path="/a\r\nHost: x"), "the path must begin"),
         (a_call(path="/\x00"), "the path must begin"),
         (a_call(path="/ü"), "the path must begin"),
+        (a_call(path="/../../tenant-b/v2/x"), 'the path must have no segment "." or ".."'),
+        (a_call(path="/%2e%2E/x"), 'the path must have no segment "." or ".."'),
+        (a_call(path="/x/{create.id}"), "path: {create.id} refers to no earlier step"),
+        (a_call(path="/x/{call.id}"), "path: {call.id} refers to no earlier step"),
+        (a_call(path="/x/{a}"), "path: has a brace outside of a reference; quote it as %7B or %7D"),
         (a_call(headers=[]), "headers: must be a JSON object"),
         (a_call(headers={"X-A": 1}), "headers: the value of X-A must be printable ASCII"),
         (a_call(headers={"X-A": "a\r\nb"}), "headers: the value of X-A must be printable ASCII"),
@@ -145,10 +198,14 @@ def test_blank_lines_are_no_rows_but_count_as_lines() -> None:
         (chain({}, {"id": "x"}), "step 2, id: unknown field"),
         (chain({}, {"method": "FETCH"}), "step 2, method: must be one of"),
         (chain({}, {"path": "x"}), "step 2, the path must begin"),
-        (chain({"path": "/{s1.id}"}, {}), "step 1: {s1.id} refers to no earlier step"),
-        (chain({"body": {"a": ["{s0.id}"]}}), "step 1: {s0.id} refers to no earlier step"),
-        (chain({"headers": {"X-A": "{s1.id}"}}, {}), "step 1: {s1.id} refers to no earlier step"),
-        (chain({}, {"path": "/x/{so.id}"}), "step 2: {so} refers to no earlier step"),
+        (chain({}, {"path": "/x/.."}), "step 2, the path must have no segment"),
+        (chain({"path": "/{s1.id}"}, {}), "step 1, path: {s1.id} refers to no earlier step"),
+        (chain({"body": {"a": ["{s0.id}"]}}), "step 1, {s0.id} refers to no earlier step"),
+        (chain({"headers": {"X-A": "{s1.id}"}}, {}), "step 1, {s1.id} refers to no earlier step"),
+        (chain({}, {"path": "/x/{so.id}"}), "step 2, path: {so.id} refers to no earlier step"),
+        (chain({}, {"path": "/x/{s0}"}), "step 2, path: has a brace outside of a reference"),
+        (chain({}, {"path": "/x/{s0.id"}), "step 2, path: has a brace outside of a reference"),
+        (chain({}, {"path": "/x/{{s0.id}}"}), "step 2, path: has a brace outside of a reference"),
     ],
     ids=lambda it: json.dumps(it)[:40],
 )
@@ -195,7 +252,7 @@ def test_a_content_type_of_any_spelling_is_the_one_that_is_sent() -> None:
 
 
 def test_every_accepted_row_can_be_planned(desk: Desk) -> None:
-    answer = desk.accepted("calls", [a_call(), a_call("b", method="get"), chain({}, {})])
+    answer = desk.accepted("calls", [a_call(), a_call("b", method="get"), chain({})])
 
     planned = [
         KINDS["calls"].plan(row, {}, desk.client.settings)

@@ -61,8 +61,8 @@ def test_without_an_id_column_the_same_content_has_the_same_id() -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ("k1,Anna", "there are 2 cells for 3 columns"),
-        ("k1,Anna,12345,", "there are 4 cells for 3 columns"),
+        ("k1,Anna", "holds 2 cells for 3 columns"),
+        ("k1,Anna,12345,", "holds 4 cells for 3 columns"),
         (",Anna,12345", "column id: is empty"),
         ("k 1,Anna,12345", "column id: must be text of 1 to 128"),
         ("k1,Anna,", "column phone: is empty"),

@@ -310,15 +310,31 @@ def test_a_server_that_dies_quickly_five_times_is_given_up_until_the_next_open(
     assert read(open_embedded(folder)) == "still here"
 
 
-@pytest.fixture
-def orphan(folder: Path) -> EmbeddedStore:
-    """A server that outlived its keeper."""
+def test_a_server_ends_with_its_keeper(folder: Path) -> None:
     store = open_embedded(folder)
-    write(store, "from the orphan")
+    write(store, "acknowledged")
+
     os.kill(store.keeper_pid, signal.SIGKILL)
-    eventually(lambda: is_free(folder / "lock"))
-    assert not has_ended(store.pid)
-    return store
+    eventually(lambda: has_ended(store.pid))
+
+    after = open_embedded(folder)
+    assert after.url == store.url
+    assert read(after) == "acknowledged"
+
+
+@pytest.fixture
+def orphan(folder: Path) -> Iterator[EmbeddedStore]:
+    """A server without a keeper, as it is left where the system does not end both."""
+    folder.mkdir(parents=True)
+    lock = try_lock(folder / "lock")
+    assert lock is not None
+    keeper = Keeper(folder, lock, find_binary(), idle_s=60)
+    keeper.start()
+    os.close(lock)
+    store = EmbeddedStore(url_of(read_config(folder)), keeper.server.pid, os.getpid())
+    write(store, "from the orphan")
+    yield store
+    keeper.stop_server()
 
 
 def test_a_server_that_outlived_its_keeper_is_replaced(folder: Path, orphan: EmbeddedStore) -> None:
