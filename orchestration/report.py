@@ -9,6 +9,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal
 
+from orchestration.invariants import page_of
+from workers.errors import HeadgateError
 from workers.ledger import FINAL
 
 if TYPE_CHECKING:
@@ -43,9 +45,18 @@ COLUMNS: Final = tuple(it.name for it in fields(Line))
 
 
 def report(client: Client, job: str) -> Iterator[Line]:
-    """All rows of the job, page by page; one round trip to the store for each page's states."""
+    """All rows of the job, page by page; one round trip to the store for each page's states.
+
+    Raises:
+        HeadgateError: a page of rows is missing or damaged.
+    """
     for page in range(int(client.ledger.job(job).get("pages", 0))):
-        rows = client.ledger.page(job, page)
+        rows = page_of(client, job, page)
+        if rows is None:
+            raise HeadgateError(
+                f"job {job}: page {page} of its rows is missing or damaged, so that the report "
+                f"ends here; see what else `headgate doctor` finds, and restore the store's data"
+            )
         keys = [client.key(job, row["id"]) for row in rows if "error" not in row]
         states = zip(keys, client.ledger.transactions(keys), strict=True)
         for row in rows:

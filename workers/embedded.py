@@ -4,7 +4,9 @@
                                      └─ no:  take it and hand it to a new keeper
 
 The keeper (`workers.embedded_keeper`) is a process of its own that starts the server, starts it
-again when it dies, and ends it when nobody has been connected for a while. A data folder holds
+again when it dies, and ends it when nobody has been connected for a while. When the keeper is
+killed, its server ends too, and the next opener starts both anew; every live worker opens the
+folder again every few seconds (`workers.store.keep_embedded`). A data folder holds
 
     lock          held by the keeper for its whole life: one keeper per folder
     server.lock   held by the server for its whole life: no second server opens the same data

@@ -3,7 +3,7 @@
 `load()` reads `--config`, `HEADGATE_CONFIG`, or `headgate.toml` in the current folder, in this
 order; without any of them the defaults hold and the embedded store is used. An environment
 variable overrides a value by its path: `HEADGATE_STORE__URL`, `HEADGATE_WORKER__CONCURRENCY`,
-`HEADGATE_CLIENTS__ACME__BASE_URL`.
+`HEADGATE_CLIENTS__ACME__BASE_URL`. No error tells a value: it may be a secret.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import redis
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -33,9 +35,15 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from workers.errors import ConfigError
+from workers.limits import cell
+from workers.request import RESERVED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
 DEFAULT_FILE = "headgate.toml"
@@ -46,51 +54,93 @@ Shape = Literal["bucket", "fixed_window", "sliding_window"]
 
 
 def _http_url(value: str) -> str:
-    if value and urlsplit(value).scheme not in {"http", "https"}:
-        raise ValueError("must start with http:// or https://")
+    if re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError("must not hold spaces or control characters")
+    try:
+        url = urlsplit(value)
+        url.port  # noqa: B018 -- parsed when it is asked for
+    except ValueError:
+        raise ValueError("cannot be read as a URL; correct its host or port") from None
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise ValueError("must start with http:// or https:// and a host")
+    if "@" in url.netloc:
+        raise ValueError("must not hold a user or password; leave out what stands before the @")
+    if url.fragment:
+        raise ValueError("must not hold a fragment; leave out the # and what follows")
     return value.rstrip("/")
 
 
-def _redis_url(value: str) -> str:
-    if value and urlsplit(value).scheme not in {"redis", "rediss"}:
-        raise ValueError("must start with redis:// or rediss://")
+def _base_url(value: str) -> str:
+    if "?" in value:
+        raise ValueError("must not hold a query; leave out the ? and what follows")
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    fault = ValueError(
+        "must be redis://[[user]:password@]host[:port][/number], or rediss:// with TLS; "
+        "write special characters of the password as %23 for #, %2F for /, %3F for ?, %40 for @"
+    )
+    try:
+        parts = urlsplit(url)
+        # Nothing is opened; what stands in the query becomes options of the connection.
+        redis.ConnectionPool.from_url(url).make_connection()
+    except (ValueError, TypeError, redis.RedisError):
+        raise fault from None
+    # A special character that is not quoted ends the password early, without an error.
+    whole = re.fullmatch(r"/?[0-9]*", parts.path) and not parts.fragment and "@" not in parts.query
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not whole:
+        raise fault
     return value
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+#: A span of time that a person would wait for.
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+        """Say what else the key could be."""
+        if isinstance(data, dict):
+            _require_known(data, cls.model_fields)
+        return data
+
+
+def _require_known(given: Iterable[str], known: Iterable[str]) -> None:
+    for key in given:
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"unknown key {key!r}; {hint}")
 
 
 class StoreSettings(_Model):
     """Where ledger, governor and jobs live, and where the bells go."""
 
-    url: SecretStr | None = None  #: redis:// or rediss://; None starts the embedded store
-    broker_url: SecretStr | None = None  #: None: the store's server
+    url: RedisUrl | None = None  #: redis:// or rediss://; None starts the embedded store
+    broker_url: RedisUrl | None = None  #: None: the store's server
     data_dir: Path = Path(".headgate")  #: folder of the embedded store
     namespace: str = Field("headgate", pattern=NAME)  #: first part of every key
     accept_everysec: bool = False  #: run guard `none` on appendfsync everysec
     durable: Literal["always", "everysec"] | None = None
     """What the operator states where the store does not allow CONFIG GET."""
 
-    @field_validator("url", "broker_url")
-    @classmethod
-    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            _redis_url(value.get_secret_value())
-        return value
-
 
 class WorkerSettings(_Model):
     """How a worker runs and how long the fleet waits for it."""
 
     concurrency: int = Field(32, ge=1, le=1000)  #: threads of one worker process
-    bell_grace_s: float = Field(3.0, gt=0)  #: an unanswered bell is given back after this
-    lease_margin_s: float = Field(5.0, gt=0)  #: lease = total deadline of the call + this
-    line_after_s: float = Field(15.0, gt=0)  #: a longer backoff waits in the line, not in Celery
+    bell_grace_s: Seconds = 3.0  #: an unanswered bell is given back after this
+    lease_margin_s: Seconds = 5.0  #: lease = total deadline of the call + this
+    line_after_s: Seconds = 15.0  #: a longer backoff waits in the line, not in Celery
     beat_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and beat, fleet-wide
     max_crashes: int = Field(3, ge=1)  #: deaths under one transaction before it is a dead letter
     events: bool = True  #: send task events, so that Flower shows tasks
@@ -110,8 +160,8 @@ class LimitSettings(_Model):
     @field_validator("match")
     @classmethod
     def _method_and_path(cls, value: str) -> str:
-        if len(value.split()) != 2:  # noqa: PLR2004 -- a method and a path
-            raise ValueError('must be a method and a path, such as "POST /api/v2/*"')
+        if not re.fullmatch(r"\S+ +[/*]\S*", value):
+            raise ValueError('must be a method and a path, such as "POST /api/v2/*" or "* *"')
         return value
 
 
@@ -126,7 +176,7 @@ class ClientSettings(_Model):
 
     name: str = Field(pattern=NAME)
     provider: str = "rest"  #: "rest" or a profile of profiles.toml
-    base_url: HttpUrl
+    base_url: BaseUrl
     token_url: HttpUrl | None = None  #: None: calls go without a token
     token_auth: Literal["basic", "form"] = "basic"  # noqa: S105 -- how the secret travels to token_url
     client_id: str | None = None
@@ -137,14 +187,21 @@ class ClientSettings(_Model):
     key_scope: Literal["transaction", "step"] = "transaction"
     limits: tuple[LimitSettings, ...] = ()
     tenants: dict[str, TenantSettings] = Field(default_factory=dict)
-    connect_timeout_s: float = Field(5.0, gt=0)
-    read_timeout_s: float = Field(30.0, gt=0)
-    total_timeout_s: float = Field(60.0, gt=0)
+    connect_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 30.0
+    total_timeout_s: Seconds = 60.0
     max_retries: int = Field(3, ge=0, le=100)
-    backoff_base_s: float = Field(1.0, gt=0)
-    backoff_cap_s: float = Field(30.0, gt=0)
+    backoff_base_s: Seconds = 1.0
+    backoff_cap_s: Seconds = 30.0
     max_response_bytes: int = Field(1_000_000, ge=1_000)
     ca_file: Path | None = None  #: own certificate authority
+
+    @field_validator("idempotency_header")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value.lower() in RESERVED | {"authorization", "content-type"}:
+            raise ValueError("belongs to the connection or is set by Headgate; name another header")
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> ClientSettings:
@@ -156,10 +213,12 @@ class ClientSettings(_Model):
         names = [limit.name for limit in self.limits]
         if len(set(names)) != len(names):
             raise ValueError("two limits have the same name")
-        if odd := [name for name in self.tenants if not re.match(NAME, name)]:
-            raise ValueError(f"tenant {odd[0]!r}: use letters, digits, dot, dash and underscore")
+        for tenant in self.tenants:
+            _require_plain("tenant", tenant)
         if "client" in names:
             raise ValueError('a limit cannot be named "client"; choose another name')
+        for limit in self.limits:
+            _require_possible(limit)
         return self
 
     def secret(self) -> SecretStr:
@@ -171,10 +230,11 @@ class ClientSettings(_Model):
         if self.client_secret_file:
             try:
                 return SecretStr(self.client_secret_file.read_text("utf-8").strip())
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: no path, or no text
+                reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
                 raise ConfigError(
                     f"client {self.name}: client_secret_file {self.client_secret_file} cannot be "
-                    f"read ({error.strerror}); create it or correct the path"
+                    f"read ({reason}); create it or correct the path"
                 ) from None
         value = os.environ.get(self.client_secret_env or "", "")
         if not value:
@@ -213,6 +273,7 @@ class Settings(BaseSettings):
     @classmethod
     def _fill_clients(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Give each client its name and, below its own values, those of its profile."""
+        _require_known(data, cls.model_fields)
         clients = data.get("clients")
         if isinstance(clients, dict):
             data = {**data, "clients": {name: _client(name, it) for name, it in clients.items()}}
@@ -241,7 +302,24 @@ class _Sections(InitSettingsSource):
         super().__init__(cls, {k: v for k, v in env().items() if k in Settings.model_fields})
 
 
+def _require_plain(what: str, name: str) -> None:
+    if not re.fullmatch(NAME, name):
+        raise ValueError(
+            f"{what} {name!r}: use at most 64 letters, digits, dots, dashes and underscores"
+        )
+
+
+def _require_possible(limit: LimitSettings) -> None:
+    try:
+        cell(limit)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    except ArithmeticError:
+        raise ValueError(f"limit {limit.name}: its numbers are too large or too small") from None
+
+
 def _client(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    _require_plain("client", name)
     if not isinstance(given, dict):
         return given
     provider = given.get("provider", "rest")
@@ -275,6 +353,7 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
         ConfigError: the file is missing, is no TOML, or a value in it is wrong.
     """
     path = config_path(given)
+    _require_known_variables()
     data: dict[str, Any] = {}
     if path is not None:
         try:
@@ -289,6 +368,22 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
         return Settings(**data)
     except ValidationError as error:
         raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
+    except SettingsError:
+        raise ConfigError(
+            "environment: HEADGATE_STORE, HEADGATE_WORKER, HEADGATE_CLIENTS, or a variable below "
+            "them is not valid JSON; correct it, or set single values: HEADGATE_STORE__URL"
+        ) from None
+
+
+def _require_known_variables() -> None:
+    """Refuse a misspelt section; a variable without "__" may be anything's, a secret's too."""
+    for variable in os.environ:
+        section, nested, _ = variable.upper().removeprefix("HEADGATE_").partition("__")
+        if variable.upper().startswith("HEADGATE_") and nested:
+            try:
+                _require_known([section.lower()], Settings.model_fields)
+            except ValueError as error:
+                raise ConfigError(f"environment: {variable}: {error}") from None
 
 
 def _reason(error: ValidationError) -> str:

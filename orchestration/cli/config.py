@@ -44,7 +44,7 @@ def command() -> None:
 @options.as_json
 @options.configured
 def check(as_json: bool) -> None:  # noqa: FBT001 -- as click
-    r"""Check the configuration: its values, the store, and each client's provider and secret.
+    """Check the configuration: its values, the store, and each client's provider and secret.
 
     For each limit it says what the governor makes of it, and how many calls can arrive at the
     provider in any window at the worst. One access token is asked for and not kept; no call is
@@ -53,7 +53,7 @@ def check(as_json: bool) -> None:  # noqa: FBT001 -- as click
     \b
     Example:  headgate config check --config acme.toml
     Exit:     0 all is well, 1 store or provider cannot be reached, 2 wrong configuration
-    """
+    """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
     path = config_path()
     found = {"store": _store(clients.settings.store)}
@@ -127,11 +127,10 @@ def _store(settings: StoreSettings) -> Findings:
 
 def _client(clients: Clients, name: str) -> Findings:
     client = clients.settings.clients[name]
-    facts: dict[str, Any] = {"provider": client.provider, "limits": []}
-    problems = _limits(client, facts["limits"])
+    facts: dict[str, Any] = {"provider": client.provider, "limits": _limits(client)}
     unreachable = _reach(client)
     facts["base_url_reachable"] = not unreachable
-    problems += unreachable
+    problems = list(unreachable)
     if client.token_url:
         # Who is down is said once.
         ask = not unreachable or _place(client.token_url) != _place(client.base_url)
@@ -153,27 +152,21 @@ def _place(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _limits(client: ClientSettings, facts: list[dict[str, Any]]) -> list[tuple[int, str]]:
-    problems = []
-    for limit in client.limits:
-        try:
-            it = cell(limit)
-        except ConfigError as error:
-            problems.append((WRONG, f"client {client.name}: {error}"))
-            continue
-        facts.append(
-            {
-                "name": limit.name,
-                "count": limit.count,
-                "window_s": limit.window_s,
-                "shape": limit.shape,
-                "match": limit.match,
-                "rate_per_s": round(it.rate, 3),
-                "burst": it.burst,
-                "worst_case": worst_case(limit),
-            }
-        )
-    return problems
+def _limits(client: ClientSettings) -> list[dict[str, Any]]:
+    cells = [(limit, cell(limit)) for limit in client.limits]
+    return [
+        {
+            "name": limit.name,
+            "count": limit.count,
+            "window_s": limit.window_s,
+            "shape": limit.shape,
+            "match": limit.match,
+            "rate_per_s": round(it.rate, 3),
+            "burst": it.burst,
+            "worst_case": worst_case(limit),
+        }
+        for limit, it in cells
+    ]
 
 
 def _token(client: ClientSettings, url: str, facts: dict[str, Any]) -> list[tuple[int, str]]:

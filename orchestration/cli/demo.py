@@ -11,7 +11,9 @@ import click
 from rich.console import Console
 
 from orchestration import demo
-from orchestration.cli.watch import INTERRUPTED, show_live, show_plain
+from orchestration.cli.options import INTERRUPTED
+from orchestration.cli.watch import show_live, show_plain
+from orchestration.words import counted
 from workers.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     help="Use this new or empty folder and keep it: configuration, store, logs, journal.",
 )
 def command(keep: Path | None) -> None:
-    r"""Send 5,000 contacts through two workers to a strict local provider, and ask it what it got.
+    """Send 5,000 contacts through two workers to a strict local provider, and ask it what it got.
 
     It brings everything: a store, a provider of 200 calls/s that answers 429 to the 201st, two
     worker processes, and a CSV of invented contacts with a few bad lines. It takes about 35 s.
@@ -39,7 +41,7 @@ def command(keep: Path | None) -> None:
     Example:  headgate demo --keep demo-run
     Exit:     0 the provider's journal confirms that nothing was refused, lost or doubled,
               1 it does not, 2 wrong usage, 130 interrupted
-    """
+    """  # noqa: D301 -- click wants the character itself
     try:
         with _folder(keep) as folder:
             summary = demo.run(folder, _watch, click.echo)
@@ -83,7 +85,7 @@ def _show(it: Summary) -> None:
     for line, reason in it.rejected:
         click.echo(f"            line {line:,} rejected: {reason}")
     if it.joined:
-        click.echo(f"            {it.joined:,} repeats an earlier line: one call for both")
+        click.echo(f"            {counted(it.joined, 'row')} joined to an earlier one: one call")
     click.echo(f"rate        {it.calls_per_s:.1f} calls/s, {it.use:.1%} of the governed rate")
     click.echo(
         f"journal     {it.requests:,} calls reached the provider, {it.effects:,} had an effect"

@@ -17,7 +17,7 @@ SHOWN = 10
 @options.as_json
 @options.configured
 def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
-    r"""Examine store, broker and workers, and recount the ledger of every job.
+    """Examine store, broker and workers, and recount the ledger of every job.
 
     It only reads, and may run while workers work. Every row of every job is looked at: a million
     rows take some minutes.
@@ -25,7 +25,7 @@ def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
     \b
     Example:  headgate doctor
     Exit:     0 all is well, 1 something is not, 2 wrong configuration
-    """
+    """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
     # Late: the tasks behind it read the configuration, which must be the chosen one.
     from orchestration.doctor import examine

@@ -10,6 +10,7 @@ import click
 
 from orchestration.cli import options
 from orchestration.progress import all_jobs
+from orchestration.words import counted
 
 if TYPE_CHECKING:
     from orchestration.progress import Progress
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 @options.as_json
 @options.configured
 def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
-    r"""List the jobs of each configured client, the newest first.
+    """List the jobs of each configured client, the newest first.
 
     \b
     Example:  headgate jobs --json
     Exit:     0 listed, 1 no store, 2 wrong configuration
-    """
+    """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
     jobs = {name: all_jobs(clients[name]) for name in clients.names()}
     if as_json:
@@ -47,7 +48,7 @@ def _line(it: Progress) -> str:
     state = click.style(f"{it.state:9}", fg=_colour(it))
     return (
         f"  {it.job:16}  {accepted:%Y-%m-%d %H:%M:%S}  {it.kind:9}  {state}  "
-        f"{it.rows:>9,} rows: {', '.join(counts)}"
+        f"{counted(it.rows, 'row'):>14}: {', '.join(counts)}"
     )
 
 

@@ -13,6 +13,9 @@ from workers.settings import load
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: The exit code of a command that Ctrl-C ended, as shells have it.
+INTERRUPTED = 130
+
 
 def _chosen(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     del ctx, param

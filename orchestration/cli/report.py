@@ -27,7 +27,7 @@ _FORMATS: dict[str, Callable[[Iterable[Line]], Iterator[str]]] = {
 }
 
 
-@click.command(epilog="Exit: 0 done, 1 the store is away, 2 unknown job or wrong usage.")
+@click.command(epilog="Exit: 0 done, 1 the store is away or damaged, 2 unknown job or wrong usage.")
 @click.argument("job")
 @click.option(
     "--format", "form", type=click.Choice(list(_FORMATS)), default="csv", show_default=True
@@ -37,12 +37,12 @@ _FORMATS: dict[str, Callable[[Iterable[Line]], Iterator[str]]] = {
 )
 @configured
 def command(job: str, form: str, output: Path | None) -> None:
-    r"""Write one line for each row of JOB, in the order of the submitted file.
+    """Write one line for each row of JOB, in the order of the submitted file.
 
     \b
     Example:  headgate report c-1f0c8a2b9d4e --format csv --output may.report.csv
     Columns:  line, id, state, key, attempts, status, provider_id, correlation_id, error
-    """
+    """  # noqa: D301 -- click wants the character itself
     client, about = find_job(clients(), job)
     if not about.get("closed"):
         click.echo(f"{job} was not submitted to its end; submit its file again", err=True)

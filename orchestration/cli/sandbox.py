@@ -13,10 +13,11 @@ from orchestration.sandbox.__main__ import serve
 )
 @click.argument("sandbox_options", nargs=-1, type=click.UNPROCESSED)
 def command(sandbox_options: tuple[str, ...]) -> None:
-    r"""Run a provider on this machine that enforces limits, keeps a journal and fails on command.
+    """Run a provider on this machine that enforces limits, keeps a journal and fails on command.
 
     It stands alone: nothing of it is shared with what it tests. GET /_sandbox/report returns what
-    happened.
+    happened. Its "duplicates" are told by the field business_id of a JSON body, or the header
+    X-Business-Id; a call that names none goes by its idempotency key.
 
     \b
     Options:  --port PORT       where to listen; 0 = any free port, which is printed
@@ -26,5 +27,5 @@ def command(sandbox_options: tuple[str, ...]) -> None:
               --parent PID      end when this process is gone
     Example:  headgate sandbox --port 8080 --config '{"latency_ms": 80}'
     Exit:     0 asked to stop, 2 wrong option, configuration or address
-    """
+    """  # noqa: D301 -- click wants the character itself
     raise SystemExit(serve(sandbox_options))

@@ -11,6 +11,7 @@ import click
 from orchestration.cli import options
 from orchestration.cli.watch import span
 from orchestration.status import status
+from orchestration.words import counted
 
 if TYPE_CHECKING:
     from orchestration.status import ClientStatus, LimitStatus
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 @options.as_json
 @options.configured
 def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
-    r"""Show the limits of each client with their use, what waits, what is out and what holds it.
+    """Show the limits of each client with their use, what waits, what is out and what holds it.
 
     It only reads. Tokens are shown while workers ring; calls per second are those of the last 10 s.
 
     \b
     Example:  headgate status --json
     Exit:     0 shown, 1 no store, 2 wrong configuration
-    """
+    """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
     found = [status(clients[name]) for name in clients.names()]
     if as_json:
@@ -47,9 +48,9 @@ def _text(it: ClientStatus) -> str:
         _fact("holds", _pause(it)),
         _fact("calls", f"{it.calls_per_s:.1f}/s  in flight {it.in_flight}  bells {it.bells_out}"),
         _fact("waiting", waiting),
-        _fact("jobs", f"{it.open_jobs} open with {it.open_rows:,} rows to go"),
+        _fact("jobs", f"{it.open_jobs} open with {counted(it.open_rows, 'row')} to go"),
         _fact("aside", f"retries {it.retries}  suspects {it.suspects}  dead letters {_dead(it)}"),
-        _fact("workers", f"{it.workers} alive with {it.threads} threads"),
+        _fact("workers", f"{it.workers} alive with {counted(it.threads, 'thread')}"),
     ]
     if it.advice:
         lines.append(_fact("advice", click.style(it.advice, fg="yellow")))

@@ -16,6 +16,7 @@ from orchestration.cli import options
 from orchestration.lookup import find_job
 from orchestration.progress import follow
 from orchestration.status import status
+from orchestration.words import counted
 from workers.errors import StoreAway
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ LIVE_S, EVERY_S = 0.5, 1.0
 PLAIN_LOOKS = 5
 #: A job that has not moved for so many looks may wait for something that a person can change.
 STILL_LOOKS = 4
-#: As shells do for a command that Ctrl-C ended.
-INTERRUPTED = 130
+#: Why nothing moves in a job that is not accepted to its end.
+ACCEPTING = (
+    "work begins when the whole file is accepted; if its submit has ended, give the same submit "
+    "command again: it goes on"
+)
 
 _COLOURS = {"succeeded": "green", "failed": "red", "unknown": "red", "rejected": "yellow"}
 
@@ -41,7 +45,7 @@ _COLOURS = {"succeeded": "green", "failed": "red", "unknown": "red", "rejected":
 @options.as_json
 @options.configured
 def command(job: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
-    r"""Follow JOB until its last row has ended: counts, rate, time left and answers of 429.
+    """Follow JOB until its last row has ended: counts, rate, time left and answers of 429.
 
     Ctrl-C ends the watching; the job goes on.
 
@@ -49,11 +53,13 @@ def command(job: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
     Example:  headgate watch c-1f0c6d2a9b34
     Exit:     0 all rows succeeded, 1 some did not or no store, 2 no such job or wrong usage,
               130 interrupted
-    """
+    """  # noqa: D301 -- click wants the character itself
     client, _ = find_job(options.clients(), job)
     live = not as_json and Console().is_terminal
     store = _StoreAway()
     looks = store.back(follow(client, job, every_s=LIVE_S if live else EVERY_S, away=store.away))
+    if not live:
+        looks = _explained(looks)
     try:
         if as_json:
             last = show_json(looks)
@@ -63,7 +69,7 @@ def command(job: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
             last = show_plain(looks)
     except KeyboardInterrupt:
         click.echo(f"\nthe job goes on; watch it again with: headgate watch {job}", err=True)
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(options.INTERRUPTED) from None
     raise SystemExit(0 if last.all_succeeded else 1)
 
 
@@ -93,7 +99,9 @@ def show_live(looks: Iterable[Progress], client: Client | None = None) -> Progre
     with Live(console=Console(), auto_refresh=False) as display:
         for look in looks:
             still, ended = (still + 1 if look.ended == ended else 0), look.ended
-            if client and look.state == "running" and still and still % STILL_LOOKS == 0:
+            if look.state == "accepting":
+                advice = ACCEPTING
+            elif client and look.state == "running" and still and still % STILL_LOOKS == 0:
                 advice = why_still(client)
             elif not still:
                 advice = ""
@@ -105,7 +113,7 @@ def line(look: Progress) -> str:
     """The look on one line."""
     counts = ", ".join(f"{count:,} {word}" for word, count in look.counts.items() if count)
     parts = [
-        f"{look.ended:,} of {look.rows:,} rows",
+        f"{look.ended:,} of {counted(look.rows, 'row')}",
         counts,
         f"{look.in_flight} in flight" if look.in_flight else "",
         f"{look.rate_per_s:.1f}/s" if look.rate_per_s is not None else "",
@@ -163,6 +171,16 @@ def span(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _explained(looks: Iterable[Progress]) -> Iterator[Progress]:
+    """The looks; beside the first one at a job that is being accepted, why nothing moves."""
+    said = False
+    for look in looks:
+        if look.state == "accepting" and not said:
+            said = True
+            click.echo(f"headgate: {ACCEPTING}", err=True)
+        yield look
 
 
 class _StoreAway:

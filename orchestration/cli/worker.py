@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import warnings
 from functools import partial
 
 import click
 
 from orchestration.cli import options
+from orchestration.words import counted
+from workers.errors import UsageError
+from workers.settings import NAME
 
 
 @click.command()
@@ -28,17 +33,24 @@ from orchestration.cli import options
 )
 @options.configured
 def command(concurrency: int | None, name: str | None, loglevel: str) -> None:
-    r"""Run a worker, and start it again if it dies.
+    """Run a worker, and start it again if it dies.
 
     It drains on SIGTERM: running calls finish, nothing new starts.
 
     \b
     Example:  headgate worker --concurrency 64 --name w1
-    Exit:     0 drained, 1 no store, 2 wrong configuration
-    """
+    Exit:     0 drained, 1 no store, 2 wrong configuration or usage
+    """  # noqa: D301 -- click wants the character itself
+    from celery.exceptions import SecurityWarning
+
     from orchestration.supervisor import Supervisor, celery_worker
     from workers.store import connect, require_durable, url_of
 
+    if name is not None and not re.fullmatch(NAME, name):
+        raise UsageError(
+            "--name must be at most 64 letters, digits, dots, dashes and underscores, and begin "
+            "with a letter or digit"
+        )
     if concurrency:
         os.environ["HEADGATE_WORKER__CONCURRENCY"] = str(concurrency)
     settings = options.clients().settings
@@ -46,6 +58,11 @@ def command(concurrency: int | None, name: str | None, loglevel: str) -> None:
     with connect(url_of(settings.store)) as store:
         require_durable(store, settings.store)
         node, threads = name or f"w{os.getpid()}", settings.worker.concurrency
-        click.echo(f"headgate: worker {node}@{platform.node()} with {threads} threads", err=True)
+        about = f"worker {node}@{platform.node()} with {counted(threads, 'thread')}"
+        if not os.geteuid():
+            # Celery says the same in six lines, at each start of the process.
+            about += ", as root: a user of its own is safer"
+            warnings.filterwarnings("ignore", category=SecurityWarning)
+        click.echo(f"headgate: {about}", err=True)
         work = partial(celery_worker, node, threads, loglevel)
         raise SystemExit(Supervisor(work).run())

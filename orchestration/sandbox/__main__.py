@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerRequest
 
-_FLUSH_S = 0.05
+_LAG_S = 0.05
 _PARENT_S = 1.0
 _MAX_REQUEST_BYTES = 256 << 20
 
@@ -82,7 +82,7 @@ async def _run(config: Config, options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    chores = [asyncio.create_task(_flush(sandbox))]
+    chores = [asyncio.create_task(_measure_lag(sandbox))]
     if options.parent:
         chores.append(asyncio.create_task(_outlive_nobody(options.parent, stop)))
     _stay_prompt()
@@ -103,14 +103,13 @@ def _answer(sandbox: Sandbox, request: HTTPServerRequest) -> None:
         sandbox.handle(request)
 
 
-async def _flush(sandbox: Sandbox) -> None:
-    """Write the journal in batches; a turn that comes late tells how long arrivals waited."""
+async def _measure_lag(sandbox: Sandbox) -> None:
+    """A turn that comes late tells how long arrivals waited."""
     clock = asyncio.get_running_loop().time
     while True:
-        due = clock() + _FLUSH_S
-        await asyncio.sleep(_FLUSH_S)
+        due = clock() + _LAG_S
+        await asyncio.sleep(_LAG_S)
         sandbox.max_lag_us = max(sandbox.max_lag_us, round((clock() - due) * 1e6))
-        sandbox.journal.flush()
 
 
 async def _outlive_nobody(pid: int, stop: asyncio.Event) -> None:

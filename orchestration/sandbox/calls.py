@@ -85,6 +85,13 @@ class Call:
         """Return the business id that the caller named, in the body's field or in the header."""
         return self.text_field("business_id") or self.request.headers.get("X-Business-Id")
 
+    def own_name(self) -> str:
+        """Return what tells this call from others where no business id is named.
+
+        Two sends under one idempotency key are one call; without a key each send is a call.
+        """
+        return self.key or self.context_id
+
     def query(self) -> dict[str, str]:
         """Return the query's parameters, the last value of each."""
         return {name: values[-1] for name, values in parse_qs(self.request.query).items()}

@@ -23,7 +23,10 @@ class Generic:
 
     def operation(self, call: Call) -> Operation:
         """Return what the call asks for."""
-        name = call.named_business_id() or f"{call.method} {call.path}"
+        reads = call.method in READS
+        name = call.named_business_id() or (
+            f"{call.method} {call.path}" if reads else call.own_name()
+        )
 
         def write(now_us: int) -> Answer:
             made = str(uuid.uuid4())
@@ -50,6 +53,6 @@ class Generic:
                 body["total"] = len(body["entities"])
             return Answer(status=200, body=encode(body), kind="read")
 
-        if call.method in READS:
+        if reads:
             return Operation(read, lambda: (name,), reads=True)
         return Operation(write, lambda: (name,))

@@ -185,7 +185,7 @@ def _not_found(name: str) -> ApiError:
 
 def _created_id(call: Call) -> str:
     """Return the business id of an entity to be made: named by the caller, else its name."""
-    return call.named_business_id() or call.text_field("name") or call.path
+    return call.named_business_id() or call.text_field("name") or call.own_name()
 
 
 def _contact_ids(call: Call) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The sandbox's own record of every request: in memory, and on disk as one JSON object a line.
 
-A line is an `Entry`, or `{"limits": [...]}` where the limits in force begin to be these.
-Entries stand in the order of their answers; `t_us` is the arrival.
+Entries stand in the order of their answers; `t_us` is the arrival. Each is written before its
+answer leaves, so that a kill loses nothing that a caller has seen.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestration.sandbox.calls import encode
-from orchestration.sandbox.config import Limit, build
 from orchestration.sandbox.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from orchestration.sandbox.config import Limit
 
 
 class Entry(NamedTuple):
@@ -50,54 +51,38 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """Entries in memory, written to `file` by `flush`; what a file already holds is read first."""
+    """Entries in memory and in `file`; what the file already holds is read first."""
 
     def __init__(self, file: Path | None, limits: Sequence[Limit] = ()) -> None:
         self.entries: list[Entry] = []
-        self.limits: tuple[Limit, ...] = ()
+        self.limits: tuple[Limit, ...] = tuple(limits)  #: in force, for the report
         self._effects_before = array("Q", [0])  # effects up to entry n: finds a page of them
-        self._written = 0  # entries that are on disk
         self._fd: int | None = None
         if file is not None:
-            for item in _read(file) if file.exists() else ():
-                if isinstance(item, Entry):
-                    self.add(item)
-            self._written = len(self.entries)
+            for entry in _read(file) if file.exists() else ():
+                self.add(entry)
             self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             _cut_torn_line(self._fd)
-        self.set_limits(limits)
 
     def add(self, entry: Entry) -> None:
-        """Record one request."""
+        """Record one request; when this returns, a kill of the process cannot lose it."""
         self.entries.append(entry)
         effects = len(entry.created) + len(entry.updated)
         self._effects_before.append(self._effects_before[-1] + effects)
-
-    def set_limits(self, limits: Sequence[Limit]) -> None:
-        """Record the limits in force from here on."""
-        self.flush()
-        self.limits = tuple(limits)
-        self._write([json.dumps({"limits": [_limit_json(limit) for limit in limits]})])
-
-    def flush(self) -> None:
-        """Write what is not on disk yet."""
-        fresh = self.entries[self._written :]
-        self._written = len(self.entries)
-        if fresh and self._fd is not None:
-            self._write([encode(entry.as_json()).decode() for entry in fresh])
+        if self._fd is not None:
+            data = encode(entry.as_json()) + b"\n"
+            while data:
+                data = data[os.write(self._fd, data) :]
 
     def clear(self) -> None:
         """Forget everything, on disk too."""
         self.entries = []
         self._effects_before = array("Q", [0])
-        self._written = 0
         if self._fd is not None:
             os.ftruncate(self._fd, 0)
-        self.set_limits(self.limits)
 
     def close(self) -> None:
-        """Write the rest and close the file."""
-        self.flush()
+        """Close the file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -139,40 +124,13 @@ class Journal:
                     return page
         return page
 
-    def _write(self, lines: list[str]) -> None:
-        if self._fd is None:
-            return
-        data = "".join(line + "\n" for line in lines).encode()
-        while data:
-            data = data[os.write(self._fd, data) :]
 
-
-def offline_report(file: Path) -> dict[str, Any]:
-    """Compute the report of `GET /_sandbox/report` from a journal file; a torn end is left out."""
-    entries: list[Entry] = []
-    limits: tuple[Limit, ...] = ()
-    for item in _read(file):
-        if isinstance(item, Entry):
-            entries.append(item)
-        else:
-            limits = item
-    return report(entries, limits)
-
-
-def _read(file: Path) -> Iterator[Entry | tuple[Limit, ...]]:
+def _read(file: Path) -> Iterator[Entry]:
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             if not line.endswith("\n"):
                 return  # killed in the middle of a write
-            raw = json.loads(line)
-            if "limits" in raw:
-                yield tuple(build(Limit, limit, "limit") for limit in raw["limits"])
-            else:
-                yield Entry.from_json(raw)
-
-
-def _limit_json(limit: Limit) -> dict[str, Any]:
-    return {name: getattr(limit, name) for name in Limit.__dataclass_fields__}
+            yield Entry.from_json(json.loads(line))
 
 
 def _cut_torn_line(fd: int) -> None:

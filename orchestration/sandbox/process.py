@@ -75,7 +75,7 @@ class SandboxProcess:
         return self._control("POST", name, body)
 
     def stop(self) -> int:
-        """End it with SIGTERM, so that its journal is complete; return its exit status."""
+        """End it with SIGTERM; return its exit status."""
         if self._process.poll() is None:
             self._process.terminate()
         try:

@@ -1,4 +1,4 @@
-"""The totals of a journal: the same function answers online and offline."""
+"""The totals of a journal."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Sandbox:
         before, self.config = self.config, config
         if config.limits != before.limits:
             self.limiter = Limiter(config.limits)
-            self.journal.set_limits(config.limits)
+            self.journal.limits = config.limits
         if config.seed != before.seed:
             self._random = Random(config.seed)  # noqa: S311 - repeatable latency, no secret
 

@@ -86,7 +86,7 @@ def test_a_missing_secret_is_told_beside_a_provider_that_is_down(
     [
         ("count = 'many'", "clients.acme.limits.0.count"),
         ("count = 10\nshape = 'leaky'", "clients.acme.limits.0.shape"),
-        ("count = 10\ncounts = 1", "clients.acme.limits.0.counts"),
+        ("count = 10\ncounts = 1", "clients.acme.limits.0: unknown key 'counts'"),
     ],
 )
 @pytest.mark.parametrize("command", [("config", "check"), ("status",), ("jobs",), ("doctor",)])
@@ -104,15 +104,20 @@ def test_a_wrong_value_is_one_sentence_with_its_place_and_exit_2(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [("config", "check"), ("worker",), ("status",)])
 def test_a_limit_that_cannot_be_kept_is_named_and_exit_2(
-    world: World, provider: SandboxProcess
+    world: World, command: tuple[str, ...]
 ) -> None:
-    world.configure(provider.url, "count = 10\nrate = 50.0")
+    world.config.write_text(
+        '[clients.acme]\nbase_url = "http://h"\n'
+        '[[clients.acme.limits]]\nname = "app"\ncount = 5\nrate = 1000.0\n'
+    )
 
-    result = world.run("config", "check")
+    result = world.run(*command)
 
-    assert result.exit_code == 2
-    assert "limit app: burst" in result.stdout
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "clients.acme: limit app: burst" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [("config", "check"), ("status",), ("doctor",)])

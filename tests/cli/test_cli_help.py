@@ -32,8 +32,17 @@ def test_every_command_says_what_it_does_with_an_example_and_its_exit_codes(
     result = CliRunner().invoke(main, [*path, "--help"])
 
     assert result.exit_code == 0
-    assert f"Example:  headgate {' '.join(path)}" in result.output
-    assert "Exit:" in result.output
+    lines = [line.strip() for line in result.output.splitlines()]
+    assert any(line.startswith(f"Example:  headgate {' '.join(path)}") for line in lines)
+    assert any(line.startswith("Exit:") for line in lines)
+
+
+@pytest.mark.parametrize("path", list(all_commands()), ids=" ".join)
+def test_no_help_shows_the_marks_of_its_source(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*path, "--help"])
+
+    assert result.exit_code == 0
+    assert "\\" not in result.output
 
 
 def test_the_help_lists_every_command_with_a_sentence() -> None:

@@ -239,6 +239,50 @@ def test_ctrl_c_ends_the_watching_with_130_and_a_hint_while_the_job_goes_on(worl
     assert snapshot(world.client, "j1").state == "running"
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_watching_a_job_that_is_not_accepted_to_its_end_says_what_to_do(
+    world: World, form: list[str]
+) -> None:
+    world.accept(2)
+    with watching("j1", *form) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        advice = process.stderr.readline()
+        process.stdout.readline()
+        world.client.ledger.close("j1")
+        world.submit(0)  # opens its page
+        world.work()
+        more = process.stderr.read()
+        code = process.wait(timeout=10)
+
+    assert "give the same submit command again" in advice
+    assert (more, code) == ("", 0)
+
+
+def test_a_terminal_sees_why_a_job_is_not_begun(world: World) -> None:
+    world.accept(2)
+    ours, theirs = pty.openpty()
+    shown = ""
+    with watching("j1", stdout=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"}):
+        os.close(theirs)
+        while "again" not in shown:
+            shown += os.read(ours, 4096).decode()
+    os.close(ours)
+
+    assert "accepting" in shown
+
+
+def test_one_of_a_thing_is_said_in_the_singular(world: World) -> None:
+    world.submit(1)
+
+    said = world.run("jobs").stdout + world.run("status").stdout
+    world.work()
+    said += world.run("watch", "j1").stdout
+
+    assert said.count("1 row") >= 3
+    assert "1 rows" not in said
+
+
 def test_a_terminal_sees_a_bar_that_says_what_keeps_a_job_from_moving(world: World) -> None:
     world.submit(1)
     ours, theirs = pty.openpty()

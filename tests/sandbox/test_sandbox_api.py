@@ -242,17 +242,17 @@ def test_a_campaign_is_made_found_by_name_started_and_its_second_start_is_a_dupl
     assert sandbox.get("report")["duplicate_list"] == start
 
 
-def test_any_write_has_one_effect_on_the_business_id_of_body_header_or_path(
+def test_any_write_has_one_effect_on_what_body_header_or_key_names(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
     url = f"{sandbox.url}/things/7"
     body = http.post(url, json={"business_id": "b"}, timeout=10)
     header = http.put(url, data=b"\x00raw", headers={"X-Business-Id": "h"}, timeout=10)
-    neither = http.delete(url, timeout=10)
+    neither = http.delete(url, headers={"Idempotency-Key": "k"}, timeout=10)
 
     assert [it.status_code for it in (body, header, neither)] == [201, 200, 200]
     ids = [it.json()["business_id"] for it in (body, header, neither)]
-    assert ids == ["b", "h", "DELETE /things/7"]
+    assert ids == ["b", "h", "k"]
     assert [effect["business_id"] for effect in sandbox.get("effects")] == ids
 
 
@@ -269,3 +269,21 @@ def test_a_read_has_no_effect_and_finds_what_was_written_by_business_id(
     assert found["entities"] == [{"id": made["id"], "business_id": "b"}]
     assert (nothing["total"], bare.status_code, bare.content) == (0, 200, b"")
     assert sandbox.get("report")["effects"] == 1
+
+
+@pytest.mark.parametrize("path", ["things", "api/v2/outbound/campaigns"])
+def test_distinct_calls_that_name_nothing_are_no_duplicates_but_one_sent_twice_is(
+    sandbox: SandboxProcess, http: requests.Session, path: str
+) -> None:
+    sandbox.post("config", {"idempotency": "off"})
+
+    def write(key: str) -> None:
+        headers = {"Idempotency-Key": key} if key else {}
+        http.post(f"{sandbox.url}/{path}", json={}, headers=headers, timeout=10)
+
+    for key in ("k-1", "k-2", "", ""):
+        write(key)
+    distinct = sandbox.get("report")["duplicates"]
+    write("k-1")
+
+    assert (distinct, sandbox.get("report")["duplicates"]) == (0, 1)

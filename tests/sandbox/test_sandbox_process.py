@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import requests
 
 import orchestration.sandbox
 from orchestration.sandbox.config import Config, ConfigError
-from orchestration.sandbox.journal import Entry, Journal, offline_report
+from orchestration.sandbox.journal import Entry, Journal
 from orchestration.sandbox.process import SandboxProcess
 
 LIMIT = {"name": "l", "count": 3, "window_s": 3600, "per": "endpoint"}
@@ -36,14 +38,18 @@ def work(sandbox: SandboxProcess) -> None:
         session.post(f"{lists}/l/contacts", json=contacts, timeout=10)
 
 
-def test_the_report_from_the_file_equals_the_report_of_the_process(tmp_path: Path) -> None:
+def test_a_sandbox_that_was_killed_reports_every_request_that_it_had_answered(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "journal.jsonl"
 
     with SandboxProcess({"limits": [LIMIT]}, journal=file) as sandbox:
         work(sandbox)
         online = sandbox.get("report")
+        os.kill(sandbox.pid, signal.SIGKILL)
+    with SandboxProcess({"limits": [LIMIT]}, journal=file) as sandbox:
+        assert sandbox.get("report") == online
 
-    assert offline_report(file) == online
     expected = {"requests": 8, "effects": 8, "updates": 3, "repeats": 3, "replays": 1}
     expected |= {"refused_429": 1, "duplicates": 4, "several_keys": 1}
     assert online.items() >= expected.items()
@@ -59,14 +65,21 @@ def test_a_journal_goes_on_in_its_file_after_a_kill_in_the_middle_of_a_line(tmp_
     with file.open("a") as torn:
         torn.write('{"t_us": 2, "cli')
 
-    survived = offline_report(file)
     journal = Journal(file)
+    survived = journal.report()
     journal.add(entry._replace(t_us=3))
-    journal.close()
 
     assert survived["effects"] == 1
-    assert offline_report(file) == journal.report()
+    assert Journal(file).report() == journal.report()
     assert journal.report()["duplicates"] == 1
+
+
+def test_an_answer_is_on_disk_before_it_leaves(tmp_path: Path) -> None:
+    file = tmp_path / "journal.jsonl"
+    with SandboxProcess({"auth": False}, journal=file) as sandbox:
+        for number in range(50):
+            requests.post(f"{sandbox.url}/things", json={"business_id": number}, timeout=10)
+            assert len(file.read_text().splitlines()) == number + 1
 
 
 def test_effects_and_requests_are_paged_without_gap_or_overlap() -> None:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestration.status import status
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import World
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "../x", "%h", "", "-x", "a" * 65, "a@b", "w 1"])
+def test_a_name_that_is_not_plain_is_refused_in_one_sentence(world: World, name: str) -> None:
+    result = world.run("worker", f"--name={name}")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--name must be" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
+    command = [sys.executable, "-m", "orchestration.cli", "worker", "--name", "w.1_a-b", "-c", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        while not status(world.client).workers:
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert "worker w.1_a-b@" in said
+    assert "with 1 thread" in said
+    assert said.count("\n") == 1
