@@ -162,10 +162,13 @@ class Fleet:
 
     def worker_pid(self, name: str) -> int:
         """The Celery process below the supervisor; waits until there is one."""
+        until(lambda: self._children(name), what=f"a process of {name}")
+        return self._children(name)[0]
+
+    def _children(self, name: str) -> list[int]:
         supervisor = self.workers[name].pid
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
-        until(lambda: children.read_text().split(), what=f"a process of {name}")
-        return int(children.read_text().split()[0])
+        return [int(pid) for pid in children.read_text().split()]
 
     def kill_worker(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Signal the Celery process itself; its supervisor starts it again."""
@@ -176,7 +179,8 @@ class Fleet:
         worker = self.workers[name]
         if number is signal.SIGKILL and worker.poll() is None:
             worker.send_signal(signal.SIGSTOP)  # so that it starts no other process
-            self.kill_worker(name)
+            for pid in self._children(name):
+                os.kill(pid, signal.SIGKILL)
         worker.send_signal(number)
         del self.workers[name]
         try:

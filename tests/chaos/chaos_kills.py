@@ -10,7 +10,6 @@ import pytest
 
 from tests.faults.checks import check_all
 from tests.faults.test_kills import POISON
-from tests.faults.test_provider import everything
 from tests.fleet import Fleet, calls, until
 from tests.transport.test_transport import GARBAGE, encoded
 from workers.store import connect
@@ -99,7 +98,7 @@ def test_thirty_seconds_of_429_with_retry_after_5() -> None:
         fleet.wait_for(300)
         fleet.sandbox.post("storm", {"seconds": 30, "retry_after": 5})
         assert fleet.wait(timeout_s=180) == {"succeeded": 2500}
-        journal = [it for it in everything(fleet) if it["method"] == "POST"]
+        journal = [it for it in fleet.requests() if it["method"] == "POST"]
         refused = sorted(it["t_us"] for it in journal if it["status"] == 429)
         waves = [a for a, b in pairwise([*refused, 10**18]) if b - a > 10**6]
         for last_us in waves:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.faults.checks import check_all
-from tests.fleet import Fleet, calls
+from tests.fleet import Fleet, calls, until
 from workers import boundaries
 
 #: Boundaries of a worker; `accepted` belongs to `headgate submit` and is killed in its own tests.
@@ -20,10 +22,10 @@ def killed_at(fleet: Fleet, boundary: str, nth: int = 3) -> dict[str, int]:
     env = {"HEADGATE_BOUNDARY": f"{boundary}:kill:{nth}", "HEADGATE_BOUNDARY_ONCE": str(once)}
     if boundary == "taken_over":
         env["HEADGATE_BOUNDARY"] = "taken_over:kill:1"
-        first = fleet.start_worker(
-            "w0", env={"HEADGATE_BOUNDARY": "admitted", "HEADGATE_BOUNDARY_ONCE": f"{once}0"}
-        )
-        assert first.poll() is None
+        dies = {"HEADGATE_BOUNDARY": "admitted", "HEADGATE_BOUNDARY_ONCE": f"{once}0"}
+        fleet.start_worker("w0", env=dies)
+        until((fleet.folder / "died0").exists, what="the death of w0")
+        fleet.stop_worker("w0", signal.SIGKILL)  # what it held is for the next one to take over
     fleet.start_worker("w1", env=env)
     states = fleet.wait()
     assert once.exists(), f"nobody came to {boundary}"
