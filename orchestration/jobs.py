@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks import KINDS
-from workers.flows import NO_TENANT, definition, flow_name
+from workers.flows import NO_TENANT, Flow, coarse, flow
 from workers.ledger import Opened
 from workers.limits import cell
 
@@ -20,7 +20,7 @@ LOW_WATER = 500
 
 def low_water(client: Client) -> int:
     """How many released transactions a job may have before it waits with its next page."""
-    rates = [cell(limit).rate for limit in client.settings.limits]
+    rates = [cell(limit).rate or 0 for limit in client.settings.limits]
     return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 
@@ -32,7 +32,7 @@ def open_next_page(client: Client, job: str) -> bool:
         return False
     about = client.ledger.about(job)
     kind = KINDS[about["kind"]]
-    flows: dict[str, str] = {}
+    flows: dict[str, Flow] = {}
     opened: list[Opened] = []
     joined: list[str] = []
     for index, row in enumerate(client.ledger.page(job, page)):
@@ -44,12 +44,16 @@ def open_next_page(client: Client, job: str) -> bool:
             continue
         planned = kind.plan(row, about, client.settings)
         lane, tenant = row.get("lane", about["lane"]), row.get("tenant", about["tenant"])
-        names = [flow_name(client.settings, lane, tenant or NO_TENANT, it.route) for it in planned]
-        for name in set(names) - flows.keys():
-            flows[name] = definition(client.settings, name)
+        names = []
+        for call in planned:
+            one = flow(client.settings, lane, tenant or NO_TENANT, call.route)
+            one = coarse(one, client.routes)
+            flows.setdefault(one.id, one)
+            names.append(one.id)
         guards = _short([it.guard for it in planned])
         opened.append(Opened(key, _short(names, ","), guards, len(planned), index))
-    return client.ledger.open(job, page, flows, opened, joined)
+    definitions = {name: one.definition(client.settings) for name, one in flows.items()}
+    return client.ledger.open(job, page, definitions, opened, joined)
 
 
 def _short(values: list[Any], between: str = "") -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestration.progress import all_jobs, iso
+from workers import flows
 from workers.flows import LANES
 from workers.limits import cell
 
@@ -36,10 +37,20 @@ class LimitStatus:
     window_s: float
     shape: str
     match: str
-    rate_per_s: float  #: what the governor lets through
+    rate_per_s: float | None  #: what the governor lets through; None: only so many at once
     burst: int
     tokens: int | None  #: in the bucket now; None: not in use, it will start empty
     use: float | None  #: calls of late as part of the rate; None: not every call is charged to it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Why nothing may leave for a scope, and until when."""
+
+    scope: str  #: "client", the name of a limit, or a route: method and path
+    until_us: int
+    left_s: float
+    why: str  #: one sentence, "" = not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +60,7 @@ class ClientStatus:
     client: str
     limits: list[LimitStatus]
     calls_per_s: float  #: granted, over the last `USE_S` seconds
-    paused_until_us: int | None
-    paused_s: float  #: time until then, 0.0 without a pause
-    paused_why: str | None = None  #: the reason of the pause, one sentence
+    holds: list[Hold]  #: that are not over, the longest first
     bells_out: int  #: rung and not yet answered
     in_flight: int  #: sent and not yet settled
     retries: int  #: in their backoff
@@ -64,18 +73,24 @@ class ClientStatus:
     threads: int  #: of these workers
 
     @property
+    def paused(self) -> Hold | None:
+        """The hold of the whole client, if there is one."""
+        return next((it for it in self.holds if it.scope == "client"), None)
+
+    @property
     def advice(self) -> str | None:
         """What holds this client back although its quota does not; None: nothing."""
-        if not self.open_rows or self.paused_until_us:
+        if not self.open_rows or self.holds:
             return None
         if not self.workers:
             return "no worker is alive; start one with `headgate worker`"
-        full = all(it.tokens is not None and it.tokens >= it.burst / 2 for it in self.limits)
-        if not (self.limits and full and sum(self.waiting.values()) and self.calls_per_s):
+        full = all((it.tokens or 0) >= it.burst / 2 for it in self.limits)
+        rates = [it.rate_per_s for it in self.limits if it.rate_per_s]
+        if not (rates and full and sum(self.waiting.values()) and self.calls_per_s):
             return None
         now = f"{self.threads} threads make {self.calls_per_s:.1f} calls/s"
         if self.in_flight >= BUSY * self.threads:
-            rate = min(it.rate_per_s for it in self.limits)
+            rate = min(rates)
             threads = math.ceil(self.threads * rate / self.calls_per_s * SPARE_THREADS)
             return f"the threads bind, not the quota: {now}, about {threads} would make {rate:.0f}"
         if self.bells_out + self.in_flight >= BUSY * self.threads:
@@ -88,8 +103,8 @@ class ClientStatus:
     def as_dict(self) -> dict[str, Any]:
         """As programs get it: times in ISO 8601."""
         values = asdict(self)
-        until_us = values.pop("paused_until_us")
-        values["paused_until"] = None if until_us is None else iso(until_us)
+        for hold in values["holds"]:
+            hold["until"] = iso(hold.pop("until_us"))
         return {**values, "advice": self.advice}
 
 
@@ -113,16 +128,13 @@ def status(client: Client) -> ClientStatus:
     bells = _number(gov, "b:client")
     grants = grants_by_second(gov)
     calls_per_s = sum(grants.get(seconds - ago, 0) for ago in range(1, USE_S + 1)) / USE_S
-    pause_us = _number(gov, "c:client")
     threads = live_threads(gov, now_us)
     open_jobs = [it for it in all_jobs(client) if it.state != "finished"]
     return ClientStatus(
         client=client.name,
         limits=[_limit(it, gov, now_us, calls_per_s) for it in client.settings.limits],
         calls_per_s=calls_per_s,
-        paused_until_us=pause_us if pause_us > now_us else None,
-        paused_s=max(0, pause_us - now_us) / 1e6,
-        paused_why=gov.get("why") or None if pause_us > now_us else None,
+        holds=_holds(client, gov, now_us),
         bells_out=bells,
         in_flight=max(0, out - retries - bells),
         retries=retries,
@@ -134,6 +146,25 @@ def status(client: Client) -> ClientStatus:
         workers=len(threads),
         threads=sum(threads.values()),
     )
+
+
+def _holds(client: Client, gov: Mapping[str, str], now_us: int) -> list[Hold]:
+    """The cells that were moved beyond their empty state: no token until a moment to come."""
+    cells = {it.name: it for it in map(cell, client.settings.limits)}
+    widest = max((it.interval_us * it.burst for it in cells.values()), default=0)
+    found = []
+    for name in (field[2:] for field in gov if field.startswith("c:")):
+        it = cells.get(name)
+        span_us = it.interval_us * it.burst if it else widest * name.startswith("r:")
+        until_us = _number(gov, f"c:{name}") - span_us
+        if until_us > now_us:
+            left_s = (until_us - now_us) / 1e6
+            why = gov.get(f"y:{name}", "")
+            found.append(Hold(scope=name, until_us=until_us, left_s=left_s, why=why))
+    if any(it.scope.startswith("r:") for it in found):
+        routes = flows.routes(client.store, client.keys)
+        found = [replace(it, scope=routes.get(it.scope, it.scope)) for it in found]
+    return sorted(found, key=lambda it: -it.until_us)
 
 
 def live_threads(gov: Mapping[str, str], now_us: int) -> dict[str, int]:
@@ -163,14 +194,16 @@ def _limit(
         window_s=limit.window_s,
         shape=limit.shape,
         match=limit.match,
-        rate_per_s=round(it.rate, 3),
+        rate_per_s=it.rate and round(it.rate, 3),
         burst=it.burst,
         tokens=_tokens(it, gov, now_us),
-        use=round(calls_per_s / it.rate, 4) if limit.match == "* *" else None,
+        use=round(calls_per_s / it.rate, 4) if it.rate and limit.match == "* *" else None,
     )
 
 
 def _tokens(it: Cell, gov: Mapping[str, str], now_us: int) -> int | None:
+    if it.rate is None:
+        return it.burst - _number(gov, f"l:{it.name}")
     if f"c:{it.name}" not in gov or now_us - _number(gov, "beat") > SILENT_US:
         return None
     short_us = max(0, _number(gov, f"c:{it.name}") - now_us)

@@ -18,6 +18,7 @@ from celery.exceptions import Reject
 from workers import boundaries
 from workers.app import clients
 from workers.errors import GrantStale, HeadgateError, StoreAway, TokenUnavailable
+from workers.feedback import read_feedback
 from workers.governor import Go, Settled
 from workers.http import ConnectFailed
 from workers.identity import step_key
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
 AWAY_S = 1.0
+#: Of a quota that is whole again sooner than this, what the provider's headers leave is no news.
+HEARD_FROM_S = 1.0
 #: A token that is refused although it is new holds its client so long.
 REFUSED_S = 30.0
 #: Never set: a wait that no signal shortens.
@@ -145,7 +148,18 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             text = f"step {grant.step} cannot be sent: {why}"
             return Verdict(kind="END", how=how, outcome=Outcome.NOT_EXECUTED, text=text)
         boundaries.reach("answer_read")
-        guard = self.kind.plan(row, about, it.settings)[grant.step - 1].guard
+        verdict = self.verdict(it, grant, token, row, answer)
+        quota = read_feedback(answer.headers, None)
+        if quota and quota.reset_s > HEARD_FROM_S:
+            return replace(verdict, remaining=quota.remaining, reset_s=quota.reset_s)
+        return verdict
+
+    def verdict(
+        self, it: Client, grant: Go, token: Token | None, row: Row, answer: Answer
+    ) -> Verdict:
+        """What the answer comes to."""
+        plan = self.kind.plan(row, it.ledger.about(grant.job), it.settings)
+        guard = plan[grant.step - 1].guard
         reading = read(answer, earlier_unknown=grant.unknown and guard is not Guard.READ)
         if reading.next is Next.DONE:
             return self.done(row, grant, answer)
@@ -163,7 +177,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 if it.tokens.refused(token.generation, answer.elapsed_s):
                     text = f"{verdict.text} to a fresh token; check what the client may do"
                     _warn(it, text)
-                    return replace(verdict, pause_s=REFUSED_S, text=text)
+                    return replace(verdict, pause_s=REFUSED_S, wide=True, text=text)
         return verdict
 
     def done(self, row: Row, grant: Go, answer: Answer) -> Verdict:

@@ -39,9 +39,14 @@ class Client:
         return ClientKeys(self.fleet.store.namespace, self.settings.name)
 
     @cached_property
+    def routes(self) -> set[str]:
+        """The routes of its flows, brought under the configuration as it is now."""
+        return flows.refresh(self.store, self.keys, self.settings)
+
+    @cached_property
     def governor(self) -> Governor:
         """Its quota and its line."""
-        flows.refresh(self.store, self.keys, self.settings)
+        self.routes  # noqa: B018 -- the flows follow the configuration from the first ring on
         return Governor(self.store, self.keys, self.settings, self.fleet.worker)
 
     @cached_property

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+import re
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
 
 from workers.errors import InputError
 from workers.limits import cell, matching
 from workers.scripts import Scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from workers.keys import ClientKeys
+    from workers.limits import Cell
     from workers.settings import ClientSettings
     from workers.store import Store
 
 #: Who goes first when the quota is scarce, first to last.
 LANES: Final = ("urgent", "normal", "bulk")
 #: Every call of a client passes this cell: it holds nothing back but a pause.
-CLIENT_CELL: Final = ("client", 0, 0, 0, 10**9)
+CLIENT_CELL: Final = ("client", 0, 0, 0, 10**9, 0)
 #: A tenant of weight w advances its pass by STRIDE / w for each call.
 STRIDE: Final = 1_000_000
 #: The tenant of rows that name none.
 NO_TENANT: Final = "-"
+#: Routes that a client is paused by, each for itself; further ones share one for each method.
+MOST_ROUTES: Final = 64
+
+#: A segment of a path that is a word of the API, and not an id or a name of somebody.
+_WORD = re.compile(r"v\d+(\.\d+)?|[A-Za-z][A-Za-z_-]{0,31}")
 
 
 def lane_of(text: str) -> int:
@@ -39,36 +46,120 @@ def lane_of(text: str) -> int:
     raise InputError(f"lane {text!r} is unknown; use urgent, normal, bulk or a number from 0 to 9")
 
 
-def flow_name(client: ClientSettings, lane: int, tenant: str, route: str) -> str:
-    """The flow of a call: its lane, its tenant, and the names of the limits it is charged to."""
-    return f"{lane}:{tenant}:{'+'.join(limit.name for limit in matching(client.limits, route))}"
+def route_class(route: str) -> str:
+    """What pauses are kept by: a route without query and ids, "POST /lists/7" → "POST /lists/*"."""
+    method, _, path = route.partition("?")[0].partition(" ")
+    words = (it if not it or _WORD.fullmatch(it) else "*" for it in path.split("/"))
+    return f"{method} {'/'.join(words)}"
 
 
-def definition(client: ClientSettings, flow: str) -> str:
-    """A flow as the scripts read it (JSON): lane, tenant, stride and cells.
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Who waits in one line. Its limits are looked up by name, so that they can change live."""
 
-    Its name was made when its transactions were released, maybe under another configuration. A
-    limit that is gone may live on under another name, so such a flow is charged to all limits; one
-    for every call that came later counts as well.
-    """
-    lane, tenant, joined = flow.split(":")
-    names = joined.split("+") if joined else []
-    gone = set(names) - {limit.name for limit in client.limits}
-    charged = [it for it in client.limits if gone or it.name in names or it.match == "* *"]
-    weight = client.tenants[tenant].weight if tenant in client.tenants else 1
-    return json.dumps(
-        {
-            "lane": int(lane),
-            "tenant": tenant,
+    lane: int
+    tenant: str
+    names: tuple[str, ...]  #: the client's limits that its calls matched when they were released
+    route: str  #: see `route_class`
+    capped: bool = False  #: its tenant has limits of its own
+
+    @property
+    def id(self) -> str:
+        """Its name in the ledger: short, and with lane and tenant, by which `ring` chooses.
+
+        Flows of equal ending are charged to the same limits.
+        """
+        own = self.tenant if self.capped else ""
+        return f"{self.lane}:{self.tenant}:{_digest('+'.join(self.names), self.route, own)}"
+
+    def charged(self, client: ClientSettings) -> list[Cell]:
+        """The cells of its limits under the configuration as it is now.
+
+        A limit that came later, or under another name, counts where its pattern fits the route.
+        """
+        fits = {limit.name for limit in matching(client.limits, self.route)}
+        cells = [cell(it) for it in client.limits if it.name in fits.union(self.names)]
+        own = client.tenants[self.tenant].limits if self.tenant in client.tenants else ()
+        return cells + [
+            replace(cell(it), name=f"{self.tenant}/{it.name}") for it in matching(own, self.route)
+        ]
+
+    def definition(self, client: ClientSettings) -> str:
+        """The flow as the scripts read it (JSON).
+
+        `limits` are its cells. A route has one of its own, as wide as the narrowest around it, so
+        that it binds only after a pause: what waited then is paced. `scope` is the cell that a
+        refusal pauses: the narrowest limit of an endpoint, else the route, else the client.
+        """
+        cells = self.charged(client)
+        weight = client.tenants[self.tenant].weight if self.tenant in client.tenants else 1
+        endpoint = {limit.name for limit in client.limits if limit.match != "* *"}
+        rates = [it for it in cells if it.interval_us]
+        rows, scope = [it.row() for it in rates], "client"
+        if rates:
+            narrow = [it for it in rates if it.name in endpoint]
+            tightest = max(narrow or rates, key=lambda it: it.interval_us)
+            scope = tightest.name if narrow else route_cell(self.route)
+            if not narrow:
+                rows.append([scope, *tightest.row()[1:]])
+        rows += [it.row() for it in cells if not it.interval_us]  # places, asked last
+        it: dict[str, Any] = {
+            "lane": self.lane,
+            "tenant": self.tenant,
+            "names": self.names,
+            "route": self.route,
             "stride": STRIDE // weight,
-            "limits": [CLIENT_CELL, *(cell(limit).row() for limit in charged)],
-        },
-        separators=(",", ":"),
-    )
+            "limits": [CLIENT_CELL, *rows],
+            "scope": scope,
+        }
+        return json.dumps(it, separators=(",", ":"))
 
 
-def refresh(store: Store, keys: ClientKeys, client: ClientSettings) -> None:
-    """Write the configuration's limits into every flow that the store knows already."""
-    known: Iterable[str] = store.hkeys(keys.flows)  # type: ignore[assignment]
-    args = [it for flow in known for it in (flow, definition(client, flow))]
+def flow(client: ClientSettings, lane: int, tenant: str, route: str) -> Flow:
+    """The flow of a call ("POST /api/v2/…")."""
+    names = tuple(limit.name for limit in matching(client.limits, route))
+    capped = tenant in client.tenants and bool(client.tenants[tenant].limits)
+    return Flow(lane, tenant, names, route_class(route), capped)
+
+
+def read(definition: str) -> Flow:
+    """The flow of a definition that was written earlier."""
+    it = json.loads(definition)
+    return Flow(it["lane"], it["tenant"], tuple(it["names"]), it["route"])
+
+
+def coarse(it: Flow, routes: set[str]) -> Flow:
+    """The flow with a route of its own, or the common one of its method beyond `MOST_ROUTES`.
+
+    Args:
+        it: The flow of a call.
+        routes: The routes that this process knows; the flow's is added.
+    """
+    if it.route not in routes and len(routes) >= MOST_ROUTES:
+        return replace(it, route=f"{it.route.partition(' ')[0]} *")
+    routes.add(it.route)
+    return it
+
+
+def routes(store: Store, keys: ClientKeys) -> dict[str, str]:
+    """The cell of each route that the store knows → the route."""
+    definitions: list[str] = store.hvals(keys.flows)  # type: ignore[assignment]
+    return {route_cell(it.route): it.route for it in map(read, definitions)}
+
+
+def route_cell(route: str) -> str:
+    """The name of a route's cell."""
+    return f"r:{_digest(route)}"
+
+
+def refresh(store: Store, keys: ClientKeys, client: ClientSettings) -> set[str]:
+    """Write the configuration's limits into all flows of the store; returns their routes."""
+    known: dict[str, str] = store.hgetall(keys.flows)  # type: ignore[assignment]
+    flows = {name: read(old) for name, old in known.items()}
+    args = [text for name, it in flows.items() for text in (name, it.definition(client))]
     Scripts(store, keys, None)("refresh", *args)
+    return {it.route for it in flows.values()}
+
+
+def _digest(*texts: str) -> str:
+    return sha256("\0".join(texts).encode()).hexdigest()[:8]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Part of the provider's burst that a bucket takes, and of its sustained rate (the guide's rule).
 BUCKET_BURST, BUCKET_RATE = 0.8, 0.9
+#: Part of the sustained rate that a tight bucket takes. Two clocks that are each being corrected
+#: differ by up to 0.1 %: at a rate closer than that, days of work drain the provider's bucket.
+TIGHT_RATE = 0.998
 #: Longest time from grant to arrival that any limit allows.
 MAX_SPREAD_S = 0.1
 #: Less time than this between grant and first byte, and no call would ever leave.
@@ -31,6 +34,8 @@ MIN_SPREAD_S = 0.001
 BELL_LATENCY_S = 0.05
 #: How far ahead of its token a bell may ring where the burst is smaller than that latency.
 LEAD_S = 0.05
+#: Of so many tokens of a burst one is kept for the lane urgent, where the rate does not need it.
+RESERVE_PART = 20
 #: The widest cell: beyond a day's worth of full bucket the integers of the store are not exact.
 MAX_SPAN_US = 10**12
 
@@ -40,49 +45,77 @@ class Cell:
     """What the scripts need to know of one limit."""
 
     name: str
-    interval_us: int  #: time for one token to come back
+    interval_us: int  #: time for one token to come back; 0: `burst` calls at once, at any rate
     burst: int  #: tokens of a full bucket
     lead_us: int  #: how early a bell may ring, 0 for most
     spread_us: int  #: longest time from grant to the first byte
+    reserve: int  #: tokens of the burst that only the lane urgent may take
 
     @property
-    def rate(self) -> float:
-        """Calls per second that the cell lets through in the long run."""
-        return 1e6 / self.interval_us
+    def rate(self) -> float | None:
+        """Calls per second that the cell lets through in the long run; None: any number."""
+        return 1e6 / self.interval_us if self.interval_us else None
 
     def row(self) -> list[str | int]:
         """The cell as the scripts read it."""
-        return [self.name, self.interval_us, self.burst, self.lead_us, self.spread_us]
+        return [
+            self.name,
+            self.interval_us,
+            self.burst,
+            self.lead_us,
+            self.spread_us,
+            self.reserve,
+        ]
 
 
 def cell(limit: LimitSettings) -> Cell:
     """The cell that keeps `limit`, whatever the moment at which its window starts.
 
-    For a window of W seconds and `count` calls, let J be the spread between grant and arrival.
-    In any W seconds at the provider arrive at most the calls granted in W + J seconds, and of
-    those a cell grants at most burst + rate × (W + J). So `burst + rate × (W + J) <= count` is
-    enough for fixed and for sliding windows, wherever they start. The burst is the smallest that
-    still holds the rate: a token must wait in the bucket while its bell travels.
+    Let J be the spread between grant and arrival. What arrives at the provider in any W seconds
+    was granted in W + J seconds, and of those a cell grants at most burst + rate × (W + J).
 
-    A `bucket` follows the guide: 80 % of the burst, 90 % of the rate. Calls granted together may
-    arrive together with those granted J later, so either burst + rate × J fits into the
-    provider's bucket, or each token comes back so much later than there that J is made up for.
+    A **window** of W seconds and `count` calls is therefore kept, fixed or sliding and wherever it
+    starts, by `burst + rate × (W + J) <= count`, with J = min(100 ms, W / 20).
+
+    A **bucket** at the provider holds `count` tokens and gets `count / window_s` back a second. It
+    serves what arrives in *every* span of T seconds, T from 0 on, if that is at most
+    count + count / window_s × T. With `rate <= count / window_s` the span T = 0 is the worst, so
+    `burst + rate × J <= count` is enough. Where there is no room for that (a bucket of one token)
+    each token comes back J later here than there, which makes up for any delay.
+
+    - `guide`: 80 % of the burst, 90 % of the rate, and the J that this leaves, at most 100 ms.
+    - `tight`: 99.8 % of the rate, and the smallest burst that holds it beside a reserve.
+
+    A rate is held while no token comes back to a full bucket: one must be whole before its bell
+    rings, and those of the bell's way, twice its latency at most, wait beside it. Tokens beyond
+    these may be in reserve for the lane urgent.
+
+    A limit of shape `concurrent` is no rate: its cell counts the calls that are under way.
+
+    A bell may ring ahead of its token (`lead_us`) only where the tokens that every lane may take
+    last for less than the bell's latency.
 
     Raises:
         ConfigError: the limit is too small or too wide to be kept.
     """
+    if limit.shape == "concurrent":
+        return Cell(
+            name=limit.name,
+            interval_us=0,
+            burst=limit.count,
+            lead_us=0,
+            spread_us=int(MAX_SPREAD_S * 1e6),
+            reserve=0,
+        )
     sustained = limit.count / limit.window_s
-    if limit.shape == "bucket":
+    if limit.shape != "bucket":
+        burst, rate, spread_s = _window(limit, sustained)
+    elif limit.calibration == "tight":
+        burst, rate, spread_s = _tight_bucket(limit, sustained)
+    else:
         burst = limit.burst or max(1, int(BUCKET_BURST * limit.count))
         rate = limit.rate or BUCKET_RATE * sustained
-        spread_s = min(MAX_SPREAD_S, max((limit.count - burst) / rate, 1 / rate - 1 / sustained))
-    else:
-        spread_s = min(MAX_SPREAD_S, limit.window_s / 20)
-        burst = limit.burst or max(2, min(math.ceil(sustained * 0.1), limit.count // 100))
-        burst = min(burst, max(1, limit.count - 1))
-        # A window for one single call: the next token comes just after window and spread.
-        room = limit.count - burst or 0.999
-        rate = limit.rate or room / (limit.window_s + spread_s)
+        spread_s = _bucket_spread_s(limit, burst, rate)
     interval_us = math.ceil(1e6 / rate)
     in_window = _most(limit, burst, interval_us, int(spread_s * 1e6))
     if (
@@ -97,18 +130,70 @@ def cell(limit: LimitSettings) -> Cell:
         )
     if interval_us * burst > MAX_SPAN_US:
         raise ConfigError(f"limit {limit.name}: the window is too long for its count to be kept")
+    reserve = _reserve(limit, burst, rate)
     return Cell(
         name=limit.name,
         interval_us=interval_us,
         burst=burst,
-        lead_us=int(LEAD_S * 1e6) if burst < rate * BELL_LATENCY_S else 0,
+        lead_us=int(LEAD_S * 1e6) if burst - reserve < rate * BELL_LATENCY_S else 0,
         spread_us=int(spread_s * 1e6),
+        reserve=reserve,
     )
 
 
+def _window(limit: LimitSettings, sustained: float) -> tuple[int, float, float]:
+    spread_s = _patience_s(limit)
+    burst = limit.burst or max(2, min(math.ceil(sustained * 0.1), limit.count // 100))
+    burst = min(burst, max(1, limit.count - 1))
+    # A window for one single call: the next token comes just after window and spread.
+    room = limit.count - burst or 0.999
+    return burst, limit.rate or room / (limit.window_s + spread_s), spread_s
+
+
+def _tight_bucket(limit: LimitSettings, sustained: float) -> tuple[int, float, float]:
+    patience_s = _patience_s(limit)
+    rate = limit.rate or TIGHT_RATE * sustained
+    if limit.count == 1 and not limit.rate:
+        rate = min(rate, 1 / (limit.window_s + patience_s))
+    room = max(1, int(limit.count - rate * patience_s))
+    holding = _holding(rate)
+    burst = limit.burst or min(holding + max(1, holding // (RESERVE_PART - 1)), room)
+    return burst, rate, _bucket_spread_s(limit, burst, rate)
+
+
+def _patience_s(limit: LimitSettings) -> float:
+    return min(MAX_SPREAD_S, limit.window_s / 20)
+
+
+def _bucket_spread_s(limit: LimitSettings, burst: int, rate: float) -> float:
+    later_s = 1 / rate - limit.window_s / limit.count
+    return min(MAX_SPREAD_S, max((limit.count - burst) / rate, later_s))
+
+
+def _holding(rate: float) -> int:
+    return 1 + math.ceil(rate * 2 * BELL_LATENCY_S)
+
+
+def _reserve(limit: LimitSettings, burst: int, rate: float) -> int:
+    if limit.reserve is None:
+        return max(0, min(max(1, burst // RESERVE_PART), burst - _holding(rate)))
+    if limit.reserve >= burst:
+        raise ConfigError(
+            f"limit {limit.name}: reserve {limit.reserve} leaves nothing of burst {burst} to the "
+            f"other lanes; lower reserve"
+        )
+    return limit.reserve
+
+
 def worst_case(limit: LimitSettings) -> int:
-    """The most calls that can arrive at the provider in any window of `limit`."""
+    """The most calls that can arrive at the provider in any window of `limit`, or be there at once.
+
+    Raises:
+        ConfigError: the limit cannot be kept.
+    """
     it = cell(limit)
+    if not it.interval_us:
+        return it.burst
     return _most(limit, it.burst, it.interval_us, it.spread_us)
 
 

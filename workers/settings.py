@@ -26,6 +26,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -50,7 +51,8 @@ DEFAULT_FILE = "headgate.toml"
 #: Names that may stand in store keys, messages and headers.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
-Shape = Literal["bucket", "fixed_window", "sliding_window"]
+Shape = Literal["bucket", "fixed_window", "sliding_window", "concurrent"]
+Calibration = Literal["guide", "tight"]
 
 
 def _http_url(value: str) -> str:
@@ -146,16 +148,31 @@ class WorkerSettings(_Model):
     events: bool = True  #: send task events, so that Flower shows tasks
 
 
+def _usual_calibration(limit: dict[str, Any]) -> Calibration | None:
+    shape = limit.get("shape")
+    return None if shape == "concurrent" else "guide" if shape == "bucket" else "tight"
+
+
 class LimitSettings(_Model):
-    """One quota rule of a client, as the provider states it."""
+    """One quota rule of a client or of a tenant, as the provider states it."""
 
     name: str = Field(pattern=NAME)
-    count: int = Field(ge=1)  #: calls per window
+    count: int = Field(ge=1)  #: calls per window, or at once where the shape is concurrent
     window_s: float = Field(1.0, gt=0)
     shape: Shape = "bucket"
     match: str = "* *"  #: method and path pattern, `*` stands for anything
+    calibration: Calibration | None = Field(default_factory=_usual_calibration)
+    """How near to the limit; unless set, guide for a bucket and tight for a window."""
     rate: float | None = Field(None, gt=0)  #: calls per second, instead of the calibration's
     burst: int | None = Field(None, ge=1)  #: tokens, instead of the calibration's
+    reserve: int | None = Field(None, ge=0)  #: tokens of the burst that only urgent may take
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value == "client" or value.startswith("route"):
+            raise ValueError(f"{value!r} is a name of Headgate's own; choose another one")
+        return value
 
     @field_validator("match")
     @classmethod
@@ -164,11 +181,42 @@ class LimitSettings(_Model):
             raise ValueError('must be a method and a path, such as "POST /api/v2/*" or "* *"')
         return value
 
+    @model_validator(mode="after")
+    def _fits_its_shape(self) -> LimitSettings:
+        if self.shape == "concurrent":
+            of_a_rate = ("window_s", "calibration", "rate", "burst", "reserve")
+            if given := [name for name in of_a_rate if name in self.model_fields_set]:
+                raise ValueError(
+                    f'shape "concurrent" counts calls at once, whatever their rate; '
+                    f"leave out {' and '.join(given)}"
+                )
+        elif self.shape != "bucket" and self.calibration == "guide":
+            raise ValueError(
+                'calibration "guide" is a rule for buckets and does not keep a window; '
+                'use "tight" or leave it out'
+            )
+        return self
+
 
 class TenantSettings(_Model):
-    """A tenant that sends through this client."""
+    """A tenant that sends through this client, or with credentials of its own."""
 
     weight: int = Field(1, ge=1, le=1000)  #: its part of the client's rate while all have work
+    quota: int | None = Field(None, ge=1)  #: its part of each of the client's limits without count
+    client: str | None = None  #: its own credentials: the name of another client
+    limits: tuple[LimitSettings, ...] = ()  #: caps for this tenant alone
+
+    @model_validator(mode="after")
+    def _whole(self) -> TenantSettings:
+        if self.client is not None:
+            others = ("weight", "quota", "limits")
+            if given := [name for name in others if name in self.model_fields_set]:
+                raise ValueError(
+                    f"a tenant with a client of its own has no part of this one; "
+                    f"leave out {' and '.join(given)}"
+                )
+        _require_kept(self.limits)
+        return self
 
 
 class ClientSettings(_Model):
@@ -176,6 +224,7 @@ class ClientSettings(_Model):
 
     name: str = Field(pattern=NAME)
     provider: str = "rest"  #: "rest" or a profile of profiles.toml
+    region: str | None = None  #: names the two URLs below, where the profile has regions
     base_url: BaseUrl
     token_url: HttpUrl | None = None  #: None: calls go without a token
     token_auth: Literal["basic", "form"] = "basic"  # noqa: S105 -- how the secret travels to token_url
@@ -185,8 +234,9 @@ class ClientSettings(_Model):
     idempotency: Literal["key", "none"] = "none"  #: what the provider honours
     idempotency_header: str = Field("Idempotency-Key", pattern=r"^[A-Za-z0-9-]+$")
     key_scope: Literal["transaction", "step"] = "transaction"
-    limits: tuple[LimitSettings, ...] = ()
+    # Before the limits: a limit without count is the sum of the tenants' quotas.
     tenants: dict[str, TenantSettings] = Field(default_factory=dict)
+    limits: tuple[LimitSettings, ...] = ()
     connect_timeout_s: Seconds = 5.0
     read_timeout_s: Seconds = 30.0
     total_timeout_s: Seconds = 60.0
@@ -203,6 +253,20 @@ class ClientSettings(_Model):
             raise ValueError("belongs to the connection or is set by Headgate; name another header")
         return value
 
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _counted(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 -- raw TOML
+        """Give a limit without count the sum of the tenants' quotas."""
+        tenants: dict[str, TenantSettings] | None = info.data.get("tenants")
+        if tenants is None or not isinstance(value, list | tuple):
+            return value  # its own error is told
+        return [
+            {**it, "count": _sum_of_quotas(it.get("name"), tenants)}
+            if isinstance(it, dict) and "count" not in it
+            else it
+            for it in value
+        ]
+
     @model_validator(mode="after")
     def _whole(self) -> ClientSettings:
         if self.token_url:
@@ -210,15 +274,9 @@ class ClientSettings(_Model):
                 raise ValueError("client_id is missing beside token_url")
             if not (self.client_secret_env or self.client_secret_file):
                 raise ValueError("set client_secret_env or client_secret_file beside token_url")
-        names = [limit.name for limit in self.limits]
-        if len(set(names)) != len(names):
-            raise ValueError("two limits have the same name")
         for tenant in self.tenants:
             _require_plain("tenant", tenant)
-        if "client" in names:
-            raise ValueError('a limit cannot be named "client"; choose another name')
-        for limit in self.limits:
-            _require_possible(limit)
+        _require_kept(self.limits)
         return self
 
     def secret(self) -> SecretStr:
@@ -279,6 +337,25 @@ class Settings(BaseSettings):
             data = {**data, "clients": {name: _client(name, it) for name, it in clients.items()}}
         return data
 
+    @model_validator(mode="after")
+    def _own_clients(self) -> Settings:
+        """A tenant's own client is there, is another one, and is where it ends."""
+        for name, client in self.clients.items():
+            for tenant, it in client.tenants.items():
+                if it.client is None:
+                    continue
+                place = f"clients.{name}.tenants.{tenant}.client"
+                if it.client == name:
+                    raise ValueError(f"{place}: is this client itself; leave it out")
+                if it.client not in self.clients:
+                    near = get_close_matches(it.client, self.clients, 1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"add [clients.{it.client}]"
+                    raise ValueError(f"{place}: there is no client {it.client!r}; {hint}")
+                there = self.clients[it.client].tenants.get(tenant)
+                if there and there.client is not None:
+                    raise ValueError(f"{place}: leads on to client {there.client!r}; name that one")
+        return self
+
     def client(self, name: str) -> ClientSettings:
         """The client of this name, or `ConfigError` naming those that exist."""
         try:
@@ -309,33 +386,77 @@ def _require_plain(what: str, name: str) -> None:
         )
 
 
-def _require_possible(limit: LimitSettings) -> None:
-    try:
-        cell(limit)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    except ArithmeticError:
-        raise ValueError(f"limit {limit.name}: its numbers are too large or too small") from None
+def _require_kept(limits: Iterable[LimitSettings]) -> None:
+    names = set()
+    for limit in limits:
+        if limit.name in names:
+            raise ValueError("two limits have the same name")
+        names.add(limit.name)
+        try:
+            cell(limit)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        except ArithmeticError:
+            raise ValueError(
+                f"limit {limit.name}: its numbers are too large or too small"
+            ) from None
+
+
+def _sum_of_quotas(limit: object, tenants: dict[str, TenantSettings]) -> int:
+    # Who has credentials of its own sends nothing through this client.
+    quotas = {name: it.quota for name, it in tenants.items() if it.client is None}
+    missing = [name for name, quota in quotas.items() if quota is None]
+    if missing or not quotas:
+        who = f"tenant {missing[0]!r} has none" if missing else "there are no tenants"
+        raise ValueError(
+            f"limit {limit}: without count it is the sum of its tenants' quotas, and {who}; "
+            f"set count, or a quota for each tenant"
+        )
+    return sum(quota for quota in quotas.values() if quota is not None)
 
 
 def _client(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
     _require_plain("client", name)
     if not isinstance(given, dict):
         return given
-    provider = given.get("provider", "rest")
-    base = {} if provider == "rest" else profiles().get(str(provider))
+    provider = str(given.get("provider", "rest"))
+    base = {} if provider == "rest" else profiles().get(provider)
     if base is None:
         raise ValueError(
             f"provider {provider!r} of client {name!r} is unknown; "
             f"use rest, {', '.join(sorted(profiles()))}"
         )
-    return {**base, **given, "name": name}
+    hosts = {} if "base_url" in given and "region" not in given else _hosts(name, given, base)
+    base = {key: value for key, value in base.items() if key not in {"regions", "hosts"}}
+    return {**base, **hosts, **given, "name": name}
+
+
+def _hosts(name: str, given: dict[str, Any], profile: dict[str, Any]) -> dict[str, str]:
+    """The URLs of a client's region; a client's own stand above them."""
+    regions: dict[str, str] = profile.get("regions", {})
+    region = str(given.get("region", "")).lower().replace("_", "-")
+    if region in regions:
+        return {key: url.format(regions[region]) for key, url in profile["hosts"].items()}
+    if not regions:
+        if "region" in given:
+            raise ValueError(
+                f"clients.{name}.region: this provider has no known regions; set base_url and "
+                f"token_url instead"
+            )
+        return {}
+    said = "this region is unknown" if "region" in given else "set it, or base_url"
+    raise ValueError(f"clients.{name}.region: {said}; there are {', '.join(regions)}")
 
 
 @cache
 def profiles() -> dict[str, dict[str, Any]]:
-    """Provider profiles by name: values that stand below a client's own."""
-    return tomllib.loads(resources.files("workers").joinpath("profiles.toml").read_text("utf-8"))
+    """Provider profiles by name: values that stand below a client's own.
+
+    A profile that is `like` another one has that one's values below its own.
+    """
+    text = resources.files("workers").joinpath("profiles.toml").read_text("utf-8")
+    read: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return {name: {**read.get(it.pop("like", ""), {}), **it} for name, it in read.items()}
 
 
 def config_path(given: str | os.PathLike[str] | None = None) -> Path | None:

@@ -38,12 +38,15 @@ class Verdict:
     attempt: bool = False  #: it went out and failed
     throttled: bool = False  #: it was a 429
     status: int | None = None
-    pause_s: float = 0.0  #: nothing may leave for this client so long
+    pause_s: float = 0.0  #: nothing may leave so long for what was refused
+    wide: bool = False  #: the pause is for the whole client
     text: str = ""  #: NEXT: the answer to keep, one line of JSON; else the error sentence
     provider_id: str = ""
     correlation_id: str = ""
     delay_s: float = 0.0  #: AGAIN: the backoff
     how: str = ""  #: AGAIN: "retry" or "line"; END: the final state
+    remaining: int | None = None  #: calls that the provider's headers leave, None = not told
+    reset_s: float = 0.0  #: until then
 
     @property
     def word(self) -> str:
@@ -67,6 +70,9 @@ class Verdict:
             round(self.delay_s * 1e6),
             self.how,
             grace_us,
+            int(self.wide),
+            "" if self.remaining is None else self.remaining,
+            round(self.reset_s * 1e6),
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workers.clients import Clients
-    from workers.settings import ClientSettings, StoreSettings
+    from workers.settings import ClientSettings, LimitSettings, StoreSettings
 
 #: The exit codes: something is away, or a person must change the configuration.
 AWAY, WRONG = 1, 2
@@ -46,8 +46,9 @@ def command() -> None:
 def check(as_json: bool) -> None:  # noqa: FBT001 -- as click
     """Check the configuration: its values, the store, and each client's provider and secret.
 
-    For each limit it says what the governor makes of it, and how many calls can arrive at the
-    provider in any window at the worst. One access token is asked for and not kept; no call is
+    For each limit, a tenant's own included, it says what the governor makes of it: rate, burst,
+    the part of it that is kept for urgent calls, and how many calls can arrive at the provider in
+    any window at the worst. One access token is asked for and not kept; no call is
     made.
 
     \b
@@ -82,16 +83,30 @@ def _show(name: str, findings: Findings) -> None:
     limits = facts.pop("limits", [])
     click.echo(f"{click.style(f'{name:16}', bold=True)}  {', '.join(_words(facts))}".rstrip())
     for it in limits:
-        click.echo(
-            f"  limit {it['name']:8}  {it['count']:,} per {it['window_s']:g} s, {it['shape']}: "
-            f"{it['rate_per_s']:.4g} calls/s, burst {it['burst']}, "
-            f"at most {it['worst_case']:,} in any {it['window_s']:g} s"
-        )
-        if it["worst_case"] > it["count"]:
-            note = "a bucket's burst comes on top of its rate; does the provider count windows?"
-            click.echo(f"{'':18}{note}")
+        for line in limit_lines(it):
+            click.echo(f"  {line}")
     for _, text in findings.problems:
         click.echo(f"  {click.style('problem', fg='red'):14}  {text}")
+
+
+def limit_lines(it: dict[str, Any]) -> list[str]:
+    """One limit of `limits_of` for people: what the provider says, and what follows from it."""
+    count, name = f"{it['count']:,}", f"limit {it['name']:10}"
+    if it["shape"] == "concurrent":
+        return [f"{name}  {count} at once, {it['match']}"]
+    window = f"{it['window_s']:g} s"
+    reserve = f", {it['reserve']} of it for urgent" if it["reserve"] else ""
+    lead = f", bells ring {it['lead_s'] * 1000:.0f} ms ahead" if it["lead_s"] else ""
+    said = f"{count} per {window}, {it['shape']}, {it['calibration']}, {it['match']}"
+    follows = f"{it['rate_per_s']:.5g} calls/s, burst {it['burst']:,}{reserve}{lead}"
+    lines = [
+        f"{name}  {said}",
+        f"{'':18}{follows}; at most {it['worst_case']:,} in any {window}",
+    ]
+    if it["worst_case"] > it["count"]:
+        note = "a bucket's burst comes on top of its rate; does the provider count windows?"
+        lines.append(f"{'':18}{note}")
+    return lines
 
 
 def _words(facts: dict[str, Any]) -> Iterator[str]:
@@ -127,7 +142,7 @@ def _store(settings: StoreSettings) -> Findings:
 
 def _client(clients: Clients, name: str) -> Findings:
     client = clients.settings.clients[name]
-    facts: dict[str, Any] = {"provider": client.provider, "limits": _limits(client)}
+    facts: dict[str, Any] = {"provider": client.provider, "limits": limits_of(client)}
     unreachable = _reach(client)
     facts["base_url_reachable"] = not unreachable
     problems = list(unreachable)
@@ -152,21 +167,32 @@ def _place(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _limits(client: ClientSettings) -> list[dict[str, Any]]:
-    cells = [(limit, cell(limit)) for limit in client.limits]
-    return [
-        {
-            "name": limit.name,
-            "count": limit.count,
-            "window_s": limit.window_s,
-            "shape": limit.shape,
-            "match": limit.match,
-            "rate_per_s": round(it.rate, 3),
-            "burst": it.burst,
-            "worst_case": worst_case(limit),
-        }
-        for limit, it in cells
-    ]
+def limits_of(client: ClientSettings) -> list[dict[str, Any]]:
+    """Each limit of the client and of its tenants, and what the governor makes of it.
+
+    `rate_per_s` and `window_s` are None for a limit of calls at once; times are seconds.
+    """
+    own = [(tenant, it) for tenant, one in client.tenants.items() for it in one.limits]
+    return [_facts(None, it) for it in client.limits] + [_facts(tenant, it) for tenant, it in own]
+
+
+def _facts(tenant: str | None, limit: LimitSettings) -> dict[str, Any]:
+    it = cell(limit)
+    return {
+        "name": f"{tenant}/{limit.name}" if tenant else limit.name,
+        "tenant": tenant,
+        "count": limit.count,
+        "window_s": None if it.rate is None else limit.window_s,
+        "shape": limit.shape,
+        "match": limit.match,
+        "calibration": limit.calibration,
+        "rate_per_s": None if it.rate is None else round(it.rate, 6),
+        "burst": it.burst,
+        "reserve": it.reserve,
+        "lead_s": it.lead_us / 1e6,
+        "spread_s": it.spread_us / 1e6,
+        "worst_case": worst_case(limit),
+    }
 
 
 def _token(client: ClientSettings, url: str, facts: dict[str, Any]) -> list[tuple[int, str]]:

@@ -14,7 +14,7 @@ from orchestration.status import status
 from orchestration.words import counted
 
 if TYPE_CHECKING:
-    from orchestration.status import ClientStatus, LimitStatus
+    from orchestration.status import ClientStatus, Hold, LimitStatus
 
 
 @click.command()
@@ -45,7 +45,7 @@ def _text(it: ClientStatus) -> str:
     lines = [
         click.style(f"client {it.client}", bold=True),
         *(_limit(one) for one in it.limits),
-        _fact("holds", _pause(it)),
+        *([_fact("hold", _hold(one)) for one in it.holds] or [_fact("holds", "none")]),
         _fact("calls", f"{it.calls_per_s:.1f}/s  in flight {it.in_flight}  bells {it.bells_out}"),
         _fact("waiting", waiting),
         _fact("jobs", f"{it.open_jobs} open with {counted(it.open_rows, 'row')} to go"),
@@ -68,11 +68,10 @@ def _limit(it: LimitStatus) -> str:
     return _fact(f"limit {it.name}", text)
 
 
-def _pause(it: ClientStatus) -> str:
-    if it.paused_until_us is None:
-        return "none"
-    until = datetime.fromtimestamp(it.paused_until_us / 1e6, UTC).astimezone()
-    return click.style(f"paused until {until:%H:%M:%S}, another {span(it.paused_s)}", fg="yellow")
+def _hold(it: Hold) -> str:
+    until = datetime.fromtimestamp(it.until_us / 1e6, UTC).astimezone()
+    text = f"{it.scope} paused until {until:%H:%M:%S}, another {span(it.left_s)}"
+    return click.style(f"{text}: {it.why}" if it.why else text, fg="yellow")
 
 
 def _dead(it: ClientStatus) -> str:

@@ -103,9 +103,11 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
     again: bool,
     **columns: str,
 ) -> None:
-    submission = Submission(
-        client=clients()[client], kind=kind, path=file, lane=lane_of(lane), **columns
-    )
+    its = clients()
+    tenants = its[client].settings.tenants
+    if (tenant := columns["tenant"]) in tenants and (own := tenants[tenant].client):
+        client, columns["tenant"] = own, NO_TENANT  # it has credentials, and a quota, of its own
+    submission = Submission(client=its[client], kind=kind, path=file, lane=lane_of(lane), **columns)
     with check(submission) as checked:
         if strict and checked.rejected:
             _say_rejected(checked)

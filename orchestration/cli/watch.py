@@ -159,8 +159,9 @@ def why_still(client: Client) -> str:
         it = status(client)
     except StoreAway:
         return ""
-    if it.paused_until_us:
-        return f"the provider asked for a pause: another {span(it.paused_s)}"
+    if it.holds:
+        hold = it.holds[0]
+        return f"{hold.scope} is paused for another {span(hold.left_s)}: {hold.why}"
     return it.advice or ""
 
 

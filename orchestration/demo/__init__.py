@@ -8,6 +8,7 @@ Everything lives in one folder and ends with the demo. Nothing of the user's con
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import signal
@@ -232,7 +233,7 @@ def _summary(client: Client, last: Progress, checked: Checked, sandbox: SandboxP
         requests=report["requests"],
         effects=report["effects"],
         calls_per_s=calls_per_s,
-        use=calls_per_s / min(cell(limit).rate for limit in client.settings.limits),
+        use=calls_per_s / min(cell(limit).rate or math.inf for limit in client.settings.limits),
         throttled=report["refused_429"],
         lost=len(sent - {it["business_id"] for it in effects}),
         duplicates=report["duplicates"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sqlite3
 from collections import Counter
 from contextlib import closing, contextmanager
@@ -49,7 +50,8 @@ class Checked:
     def duration_s(self, it: Submission) -> float:
         """Seconds that the calls take at the governed rate; the slowest limit decides."""
         limits = it.client.settings.limits
-        return max((self.per_limit[one.name] / cell(one).rate for one in limits), default=0.0)
+        rates = ((one.name, cell(one).rate or math.inf) for one in limits)
+        return max((self.per_limit[name] / rate for name, rate in rates), default=0.0)
 
 
 @contextmanager

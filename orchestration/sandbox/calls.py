@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import uuid
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
 
     from orchestration.sandbox.config import Config
-    from orchestration.sandbox.limits import Decision
+    from orchestration.sandbox.meters import Places
 
 #: Paths below it steer the sandbox itself.
 CONTROL_PREFIX = "/_sandbox/"
@@ -49,6 +47,8 @@ class Call:
         self.fault = ""  #: kind of the fault that hits it, or "storm"
         self.context_id = str(uuid.uuid4())
         self.rate_headers: dict[str, str] = {}
+        self.refused_by = ""  #: name of the limit that refuses it
+        self.places: list[Places] = []  #: that it holds while it is in work
         self._parsed: object = _UNREAD
 
     def json(self) -> object:
@@ -145,41 +145,6 @@ def too_many_requests(call: Call, retry_after: str | None) -> Answer:
     if retry_after is not None:
         answer.headers["Retry-After"] = retry_after
     return answer
-
-
-def retry_after(form: str, wait_us: int, now_us: int) -> str | None:
-    """Return the header's value in one of the forms of `Config.retry_after`."""
-    match form:
-        case "date":
-            # A date has whole seconds: rounded up, so that it never lies too early.
-            return formatdate(math.ceil((now_us + wait_us) / 1e6), usegmt=True)
-        case "none":
-            return None
-        case "garbage":
-            return "soon"
-        case "hours":
-            return "7200"
-        case _:
-            return str(math.ceil(wait_us / 1e6))
-
-
-def rate_headers(family: str, decision: Decision, now_us: int) -> dict[str, str]:
-    """Return the headers that tell the tightest limit, in one of the two families."""
-    if family == "none" or (tightest := decision.tightest(now_us)) is None:
-        return {}
-    limit, remaining, reset_us = tightest
-    count, reset_s = limit.count, str(math.ceil(reset_us / 1e6))
-    if family == "inin":
-        return {
-            "inin-ratelimit-allowed": str(count),
-            "inin-ratelimit-count": str(max(0, count - remaining)),
-            "inin-ratelimit-reset": reset_s,
-        }
-    return {
-        "X-RateLimit-Limit": str(count),
-        "X-RateLimit-Remaining": str(remaining),
-        "X-RateLimit-Reset": reset_s,
-    }
 
 
 def reason_of(status: int) -> str:

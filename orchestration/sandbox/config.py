@@ -42,8 +42,10 @@ class Limit:
 
     name: str
     count: int  #: calls, >= 1
-    window_s: float  #: seconds, > 0
-    shape: Literal["bucket", "fixed_window", "sliding_window"] = "bucket"
+    window_s: float = 0.0  #: seconds, > 0; without meaning for `concurrent`
+    #: concurrent: at most `count` calls in work at once, each from its arrival until it is in the
+    #: journal, which its latency delays; a refused one is told to come back after a second
+    shape: Literal["bucket", "fixed_window", "sliding_window", "concurrent"] = "bucket"
     match: str = "* *"  #: glob over "METHOD /path" without the query
     per: Literal["client", "endpoint"] = "client"  #: endpoint: client and route apart
     capacity: int | None = None  #: of a bucket; None: `count`
@@ -51,11 +53,21 @@ class Limit:
     #: Unix epoch; call: with the first call after the last window ended
     align: Literal["start", "epoch", "call"] = "start"
     count_refused: bool = False  #: calls refused with 429 are charged too
+    #: 0 <= other_share < 1: a sender whom the journal does not know takes this part of
+    #: `count` / `window_s`, evenly, from the first call of each scope on, and never asks twice
+    other_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.window_s <= 0 or (self.capacity or 1) < 1:
+        rate = self.shape != "concurrent"
+        if self.count < 1 or (rate and self.window_s <= 0) or (self.capacity or 1) < 1:
             raise ConfigError(
                 f"limit {self.name!r}: count and capacity must be >= 1 and window_s > 0"
+            )
+        if not 0 <= self.other_share < 1:
+            raise ConfigError(f"limit {self.name!r}: other_share must be >= 0 and < 1")
+        if not rate and (self.other_share or self.count_refused):
+            raise ConfigError(
+                f"limit {self.name!r}: concurrent goes with neither other_share nor count_refused"
             )
 
 
@@ -89,6 +101,20 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """Calls that are answered 429 at their arrival, whatever the limits say and uncharged."""
+
+    seconds: float  #: from the order on; 0 ends a storm
+    share: float = 1.0  #: 0..1, of the matching calls, spread evenly among them
+    match: str = "* *"  #: glob over "METHOD /path"; never the token endpoint
+    retry_after: str | int | None = None  #: header, sent as it is; None: no header
+
+    def __post_init__(self) -> None:
+        if self.seconds < 0 or not 0 <= self.share <= 1:
+            raise ConfigError("seconds must be >= 0 and share in 0..1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that can be set; `POST /_sandbox/config` replaces fields while it runs."""
 
@@ -100,7 +126,9 @@ class Config:
     limits: tuple[Limit, ...] = ()
     #: form of Retry-After on a 429. seconds: rounded up; date: HTTP date; hours: always 7200
     retry_after: Literal["seconds", "date", "none", "garbage", "hours"] = "seconds"
-    rate_headers: Literal["none", "x-ratelimit", "inin"] = "none"
+    #: what each answer tells of the limits, also a 429 by one of them. ratelimit-fields: the IETF
+    #: form with a number a header; ratelimit: the IETF form that lists every limit
+    rate_headers: Literal["none", "x-ratelimit", "inin", "ratelimit-fields", "ratelimit"] = "none"
     latency_ms: float = 0.0  #: median time between acceptance and effect
     latency_sigma: float = 0.0  #: of a log-normal spread; 0: none
     idempotency: Literal["method_path_key", "key", "off"] = "method_path_key"
@@ -117,9 +145,7 @@ class Config:
     def __post_init__(self) -> None:
         names = [limit.name for limit in self.limits]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(
-                f"config.limits: each limit needs a name of its own, {twice} is there twice"
-            )
+            raise ConfigError(f"each limit needs a name of its own, {twice} is there twice")
 
     @classmethod
     def from_json(cls, raw: Json) -> Config:
@@ -148,6 +174,8 @@ def build(cls: type[T], raw: object, where: str) -> T:
         return cls(**values)
     except TypeError as error:
         raise ConfigError(f"{where} lacks a required field: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _read(hint: Any, value: object, where: str) -> object:  # noqa: ANN401 - type hints have no type

@@ -5,7 +5,8 @@ GET   report, counts, health, config
 POST  reset, revoke
       config {field: value, ...}     replaces top-level fields of the configuration
       faults [rule, ...]             replaces the list, counters at zero
-      storm {"seconds": N, "retry_after": value or null}    every API call is answered 429
+      storm {"seconds": N, "share": 1, "match": "* *", "retry_after": null}
+                                     429 for that share of the calls; takes the last one's place
       clock {"advance_s": N}         moves the clock of tokens, keys and the read lag ahead
 """
 
@@ -18,8 +19,9 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestration.sandbox.calls import CONTROL_PREFIX, Answer, encode
-from orchestration.sandbox.config import ConfigError
+from orchestration.sandbox.config import ConfigError, Storm, build
 from orchestration.sandbox.delivery import send
+from orchestration.sandbox.faults import StormInForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,10 +73,8 @@ def _set_faults(sandbox: Sandbox, request: HTTPServerRequest) -> None:
 
 
 def _storm(sandbox: Sandbox, request: HTTPServerRequest) -> None:
-    storm = _object(request)
-    retry_after = storm.get("retry_after")
-    sandbox.storm_until_us = sandbox.clock.real_us() + round(_number(storm, "seconds") * 1e6)
-    sandbox.storm_retry_after = None if retry_after is None else str(retry_after)
+    storm = build(Storm, _object(request), "storm")
+    sandbox.storm = StormInForce(storm, sandbox.clock.real_us())
 
 
 def _advance(sandbox: Sandbox, request: HTTPServerRequest) -> object:
@@ -83,7 +83,7 @@ def _advance(sandbox: Sandbox, request: HTTPServerRequest) -> object:
 
 
 _READS: dict[str, Callable[[Sandbox, HTTPServerRequest], object]] = {
-    "report": lambda sandbox, _: sandbox.journal.report(),
+    "report": lambda sandbox, _: sandbox.journal.report(sandbox.limiter.others()),
     "counts": lambda sandbox, _: sandbox.journal.counts(),
     "requests": lambda sandbox, request: sandbox.journal.requests(*_page(request)),
     "effects": lambda sandbox, request: sandbox.journal.effects(*_page(request)),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from orchestration.sandbox.calls import Call
-    from orchestration.sandbox.config import Fault
+    from orchestration.sandbox.config import Fault, Storm
 
 #: Kinds whose call has its effect; all others are decided before anything is done.
 WITH_EFFECT = frozenset(
@@ -84,6 +84,23 @@ class FaultBook:
             if rule.hits(method, path, business_ids):
                 return rule.fault
         return None
+
+
+class StormInForce:
+    """A storm from the moment of its order on."""
+
+    def __init__(self, storm: Storm, now_us: int) -> None:
+        self._pattern = matcher(storm.match)
+        self._until_us = now_us + round(storm.seconds * 1e6)
+        self._share, self._seen = storm.share, 0
+        self.retry_after = None if storm.retry_after is None else str(storm.retry_after)
+
+    def hits(self, now_us: int, method: str, path: str) -> bool:
+        """Tell whether this call is hit; counts the matching calls."""
+        if now_us >= self._until_us or not self._pattern.match(f"{method} {path}"):
+            return False
+        self._seen += 1
+        return int(self._seen * self._share) > int((self._seen - 1) * self._share)
 
 
 def damaged(call: Call, fault: Fault, done: Answer | None) -> Answer:  # noqa: PLR0911 - one case a kind

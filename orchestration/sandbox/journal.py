@@ -17,10 +17,11 @@ from orchestration.sandbox.calls import encode
 from orchestration.sandbox.report import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestration.sandbox.config import Limit
+    from orchestration.sandbox.limits import Scope
 
 
 class Entry(NamedTuple):
@@ -37,6 +38,8 @@ class Entry(NamedTuple):
     created: tuple[str, ...] = ()  #: business ids of effects that made something
     updated: tuple[str, ...] = ()  #: business ids of effects that changed something
     repeated: tuple[str, ...] = ()  #: business ids that were there already: no effect
+    work_us: int = 0  #: from the arrival to this entry
+    refused_by: str = ""  #: name of the limit that refused it
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry as an object without its empty parts."""
@@ -87,9 +90,9 @@ class Journal:
             os.close(self._fd)
             self._fd = None
 
-    def report(self) -> dict[str, Any]:
+    def report(self, others: Mapping[Scope, list[int]] | None = None) -> dict[str, Any]:
         """Return the totals, see `report.report`; safe to call from another thread."""
-        return report(self.entries[:], self.limits)
+        return report(self.entries[:], self.limits, others or {})
 
     def counts(self) -> dict[str, int]:
         """Return how many requests and effects there are; cheap at any size."""

@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.genesys import template
-from orchestration.sandbox.limits import matcher
+from orchestration.sandbox.windows import windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestration.sandbox.config import Limit
     from orchestration.sandbox.journal import Entry
+    from orchestration.sandbox.limits import Scope
 
 #: How many examples a list in the report holds.
 EXAMPLES = 20
 
 
-def report(entries: Sequence[Entry], limits: Sequence[Limit]) -> dict[str, Any]:
+def report(
+    entries: Sequence[Entry], limits: Sequence[Limit], others: Mapping[Scope, list[int]]
+) -> dict[str, Any]:
     """Count what happened.
+
+    Args:
+        entries: Of the journal.
+        limits: In force.
+        others: Arrivals of the accepted calls of other senders, us since the Unix epoch.
 
     Returns:
         A JSON object. Token requests count in `token_requests` alone.
@@ -32,7 +39,13 @@ def report(entries: Sequence[Entry], limits: Sequence[Limit]) -> dict[str, Any]:
           `several_keys_list`: up to 20 of `[method, path, business_id, keys]`
         - `per_second`: `[second since the Unix epoch, accepted, refused]`
         - `windows`: for each limit the most calls that one scope had in any sliding window of its
-          length: `max_accepted` without the refused ones, `max_arrived` with them
+          length, or at once where the shape is `concurrent`: `max_accepted` without the refused
+          ones, `max_arrived` with them; `refused`: by this limit. Where another sender has a share
+          of it (`other_share`) also `left`: `[start_us, left, accepted, refused]` for each of the
+          limit's windows, from the first call of a scope to its last, where `left` is `count`
+          without the other's accepted calls (known only since this process started); the windows
+          of a bucket or a sliding window are a grid from the first call. The use of what is left is
+          the sum of `accepted` by that of `left`, without the first and the last window
         - `token_requests` per client, `first_t_us`, `last_t_us`
     """
     calls = [entry for entry in entries if entry.kind != "token"]
@@ -49,7 +62,7 @@ def report(entries: Sequence[Entry], limits: Sequence[Limit]) -> dict[str, Any]:
         "refused_429": by_kind["refused"],
         **_doubles(calls),
         "per_second": _per_second(calls),
-        "windows": [_window(calls, limit) for limit in limits],
+        "windows": windows(calls, limits, others),
         "token_requests": _ordered(entry.client for entry in entries if entry.kind == "token"),
         "first_t_us": min((entry.t_us for entry in calls), default=None),
         "last_t_us": max((entry.t_us for entry in calls), default=None),
@@ -84,39 +97,3 @@ def _per_second(calls: list[Entry]) -> list[list[int]]:
         if entry.kind != "unauthorised":
             seconds[entry.t_us // 1_000_000][entry.kind == "refused"] += 1
     return [[second, *counts] for second, counts in sorted(seconds.items())]
-
-
-def _window(calls: list[Entry], limit: Limit) -> dict[str, Any]:
-    pattern = matcher(limit.match)
-    arrived: dict[tuple[str, str], list[int]] = defaultdict(list)
-    accepted: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for entry in calls:
-        if entry.kind == "unauthorised" or not pattern.match(f"{entry.method} {entry.path}"):
-            continue
-        route = f"{entry.method} {template(entry.path)}" if limit.per == "endpoint" else ""
-        arrived[entry.client, route].append(entry.t_us)
-        if entry.kind != "refused":
-            accepted[entry.client, route].append(entry.t_us)
-    width_us = round(limit.window_s * 1e6)
-    return {
-        "name": limit.name,
-        "count": limit.count,
-        "window_s": limit.window_s,
-        "max_accepted": max(
-            (_most_within(times, width_us) for times in accepted.values()), default=0
-        ),
-        "max_arrived": max(
-            (_most_within(times, width_us) for times in arrived.values()), default=0
-        ),
-    }
-
-
-def _most_within(times_us: list[int], width_us: int) -> int:
-    """Return the most times in any half-open stretch of `width_us`."""
-    times_us.sort()
-    most = first = 0
-    for last, time_us in enumerate(times_us):
-        while times_us[first] + width_us <= time_us:
-            first += 1
-        most = max(most, last - first + 1)
-    return most

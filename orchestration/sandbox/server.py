@@ -20,9 +20,10 @@ from orchestration.sandbox import calls
 from orchestration.sandbox.calls import Answer, ApiError, Call
 from orchestration.sandbox.clock import Clock
 from orchestration.sandbox.delivery import BREAKING, break_off, send
-from orchestration.sandbox.faults import FAILURES, WITH_EFFECT, FaultBook, damaged
+from orchestration.sandbox.faults import FAILURES, WITH_EFFECT, FaultBook, StormInForce, damaged
 from orchestration.sandbox.generic import Generic
 from orchestration.sandbox.genesys import Genesys, Operation, template
+from orchestration.sandbox.headers import rate_headers, retry_after
 from orchestration.sandbox.idempotency import KeyState, KeyStore, Scope
 from orchestration.sandbox.journal import Entry, Journal
 from orchestration.sandbox.limits import Limiter
@@ -50,7 +51,6 @@ class Sandbox:
         self.max_lag_us = 0  #: longest time that this process kept arrivals waiting
         self.in_flight = 0  #: calls that wait for their latency or are broken off slowly
         self.tasks: set[asyncio.Task[None]] = set()
-        self._random = Random(config.seed)  # noqa: S311 - repeatable latency, no secret
         self._forget()
 
     def _forget(self) -> None:
@@ -58,8 +58,8 @@ class Sandbox:
         self.genesys, self.generic = Genesys(), Generic()
         self.limiter = Limiter(self.config.limits)
         self.faults = FaultBook(self.config.faults)
-        self.storm_until_us = 0
-        self.storm_retry_after: str | None = None
+        self.storm: StormInForce | None = None
+        self._random = Random(self.config.seed)  # noqa: S311 - repeatable latency, no secret
 
     def reset(self) -> None:
         """Forget effects, keys, entities and counters; tokens, clock and configuration stay."""
@@ -111,15 +111,17 @@ class Sandbox:
             if client is None:
                 return calls.error(call, 401, "bad.credentials", "Invalid login.", "unauthorised")
             call.client = client
-        if call.t_us < self.storm_until_us:
+        if self.storm is not None and self.storm.hits(call.t_us, call.method, call.path):
             call.fault = "storm"
-            return calls.too_many_requests(call, self.storm_retry_after)
+            return calls.too_many_requests(call, self.storm.retry_after)
         decision = self.limiter.decide(call.t_us, call.method, call.path, call.client, call.route)
-        call.rate_headers = calls.rate_headers(self.config.rate_headers, decision, call.t_us)
+        call.rate_headers = rate_headers(self.config.rate_headers, decision, call.t_us)
+        call.places = decision.places()
         if decision.refused_by is None:
             return None
-        form = self.config.retry_after
-        return calls.too_many_requests(call, calls.retry_after(form, decision.wait_us, call.t_us))
+        call.refused_by = decision.refused_by.name
+        value = retry_after(self.config.retry_after, decision.wait_us, call.t_us)
+        return calls.too_many_requests(call, value)
 
     def _operation(self, call: Call) -> Operation:
         if call.path == TOKEN_PATH:
@@ -140,6 +142,7 @@ class Sandbox:
             await self._act(call, operation, fault, delay_s)
         finally:
             self.in_flight -= 1
+            _free(call)
 
     async def _act(
         self, call: Call, operation: Operation, fault: Fault | None, delay_s: float
@@ -203,6 +206,7 @@ class Sandbox:
         send(call.request, answer, _headers(call))
 
     def _record(self, call: Call, answer: Answer) -> None:
+        _free(call)
         self.journal.add(
             Entry(
                 t_us=call.t_us,
@@ -216,8 +220,15 @@ class Sandbox:
                 created=answer.created,
                 updated=answer.updated,
                 repeated=answer.repeated,
+                work_us=self.clock.real_us() - call.t_us,
+                refused_by=call.refused_by,
             )
         )
+
+
+def _free(call: Call) -> None:
+    while call.places:
+        call.places.pop().free()
 
 
 def _headers(call: Call) -> dict[str, str]:

@@ -65,13 +65,13 @@ def _scripts(url: str) -> dict[str, Any]:
     client = ClientSettings(name="acme", base_url="http://127.0.0.1:1", limits=(limit,))
     governor = Governor(store, keys, client, WorkerSettings(), lambda: clock_us[0])
     ledger = Ledger(store, keys, lambda: clock_us[0])
-    job, flow = "c-0123456789ab", flows.flow_name(client, 1, "-", "POST /x")
+    job, flow = "c-0123456789ab", flows.flow(client, 1, "-", "POST /x")
     ledger.begin(job, {"kind": "calls", "about": "{}", "low": 500})
 
-    def page(number: int, names: list[str], rows: int = 250) -> None:
+    def page(number: int, its: list[flows.Flow], rows: int = 250) -> None:
         ledger.accept(job, number, [{}], rejected=0, calls=1)
-        opened = [Opened(str(uuid.uuid4()), names[n % len(names)], "k", 1, n) for n in range(rows)]
-        known = {name: flows.definition(client, name) for name in names}
+        opened = [Opened(str(uuid.uuid4()), its[n % len(its)].id, "k", 1, n) for n in range(rows)]
+        known = {it.id: it.definition(client) for it in its}
         ledger.open(job, number, known, opened, [])
 
     page(0, [flow])
@@ -108,9 +108,9 @@ def ring_ms(store: Store) -> float:
     ledger = Ledger(store, keys, lambda: clock_us[0])
     ledger.begin("job", {"kind": "calls", "about": "{}", "low": 500})
     ledger.accept("job", 0, [{}], rejected=0, calls=1)
-    names = [f"1:t{number}:app" for number in range(300)]
-    opened = [Opened(str(uuid.uuid4()), names[n % 300], "k", 1, n) for n in range(1200)]
-    known = {name: flows.definition(client, name) for name in names}
+    its = [flows.flow(client, 1, f"t{number}", "POST /x") for number in range(300)]
+    opened = [Opened(str(uuid.uuid4()), its[n % 300].id, "k", 1, n) for n in range(1200)]
+    known = {it.id: it.definition(client) for it in its}
     ledger.open("job", 0, known, opened, [])
     for _ in range(2):  # the bucket was empty
         clock_us[0] += 25_000

@@ -57,7 +57,7 @@ class Spent:
 
 def headgate(limit: Mapping[str, Any], count: int, workers: int = 2, threads: int = 32) -> Spent:
     """A run of ours, from a file on disk."""
-    with ordinary_fleet(limit, fsync="everysec") as fleet:
+    with ordinary_fleet([limit], fsync="everysec") as fleet:
         for number in range(workers):
             fleet.start_worker(f"w{number}", threads)
         pids = [fleet.worker_pid(f"w{number}") for number in range(workers)]
@@ -80,7 +80,7 @@ def plain(
     limit: Mapping[str, Any], count: int, workers: int = 2, threads: int = 32, pace: float = 0.0
 ) -> Spent:
     """A run of the plain task; `pace` calls a second are enqueued, 0 = as fast as it goes."""
-    with ordinary_fleet(limit, fsync="everysec") as fleet, ExitStack() as stack:
+    with ordinary_fleet([limit], fsync="everysec") as fleet, ExitStack() as stack:
         environment = _plain_environment(fleet)
         pids = [
             stack.enter_context(_plain_worker(number, threads, environment))

@@ -16,7 +16,7 @@ from workers.settings import LimitSettings
 from workers.store import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PROBE = Path(__file__).parent / "probe"
 #: Timeouts as users have them: the short leases of the fault tests would disturb a figure.
@@ -26,12 +26,12 @@ ORDINARY = {
 }  # fmt: skip
 
 
-def ordinary_fleet(limit: Mapping[str, Any], **more: Any) -> Fleet:
+def ordinary_fleet(limits: Iterable[Mapping[str, Any]], **more: Any) -> Fleet:
     """A fleet with the product's own defaults, its broker apart so that bells can be counted."""
     client = {**ORDINARY, **more.pop("client", {})}
     sandbox = {"latency_ms": 80, **more.pop("sandbox", {})}
     worker = {"bell_grace_s": 3.0, "lease_margin_s": 5.0, **more.pop("worker", {})}
-    return Fleet([limit], sandbox, client, worker, broker=True, **more)
+    return Fleet(limits, sandbox, client, worker, broker=True, **more)
 
 
 def start_probed(fleet: Fleet, workers: int, concurrency: int) -> None:
@@ -69,7 +69,7 @@ def run(
     **more: Any,
 ) -> dict[str, Any]:
     """Send `count` transactions of `steps` calls and say how well it went."""
-    with ordinary_fleet(limit, **more) as fleet:
+    with ordinary_fleet([limit], **more) as fleet:
         start_probed(fleet, workers, concurrency)
         time.sleep(4)  # the workers are up, so that their start is no part of the CPU per call
         before = probed(fleet)

@@ -69,7 +69,8 @@ class World:
     @property
     def due(self) -> str:
         """What waits for its due time in the only flow."""
-        return self.client.keys.line("1:-:app") + ":due"
+        (flow,) = self.client.store.hkeys(self.client.keys.flows)
+        return self.client.keys.line(flow) + ":due"
 
     def tx(self, key: str) -> str:
         """The hash of a transaction."""

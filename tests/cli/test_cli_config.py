@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestration.cli.config import limit_lines, limits_of
 from orchestration.sandbox.process import SandboxProcess
 from tests.cli.conftest import SECRET
-from tests.conftest import start_server
+from tests.conftest import hide_settings, start_server
+from workers.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,12 +41,67 @@ def test_a_good_configuration_is_confirmed_with_what_follows_from_its_limits(
     assert acme["base_url_reachable"] is acme["secret_present"] is acme["token_obtained"] is True
     (limit,) = acme["limits"]
     assert limit["rate_per_s"] == pytest.approx(29.4, abs=0.1)
-    assert limit["burst"] == 3
+    assert (limit["burst"], limit["reserve"], limit["lead_s"]) == (3, 0, 0)
     assert limit["worst_case"] <= 300
     text = world.run("config", "check")
     assert text.exit_code == 0
     assert "token obtained" in text.stdout
     assert f"at most {limit['worst_case']} in any 10 s" in text.stdout
+
+
+def test_each_limit_is_shown_with_what_the_governor_makes_of_it(world: World) -> None:
+    more = (
+        "calibration = 'tight'\n[[clients.acme.limits]]\nname = 'up'\ncount = 2\n"
+        "shape = 'concurrent'\nmatch = 'POST /up'\n"
+        "[[clients.acme.tenants.emea.limits]]\nname = 'cap'\ncount = 50\nshape = 'fixed_window'"
+    )
+    world.configure(limits=f"count = 200\n{more}")
+
+    text = world.run("config", "check").stdout
+    told = json.loads(world.run("config", "check", "--json").stdout)
+
+    assert "200 per 1 s, bucket, tight, * *\n" in text
+    assert "199.56 calls/s, burst 22, 1 of it for urgent; at most 241 in any 1 s\n" in text
+    assert "a bucket's burst comes on top of its rate" in text
+    assert "limit up          2 at once, POST /up\n" in text
+    assert "limit emea/cap    50 per 1 s, fixed_window, tight, * *\n" in text
+    assert "burst 2, bells ring 50 ms ahead; at most 50 in any 1 s\n" in text
+    app, up, cap = told["clients"]["acme"]["limits"]
+    assert app == {
+        "name": "app",
+        "tenant": None,
+        "count": 200,
+        "window_s": 1,
+        "shape": "bucket",
+        "match": "* *",
+        "calibration": "tight",
+        "rate_per_s": 199.560966,
+        "burst": 22,
+        "reserve": 1,
+        "lead_s": 0,
+        "spread_s": 0.1,
+        "worst_case": 241,
+    }
+    assert (up["rate_per_s"], up["window_s"], up["burst"], up["worst_case"]) == (None, None, 2, 2)
+    assert (cap["name"], cap["tenant"], cap["lead_s"]) == ("emea/cap", "emea", 0.05)
+
+
+def test_the_examples_of_the_docs_are_what_the_check_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_settings(monkeypatch)
+    docs = (Path(__file__).parents[2] / "docs/limits.md").read_text("utf-8")
+    examples = re.findall(r"```toml\n([^`]*)```\n\n```text\n([^`]*)```", docs)
+
+    assert len(examples) >= 4
+    for text, shown in examples:
+        (tmp_path / "headgate.toml").write_text(text)
+        clients = load(tmp_path / "headgate.toml").clients
+        lines = []
+        for name, client in clients.items():
+            lines += [f"client {name}"] if len(clients) > 1 else []
+            lines += [f"  {line}" for it in limits_of(client) for line in limit_lines(it)]
+        assert shown.splitlines() == lines
 
 
 def test_a_provider_that_is_down_is_one_sentence_and_exit_1(world: World) -> None:

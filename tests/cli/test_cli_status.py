@@ -85,11 +85,13 @@ def test_a_pause_is_shown_with_its_end(world: World) -> None:
 
     it = status(world.client)
 
-    assert it.paused_until_us is not None
-    assert 3590 < it.paused_s <= 3600
+    (hold,) = it.holds
+    assert 3590 < hold.left_s <= 3600
+    assert hold.scope.startswith("POST /")
+    assert hold.why == THROTTLED.text
     assert it.advice is None
-    assert "paused until" in world.run("status").stdout
-    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["paused_until"]
+    assert f"{hold.scope} paused until" in world.run("status").stdout
+    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["holds"][0]["until"]
 
 
 def test_what_is_over_is_not_shown(world: World) -> None:
@@ -100,7 +102,7 @@ def test_what_is_over_is_not_shown(world: World) -> None:
 
     it = status(world.client)
 
-    assert (it.paused_until_us, it.paused_s) == (None, 0.0)
+    assert it.holds == []
     assert (it.workers, it.threads) == (0, 0)
     assert it.limits[0].tokens is None  # nobody rings: it will start empty
 
@@ -117,8 +119,7 @@ BOUND = ClientStatus(
     client="acme",
     limits=[],
     calls_per_s=50.0,
-    paused_until_us=None,
-    paused_s=0.0,
+    holds=[],
     bells_out=1,
     in_flight=8,
     retries=0,

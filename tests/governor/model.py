@@ -35,13 +35,15 @@ class Bucket:
     burst: int
     lead_us: int
     spread_us: int
-    level: Fraction | None = None  #: None: never looked at, or lost; that is empty
+    reserve: int  #: tokens that only lane 0 may take
+    route: bool = False  #: it is there for pauses only
+    level: Fraction | None = None  #: None: never looked at, or lost; empty, but for a route's
     at: int = 0
 
     def tokens(self, now: int) -> Fraction:
         """Tokens at `now`; below 0 while it is held."""
         if self.level is None:
-            return Fraction(0)
+            return Fraction(self.burst if self.route else 0)
         return min(Fraction(self.burst), self.level + Fraction(now - self.at, self.interval_us))
 
     def wait_us(self, now: int) -> int:
@@ -50,7 +52,7 @@ class Bucket:
 
     def look(self, now: int) -> None:
         """A bucket without state starts to fill when somebody looks."""
-        if self.level is None:
+        if self.level is None and not self.route:
             self.level, self.at = Fraction(0), now
 
     def empty(self, now: int, pause_us: int = 0) -> None:
@@ -76,7 +78,9 @@ class Flow(NamedTuple):
     lane: int
     tenant: str
     stride: int
-    limits: tuple[str, ...]
+    limits: tuple[str, ...]  #: limits of a rate
+    slots: tuple[str, ...]  #: limits of how many calls are out at once
+    scope: str  #: the cell that a refusal pauses
 
 
 @dataclass
@@ -103,6 +107,7 @@ class Transaction:
     unknown: bool = False
     kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
     answers: list[str] = field(default_factory=list)
+    places: tuple[str, ...] = ()  #: what it takes under limits of how many calls may be out
 
     @property
     def flow(self) -> str:
@@ -150,6 +155,10 @@ class Model:
         self.margin_us = margin_us
         self.flows: dict[str, Flow] = {}
         self.buckets: dict[str, Bucket] = {}
+        self.places: dict[str, int] = {}  #: how many calls may be out at once
+        self.refused: tuple[str, int] | None = None  #: the scope that was paused last, and when
+        self.why: dict[str, str] = {}  #: the newest reason of a pause, by its scope
+        self.told: dict[str, tuple[int, int]] = {}  #: by scope: calls left, and until when
         self.held_until = 0  #: no limit holds the client back until then, a pause does
         self.jobs: dict[str, Job] = {}
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
@@ -178,8 +187,12 @@ class Model:
 
     def bells(self, limit: str | None = None) -> int:
         """Bells out that will be charged to this limit; None = all of them."""
-        rung = self.standing("r")
-        return sum(limit is None or limit in self.flows[tx.flow].limits for tx in rung)
+        charged = [self.flows[tx.flow] for tx in self.standing("r")]
+        return sum(limit is None or limit in it.limits + it.slots for it in charged)
+
+    def taken(self, limit: str) -> int:
+        """Calls that are out under a limit of how many may be."""
+        return sum(limit in tx.places for tx in self.standing("s"))
 
     def line(self, flow: str) -> list[Transaction]:
         """Those of a line that may go now: the due ones first, by due time, then the new ones."""
@@ -198,8 +211,10 @@ class Model:
         free = [10**6 - self.bells()]
         for limit in flow.limits:
             bucket = self.buckets[limit]
-            at = self.now + bucket.lead_us * ahead
-            free.append(int(bucket.tokens(at) // 1) - self.bells(limit))
+            lead = Fraction(bucket.lead_us * ahead, bucket.interval_us)
+            reserve = bucket.reserve if flow.lane else 0
+            free.append(int((bucket.tokens(self.now) + lead) // 1) - reserve - self.bells(limit))
+        free += [self.places[it] - self.taken(it) - self.bells(it) for it in flow.slots]
         return min(free)
 
     def hungry(self) -> set[str]:
@@ -242,10 +257,20 @@ class Model:
         for name, definition in definitions.items():
             it = json.loads(definition)
             _, *cells = it["limits"]  # the client's own is `held_until`
-            for limit, *row in cells:
-                self.buckets.setdefault(limit, Bucket(*row))
-            limits = tuple(cell[0] for cell in cells)
-            self.flows[name] = Flow(name, it["lane"], it["tenant"], it["stride"], limits)
+            limits = [cell for cell in cells if cell[1]]
+            slots = [cell for cell in cells if not cell[1]]
+            for limit, *row in limits:
+                self.buckets.setdefault(limit, Bucket(*row, route=limit.startswith("r:")))
+            self.places |= {cell[0]: cell[2] for cell in slots}
+            self.flows[name] = Flow(
+                name,
+                it["lane"],
+                it["tenant"],
+                it["stride"],
+                tuple(cell[0] for cell in limits),
+                tuple(cell[0] for cell in slots),
+                it["scope"],
+            )
         for new in opened:
             flows, guards = new.flows.split(","), new.guards
             self.txs[new.key] = Transaction(
@@ -286,7 +311,8 @@ class Model:
                 tx.state = "r"
         if lost:
             for bucket in self.buckets.values():
-                bucket.empty(now)
+                if not bucket.route:
+                    bucket.empty(now)
         overdue = any(tx.until <= now for tx in self.standing("r", "s", "t"))
 
         rung = [bell.key for bell in answer.bells]
@@ -376,20 +402,22 @@ class Model:
             self._finish(tx, ended, "key too old")
             return NoGo(f"old: {ended}")
 
-        limits = [self.buckets[limit] for limit in self.flows[tx.flow].limits]
-        waits = [self.held_until - now if self.held_until > now else 0]
-        allowed = [0]
-        for bucket in limits:
-            waits.append(bucket.wait_us(now))
-            allowed.append(100 * MS if bucket.lead_us else 0)
-        for wait, most in zip(waits, allowed, strict=True):
+        flow = self.flows[tx.flow]
+        limits = [self.buckets[limit] for limit in flow.limits]
+        waits = [(self.held_until - now if self.held_until > now else 0, 0)]
+        # They are asked in the order of the flow's cells: rates, then places.
+        waits += [(it.wait_us(now), 100 * MS if it.lead_us else 0) for it in limits]
+        waits += [(int(self.taken(it) >= self.places[it]), 0) for it in flow.slots]
+        for wait, most in waits:
             if wait > most:
                 self._to_line(tx, now)
                 return NoGo(f"wait: {wait}")
-        start = max(waits)
+        start = max(wait for wait, _ in waits)
+        tx.places = flow.slots
         for bucket in limits:
             bucket.look(now)
-            bucket.take(now + start)  # the call leaves then, so then it counts
+            if not bucket.route or bucket.tokens(now) < bucket.burst:
+                bucket.take(now + start)  # the call leaves then, so then it counts
         tx.state, tx.fence, tx.until = "s", fence, now + self.lease_us
         tx.first_sent = now if tx.first_sent is None else tx.first_sent
         second, grants = self.sent.get(now // S % 16, (0, 0))
@@ -415,7 +443,8 @@ class Model:
         now, tx = self.now, self.txs[grant.key]
         if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
             return Settled.STALE
-        self._pause(tx, round(verdict.pause_s * 1e6))
+        self._hear(tx, verdict)
+        tx.places = ()
         tx.attempts += verdict.attempt
         tx.throttled += verdict.throttled
         self.jobs[tx.job].throttled += verdict.throttled
@@ -458,7 +487,7 @@ class Model:
                 self._to_line(tx, self.now)
                 continue
             leases += 1
-            tx.crashes, tx.unknown = tx.crashes + 1, True
+            tx.crashes, tx.unknown, tx.places = tx.crashes + 1, True, ()
             if tx.crashes >= self.max_crashes:
                 why = f"its worker died or froze {tx.crashes} times"
             elif tx.guards[tx.step - 1] == "n":
@@ -471,11 +500,11 @@ class Model:
             self._finish(tx, "unknown", why)
         return bells, leases, ended
 
-    def give_back(self, key: str, step: int, pause_s: float) -> None:
+    def give_back(self, key: str, step: int, pause_s: float, why: str) -> None:
         """Put a bell that could not be answered back into its line."""
         tx = self.txs[key]
         if tx.state in {"r", "t"} and tx.step == step:
-            self._pause(tx, round(pause_s * 1e6))
+            self._pause(tx, round(pause_s * 1e6), why, wide=True)
             self._to_line(tx, self.now)
 
     # What they share.
@@ -487,6 +516,8 @@ class Model:
         self.held_until -= back
         self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
         self.beat, self.at = self.beat - back, self.now
+        if self.refused:
+            self.refused = self.refused[0], self.refused[1] - back
         for tx in self.standing("w", "r", "t", "s"):
             if tx.state == "w" and tx.due is None:
                 continue  # it was never out
@@ -505,10 +536,28 @@ class Model:
         tx.state, tx.due = "w", due
         return Settled.LINE
 
-    def _pause(self, tx: Transaction, pause_us: int) -> None:
-        if pause_us > 0:
+    def _hear(self, tx: Transaction, verdict: Verdict) -> None:
+        """What an answer says of the quota: a pause, or how little is left of it."""
+        pause_us, why, left = round(verdict.pause_s * 1e6), verdict.text, verdict.remaining
+        if left is not None:
+            reset_us = round(verdict.reset_s * 1e6)
+            self.told[self.flows[tx.flow].scope] = left, self.now + reset_us
+            if not pause_us and left <= len(self.standing("s")) - 1:
+                pause_us, why = reset_us, f"the provider leaves {left} calls until its reset"
+        self._pause(tx, pause_us, why, wide=verdict.wide)
+
+    def _pause(self, tx: Transaction, pause_us: int, why: str, *, wide: bool) -> None:
+        if pause_us <= 0:
+            return
+        flow = self.flows[tx.flow]
+        if self.refused and self.refused[0] != flow.scope and self.now - self.refused[1] < S:
+            wide = True
+        self.refused = flow.scope, self.now
+        self.why["client" if wide else flow.scope] = why
+        if wide or flow.scope == "client":
             self.held_until = max(self.held_until, self.now + pause_us)
-            for limit in self.flows[tx.flow].limits:
+        for limit in flow.limits:
+            if wide or limit == flow.scope:
                 self.buckets[limit].empty(self.now, pause_us)
 
     def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
@@ -529,7 +578,8 @@ class Model:
         """The whole state."""
         now, flows, suspects = self.now, self.flows, self.standing("w")
         out = self.standing("r", "t", "s")
-        bells = {"client": self.bells()} | {limit: self.bells(limit) for limit in self.buckets}
+        limits = ["client", *self.buckets, *self.places]
+        bells = {it: self.bells(None if it == "client" else it) for it in limits}
         return {
             "transactions": {tx.key: _fields(tx) for tx in self.txs.values()},
             "new": _lines((tx.flow, tx.key) for tx in self.waiting() if tx.due is None),
@@ -543,6 +593,10 @@ class Model:
             "touch": {tx.key: tx.until for tx in out},
             "retries": {tx.key: tx.due for tx in self.standing("t")},
             "bells": {limit: n for limit, n in bells.items() if n},
+            "taken": {limit: n for limit in self.places if (n := self.taken(limit))},
+            "refused": self.refused,
+            "why": self.why,
+            "told": self.told,
             "queued": Counter(flows[tx.flow].lane for tx in self.waiting()),
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),

@@ -6,10 +6,12 @@ spread until it arrives.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
+from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -31,18 +33,23 @@ chance = st.integers(0, 2**32).map(Random)
 
 @st.composite
 def limits(draw: st.DrawFn, *shapes: str) -> LimitSettings:
-    """Limits of these shapes, with or without overrides of burst and rate."""
+    """Limits of these shapes, in each calibration, with or without overrides."""
     count = draw(st.integers(1, 60))
     window_s = draw(st.sampled_from([0.1, 0.25, 1.0, 3.0, 10.0, 60.0]))
     part = draw(st.none() | st.floats(0.2, 1.05))
+    shape = draw(st.sampled_from(shapes))
     return LimitSettings.model_validate(
         {
             "name": "limit",
             "count": count,
             "window_s": window_s,
-            "shape": draw(st.sampled_from(shapes)),
+            "shape": shape,
+            "calibration": draw(
+                st.sampled_from(["guide", "tight"] if shape == "bucket" else ["tight"])
+            ),
             "rate": part and part * count / window_s,
             "burst": draw(st.none() | st.integers(1, count)),
+            "reserve": draw(st.none() | st.just(0)),
         }
     )
 
@@ -150,7 +157,7 @@ def test_windows_use_the_published_part_of_their_limit(
     it = cell(LimitSettings.model_validate(_limit(count, window_s, shape=shape)))
 
     assert it.burst == burst
-    assert it.rate * window_s / count == pytest.approx(used, abs=0.001)
+    assert rate_of(it) * window_s / count == pytest.approx(used, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +184,10 @@ def test_a_strict_bucket_at_the_provider_never_refuses(limit: LimitSettings, rng
 @given(limit=bucket_limits)
 @example(LimitSettings(name="limit", count=200))
 @example(LimitSettings(name="limit", count=1))
+@example(LimitSettings(name="limit", count=200, calibration="tight"))
+@example(LimitSettings(name="limit", count=2, calibration="tight"))
+@example(LimitSettings(name="limit", count=1, calibration="tight"))
+@example(LimitSettings(name="limit", count=1, window_s=60, calibration="tight"))
 def test_a_bucket_holds_when_late_calls_meet_punctual_ones(limit: LimitSettings) -> None:
     it = calibrated(limit)
     grants = granted(it, [0] * (2 * limit.count + 2))
@@ -204,8 +215,155 @@ def test_a_bucket_takes_the_guides_part_of_burst_and_rate(
     it = cell(_limit(count, 1))
 
     assert it.burst == burst
-    assert it.rate == pytest.approx(rate, rel=0.0002)
-    assert it.rate <= rate
+    assert rate_of(it) == pytest.approx(rate, rel=0.0002)
+    assert rate_of(it) <= rate
+
+
+@pytest.mark.parametrize(
+    ("count", "window_s", "burst", "used"),
+    [(200, 1, 22, 0.99), (100, 1, 12, 0.99), (10, 1, 3, 0.99), (300, 60, 3, 0.99), (1, 1, 1, 0.95)],
+)
+def test_a_tight_bucket_takes_the_rate_and_no_more_of_the_burst_than_it_needs(
+    count: int, window_s: float, burst: int, used: float
+) -> None:
+    it = cell(_limit(count, window_s, calibration="tight"))
+
+    assert it.burst == burst
+    assert used < rate_of(it) * window_s / count < 0.999  # clocks differ by up to 0.1 %
+    assert it.spread_us >= min(100_000, window_s * S / 20 - 1)
+
+
+# Used: what is left of the rate when bells must travel
+
+
+def rate_of(it: Cell) -> float:
+    """The rate of a cell that has one."""
+    assert it.rate is not None
+    return it.rate
+
+
+def rung(it: Cell, seconds: int, rng: Random) -> list[int]:
+    """The moments of grants in so many seconds under a backlog, from an empty cell on.
+
+    Every 25 ms bells are rung for the tokens that normal and bulk may take. Each travels for about
+    15 ms, sometimes for 60, takes a token, or one that comes within 100 ms, or goes back.
+    """
+    now = bells = 0
+    full_at = it.burst * it.interval_us
+    grants: list[int] = []
+    events = [(0, "beat")]
+    while now < seconds * S:
+        now, event = heapq.heappop(events)
+        full_at = max(full_at, now)
+        if event == "beat":
+            ready = it.burst - math.ceil((full_at - now - it.lead_us) / it.interval_us)
+            for _ in range(ready - it.reserve - bells):
+                heapq.heappush(events, (now + int(rng.lognormvariate(9.6, 0.6)), "bell"))
+                bells += 1
+            heapq.heappush(events, (now + 25_000, "beat"))
+            continue
+        bells -= 1
+        wait = full_at - now - (it.burst - 1) * it.interval_us
+        if wait <= (100_000 if it.lead_us else 0):
+            grants.append(now + max(0, wait))
+            full_at += it.interval_us
+    return grants
+
+
+def used(limit: LimitSettings, it: Cell) -> float:
+    """The part of the limit that is used over two windows, at least a minute, of steady work."""
+    first, seconds = round(limit.window_s), round(max(60, 2 * limit.window_s))
+    grants = rung(it, first + seconds, Random(7))
+    return sum(moment >= first * S for moment in grants) / (limit.count * seconds / limit.window_s)
+
+
+@pytest.mark.parametrize(
+    ("limit", "part"),
+    [
+        ({"count": 300, "window_s": 10, "shape": "fixed_window"}, 0.97),
+        ({"count": 300, "window_s": 60, "shape": "sliding_window"}, 0.97),
+        ({"count": 200, "shape": "fixed_window"}, 0.93),
+        ({"count": 200, "calibration": "tight"}, 0.99),
+        ({"count": 20, "calibration": "tight"}, 0.99),
+        ({"count": 300, "window_s": 60, "calibration": "tight"}, 0.99),
+    ],
+)
+def test_the_burst_holds_the_rate_while_bells_travel(limit: dict[str, Any], part: float) -> None:
+    it = LimitSettings.model_validate({"name": "app", **limit})
+
+    assert used(it, cell(it)) >= part
+
+
+def test_a_tight_window_would_lose_much_without_its_lead() -> None:
+    limit = _limit(200, 1, shape="fixed_window")
+
+    assert used(limit, replace(cell(limit), lead_us=0)) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("limit", "less"),
+    [
+        ({"count": 200, "calibration": "tight"}, {"burst": 7}),
+        ({"count": 300, "window_s": 10, "shape": "fixed_window"}, {"burst": 2}),
+        ({"count": 300, "window_s": 10, "shape": "fixed_window"}, {"reserve": 1}),
+    ],
+)
+def test_a_smaller_burst_would_lose_some_of_the_rate(
+    limit: dict[str, Any], less: dict[str, int]
+) -> None:
+    it = LimitSettings.model_validate({"name": "app", **limit})
+
+    assert used(it, replace(cell(it), **less)) < 0.95
+
+
+@PROFILE
+@given(limit=window_limits | bucket_limits)
+@example(LimitSettings(name="limit", count=200, shape="fixed_window"))
+@example(LimitSettings(name="limit", count=200, calibration="tight"))
+def test_a_bell_rings_ahead_only_where_the_burst_does_not_last_for_its_way(
+    limit: LimitSettings,
+) -> None:
+    it = calibrated(limit)
+
+    assert bool(it.lead_us) is ((it.burst - it.reserve) * it.interval_us < 50_000)
+
+
+# The reserve
+
+
+@pytest.mark.parametrize(
+    ("limit", "burst", "reserve"),
+    [
+        ({"count": 200}, 160, 8),
+        ({"count": 200, "calibration": "tight"}, 22, 1),
+        ({"count": 300, "window_s": 10, "shape": "fixed_window"}, 3, 0),  # the rate needs them
+        ({"count": 300, "window_s": 10, "shape": "fixed_window", "burst": 5}, 5, 1),
+        ({"count": 200, "shape": "fixed_window"}, 2, 0),
+        ({"count": 2000, "calibration": "tight"}, 211, 10),
+        ({"count": 200, "reserve": 0}, 160, 0),
+        ({"count": 200, "reserve": 159}, 160, 159),
+    ],
+)
+def test_a_few_tokens_of_a_burst_are_kept_for_urgent_calls(
+    limit: dict[str, Any], burst: int, reserve: int
+) -> None:
+    it = cell(LimitSettings.model_validate({"name": "app", **limit}))
+
+    assert (it.burst, it.reserve) == (burst, reserve)
+    assert it.row() == ["app", it.interval_us, burst, it.lead_us, it.spread_us, reserve]
+
+
+# Calls at once
+
+
+def test_a_limit_of_calls_at_once_has_no_rate() -> None:
+    limit = _limit(3, None, shape="concurrent", match="POST /uploads/*")
+
+    it = cell(limit)
+
+    assert it.rate is None
+    assert it.row() == ["app", 0, 3, 0, 100_000, 0]
+    assert worst_case(limit) == 3
 
 
 # What is refused
@@ -229,7 +387,12 @@ def test_a_bucket_takes_the_guides_part_of_burst_and_rate(
             {"count": 300, "window_s": 10, "shape": "sliding_window", "burst": 100, "rate": 25},
             id="burst and rate together",
         ),
+        pytest.param(
+            {"count": 200, "burst": 200, "rate": 199.99, "calibration": "tight"},
+            id="next to no time, in a tight one",
+        ),
         pytest.param({"count": 1, "window_s": 10_000_000}, id="a window of months"),
+        pytest.param({"count": 200, "reserve": 160}, id="a reserve of the whole burst"),
     ],
 )
 def test_an_override_that_cannot_keep_the_limit_is_refused(limit: dict[str, object]) -> None:
@@ -243,7 +406,7 @@ def test_a_cell_that_is_not_refused_can_be_used(limit: LimitSettings) -> None:
     it = calibrated(limit)
 
     assert it.interval_us >= 1
-    assert 1 <= it.burst <= limit.count
+    assert 0 <= it.reserve < it.burst <= limit.count
     assert 1_000 <= it.spread_us <= 100_000  # time to send; and no window is that patient
     assert it.lead_us in {0, 50_000}
     assert all(isinstance(number, int) for number in it.row()[1:])
@@ -256,8 +419,8 @@ def test_without_overrides_every_limit_can_be_kept(limit: LimitSettings) -> None
 
     it = cell(plain)
 
-    assert it.rate * plain.window_s >= 0.4 * plain.count or plain.count <= 3
-    assert math.isclose(it.rate * it.interval_us, S)
+    assert rate_of(it) * plain.window_s >= 0.4 * plain.count or plain.count <= 3
+    assert math.isclose(rate_of(it) * it.interval_us, S)
 
 
 # Which limits a call is charged to
@@ -281,7 +444,6 @@ def test_a_call_is_charged_to_the_limits_that_match_its_route_in_their_order() -
     assert names("GET /api/v2/users/me/too") == ["all"]
 
 
-def _limit(count: int, window_s: float, name: str = "app", **more: str) -> LimitSettings:
-    return LimitSettings.model_validate(
-        {"name": name, "count": count, "window_s": window_s, **more}
-    )
+def _limit(count: int, window_s: float | None, name: str = "app", **more: str) -> LimitSettings:
+    window = {} if window_s is None else {"window_s": window_s}
+    return LimitSettings.model_validate({"name": name, "count": count, **window, **more})

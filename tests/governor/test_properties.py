@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 from model import MS, Model, S
 
-from workers.flows import definition, flow_name
+from workers.flows import Flow, flow
 from workers.governor import Go, Governor
 from workers.keys import ClientKeys
 from workers.ledger import FINAL, Ledger, Opened
@@ -54,6 +54,8 @@ LIMITS = {
     "ep": LimitSettings(name="ep", count=5, shape="sliding_window", match="POST /ep*"),
     # So tight that bells ring ahead of its tokens and admit grants moments to come.
     "tight": LimitSettings(name="tight", count=60, shape="fixed_window", match="* /t*"),
+    # At most two calls of this route are out at once.
+    "few": LimitSettings(name="few", count=2, shape="concurrent", match="POST /ep*"),
     "wide": LimitSettings(name="wide", count=300, window_s=10, shape="fixed_window", match="* /t*"),
 }
 TENANTS = {"a": TenantSettings(weight=3), "b": TenantSettings(weight=1)}
@@ -70,6 +72,7 @@ numbers = st.integers(0, 2**32)
 def some_verdict(chance: Random) -> Verdict:
     """Any verdict that a call may come to, successes most often."""
     some = chance.choice
+    told = some([{}, {}, {}, {"remaining": some([0, 1, 9]), "reset_s": some([0.0, 0.3, 4.0])}])
     kind = chance.choices(["NEXT", "AGAIN", "END", "UNSENT"], [10, 7, 2, 1])[0]
     if kind == "NEXT":
         return Verdict(
@@ -79,6 +82,7 @@ def some_verdict(chance: Random) -> Verdict:
             text=some(["", '{"id": 1}']),
             provider_id=some(["", "p1"]),
             correlation_id=some(["", "c1"]),
+            **told,
         )
     if kind == "AGAIN":
         return Verdict(
@@ -88,9 +92,11 @@ def some_verdict(chance: Random) -> Verdict:
             throttled=some([True, False]),
             status=some([None, 429, 503]),
             pause_s=some([0.0, 0.0, 0.0, 0.7, 3.0]),
+            wide=some([False, False, True]),
             text="the provider answered so",
             delay_s=some([0.0, 0.04, 2.0, 20.0]),
             how=some(["retry", "line"]),
+            **told,
         )
     if kind == "END":
         how = some(["failed", "unknown", "cancelled"])
@@ -145,6 +151,10 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "touch": dict(found.get("touch", [])),
         "retries": dict(found.get("retries", [])),
         "bells": {limit: n for limit, n in numbers("b:").items() if n},
+        "taken": {limit: n for limit, n in numbers("l:").items() if n},
+        "refused": (gov["refused"], int(gov["refused_us"])) if "refused" in gov else None,
+        "why": {it[2:]: gov[it] for it in gov if it.startswith("y:")},
+        "told": {it[2:]: tuple(map(int, gov[it].split())) for it in gov if it.startswith("z:")},
         "queued": {int(lane): n for lane, n in numbers("q:").items() if n},
         "cells": cells,
         "held_us": held_us,
@@ -247,7 +257,7 @@ class Governed(RuleBasedStateMachine):
         keys: list[str] = []
         self.pages[job] = []
         for number in range(chance.randint(1, 3)):
-            flows: set[str] = set()
+            flows: set[Flow] = set()
             opened = [
                 self.plan(f"{job}-{number}-{index}", index, flows, chance)
                 for index in range(chance.randint(1, 6))
@@ -255,7 +265,7 @@ class Governed(RuleBasedStateMachine):
             keys += [it.key for it in opened]
             joined = chance.choices(keys, k=chance.choice([0, 0, 1, 2]))
             rejected = chance.choice([0, 0, 1])
-            definitions = {name: definition(self.client, name) for name in flows}
+            definitions = {it.id: it.definition(self.client) for it in flows}
             self.pages[job].append((definitions, opened, joined))
             rows = len(opened) + len(joined) + rejected
             self.ledger.accept(job, number, [{}] * rows, rejected=rejected, calls=rows)
@@ -263,14 +273,15 @@ class Governed(RuleBasedStateMachine):
         self.ledger.close(job)
         self.model.jobs[job].closed = True
 
-    def plan(self, key: str, index: int, flows: set[str], chance: Random) -> Opened:
+    def plan(self, key: str, index: int, flows: set[Flow], chance: Random) -> Opened:
         """A transaction of one to three calls."""
         steps = chance.randint(1, 3)
         lane, tenant = chance.randint(0, 2), chance.choice("ab-")
         routes = chance.choices(ROUTES, k=chance.choice([1, steps])) * steps
-        names = [flow_name(self.client, lane, tenant, it) for it in routes[:steps]]
+        its = [flow(self.client, lane, tenant, it) for it in routes[:steps]]
+        names = [it.id for it in its]
         guards = "".join(chance.choices("kunr", k=chance.choice([1, steps])))
-        flows |= set(names)
+        flows |= set(its)
         line = ",".join(names) if len(set(names)) > 1 else names[0]
         return Opened(key, line, guards, steps, index)
 
@@ -373,8 +384,8 @@ class Governed(RuleBasedStateMachine):
         txs = list(self.model.txs.values())
         tx = chance.choice(chance.choice([self.model.standing("r", "t"), txs]) or txs)
         step, pause_s = chance.choice([tx.step, 1, 2]), chance.choice([0.0, 0.0, 1.5])
-        self.governor.give_back(tx.key, step, pause_s)
-        self.model.give_back(tx.key, step, pause_s)
+        self.governor.give_back(tx.key, step, pause_s, "nobody is there")
+        self.model.give_back(tx.key, step, pause_s, "nobody is there")
 
     def lose_a_cell(self, chance: Random) -> None:
         """The state of a limit is lost."""
@@ -471,7 +482,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
 }
 
 
-@pytest.mark.parametrize("limits", ["", "app", "app ep", "tight", "wide tight ep"])
+@pytest.mark.parametrize("limits", ["", "app", "app ep", "tight", "wide tight ep", "app few"])
 def test_every_answer_and_the_whole_state_are_those_of_the_model(store: Store, limits: str) -> None:
     def machine() -> Governed:
         return Governed(store, limits)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROCESSES, THREADS = 4, 16
 RACERS = PROCESSES * THREADS
 #: 400 tokens of 2,500 us each.
-APP = LimitSettings(name="app", count=500, burst=400, rate=400)
+APP = LimitSettings(name="app", count=500, burst=400, rate=400, reserve=0)
 EP = APP.model_copy(update={"name": "ep", "match": "POST /ep"})
 
 # In the processes of the racers.
@@ -182,10 +182,10 @@ def test_pacers_that_race_ring_nothing_twice(store: Store, pool: ProcessPoolExec
 def test_a_page_that_many_open_is_released_once(store: Store, pool: ProcessPoolExecutor) -> None:
     rig = Rig(store, APP)
     job = rig.accept(100)
-    flow = flows.flow_name(rig.client, 1, "-", "POST /x")
-    opened = [Opened(f"key{number}", flow, "k", 1, number) for number in range(100)]
+    flow = flows.flow(rig.client, 1, "-", "POST /x")
+    opened = [Opened(f"key{number}", flow.id, "k", 1, number) for number in range(100)]
 
     answers = race(pool, rig, _open, [(job, rig.definitions(flow), opened)] * RACERS)
 
     assert Counter(answers) == {True: 1, False: RACERS - 1}
-    assert store.llen(rig.keys.line(flow)) == 100
+    assert store.llen(rig.keys.line(flow.id)) == 100

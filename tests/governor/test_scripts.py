@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -31,7 +32,7 @@ BEAT_US = 25 * MS
 GRACE_US = 3 * S
 LEASE_US = 70 * S
 #: 5 tokens, one every 125 ms.
-APP = LimitSettings(name="app", count=10, burst=5, rate=8)
+APP = LimitSettings(name="app", count=10, burst=5, rate=8, reserve=0)
 #: 2 tokens, one every 250 ms, for some of the calls.
 EP = LimitSettings(name="ep", count=10, burst=2, rate=4, match="POST /ep")
 #: 2 tokens, one every 10.7 ms: so tight that it has a lead of 50 ms.
@@ -80,10 +81,11 @@ class Rig:
         """A job of `count` transactions, opened; returns their keys."""
         job = self.accept(count + len(joined) + rejected, rejected=rejected)
         steps = routes or ("POST /x",)
-        names = [flows.flow_name(self.client, lane, tenant, route) for route in steps]
+        its = [flows.flow(self.client, lane, tenant, route) for route in steps]
+        names = [it.id for it in its]
         line = ",".join(names) if len(set(names)) > 1 else names[0]
         opened = [Opened(f"{job}-{i:03}", line, guards, len(names), i) for i in range(count)]
-        assert self.ledger.open(job, 0, self.definitions(*names), opened, joined)
+        assert self.ledger.open(job, 0, self.definitions(*its), opened, joined)
         return [it.key for it in opened]
 
     def accept(self, rows: int, *, rejected: int = 0, pages: int = 1) -> str:
@@ -96,9 +98,9 @@ class Rig:
         self.ledger.close(job)
         return job
 
-    def definitions(self, *names: str) -> dict[str, str]:
+    def definitions(self, *its: flows.Flow) -> dict[str, str]:
         """The flows as the scripts read them."""
-        return {name: flows.definition(self.client, name) for name in names}
+        return {it.id: it.definition(self.client) for it in its}
 
     def fill(self) -> None:
         """All limits are full, as after a quiet while with pacers at work."""
@@ -140,9 +142,13 @@ class Rig:
         return Counter(it["s"] for it in self.ledger.transactions(keys))
 
     def governed(self, kind: str) -> dict[str, int]:
-        """The governor's numbers of one kind, without zeros: c = cells, b = bells, q = queued."""
+        """The governor's numbers of one kind, without zeros and routes.
+
+        c = cells, b = bells, l = places taken, q = queued.
+        """
         gov: Any = self.store.hgetall(self.keys.governor)
-        return {it[2:]: int(gov[it]) for it in gov if it.startswith(f"{kind}:") and gov[it] != "0"}
+        found = {it[2:]: int(gov[it]) for it in gov if it.startswith(f"{kind}:")}
+        return {it: n for it, n in found.items() if n and not it.startswith("r:")}
 
     def dead(self) -> list[dict[str, str]]:
         """The dead letters."""
@@ -289,11 +295,8 @@ def test_a_limit_with_a_lead_rings_ahead_and_admits_a_moment_to_come(store: Stor
     starts_us = [round(rig.grant(key).start_in_s * S) for key in rung]
 
     interval_us = 10_715
-    assert len(rung) == 2  # a full bucket is full, however far one looks ahead
-    assert starts_us == [0, 0]
-    rung = rig.ring(after_us=0)
-    starts_us = [round(rig.grant(key).start_in_s * S) for key in rung]
-    assert starts_us == [interval_us, 2 * interval_us]
+    assert starts_us == [0, 0, *(n * interval_us for n in range(1, 5))]  # 50 ms ahead
+    assert rig.ring(after_us=0) == []
 
 
 def test_no_moment_is_granted_more_than_100_ms_ahead(store: Store) -> None:
@@ -312,9 +315,9 @@ def test_a_call_put_off_by_one_limit_counts_at_its_start_in_the_others(store: St
     rig = Rig(store, APP, TIGHT)
     keys = rig.line_up(3, "POST /tight")
     rig.fill()
-    for key in rig.ring(after_us=0):
+    assert rig.ring(after_us=0) == keys
+    for key in keys[:2]:
         rig.grant(key)
-    assert rig.ring(after_us=0) == [keys[2]]
     store.hset(rig.keys.governor, "c:app", rig.us)
 
     start_us = round(rig.grant(keys[2]).start_in_s * S)
@@ -636,7 +639,7 @@ def test_a_pause_holds_the_client_and_its_end_is_paced_from_empty(store: Store) 
     paused_us = rig.us
     assert rig.serve(keys[0], verdict=HELD) is Settled.LINE
 
-    assert {rig.word(key) for key in rung[1:]} == {"wait: 2000000"}
+    assert {rig.word(key) for key in rung[1:]} == {"wait: 2125000"}  # and a token of 125 ms
     rings_us = [rig.us - paused_us for _ in range(110) for _ in rig.ring()]
 
     assert rings_us == [2 * S + number * 125 * MS for number in range(1, 6)]
@@ -920,8 +923,8 @@ def test_a_key_that_is_too_old_ends_without_a_send(
 def test_a_page_that_is_opened_twice_is_released_once(store: Store) -> None:
     rig = Rig(store)
     job = rig.accept(1, pages=2)
-    flow = flows.flow_name(rig.client, 1, "-", "POST /x")
-    page = [Opened("key", flow, "k", 1, 0)]
+    flow = flows.flow(rig.client, 1, "-", "POST /x")
+    page = [Opened("key", flow.id, "k", 1, 0)]
 
     opened = [rig.ledger.open(job, 0, rig.definitions(flow), page, []) for _ in range(2)]
 
@@ -996,12 +999,12 @@ def test_a_job_asks_for_its_next_page_when_few_are_unfinished(store: Store) -> N
     rig = Rig(store)
     job = rig.accept(1, pages=3)
     store.hset(rig.keys.job(job), "low", 1)
-    flow = flows.flow_name(rig.client, 1, "-", "POST /x")
+    flow = flows.flow(rig.client, 1, "-", "POST /x")
     assert rig.governor.ring("w", 8).hungry == job
 
     asked = []
     for page in range(3):
-        opened = [Opened(f"key{page}", flow, "k", 1, 0)]
+        opened = [Opened(f"key{page}", flow.id, "k", 1, 0)]
         rig.ledger.open(job, page, rig.definitions(flow), opened, [])
         asked.append(rig.governor.ring("w", 8).hungry)
         rig.serve(f"key{page}")
@@ -1085,8 +1088,8 @@ def _give_back(rig: Rig) -> None:
 
 
 def _open(rig: Rig) -> None:
-    flow = "2:-:app"
-    page = [Opened("j2-000", flow, "k", 1, 0)]
+    flow = flows.flow(rig.client, 2, "-", "POST /x")
+    page = [Opened("j2-000", flow.id, "k", 1, 0)]
     rig.ledger.open("j2", 0, rig.definitions(flow), page, ["j1-000"])
 
 
@@ -1098,20 +1101,22 @@ def _close(rig: Rig) -> None:
     rig.ledger.close("j3")
 
 
+APP_CLIENT = ClientSettings(name="acme", base_url="http://provider", limits=(APP,))
+LINE, BULK = (flows.flow(APP_CLIENT, lane, "-", "POST /x").id for lane in (1, 2))
 WRITES: dict[Callable[[Rig], None], str] = {
     _ring: "gov flows touch retries suspects active hungry",
     _admit: "tx:j1-000 gov flows touch",
-    _admit_in_vain: "gov touch retries active line:1:-:app:due",
+    _admit_in_vain: f"gov touch retries active line:{LINE}:due",
     _admit_too_late: "gov touch dead job:j1",
-    _settle(DONE): "tx:j1-001 gov flows touch line:1:-:app:due active",
+    _settle(DONE): f"tx:j1-001 gov flows touch line:{LINE}:due active",
     _settle(FAILED): "touch job:j1 dead",
     _settle_hungry: "touch job:j1 dead hungry",
-    _set_back: "gov flows touch retries suspects line:1:-:app:due",
-    _settle(LATER): "gov touch retries line:1:-:app:due active",
+    _set_back: f"gov flows touch retries suspects line:{LINE}:due",
+    _settle(LATER): f"gov touch retries line:{LINE}:due active",
     _settle(RETRY): "gov touch retries",
-    _sweep: "gov flows touch retries suspects active line:1:-:app:due job:j1 dead",
-    _give_back: "tx:j1-000 gov flows touch retries active line:1:-:app:due",
-    _open: "job:j2 flows gov active hungry line:2:-:app tx:j2-000",
+    _sweep: f"gov flows touch retries suspects active line:{LINE}:due job:j1 dead",
+    _give_back: f"tx:j1-000 gov flows touch retries active line:{LINE}:due",
+    _open: f"job:j2 flows gov active hungry line:{BULK} tx:j2-000",
     _accept: "job:j3",
     _close: "job:j3 hungry",
 }
@@ -1175,3 +1180,84 @@ def test_in_a_store_without_memory_an_answer_is_still_recorded_and_nothing_new_l
     finally:
         store.config_set("maxmemory", 0)
     assert (rig.state(first), rig.state(second)) == ("succeeded", "w")
+
+
+def test_the_reserve_of_a_burst_is_for_urgent_calls_and_no_part_of_the_rate(store: Store) -> None:
+    rig = Rig(store, LimitSettings(name="app", count=10, burst=5, rate=8, reserve=2))
+    bulk = rig.line_up(100, lane=2)
+    rig.fill()
+    assert rig.ring(after_us=0) == bulk[:3]
+
+    urgent = rig.line_up(4, lane=0)
+    assert rig.ring(after_us=0) == urgent[:2]
+
+    for key in (*bulk[:3], *urgent[:2]):
+        rig.serve(key)
+    later = []
+    for _ in range(10 * S // BEAT_US):
+        rung = rig.ring()
+        later += rung
+        for key in rung:
+            rig.serve(key)
+    assert len(later) in (78, 79, 80)  # 10 s at 8/s; the reserve was filled first
+
+
+def test_no_more_calls_are_out_than_a_limit_has_places_and_their_end_frees_them(
+    store: Store,
+) -> None:
+    few = LimitSettings(name="few", count=2, shape="concurrent", match="POST /few")
+    rig = Rig(store, APP, few)
+    keys, free = rig.line_up(4, "POST /few"), rig.line_up(2, "POST /free")
+    rig.fill()
+
+    rung = rig.ring(after_us=0)
+    assert sorted(rung) == sorted([*keys[:2], *free])  # who needs no place does not wait
+    first, second = (rig.grant(key) for key in keys[:2])
+    assert rig.governed("l") == {"few": 2}
+    rig.fill()
+    assert rig.ring() == []
+
+    rig.governor.settle(first, DONE)
+    rig.fill()
+    assert rig.ring() == [keys[2]]
+    rig.us += LEASE_US  # the worker of the second one died
+    rig.governor.sweep()
+    assert rig.governed("l") == {}
+    assert rig.governor.settle(second, DONE) is Settled.STALE
+    assert rig.governed("l") == {}
+
+
+def test_a_pause_holds_its_route_only_until_a_second_one_is_refused_in_the_same_second(
+    store: Store,
+) -> None:
+    rig = Rig(store, APP)
+    a, b, c = rig.line_up(3, "POST /a"), rig.line_up(3, "POST /b"), rig.line_up(3, "POST /c")
+    rig.fill()
+    rig.ring(after_us=0)
+    refused = replace(HELD, pause_s=60.0)
+    on_a, on_b = rig.grant(a[0]), rig.grant(b[0])
+
+    rig.governor.settle(on_a, refused)
+    rig.fill()
+    rung = set(rig.ring(after_us=0))
+    assert rung & set(c)
+    assert not rung & set(a)
+
+    rig.us += 900 * MS
+    rig.governor.settle(on_b, refused)
+    assert {key[:2] for key in rig.ring_on(30 * S)} == set()
+
+
+def test_routes_refused_at_other_times_are_paused_each_for_itself(store: Store) -> None:
+    rig = Rig(store, APP)
+    a, b, c = rig.line_up(3, "POST /a"), rig.line_up(3, "POST /b"), rig.line_up(9, "POST /c")
+    rig.fill()
+    rig.ring(after_us=0)
+    refused = replace(HELD, pause_s=7200.0)
+    on_a, on_b = rig.grant(a[0]), rig.grant(b[0])
+
+    rig.governor.settle(on_a, refused)
+    rig.us += 1100 * MS
+    rig.governor.settle(on_b, refused)
+
+    assert {key[:2] for key in rig.ring_on(5 * S)} == {c[0][:2]}

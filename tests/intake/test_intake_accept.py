@@ -64,7 +64,9 @@ def test_an_accepted_job_opens_into_the_line(desk: Desk) -> None:
 
     ledger = desk.client.ledger
     keys = [desk.client.key(job, f"r{n}") for n in range(5)]
-    assert [it["fl"] for it in ledger.transactions(keys)] == ["2:emea:app"] * 5
+    (flow,) = desk.client.store.hkeys(desk.client.keys.flows)
+    assert flow.startswith("2:emea:")
+    assert [it["fl"] for it in ledger.transactions(keys)] == [flow] * 5
     assert ledger.transaction(keys[0])["r"] == "2"
     assert ledger.job(job)["released"] == "5"
 
@@ -539,3 +541,15 @@ def test_two_submissions_of_one_file_at_once_make_one_job(desk: Desk) -> None:
     (job,) = jobs_named
     assert [row["id"] for row in desk.rows(job)] == [f"r{n}" for n in range(8 * PAGE_ROWS)]
     assert desk.client.ledger.job(job)["rows"] == str(8 * PAGE_ROWS)
+
+
+def test_a_tenant_with_credentials_of_its_own_sends_through_its_own_client(desk: Desk) -> None:
+    text = desk.config.read_text()
+    own = '[clients.acme.tenants.apac]\nclient = "apac"\n[clients.apac]\nidempotency = "key"\n'
+    desk.config.write_text(f'{text}{own}base_url = "http://127.0.0.1:9"\n')
+
+    whole = desk.accepted("calls", [a_call("r1")], "--tenant", "apac")
+    mixed = desk.accepted("calls", [a_call("r1"), a_call("r2", tenant="apac")])
+
+    assert (whole["client"], whole["rejected"]) == ("apac", 0)
+    assert (mixed["client"], mixed["rejected"]) == ("acme", 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -11,6 +13,8 @@ import requests
 
 if TYPE_CHECKING:
     from orchestration.sandbox.process import SandboxProcess
+
+Wait = Callable[[Callable[[], object]], None]
 
 FORM = {"grant_type": "client_credentials"}
 LIST = "/api/v2/outbound/contactlists/l-1/contacts"
@@ -126,6 +130,7 @@ def test_retry_after_comes_in_the_configured_form(
     ("family", "names"),
     [
         ("x-ratelimit", ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")),
+        ("ratelimit-fields", ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")),
         ("inin", ("inin-ratelimit-allowed", "inin-ratelimit-count", "inin-ratelimit-reset")),
     ],
 )
@@ -140,8 +145,59 @@ def test_rate_headers_tell_the_tightest_limit(
         answer = http.get(f"{sandbox.url}/things", timeout=10)
 
     count, second, reset_s = (int(answer.headers[name]) for name in names)
-    assert (count, second) == (5, 3 if family == "x-ratelimit" else 2)
+    assert (count, second) == (5, 2 if family == "inin" else 3)
     assert 900 < reset_s <= 1000
+
+
+def test_the_list_of_rate_headers_tells_every_limit(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    wide = {"name": "wide", "count": 100, "window_s": 3600, "shape": "fixed_window"}
+    tight = {"name": "tight", "count": 5, "window_s": 1000, "shape": "fixed_window"}
+    sandbox.post("config", {"limits": [wide, tight], "rate_headers": "ratelimit"})
+
+    answer = http.get(f"{sandbox.url}/things", timeout=10)
+
+    assert answer.headers["RateLimit"] == '"wide";r=99;t=3600, "tight";r=4;t=1000'
+    assert answer.headers["RateLimit-Policy"] == '"wide";q=100;w=3600, "tight";q=5;w=1000'
+
+
+def test_a_concurrent_limit_counts_the_calls_that_are_in_work(
+    sandbox: SandboxProcess, http: requests.Session, wait_until: Wait
+) -> None:
+    limit = {"name": "uploads", "count": 2, "shape": "concurrent", "match": "POST /uploads"}
+    sandbox.post("config", {"limits": [limit], "latency_ms": 1000})
+
+    def upload() -> int:
+        headers = dict(http.headers)
+        return requests.post(f"{sandbox.url}/uploads", headers=headers, timeout=10).status_code
+
+    with ThreadPoolExecutor() as pool:
+        in_work = [pool.submit(upload) for _ in range(2)]
+        wait_until(lambda: sandbox.get("health")["in_flight"] == 2)
+        turned_away = upload()
+        statuses = [it.result() for it in in_work]
+    sandbox.post("config", {"latency_ms": 0})
+    afterwards = [upload() for _ in range(3)]
+
+    (window,) = sandbox.get("report")["windows"]
+    assert (statuses, turned_away, afterwards) == ([201, 201], 429, [201] * 3)
+    assert (window["max_accepted"], window["max_arrived"], window["refused"]) == (2, 3, 1)
+
+
+def test_the_report_tells_what_another_sender_left_of_a_limit(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    # One call of the other's comes with our first one, the next one in half an hour.
+    limit = {"name": "l", "count": 4, "window_s": 3600, "shape": "fixed_window"}
+    sandbox.post("config", {"limits": [{**limit, "other_share": 0.5}]})
+
+    statuses = [http.get(f"{sandbox.url}/things", timeout=10).status_code for _ in range(5)]
+
+    report = sandbox.get("report")
+    (window,) = report["windows"]
+    assert (statuses, report["requests"]) == ([200, 200, 200, 429, 429], 5)
+    assert [row[1:] for row in window["left"]] == [[3, 3, 2]]
 
 
 def test_a_contact_is_made_then_repeated_then_changed(

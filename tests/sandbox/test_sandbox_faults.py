@@ -156,6 +156,30 @@ def test_a_storm_refuses_every_call_until_it_is_over(
     assert sandbox.get("report")["by_fault"] == {"storm": 2}
 
 
+def test_a_storm_hits_exactly_its_share_of_the_calls_and_need_not_say_for_how_long(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("storm", {"seconds": 3600, "share": 0.7, "retry_after": None})
+
+    answers = [post(sandbox, http, f"{number}") for number in range(20)]
+
+    assert [it.status_code for it in answers].count(429) == 14
+    assert not any("Retry-After" in it.headers for it in answers)
+    assert sandbox.get("report")["by_fault"] == {"storm": 14}
+
+
+def test_a_storm_on_one_route_leaves_the_others_alone(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("storm", {"seconds": 3600, "match": "POST /daily", "retry_after": 7200})
+
+    daily = http.post(f"{sandbox.url}/daily", timeout=10)
+    other = post(sandbox, http)
+
+    assert (daily.status_code, daily.headers["Retry-After"]) == (429, "7200")
+    assert other.status_code == 201
+
+
 def test_the_token_endpoint_fails_only_when_a_rule_names_it(sandbox: SandboxProcess) -> None:
     def status() -> int:
         form = {"grant_type": "client_credentials"}

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.sandbox.config import Limit
-from orchestration.sandbox.limits import Bucket, FixedWindow, Limiter, Meter, SlidingWindow
+from orchestration.sandbox.headers import rate_headers
+from orchestration.sandbox.journal import Entry
+from orchestration.sandbox.limits import Limiter
+from orchestration.sandbox.meters import Bucket, FixedWindow, Meter, Shared, SlidingWindow
+from orchestration.sandbox.windows import windows
+
+if TYPE_CHECKING:
+    from orchestration.sandbox.limits import Decision
 
 SECOND_US = 1_000_000
 T0_US = 1_700_000_000_250_000  # a quarter past a full second
@@ -117,7 +125,7 @@ def test_a_call_refused_by_one_limit_is_charged_to_none() -> None:
 
     assert [decision.refused_by for decision in decisions] == [None, tight, tight]
     assert decisions[-1].wait_us == 60 * SECOND_US
-    assert [meter.remaining(T0_US) for _, meter in decisions[-1].charged] == [9, 0]
+    assert [meter.remaining(T0_US) for _, meter in decisions[-1].matching] == [9, 0]
 
 
 def test_refused_calls_are_charged_only_where_the_limit_says_so() -> None:
@@ -142,3 +150,137 @@ def test_clients_have_quotas_of_their_own_and_so_have_endpoints_if_asked() -> No
     assert not refused("b", "POST", "/v2/things/2", "/v2/things/{id}")
     assert not refused("a", "POST", "/v2/others", "/v2/others")
     assert not refused("a", "GET", "/v2/things/2", "/v2/things/{id}")
+
+
+def test_a_concurrent_limit_refuses_who_finds_no_place_and_takes_the_next_after_one_ends() -> None:
+    rate = Limit(name="rate", count=9, window_s=60, shape="fixed_window")
+    limiter = Limiter([rate, Limit(name="uploads", count=2, shape="concurrent")])
+
+    def decide() -> Decision:
+        return limiter.decide(T0_US, "POST", "/x", "demo", "/x")
+
+    first, second, third = decide(), decide(), decide()
+    for place in first.places():
+        place.free()
+    fourth, fifth = decide(), decide()
+
+    refused = [it.refused_by is not None for it in (first, second, third, fourth, fifth)]
+    assert refused == [False, False, True, False, True]
+    assert (third.wait_us, third.places()) == (SECOND_US, [])
+    assert fifth.rates(T0_US) == [(rate, 6, 60 * SECOND_US)]  # a refused call was not charged
+
+
+@pytest.mark.parametrize("shape", ["bucket", "fixed_window", "sliding_window"])
+@pytest.mark.parametrize("every_us", [10_000, 143_000])
+def test_who_shares_a_limit_is_refused_only_beyond_what_the_other_leaves(
+    shape: str, every_us: int
+) -> None:
+    limit = Limit(name="l", count=10, window_s=1, shape=shape, other_share=0.3)  # type: ignore[arg-type]
+    limiter = Limiter([limit])
+
+    moments = range(T0_US, T0_US + 20 * SECOND_US, every_us)
+    decisions = [limiter.decide(it, "GET", "/x", "demo", "/x") for it in moments]
+
+    refused = sum(it.refused_by is not None for it in decisions)
+    (others_us,) = limiter.others().values()
+    if every_us == 143_000:  # 7 calls a second of ours and 3 of the other's
+        assert (refused, len(others_us)) == (0, 60)
+    else:
+        total = len(moments) - refused + len(others_us)
+        assert 190 <= total <= (210 if shape == "bucket" else 200)
+
+
+@given(share=st.floats(0.01, 0.99), steps_us=STEPS)
+def test_the_other_takes_its_share_evenly_as_long_as_there_is_room(
+    share: float, steps_us: list[int]
+) -> None:
+    meter = Shared(FixedWindow(10**6, SECOND_US, "start"), SECOND_US / (100 * share))
+    now_us = T0_US
+    meter.wait_us(now_us)
+    for step_us in steps_us:
+        now_us += step_us
+        meter.wait_us(now_us)
+
+        due = 1 + (now_us - T0_US) * 100 * share / SECOND_US
+        assert abs(len(meter.others_us) - due) <= 1
+    assert list(meter.others_us) == sorted(meter.others_us)
+
+
+def test_what_the_other_took_is_missing_in_the_headers() -> None:
+    limit = Limit(name="l", count=100, window_s=10, shape="fixed_window", other_share=0.5)
+    limiter = Limiter([limit])
+    limiter.decide(T0_US, "GET", "/x", "demo", "/x")
+
+    now_us = T0_US + 2 * SECOND_US
+    headers = rate_headers("inin", limiter.decide(now_us, "GET", "/x", "demo", "/x"), now_us)
+
+    # Two calls of ours, and of the other's five a second one at once and ten more.
+    assert headers["inin-ratelimit-count"] == "13"
+    assert headers["inin-ratelimit-reset"] == "8"
+
+
+@pytest.mark.parametrize(
+    ("shape", "left", "reset_s"),
+    [("bucket", 3, 3), ("fixed_window", 2, 7), ("sliding_window", 2, 7)],
+)
+def test_remaining_and_reset_are_those_of_the_shape_in_every_family(
+    shape: str, left: int, reset_s: int
+) -> None:
+    limit = Limit(name='a "b"', count=5, window_s=10, shape=shape)  # type: ignore[arg-type]
+    places = Limit(name="places", count=1, shape="concurrent", match="GET *")
+    limiter = Limiter([limit, places])
+    for offset_s in (0, 2):
+        limiter.decide(T0_US + offset_s * SECOND_US, "POST", "/x", "demo", "/x")
+    now_us = T0_US + 3 * SECOND_US
+    decision = limiter.decide(now_us, "GET", "/x", "demo", "/x")
+
+    told = {
+        family: list(rate_headers(family, decision, now_us).values())
+        for family in ("none", "x-ratelimit", "ratelimit-fields", "inin", "ratelimit")
+    }
+
+    assert told == {
+        "none": [],
+        "x-ratelimit": ["5", str(left), str(reset_s)],
+        "ratelimit-fields": ["5", str(left), str(reset_s)],
+        "inin": ["5", str(5 - left), str(reset_s)],
+        "ratelimit": [f'"a \\"b\\"";r={left};t={reset_s}', '"a \\"b\\"";q=5;w=10'],
+    }
+
+
+def call(t_us: int, kind: str = "read", **more: Any) -> Entry:
+    return Entry(t_us, "demo", "GET", "/x", "", 200, kind, **more)
+
+
+def test_the_most_at_once_counts_the_calls_in_work_and_who_was_turned_away() -> None:
+    limit = Limit(name="l", count=2, shape="concurrent")
+    entries = [
+        call(100, work_us=50),
+        call(120, work_us=30),
+        call(130, "refused", refused_by="l"),
+        call(150, work_us=10),  # begins just when both of the others end
+    ]
+
+    (window,) = windows(entries, [limit], {})
+
+    assert (window["max_accepted"], window["max_arrived"], window["refused"]) == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("align", "starts_s"), [("start", (0, 2)), ("epoch", (-0.25, 1.75)), ("call", (0, 2.5))]
+)
+def test_the_report_tells_what_the_other_left_in_each_window(
+    align: str, starts_s: tuple[float, float]
+) -> None:
+    limit = Limit(
+        name="l", count=5, window_s=2, shape="fixed_window", align=align, other_share=0.5  # type: ignore[arg-type]
+    )  # fmt: skip
+    entries = [call(T0_US), call(T0_US + SECOND_US), call(T0_US + 3 * SECOND_US)]
+    entries += [call(T0_US + SECOND_US, "refused", refused_by=by) for by in ("l", "another")]
+    others_us = [T0_US, T0_US + 100, T0_US + 2_500_000]
+
+    (window,) = windows(entries, [limit], {("l", "demo", ""): others_us})
+
+    starts_us = [T0_US + round(it * SECOND_US) for it in starts_s]
+    assert window["left"] == [[starts_us[0], 3, 2, 1], [starts_us[1], 4, 1, 0]]
+    assert window["refused"] == 1

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
+import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +20,7 @@ import orchestration.sandbox
 from orchestration.sandbox.config import Config, ConfigError
 from orchestration.sandbox.journal import Entry, Journal
 from orchestration.sandbox.process import SandboxProcess
+from orchestration.sandbox.server import Sandbox
 
 LIMIT = {"name": "l", "count": 3, "window_s": 3600, "per": "endpoint"}
 
@@ -112,6 +116,22 @@ def test_reset_clears_journal_keys_and_limits_but_not_tokens(
     assert sandbox.get("report")["by_kind"] == {"effect": 1}
 
 
+def test_latency_is_spread_around_its_median_and_repeats_after_a_reset() -> None:
+    config = Config(latency_ms=80, latency_sigma=0.6, seed=3)
+    provider = Sandbox(config, Journal(None))
+
+    def latencies_s() -> list[float]:
+        provider.reset()
+        return [provider._latency_s() for _ in range(999)]
+
+    first, again = latencies_s(), latencies_s()
+    provider.apply(dataclasses.replace(config, seed=4))
+
+    assert first == again != latencies_s()
+    assert statistics.median(first) == pytest.approx(0.08, rel=0.1)
+    assert statistics.stdev(map(math.log, first)) == pytest.approx(0.6, rel=0.1)
+
+
 def test_a_change_of_another_field_leaves_the_limits_as_full_as_they_are(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
@@ -133,6 +153,11 @@ def test_a_change_of_another_field_leaves_the_limits_as_full_as_they_are(
         ({"limits": [{"name": "l", "count": 0, "window_s": 1}]}, "count"),
         ({"limits": [LIMIT, LIMIT]}, "['l']"),
         ({"limits": [{**LIMIT, "shape": "square"}]}, "config.limits[0].shape"),
+        ({"limits": [{**LIMIT, "other_share": 1}]}, "other_share"),
+        (
+            {"limits": [{**LIMIT, "shape": "concurrent", "count_refused": True}]},
+            "config.limits[0]: limit 'l': concurrent",
+        ),
         ({"faults": [{"kind": "429", "when": {"each": 2}}]}, "config.faults[0].when"),
     ],
 )
@@ -152,8 +177,11 @@ def test_a_wrong_secret_is_not_repeated_by_the_refusal() -> None:
 
 
 def test_the_control_api_refuses_what_it_does_not_know(sandbox: SandboxProcess) -> None:
-    for name, body in [("rest", None), ("config", {"x": 1}), ("clock", {"advance_s": -1})]:
-        with pytest.raises(ValueError, match=r"control call|unknown fields|only moves ahead"):
+    wrong = [("rest", None), ("config", {"x": 1}), ("clock", {"advance_s": -1})]
+    wrong += [("storm", {"seconds": 1, "share": 2}), ("storm", {"retry_after": 1})]
+    told = r"control call|unknown fields|only moves ahead|share in 0\.\.1|storm lacks"
+    for name, body in wrong:
+        with pytest.raises(ValueError, match=told):
             sandbox.post(name, body)
 
     assert "demo-secret" not in json.dumps(sandbox.get("config"))

@@ -214,3 +214,195 @@ def test_a_secret_file_that_is_no_text_or_not_there_is_one_sentence(
         client.secret()
 
     assert "canary" not in str(refusal.value)
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ('shape = "fixed_window"\ncalibration = "guide"', 'calibration "guide" is a rule for bu'),
+        ('calibration = "loose"', "calibration: Input should be 'guide' or 'tight'"),
+        ('shape = "concurrent"\nwindow_s = 1', "leave out window_s"),
+        ('shape = "concurrent"\nrate = 1.0\nburst = 2', "leave out rate and burst"),
+        ('shape = "concurrent"\ncalibration = "tight"', "leave out calibration"),
+        ('shape = "concurrent"\nreserve = 1', "leave out reserve"),
+        ("reserve = 4", "limit app: reserve 4 leaves nothing of burst 4 to the other lanes"),
+        ("reserve = -1", "limits.0.reserve"),
+    ],
+)
+def test_what_does_not_fit_the_shape_of_a_limit_is_refused(
+    home: Home, limit: str, said: str
+) -> None:
+    refusal = home.refusal(f"{LIMIT}count = 5\n{limit}\n")
+
+    assert refusal.startswith(f"configuration {home.file}: clients.acme")
+    assert said in refusal
+
+
+@pytest.mark.parametrize(
+    ("shape", "calibration"),
+    [
+        ("bucket", "guide"),
+        ("fixed_window", "tight"),
+        ("sliding_window", "tight"),
+        ("concurrent", None),
+    ],
+)
+def test_a_limit_is_calibrated_as_its_shape_allows(
+    home: Home, shape: str, calibration: str | None
+) -> None:
+    it = home.load(f'{LIMIT}count = 5\nshape = "{shape}"\n')
+
+    assert it.clients["acme"].limits[0].calibration == calibration
+
+
+@pytest.mark.parametrize("name", ["client", "route", "route-7", "emea/cap", "a:b"])
+def test_a_limit_has_a_name_that_is_free(home: Home, name: str) -> None:
+    limit = f'[[clients.acme.limits]]\nname = "{name}"\ncount = 5\n'
+
+    assert "clients.acme.limits.0.name: " in home.refusal(ACME + limit)
+
+
+# Tenants
+
+CAP = '[[clients.acme.tenants.emea.limits]]\nname = "cap"\n'
+EMEA, APAC = "[clients.acme.tenants.emea]\n", "[clients.acme.tenants.apac]\n"
+
+
+def test_a_tenant_may_have_limits_of_its_own(home: Home) -> None:
+    it = home.load(f"{LIMIT}count = 50\n{CAP}count = 5\n").clients["acme"]
+
+    assert [limit.count for limit in it.limits] == [50]
+    assert [limit.count for limit in it.tenants["emea"].limits] == [5]
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("count = 5\nrate = 1000.0", "limit cap: burst 4 at 1000"),
+        (f"count = 5\n{CAP}count = 6", "two limits have the same name"),
+        ("window_s = 5", "limits.0.count: Field required"),
+    ],
+)
+def test_a_limit_of_a_tenant_that_cannot_be_kept_is_refused(
+    home: Home, limit: str, said: str
+) -> None:
+    refusal = home.refusal(f"{ACME}{CAP}{limit}\n")
+
+    assert "clients.acme.tenants.emea" in refusal
+    assert said in refusal
+
+
+def test_a_limit_without_count_is_the_sum_of_its_tenants_quotas(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADGATE_CLIENTS__ACME__TENANTS__LATAM__QUOTA", "30")
+    own = f'[clients.acme.tenants.own]\nclient = "other"\n{ACME.replace("acme", "other")}'
+    more = '[[clients.acme.limits]]\nname = "day"\ncount = 9000\nwindow_s = 86_400\n'
+
+    it = home.load(f"{LIMIT}window_s = 10\n{more}{EMEA}quota = 200\n{APAC}quota = 70\n{own}")
+
+    assert [limit.count for limit in it.clients["acme"].limits] == [300, 9000]
+
+
+@pytest.mark.parametrize(
+    ("tenants", "said"),
+    [
+        ("", "limit app: without count it is the sum of its tenants' quotas, and there are no"),
+        (f"{EMEA}quota = 5\n{APAC}weight = 2\n", "and tenant 'apac' has none"),
+        (f"{EMEA}quota = 0\n", "clients.acme.tenants.emea.quota: "),
+        (f'{EMEA}quota = "many"\n', "clients.acme.tenants.emea.quota: "),
+    ],
+)
+def test_a_limit_without_count_needs_a_quota_of_each_tenant(
+    home: Home, tenants: str, said: str
+) -> None:
+    refusal = home.refusal(f"{LIMIT}{tenants}")
+
+    assert "clients.acme" in refusal
+    assert said in refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'{EMEA}client = "acme"\n', "tenants.emea.client: is this client itself"),
+        (f'{EMEA}client = "acne"\n', "there is no client 'acne'; did you mean 'acme'?"),
+        (f'{EMEA}client = "zzz"\n', "there is no client 'zzz'; add [clients.zzz]"),
+        (f'{EMEA}client = "other"\nweight = 2\n', "no part of this one; leave out weight"),
+        (f'{EMEA}client = "other"\n{CAP}count = 1\n', "no part of this one; leave out limits"),
+        (
+            f'{EMEA}client = "other"\n[clients.other.tenants.emea]\nclient = "acme"\n',
+            "clients.acme.tenants.emea.client: leads on to client 'acme'",
+        ),
+    ],
+)
+def test_a_client_of_a_tenants_own_is_another_one_that_is_there(
+    home: Home, text: str, said: str
+) -> None:
+    assert said in home.refusal(f'{ACME}[clients.other]\nbase_url = "http://other"\n{text}')
+
+
+# Profiles
+
+GENESYS = (
+    '[clients.acme]\nprovider = "genesys"\nclient_id = "me"\nclient_secret_env = "ACME_SECRET"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "count", "window_s", "shape", "calibration"),
+    [
+        ("genesys", 300, 60, "fixed_window", "tight"),
+        ("genesys-guide", 200, 1, "bucket", "guide"),
+        ("nice", 100, 1, "fixed_window", "tight"),
+        ("nice-guide", 100, 1, "bucket", "guide"),
+    ],
+)
+def test_a_profile_has_the_numbers_of_its_platform_or_of_the_guide(
+    home: Home, provider: str, count: int, window_s: float, shape: str, calibration: str
+) -> None:
+    it = home.load(f'{ACME}provider = "{provider}"\n').clients["acme"]
+
+    (limit,) = it.limits
+    assert (limit.count, limit.window_s, limit.shape) == (count, window_s, shape)
+    assert limit.calibration == calibration
+    assert it.idempotency == "none"  # no platform promises more
+
+
+@pytest.mark.parametrize("provider", ["genesys", "genesys-guide"])
+@pytest.mark.parametrize("region", ["eu-central-1", "eu_central_1", "EU-Central-1"])
+def test_a_region_names_the_hosts(home: Home, provider: str, region: str) -> None:
+    text = GENESYS.replace('"genesys"', f'"{provider}"')
+
+    it = home.load(f'{text}region = "{region}"\n').clients["acme"]
+
+    assert it.base_url == "https://api.mypurecloud.de"
+    assert it.token_url == "https://login.mypurecloud.de/oauth/token"
+
+
+def test_a_clients_own_urls_stand_above_its_region(home: Home) -> None:
+    own = 'base_url = "http://proxy"\ntoken_url = "http://proxy/token"\n'
+
+    it = home.load(f'{GENESYS}region = "us-east-1"\n{own}').clients["acme"]
+
+    assert (it.base_url, it.token_url) == ("http://proxy", "http://proxy/token")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GENESYS, "clients.acme.region: set it, or base_url; there are us-east-1, "),
+        (f'{GENESYS}region = "eu-north-9"\n', "acme.region: this region is unknown; there are us"),
+        (f"{GENESYS}region = 7\n", "acme.region: this region is unknown; there are us"),
+        (f'{ACME}region = "eu-central-1"\n', "acme.region: this provider has no known regions"),
+        ('[clients.acme]\nprovider = "nice"\n', "clients.acme.base_url: Field required"),
+        (f'{ACME}provider = "gensys"\n', "unknown; use rest, genesys, genesys-guide, nice, "),
+    ],
+)
+def test_a_region_that_is_not_known_is_told_with_those_that_are(
+    home: Home, text: str, said: str
+) -> None:
+    assert said in home.refusal(text)

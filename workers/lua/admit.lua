@@ -10,7 +10,8 @@
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries; on WAIT the line
 -- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers}
---          {"WAIT", short_us}  a limit is short or held so long: back in the line, nothing is charged
+--          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
+--                              taken): back in the line, nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
 --          {"OLD", state}      its key is past max_age_us: ended without being sent
 -- Cost     O(limits), 6 commands
@@ -43,15 +44,21 @@ end
 
 local fields = {}
 for i, cell in ipairs(limits) do
-  fields[2 * i - 1], fields[2 * i] = "c:" .. cell[1], "b:" .. cell[1]
+  fields[2 * i - 1], fields[2 * i] = state_of(cell), "b:" .. cell[1]
 end
 local second = math.floor(now / 1000000)
 fields[#fields + 1] = "n:" .. second % 16
 local states = redis.call("HMGET", GOV, unpack(fields))
 local wait, spread, fulls = 0, 1000000000, {}
 for i, cell in ipairs(limits) do
-  local full = full_at(states[2 * i - 1], cell)
-  local short = full + cell[2] - now - cell[2] * cell[3]
+  local full, short
+  if is_slots(cell) then
+    full = tonumber(states[2 * i - 1] or 0)
+    short = full < cell[3] and 0 or 1
+  else
+    full = full_at(states[2 * i - 1], cell)
+    short = full + cell[2] - now - cell[2] * cell[3]
+  end
   -- A limit with a lead may grant a moment up to 100 ms ahead; the thread waits for it.
   if short > (cell[4] > 0 and 100000 or 0) then
     may_line(id)
@@ -63,9 +70,12 @@ for i, cell in ipairs(limits) do
 end
 -- Every limit is charged at the moment the call leaves: one with a lead may put it off, and a call
 -- that came late under the others would break their arithmetic.
-local writes = {}
+local writes, slots = {}, {}
 for i, cell in ipairs(limits) do
-  if cell[2] > 0 then
+  if is_slots(cell) then
+    slots[#slots + 1] = cell[1]
+    writes[#writes + 1], writes[#writes + 2] = fields[2 * i - 1], fulls[i] + 1
+  elseif cell[2] > 0 and not (is_route(cell) and fulls[i] <= now) then
     writes[#writes + 1] = fields[2 * i - 1]
     writes[#writes + 1] = math.max(fulls[i], now + wait) + cell[2]
   end
@@ -81,6 +91,7 @@ writes[#writes + 1] = second .. " " .. (tonumber(counted) == second and grants +
 redis.call("ZADD", TOUCH, now + tonumber(ARGV[5]), key)
 redis.call("HSET", GOV, unpack(writes))
 if bell == 0 then redis.call("ZREM", RETRIES, key) end
+if slots[1] then redis.call("HSET", name, "cc", table.concat(slots, "+")) end
 if tx[4] then
   redis.call("HSET", name, "f", fence, "s", "s")
 else

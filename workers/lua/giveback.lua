@@ -18,7 +18,7 @@ local flow = read_flow(id)
 redis.call("HLEN", GOV)
 may_line(id)
 local pause = tonumber(ARGV[4])
-if pause > 0 then pause_cells(flow.limits, pause, ARGV[5]) end
+if pause > 0 then pause_flow(flow, pause, ARGV[5], true) end
 if tx[1] == "r" then count_bells(flow.limits, -1) end
 to_line(key, id, flow.lane, now, tx[4])
 return 1

@@ -3,8 +3,10 @@
 -- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
 -- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
 -- Times are integers in us below 2^53. A cell is a row {name, interval_us, burst, lead_us,
--- spread_us}; its state, in the hash gov, is the moment it is full again (field "c:" + name).
--- The cell "client" has interval 0: it holds nothing back but a pause.
+-- spread_us, reserve}; its state, in the hash gov, is the moment it is full again (field "c:" +
+-- name), and the bells that are out for it (field "b:" + name). Of the burst, `reserve` tokens are
+-- for lane 0 only. A cell of interval 0 without burst holds nothing back but a pause; one with a
+-- burst counts calls that are out (field "l:" + name; the transaction's `cc` names them).
 -- A transaction is a hash; its fields are named in workers/ledger.py.
 local base = KEYS[1]
 local GOV, FLOWS, TOUCH, RETRIES = base .. "gov", base .. "flows", base .. "touch", base .. "retries"
@@ -31,14 +33,23 @@ local function must_be(kind, name)
   end
 end
 
+-- The cell of a route ("r:" …) has state only while a pause is felt, and is full otherwise.
+local function is_route(cell) return string.sub(cell[1], 1, 2) == "r:" end
+
 -- When the cell is full again. State that was lost, or never was, is an empty bucket.
 local function full_at(state, cell)
-  return math.max(tonumber(state) or now + cell[2] * cell[3], now)
+  return math.max(tonumber(state) or is_route(cell) and now or now + cell[2] * cell[3], now)
 end
 
-local function tokens(state, cell, at)
+local function is_slots(cell) return cell[2] == 0 and cell[3] > 0 end
+local function state_of(cell) return (is_slots(cell) and "l:" or "c:") .. cell[1] end
+
+-- What the cell lets through at this moment in a lane, bells that are out not yet taken off.
+local function tokens(state, cell, at, lane)
+  if is_slots(cell) then return cell[3] - tonumber(state or 0) end
   if cell[2] == 0 then return full_at(state, cell) <= now and 1000000 or 0 end
-  return math.floor((cell[2] * cell[3] - math.max(full_at(state, cell) - at, 0)) / cell[2])
+  local free = math.floor((cell[2] * cell[3] - (full_at(state, cell) - at)) / cell[2])
+  return lane == 0 and free or free - cell[6]
 end
 
 -- The flow of a step: the n-th of the list, or the only one when all steps share it.
@@ -59,13 +70,24 @@ local function count_bells(limits, by)
   for _, cell in ipairs(limits) do redis.call("HINCRBY", GOV, "b:" .. cell[1], by) end
 end
 
--- No tokens until the pause ends, and then from empty: what waited is paced, not released.
-local function pause_cells(limits, pause, why)
-  for _, cell in ipairs(limits) do
-    local full = full_at(redis.call("HGET", GOV, "c:" .. cell[1]), cell)
-    redis.call("HSET", GOV, "c:" .. cell[1], math.max(full, now + pause + cell[2] * cell[3]))
+-- No tokens until the pause ends, and then from empty: what waited is paced, not released. Held is
+-- the flow's scope; a second scope that is refused in the same second widens the pause to all.
+local function pause_flow(flow, pause, why, wide)
+  local scope, at = unpack(redis.call("HMGET", GOV, "refused", "refused_us"))
+  wide = wide or scope and scope ~= flow.scope and now - at < 1000000
+  for _, cell in ipairs(flow.limits) do
+    if not is_slots(cell) and (wide or cell[1] == flow.scope) then
+      local full = full_at(redis.call("HGET", GOV, "c:" .. cell[1]), cell)
+      redis.call("HSET", GOV, "c:" .. cell[1], math.max(full, now + pause + cell[2] * cell[3]))
+    end
   end
-  redis.call("HSET", GOV, "why", why)
+  redis.call("HSET", GOV, "refused", flow.scope, "refused_us", now,
+    "y:" .. (wide and "client" or flow.scope), why)
+end
+
+-- A call that was out frees its places.
+local function free_slots(names)
+  for name in string.gmatch(names or "", "[^+]+") do redis.call("HINCRBY", GOV, "l:" .. name, -1) end
 end
 
 local function may_line(flow)

@@ -5,7 +5,8 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- Reads    gov, flows, the lines, touch, tx:<key>
--- Returns  {field, counter, counted, …} for b:* (bells out) and q:* (waiting in a lane) that differ
+-- Returns  {field, counter, counted, …} for b:* (bells out), l:* (places taken) and q:* (waiting in a
+--          lane) that differ
 -- Cost     O(flows + all that is out)
 local counted = {}
 local function count(field, by) counted[field] = (counted[field] or 0) + by end
@@ -14,7 +15,8 @@ for _, id in ipairs(redis.call("HKEYS", FLOWS)) do
   count("q:" .. read_flow(id).lane, redis.call("LLEN", line) + redis.call("ZCARD", line .. ":due"))
 end
 for _, key in ipairs(redis.call("ZRANGE", TOUCH, 0, -1)) do
-  local tx = redis.call("HMGET", tx_key(key), "s", "k", "fl")
+  local tx = redis.call("HMGET", tx_key(key), "s", "k", "fl", "cc")
+  for name in string.gmatch(tx[4] or "", "[^+]+") do count("l:" .. name, 1) end
   if tx[1] == "r" then
     for _, cell in ipairs(read_flow(flow_of(tx[3], tx[2])).limits) do count("b:" .. cell[1], 1) end
   end
@@ -27,7 +29,7 @@ local function differ(field, counter, there)
 end
 for i = 1, #gov, 2 do
   local field = gov[i]
-  if string.find(field, "^[bq]:") then
+  if string.find(field, "^[blq]:") then
     differ(field, gov[i + 1], counted[field] or 0)
     counted[field] = nil
   end

@@ -55,7 +55,7 @@ if now - number("beat") > 500000 then
   for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
     for _, cell in ipairs(cjson.decode(definition).limits) do
       local state = "c:" .. cell[1]
-      if cell[2] > 0 then
+      if cell[2] > 0 and not is_route(cell) then
         gov[state] = math.max(number(state), now + cell[2] * cell[3])
         redis.call("HSET", GOV, state, gov[state])
       end
@@ -66,20 +66,20 @@ end
 local room = math.floor(threads * 1.25)
   - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)
 room = math.min(room, 1000) -- what one script, and the batch that is published, may hold
-local left = {} -- tokens of each limit that no bell has spoken for
-local function available(limits)
+local left = {} -- tokens of each limit that no bell has spoken for, the reserve left out
+local function available(limits, lane)
   local least = room
   for _, cell in ipairs(limits) do
     local name = cell[1]
     if not left[name] then
-      local state = gov["c:" .. name]
-      if not state and cell[2] > 0 then
+      local state = gov[state_of(cell)]
+      if not state and cell[2] > 0 and not is_route(cell) then
         state = now + cell[2] * cell[3]
         redis.call("HSET", GOV, "c:" .. name, state)
       end
       left[name] = tokens(state, cell, now + cell[4]) - number("b:" .. name)
     end
-    least = math.min(least, left[name])
+    least = math.min(least, left[name] + (lane == 0 and cell[6] or 0))
   end
   return least
 end
@@ -108,10 +108,10 @@ local suspect = not gov.suspect and room > 0
   and redis.call("ZRANGEBYSCORE", SUSPECTS, "-inf", now, "LIMIT", 0, 1)[1]
 if suspect then
   local tx = redis.call("HMGET", tx_key(suspect), "fl", "k")
-  local limits = read_flow(flow_of(tx[1], tx[2])).limits
-  if available(limits) > 0 then
+  local flow = read_flow(flow_of(tx[1], tx[2]))
+  if available(flow.limits, flow.lane) > 0 then
     redis.call("ZREM", SUSPECTS, suspect)
-    if ring(suspect, limits) then redis.call("HSET", GOV, "suspect", suspect) end
+    if ring(suspect, flow.limits) then redis.call("HSET", GOV, "suspect", suspect) end
   end
 end
 
@@ -123,7 +123,7 @@ for _, id in ipairs(looks and redis.call("SMEMBERS", ACTIVE) or {}) do
   local name, lane, limits = string.match(id, "^((%d):.-):(.*)$")
   busy[lane] = true
   limits_of[limits] = limits_of[limits] or read_flow(id).limits
-  if available(limits_of[limits]) > 0 then
+  if available(limits_of[limits], tonumber(lane)) > 0 then
     local tenant = by_name[name]
     if not tenant then
       local pass = math.max(number("p:" .. name), number("v:" .. lane))
@@ -168,14 +168,14 @@ local turns = math.floor(turn / beat)
 local function next_flow(tenant)
   local tokens_left = false
   for _, one in ipairs(tenant.active) do
-    tokens_left = tokens_left or available(one.limits) > 0
+    tokens_left = tokens_left or available(one.limits, tenant.lane) > 0
   end
   if not tokens_left then return nil end
   tenant.flows = tenant.flows or flows_of(tenant)
   local found
   for i = 1, #tenant.flows do
     local flow = tenant.flows[(turns + i) % #tenant.flows + 1]
-    if flow.due + flow.new > 0 and available(flow.limits) > 0 then
+    if flow.due + flow.new > 0 and available(flow.limits, tenant.lane) > 0 then
       if flow.due > 0 then return flow end
       found = found or flow
     end

@@ -31,7 +31,7 @@ for _, flow in ipairs(flows) do move_sent(line_key(flow) .. ":due") end
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
-  if string.find(field, "^c:") or field == "beat" then
+  if string.find(field, "^c:") or field == "beat" or field == "refused_us" then
     redis.call("HSET", GOV, field, tonumber(value) - back)
   elseif string.find(field, "^w:") then
     local count, till = string.match(value, "(%d+) (%d+)")

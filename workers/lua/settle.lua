@@ -18,6 +18,9 @@
 -- ARGV[14]  delay_us     AGAIN: backoff; ignored else
 -- ARGV[15]  how          AGAIN: "retry" = Celery's countdown, "line"; END: the final state
 -- ARGV[16]  grace_us     how long a bell may stay unanswered
+-- ARGV[17]  wide         1 = the pause is for the whole client, else for the flow's scope
+-- ARGV[18]  remaining    calls that the provider's headers leave, "" = they say nothing
+-- ARGV[19]  reset_us     from now until they leave more
 -- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, the line or the job
 -- Returns   "RING"  the Celery chain goes on: its next link is a bell that is counted
 --           "LINE"  the chain stops, the pacer will ring
@@ -27,23 +30,38 @@
 -- Cost      O(limits), 6 to 12 commands; 6 for the usual end
 local key, step, verdict = ARGV[2], tonumber(ARGV[3]), ARGV[5]
 local name = tx_key(key)
-local tx = redis.call("HMGET", name, "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th")
+local tx = redis.call("HMGET", name, "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
 local state = verdict == "END" and ARGV[15]
   or verdict == "NEXT" and step == tonumber(tx[5]) and "succeeded"
 local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
-local pause = tonumber(ARGV[10])
+local pause, why, left = tonumber(ARGV[10]), ARGV[11], tonumber(ARGV[18])
+if left and pause == 0 then
+  -- What is out will take what is left: nothing more leaves before the provider's reset.
+  local bells = tonumber(redis.call("HGET", GOV, "b:client") or 0)
+  local flying = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES) - bells - 1
+  if left <= flying then
+    pause, why = tonumber(ARGV[19]), "the provider leaves " .. left .. " calls until its reset"
+  end
+end
 local id = flow_of(tx[4], step)
-local flow = (pause > 0 or not ends) and read_flow(id)
-if flow then redis.call("HLEN", GOV) end
+local flow = (pause > 0 or left or not ends) and read_flow(id)
+if flow or tx[12] then redis.call("HLEN", GOV) end
 if ends then -- its types were looked at
 elseif ARGV[15] == "retry" then
   must_be("zset", TOUCH)
   must_be("zset", RETRIES)
 else may_line(flow_of(tx[4], verdict == "NEXT" and step + 1 or step)) end
 if ARGV[8] == "1" then must_be("hash", job_key(tx[6])) end
-if pause > 0 then pause_cells(flow.limits, pause, ARGV[11]) end
+if left then
+  redis.call("HSET", GOV, "z:" .. flow.scope, left .. " " .. string.format("%.0f", now + ARGV[19]))
+end
+if pause > 0 then pause_flow(flow, pause, why, ARGV[17] == "1") end
+if tx[12] then
+  free_slots(tx[12])
+  redis.call("HDEL", name, "cc")
+end
 if ARGV[8] == "1" then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 
 local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber(ARGV[7])}
@@ -91,8 +109,8 @@ for lane = 0, next_flow.lane do
   ring = ring and tonumber(redis.call("HGET", GOV, "q:" .. lane) or 0) == 0
 end
 for _, cell in ipairs(ring and next_flow.limits or {}) do
-  local state = redis.call("HMGET", GOV, "c:" .. cell[1], "b:" .. cell[1])
-  ring = ring and tokens(state[1], cell, now) - tonumber(state[2] or 0) >= 1
+  local state = redis.call("HMGET", GOV, state_of(cell), "b:" .. cell[1])
+  ring = ring and tokens(state[1], cell, now, next_flow.lane) - tonumber(state[2] or 0) >= 1
 end
 if not ring then
   to_line(key, next_id, next_flow.lane, now, tx[8])

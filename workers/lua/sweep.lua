@@ -16,7 +16,7 @@ must_be("hash", FLOWS)
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
   local name = tx_key(key)
-  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr")
+  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc")
   local state, crashes = tx[1], tonumber(tx[7] or 0)
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", TOUCH, key)
@@ -33,6 +33,10 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
       if guard == "n" then why = "sent, then its worker died or froze: not sent again without a guard" end
       if crashes >= tonumber(ARGV[2]) then why = "its worker died or froze " .. crashes .. " times" end
       leases = leases + 1
+      if tx[8] then
+        free_slots(tx[8])
+        redis.call("HDEL", name, "cc")
+      end
       if why then
         ended = ended + 1
         local ends = ending(key, tx[5], "unknown", tonumber(tx[6] or 1), tx[7])

@@ -1,0 +1,152 @@
+"""Many limits on real workers: each is kept at the provider, and what is free is used.
+
+Every figure is a ratio against the limit or the governed rate of the same run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.bench.measure import ordinary_fleet, steady_rate
+from tests.faults.checks import check_all
+from tests.fleet import Fleet, calls, until
+from workers.limits import cell
+from workers.settings import LimitSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+APP = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
+
+
+def mixed(routes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """So many single calls of each path, spread evenly among each other."""
+    total = sum(routes.values())
+    rows = []
+    for path, count in routes.items():
+        for number, row in enumerate(calls(count, prefix=path.strip("/"))):
+            row["steps"][0]["path"] = path
+            rows.append((number * total / count, row))
+    return [{**row, "line": n + 1} for n, (_, row) in enumerate(sorted(rows, key=lambda it: it[0]))]
+
+
+def three_limits(count: int = 3000) -> dict[str, Any]:
+    """200/s for all, 30 per 10 s on one endpoint, two at once on another, under a mixed backlog."""
+    limits = [
+        APP,
+        {"name": "slow", "count": 30, "window_s": 10, "shape": "fixed_window", "match": "* /slow"},
+        {"name": "few", "count": 2, "shape": "concurrent", "match": "* /few"},
+    ]
+    with ordinary_fleet(limits) as fleet:
+        _start(fleet)
+        fleet.submit(mixed({"/things/1": count, "/slow": count // 60, "/few": count // 15}))
+        until(lambda: fleet.ended() == fleet.job()["rows"], 300, "the end", fleet)
+        check_all(fleet)
+        report = fleet.report()
+        free = sorted(it["t_us"] for it in fleet.effects() if it["path"] == "/things/1")
+        first, last = free[int(count * 0.15)], free[int(count * 0.95)]
+        within = sum(first <= it["t_us"] < last for it in fleet.effects())
+        rate = within / ((last - first) / 1e6)
+        windows = {it["name"]: f"{it['max_arrived']} of {it['count']}" for it in report["windows"]}
+        return {
+            "client limit used, of the governed rate": rate / _rate(APP),
+            "429s": report["refused_429"],
+            **{f"most in a window of {name}": most for name, most in windows.items()},
+        }
+
+
+def one_limit(
+    limit: Mapping[str, Any], count: int, workers: int = 2, **sandbox: Any
+) -> dict[str, Any]:
+    """A single limit and a full backlog."""
+    with ordinary_fleet([limit], sandbox=sandbox) as fleet:
+        _start(fleet, workers)
+        fleet.submit(calls(count))
+        until(lambda: fleet.ended() == count, 600, "the end", fleet)
+        check_all(fleet)
+        settings = LimitSettings(**limit)
+        return {
+            "of the limit": steady_rate(fleet, count) * settings.window_s / settings.count,
+            "429s": fleet.report()["refused_429"],
+        }
+
+
+def shares(weights: Mapping[str, int], count: int = 1500) -> dict[str, Any]:
+    """Tenants with equal backlogs: their parts of the calls over 10 s."""
+    tenants = {name: {"weight": weight} for name, weight in weights.items()}
+    with ordinary_fleet([APP], client={"tenants": tenants}) as fleet:
+        _start(fleet)
+        rows = [{**row, "tenant": name} for name in weights for row in calls(count, prefix=name)]
+        fleet.submit(_interleaved(rows, len(weights)))
+        until(lambda: fleet.ended() >= 300, 60, "the steady part", fleet)
+        began_us = time.time_ns() // 1000
+        time.sleep(10)
+        ended_us = time.time_ns() // 1000
+        counts = Counter(
+            it["business_id"].rstrip("0123456789.")
+            for it in fleet.effects()
+            if began_us <= it["t_us"] < ended_us
+        )
+        total, weight = sum(counts.values()), sum(weights.values())
+        parts = {name: counts[name] / total for name in weights}
+        ideal = {name: weights[name] / weight for name in weights}
+        even = [parts[name] / ideal[name] for name in weights]
+        return {
+            "parts": " ".join(f"{part:.4f}" for part in parts.values()),
+            "furthest from its part": max(abs(parts[it] - ideal[it]) for it in weights),
+            "Jain index": sum(even) ** 2 / (len(even) * sum(it * it for it in even)),
+        }
+
+
+def urgent(limit: Mapping[str, Any], calls_s: float, bulk: int, times: int = 60) -> dict[str, Any]:
+    """Single urgent calls beside a full bulk backlog: from acceptance to their arrival."""
+    with ordinary_fleet([limit]) as fleet:
+        _start(fleet)
+        idle = _urgent_ms(fleet, "idle", times // 3)
+        fleet.submit(calls(bulk), job="bulk", lane=2)
+        until(lambda: fleet.ended("bulk") >= calls_s, 60, "the steady part", fleet)
+        before, began = fleet.report()["effects"], time.monotonic()
+        busy = _urgent_ms(fleet, "busy", times)
+        rate = (fleet.report()["effects"] - before) / (time.monotonic() - began)
+        return {
+            "idle, p50 and p99 ms": _p50_p99(idle),
+            "beside bulk, p50 and p99 ms": _p50_p99(busy),
+            "of the governed rate meanwhile": rate / _rate(limit),
+            "429s": fleet.report()["refused_429"],
+        }
+
+
+def _urgent_ms(fleet: Fleet, prefix: str, times: int) -> list[float]:
+    accepted = {}
+    for number in range(times):
+        name = f"{prefix}{number}"
+        fleet.submit(calls(1, prefix=name), job=name, lane=0)
+        accepted[f"{name}0.1"] = time.time_ns() // 1000
+        time.sleep(0.5)
+    until(lambda: all(fleet.ended(f"{prefix}{n}") == 1 for n in range(times)), 30, "all", fleet)
+    arrived = {it["business_id"]: it["t_us"] for it in fleet.effects()}
+    return [(arrived[name] - at) / 1e3 for name, at in accepted.items()]
+
+
+def _p50_p99(values: Iterable[float]) -> str:
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return f"{cuts[49]:.0f} {cuts[98]:.0f}"
+
+
+def _interleaved(rows: list[dict[str, Any]], parts: int) -> list[dict[str, Any]]:
+    size = len(rows) // parts
+    mixed_up = [rows[part * size + n] for n in range(size) for part in range(parts)]
+    return [{**row, "line": n + 1} for n, row in enumerate(mixed_up)]
+
+
+def _rate(limit: Mapping[str, Any]) -> float:
+    return cell(LimitSettings(**limit)).rate or 0.0
+
+
+def _start(fleet: Fleet, workers: int = 2) -> None:
+    for number in range(workers):
+        fleet.start_worker(f"w{number}", 32)
+    time.sleep(4)
