@@ -8,7 +8,7 @@ import pytest
 
 from orchestration import pacer
 from orchestration.pacer import Pacer
-from tests.fleet import Fleet, calls
+from tests.fleet import Fleet, calls, until
 from workers.app import app
 
 if TYPE_CHECKING:
@@ -60,11 +60,10 @@ def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_line(
     fleet.client.store.hset(fleet.client.keys.job("new"), "kind", "holograms")
     fleet.client.ledger._jobs.clear()
 
-    turns(20)
+    until(lambda: turns() and "is of kind 'holograms', which this worker lacks" in caplog.text)
 
     states = {it["s"] for it in fleet.transactions("new").values()}
     assert states == {"w"}
-    assert "is of kind 'holograms', which this worker lacks" in caplog.text
 
 
 def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_under_way_ends(

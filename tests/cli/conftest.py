@@ -66,10 +66,9 @@ class World:
         """The hash of the job `j1`."""
         return self.client.keys.job("j1")
 
-    @property
-    def due(self) -> str:
-        """What waits for its due time in the only flow."""
-        (flow,) = self.client.store.hkeys(self.client.keys.flows)
+    def due(self, key: str) -> str:
+        """What waits for its due time in the flow of a transaction of one step."""
+        flow = self.client.ledger.transaction(key)["fl"]
         return self.client.keys.line(flow) + ":due"
 
     def tx(self, key: str) -> str:

@@ -117,7 +117,7 @@ def _break(name: str) -> Callable[[World, dict[str, str]], Any]:
         "a key of another row": lambda w, k: w.client.store.hset(w.tx(k["due"]), "p", "0:0"),
         "a transaction too many": lambda w, _: w.client.store.hincrby(w.job, "released", 1),
         "the installation": lambda w, _: w.client.store.delete(f"{w.namespace}:installation"),
-        "a lost place in the line": lambda w, k: w.client.store.zrem(w.due, k["due"]),
+        "a lost place in the line": lambda w, k: w.client.store.zrem(w.due(k["due"]), k["due"]),
         "a lost bell": lambda w, k: w.client.store.zrem(w.client.keys.touch, k["rung"]),
         "a lost lease": lambda w, k: w.client.store.zrem(w.client.keys.touch, k["sent"]),
         "a lost countdown": lambda w, k: w.client.store.zrem(w.client.keys.touch, k["retry"]),

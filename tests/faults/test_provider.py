@@ -124,7 +124,7 @@ def test_a_token_endpoint_that_hangs_fills_no_queue_and_says_why_nothing_leaves(
             fleet.start_worker("w1", concurrency=4)
             broker = connect(f"redis://127.0.0.1:{fleet.broker_port}/1")
             store, keys = fleet.client.store, fleet.client.keys
-            until(lambda: store.hget(keys.governor, "why"), what="a hold of the client")
+            until(lambda: store.hget(keys.governor, "y:client"), what="a hold of the client")
             published = 0
             for _ in range(3):  # three more rounds of bells that nobody can answer
                 held = store.hget(keys.governor, "c:client")

@@ -9,7 +9,7 @@ from orchestration.intake.calls import MAX_DEPTH, MAX_STEPS, read_calls
 from orchestration.intake.source import MAX_LINE
 from tasks import KINDS
 from tests.intake.conftest import Desk, a_call
-from workers.settings import ClientSettings
+from workers.settings import ClientSettings, TenantSettings
 
 if TYPE_CHECKING:
     from workers.ledger import Row
@@ -18,7 +18,7 @@ ACME = ClientSettings.model_validate(
     {"name": "acme", "base_url": "http://127.0.0.1:9", "idempotency_header": "X-Once"}
 )
 KEYED = ACME.model_copy(update={"idempotency": "key"})
-TENANTS = ACME.model_copy(update={"tenants": {"emea": object()}})
+TENANTS = ACME.model_copy(update={"tenants": {"emea": TenantSettings()}})
 
 
 def read(*texts: str | None, client: ClientSettings = ACME) -> list[Row]:

@@ -35,7 +35,7 @@ _names = count()
 
 @pytest.mark.parametrize("kind", ["calls", "contacts"])
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(content=FILES)
 def test_any_file_is_refused_or_accepted_as_a_whole(desk: Desk, kind: str, content: bytes) -> None:
