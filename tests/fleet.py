@@ -73,7 +73,7 @@ class Fleet:
         self.limits = [dict(limit) for limit in limits]
         self._sandbox_config = {
             "latency_ms": 20,
-            "limits": [{"window_s": 1, "shape": "bucket", **limit} for limit in self.limits],
+            "limits": [{"window_s": 1, "shape": "bucket", **stated(it)} for it in self.limits],
             "clients": {"acme": SECRET},
             **(sandbox or {}),
         }
@@ -281,6 +281,12 @@ class Fleet:
             if not part:
                 return found
             found += part
+
+
+def stated(limit: Mapping[str, Any]) -> dict[str, Any]:
+    """A limit as its provider states it, without what is ours to choose."""
+    ours = {"calibration", "rate", "burst", "reserve"}
+    return {name: value for name, value in limit.items() if name not in ours}
 
 
 def calls(

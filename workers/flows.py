@@ -85,7 +85,7 @@ class Flow:
         ]
 
     def definition(self, client: ClientSettings) -> str:
-        """The flow as the scripts read it (JSON).
+        """The flow as the scripts read it: a line of JSON, and one more from which `read` knows it.
 
         `limits` are its cells. A route has one of its own, as wide as the narrowest around it, so
         that it binds only after a pause: what waited then is paced. `scope` is the cell that a
@@ -101,18 +101,16 @@ class Flow:
             tightest = max(narrow or rates, key=lambda it: it.interval_us)
             scope = tightest.name if narrow else route_cell(self.route)
             if not narrow:
-                rows.append([scope, *tightest.row()[1:]])
+                rows.append([scope, *tightest.row()[1:], 1])
         rows += [it.row() for it in cells if not it.interval_us]  # places, asked last
-        it: dict[str, Any] = {
+        hot: dict[str, Any] = {
             "lane": self.lane,
-            "tenant": self.tenant,
-            "names": self.names,
-            "route": self.route,
             "stride": STRIDE // weight,
             "limits": [CLIENT_CELL, *rows],
             "scope": scope,
         }
-        return json.dumps(it, separators=(",", ":"))
+        cold = [self.lane, self.tenant, self.names, self.route]
+        return "\n".join(json.dumps(it, separators=(",", ":")) for it in (hot, cold))
 
 
 def flow(client: ClientSettings, lane: int, tenant: str, route: str) -> Flow:
@@ -124,8 +122,8 @@ def flow(client: ClientSettings, lane: int, tenant: str, route: str) -> Flow:
 
 def read(definition: str) -> Flow:
     """The flow of a definition that was written earlier."""
-    it = json.loads(definition)
-    return Flow(it["lane"], it["tenant"], tuple(it["names"]), it["route"])
+    lane, tenant, names, route = json.loads(definition.partition("\n")[2])
+    return Flow(lane, tenant, tuple(names), route)
 
 
 def coarse(it: Flow, routes: set[str]) -> Flow:

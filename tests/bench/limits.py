@@ -10,7 +10,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.measure import ordinary_fleet, steady_rate
+from orchestration.status import status
+from tests.bench.measure import ordinary_fleet, show, steady_rate
 from tests.faults.checks import check_all
 from tests.fleet import Fleet, calls, until
 from workers.limits import cell
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 APP = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
+TIGHT = {"name": "app", "count": 300, "window_s": 10, "shape": "fixed_window"}
 
 
 def mixed(routes: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -74,14 +76,15 @@ def one_limit(
         }
 
 
-def shares(weights: Mapping[str, int], count: int = 1500) -> dict[str, Any]:
+def shares(weights: Mapping[str, int], count: int = 2500) -> dict[str, Any]:
     """Tenants with equal backlogs: their parts of the calls over 10 s."""
     tenants = {name: {"weight": weight} for name, weight in weights.items()}
     with ordinary_fleet([APP], client={"tenants": tenants}) as fleet:
         _start(fleet)
-        rows = [{**row, "tenant": name} for name in weights for row in calls(count, prefix=name)]
-        fleet.submit(_interleaved(rows, len(weights)))
-        until(lambda: fleet.ended() >= 300, 60, "the steady part", fleet)
+        for name in weights:
+            rows = [{**row, "tenant": name} for row in calls(count, prefix=name)]
+            fleet.submit(rows, job=name)
+        until(lambda: sum(map(fleet.ended, weights)) >= 300, 60, "the steady part", fleet)
         began_us = time.time_ns() // 1000
         time.sleep(10)
         ended_us = time.time_ns() // 1000
@@ -136,12 +139,6 @@ def _p50_p99(values: Iterable[float]) -> str:
     return f"{cuts[49]:.0f} {cuts[98]:.0f}"
 
 
-def _interleaved(rows: list[dict[str, Any]], parts: int) -> list[dict[str, Any]]:
-    size = len(rows) // parts
-    mixed_up = [rows[part * size + n] for n in range(size) for part in range(parts)]
-    return [{**row, "line": n + 1} for n, row in enumerate(mixed_up)]
-
-
 def _rate(limit: Mapping[str, Any]) -> float:
     return cell(LimitSettings(**limit)).rate or 0.0
 
@@ -150,3 +147,53 @@ def _start(fleet: Fleet, workers: int = 2) -> None:
     for number in range(workers):
         fleet.start_worker(f"w{number}", 32)
     time.sleep(4)
+
+
+def shared(window: str = "fixed_window", count: int = 1500) -> dict[str, Any]:
+    """Another consumer takes half of 300 per 10 s; the provider's headers tell what is left."""
+    limit = {**TIGHT, "shape": window}
+    sandbox = {"limits": [{**limit, "other_share": 0.5}], "rate_headers": "x-ratelimit"}
+    with ordinary_fleet([limit], sandbox=sandbox) as fleet:
+        _start(fleet)
+        fleet.submit(calls(count))
+        until(lambda: fleet.ended() == count, 300, "the end", fleet)
+        report = fleet.report()
+        inner = report["windows"][0]["left"][1:-1]
+        return {
+            "of what is left": sum(it[2] for it in inner) / sum(it[1] for it in inner),
+            "429s, of all requests": report["refused_429"] / report["requests"],
+        }
+
+
+def daily(count: int = 2500) -> dict[str, Any]:
+    """One route is refused with a Retry-After of two hours; the others go on as if it were not."""
+    with ordinary_fleet([APP]) as fleet:
+        _start(fleet)
+        fleet.sandbox.post("storm", {"seconds": 3600, "match": "* /daily", "retry_after": 7200})
+        fleet.submit(mixed({"/things/1": count, "/daily": count // 10}))
+        until(lambda: fleet.ended() >= count, 120, "the others", fleet)
+        report = fleet.report()
+        return {
+            "others, of the governed rate": steady_rate(fleet, count) / _rate(APP),
+            "429s": report["refused_429"],
+            "held": [f"{it.scope} {it.left_s:.0f} s" for it in status(fleet.client).holds],
+        }
+
+
+def main() -> None:
+    """Run every part, one after the other."""
+    tight, fixed = {**APP, "calibration": "tight"}, {**APP, "shape": "fixed_window"}
+    four = dict.fromkeys("abcd", 1)
+    show("three limits, mixed backlog", three_limits())
+    show("strict bucket of 200/s, calibration tight", one_limit(tight, 3000))
+    show("200 per fixed second", one_limit(fixed, 3000))
+    show("two tenants, 3 : 1", shares({"a": 3, "b": 1}))
+    show("four tenants of one weight", shares(four))
+    show("urgent calls beside bulk, 200/s bucket", urgent(APP, 180, 9000))
+    show("urgent calls beside bulk, 300 per 10 s", urgent(TIGHT, 30, 1400))
+    show("300 per 10 s, half of it taken by somebody else", shared())
+    show("one route refused for two hours", daily())
+
+
+if __name__ == "__main__":
+    main()

@@ -52,6 +52,13 @@ def probed(fleet: Fleet) -> Counter[str]:
     return total
 
 
+def show(title: str, figures: dict[str, Any]) -> None:
+    """Print one block."""
+    print(f"\n{title}")
+    for name, value in figures.items():
+        print(f"  {name:34} {value:.4g}" if isinstance(value, float) else f"  {name:34} {value}")
+
+
 def steady_rate(fleet: Fleet, made: int) -> float:
     """Executions a second between 15 % and 95 % of all."""
     moments = sorted(it["t_us"] for it in fleet.effects())

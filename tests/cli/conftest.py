@@ -67,9 +67,10 @@ class World:
         return self.client.keys.job("j1")
 
     def due(self, key: str) -> str:
-        """What waits for its due time in the flow of a transaction of one step."""
-        flow = self.client.ledger.transaction(key)["fl"]
-        return self.client.keys.line(flow) + ":due"
+        """What waits for its due time in the flow of a transaction's step."""
+        tx = self.client.ledger.transaction(key)
+        flows = tx["fl"].split(",")
+        return self.client.keys.line(flows[int(tx["k"]) - 1 if len(flows) > 1 else 0]) + ":due"
 
     def tx(self, key: str) -> str:
         """The hash of a transaction."""

@@ -36,7 +36,7 @@ class Bucket:
     lead_us: int
     spread_us: int
     reserve: int  #: tokens that only lane 0 may take
-    route: bool = False  #: it is there for pauses only
+    route: int = 0  #: 1: it is there for pauses only
     level: Fraction | None = None  #: None: never looked at, or lost; empty, but for a route's
     at: int = 0
 
@@ -255,17 +255,18 @@ class Model:
         if self.jobs[job].opened != page:
             return False
         for name, definition in definitions.items():
-            it = json.loads(definition)
+            lane, tenant, _ = name.split(":")
+            it = json.loads(definition.partition("\n")[0])
             _, *cells = it["limits"]  # the client's own is `held_until`
             limits = [cell for cell in cells if cell[1]]
             slots = [cell for cell in cells if not cell[1]]
             for limit, *row in limits:
-                self.buckets.setdefault(limit, Bucket(*row, route=limit.startswith("r:")))
+                self.buckets.setdefault(limit, Bucket(*row))
             self.places |= {cell[0]: cell[2] for cell in slots}
             self.flows[name] = Flow(
                 name,
-                it["lane"],
-                it["tenant"],
+                int(lane),
+                tenant,
                 it["stride"],
                 tuple(cell[0] for cell in limits),
                 tuple(cell[0] for cell in slots),

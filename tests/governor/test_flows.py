@@ -18,12 +18,17 @@ def a_client(*limits: LimitSettings, **tenants: TenantSettings) -> ClientSetting
     return ClientSettings(name="acme", base_url="http://provider", limits=limits, tenants=tenants)
 
 
+def read_hot(definition: str) -> Any:
+    """What the scripts read of a definition."""
+    return json.loads(definition.partition("\n")[0])
+
+
 def defined(client: ClientSettings, definition: str) -> Any:
-    return json.loads(read(definition).definition(client))
+    return read_hot(read(definition).definition(client))
 
 
 def charged(client: ClientSettings, route: str, tenant: str = "-") -> list[str]:
-    it = json.loads(flow(client, 1, tenant, route).definition(client))
+    it = read_hot(flow(client, 1, tenant, route).definition(client))
     return [name for name, *_ in it["limits"] if not name.startswith("r:")]
 
 
@@ -53,7 +58,7 @@ def test_a_tenant_is_charged_to_its_own_limits_too_and_nobody_else_is() -> None:
 
 def test_a_refusal_pauses_the_narrowest_limit_else_the_route_else_the_client() -> None:
     def scope(client: ClientSettings, route: str) -> str:
-        return str(json.loads(flow(client, 1, "-", route).definition(client))["scope"])
+        return str(read_hot(flow(client, 1, "-", route).definition(client))["scope"])
 
     assert scope(a_client(APP, ORDERS), "POST /orders") == "orders"
     assert scope(a_client(APP, ORDERS), "GET /x").startswith("r:")

@@ -3,7 +3,7 @@
 -- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
 -- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
 -- Times are integers in us below 2^53. A cell is a row {name, interval_us, burst, lead_us,
--- spread_us, reserve}; its state, in the hash gov, is the moment it is full again (field "c:" +
+-- spread_us, reserve, 1 = of a route}; its state, in the hash gov, is the moment it is full again (field "c:" +
 -- name), and the bells that are out for it (field "b:" + name). Of the burst, `reserve` tokens are
 -- for lane 0 only. A cell of interval 0 without burst holds nothing back but a pause; one with a
 -- burst counts calls that are out (field "l:" + name; the transaction's `cc` names them).
@@ -33,8 +33,8 @@ local function must_be(kind, name)
   end
 end
 
--- The cell of a route ("r:" …) has state only while a pause is felt, and is full otherwise.
-local function is_route(cell) return string.sub(cell[1], 1, 2) == "r:" end
+-- The cell of a route (a seventh value) has state only while a pause is felt, and is full otherwise.
+local function is_route(cell) return cell[7] end
 
 -- When the cell is full again. State that was lost, or never was, is an empty bucket.
 local function full_at(state, cell)
@@ -63,7 +63,7 @@ local function flow_of(flows, step)
 end
 
 local function read_flow(flow)
-  return cjson.decode(redis.call("HGET", FLOWS, flow))
+  return cjson.decode(string.match(redis.call("HGET", FLOWS, flow), "^[^\n]*"))
 end
 
 local function count_bells(limits, by)

@@ -53,7 +53,7 @@ end
 -- moments. Then, and for a cell without state, the bucket starts empty.
 if now - number("beat") > 500000 then
   for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
-    for _, cell in ipairs(cjson.decode(definition).limits) do
+    for _, cell in ipairs(cjson.decode(string.match(definition, "^[^\n]*")).limits) do
       local state = "c:" .. cell[1]
       if cell[2] > 0 and not is_route(cell) then
         gov[state] = math.max(number(state), now + cell[2] * cell[3])
