@@ -118,12 +118,16 @@ end
 -- Stride scheduling within a lane: the tenant with the least pass goes. One that was idle starts
 -- at the lane's virtual time, so that it is neither owed its idle time nor made to wait.
 -- A flow's name says lane, tenant and limits; its definition is read when its turn comes.
-local looks, tenants, by_name, limits_of, busy = room > 0, {}, {}, {}, {}
+local looks, tenants, by_name, limits_of = room > 0, {}, {}, {}
+local busy = {} -- by lane: limits that let something through
 for _, id in ipairs(looks and redis.call("SMEMBERS", ACTIVE) or {}) do
   local name, lane, limits = string.match(id, "^((%d):.-):(.*)$")
-  busy[lane] = true
   limits_of[limits] = limits_of[limits] or read_flow(id).limits
-  if available(limits_of[limits], tonumber(lane)) > 0 then
+  busy[lane] = busy[lane] or {}
+  if busy[lane][limits] == nil then
+    busy[lane][limits] = available(limits_of[limits], tonumber(lane)) > 0
+  end
+  if busy[lane][limits] then
     local tenant = by_name[name]
     if not tenant then
       local pass = math.max(number("p:" .. name), number("v:" .. lane))
@@ -135,9 +139,12 @@ for _, id in ipairs(looks and redis.call("SMEMBERS", ACTIVE) or {}) do
 end
 
 -- In a lane without work nobody is ahead of anybody: its passes are forgotten.
-for field in pairs(looks and gov or {}) do
-  local lane = string.match(field, "^[pv]:(%d)")
-  if lane and not busy[lane] then redis.call("HDEL", GOV, field) end
+for _, lane in ipairs(looks and {"0", "1", "2"} or {}) do
+  if gov["v:" .. lane] and not busy[lane] then
+    for field in pairs(gov) do
+      if string.find(field, "^[pv]:" .. lane) then redis.call("HDEL", GOV, field) end
+    end
+  end
 end
 
 -- The tenant's flows in which something may go now.
