@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from workers.embedded import find_binary
 from workers.errors import StoreAway
@@ -18,6 +19,11 @@ from workers.store import Store, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# How fast the machine is must decide nothing, and the tests share it.
+settings.register_profile("headgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headgate")
 
 
 def free_port() -> int:
