@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestration.progress import all_jobs, iso
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 USE_S = 10
 #: When nobody has rung for so long, buckets start empty at the next ring.
 SILENT_US = 500_000
+#: A cell with a lead is charged so far ahead of its tokens; that is no hold.
+AHEAD_US = 150_000
 #: Part of the threads that must be taken before they are what binds.
 BUSY = 0.8
 #: Threads beyond what the measured calls need, so that the quota binds again.
@@ -61,6 +63,7 @@ class ClientStatus:
     limits: list[LimitStatus]
     calls_per_s: float  #: granted, over the last `USE_S` seconds
     holds: list[Hold]  #: that are not over, the longest first
+    told: dict[str, int]  #: calls that the provider's headers leave, by limit or route
     bells_out: int  #: rung and not yet answered
     in_flight: int  #: sent and not yet settled
     retries: int  #: in their backoff
@@ -71,11 +74,6 @@ class ClientStatus:
     dead_letters: int
     workers: int  #: that rang within the last seconds
     threads: int  #: of these workers
-
-    @property
-    def paused(self) -> Hold | None:
-        """The hold of the whole client, if there is one."""
-        return next((it for it in self.holds if it.scope == "client"), None)
 
     @property
     def advice(self) -> str | None:
@@ -129,12 +127,14 @@ def status(client: Client) -> ClientStatus:
     grants = grants_by_second(gov)
     calls_per_s = sum(grants.get(seconds - ago, 0) for ago in range(1, USE_S + 1)) / USE_S
     threads = live_threads(gov, now_us)
+    spans = flows.spans(client.store, keys)
     open_jobs = [it for it in all_jobs(client) if it.state != "finished"]
     return ClientStatus(
         client=client.name,
         limits=[_limit(it, gov, now_us, calls_per_s) for it in client.settings.limits],
         calls_per_s=calls_per_s,
-        holds=_holds(client, gov, now_us),
+        holds=_holds(gov, spans, now_us),
+        told=_told(gov, spans, now_us),
         bells_out=bells,
         in_flight=max(0, out - retries - bells),
         retries=retries,
@@ -148,23 +148,33 @@ def status(client: Client) -> ClientStatus:
     )
 
 
-def _holds(client: Client, gov: Mapping[str, str], now_us: int) -> list[Hold]:
-    """The cells that were moved beyond their empty state: no token until a moment to come."""
-    cells = {it.name: it for it in map(cell, client.settings.limits)}
-    widest = max((it.interval_us * it.burst for it in cells.values()), default=0)
+def _holds(gov: Mapping[str, str], spans: Mapping[str, tuple[str, int]], now_us: int) -> list[Hold]:
+    """The cells that were moved beyond their empty state: no token until a moment to come.
+
+    What ends with the client's own hold is one with it.
+    """
     found = []
-    for name in (field[2:] for field in gov if field.startswith("c:")):
-        it = cells.get(name)
-        span_us = it.interval_us * it.burst if it else widest * name.startswith("r:")
+    for name, (scope, span_us) in spans.items():
         until_us = _number(gov, f"c:{name}") - span_us
-        if until_us > now_us:
+        if until_us > now_us + AHEAD_US:
             left_s = (until_us - now_us) / 1e6
             why = gov.get(f"y:{name}", "")
-            found.append(Hold(scope=name, until_us=until_us, left_s=left_s, why=why))
-    if any(it.scope.startswith("r:") for it in found):
-        routes = flows.routes(client.store, client.keys)
-        found = [replace(it, scope=routes.get(it.scope, it.scope)) for it in found]
-    return sorted(found, key=lambda it: -it.until_us)
+            found.append(Hold(scope=scope, until_us=until_us, left_s=left_s, why=why))
+    client_us = max((it.until_us for it in found if it.scope == "client"), default=0)
+    shown = [it for it in found if it.scope == "client" or it.until_us > client_us]
+    return sorted(shown, key=lambda it: -it.until_us)
+
+
+def _told(
+    gov: Mapping[str, str], spans: Mapping[str, tuple[str, int]], now_us: int
+) -> dict[str, int]:
+    """Calls that the provider's headers leave, by what they were told of, until their reset."""
+    told = {}
+    for name, (scope, _) in spans.items():
+        left, _, reset_us = gov.get(f"z:{name}", "0 0").partition(" ")
+        if int(reset_us) > now_us:
+            told[scope] = int(left)
+    return told
 
 
 def live_threads(gov: Mapping[str, str], now_us: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from workers.errors import InputError
-from workers.limits import cell, matching
+from workers.limits import cell, matching, own_cell
 from workers.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ class Flow:
         fits = {limit.name for limit in matching(client.limits, self.route)}
         cells = [cell(it) for it in client.limits if it.name in fits.union(self.names)]
         own = client.tenants[self.tenant].limits if self.tenant in client.tenants else ()
-        return cells + [
-            replace(cell(it), name=f"{self.tenant}/{it.name}") for it in matching(own, self.route)
-        ]
+        return cells + [own_cell(self.tenant, it) for it in matching(own, self.route)]
 
     def definition(self, client: ClientSettings) -> str:
         """The flow as the scripts read it: a line of JSON, and one more from which `read` knows it.
@@ -99,7 +97,7 @@ class Flow:
         if rates:
             narrow = [it for it in rates if it.name in endpoint]
             tightest = max(narrow or rates, key=lambda it: it.interval_us)
-            scope = tightest.name if narrow else route_cell(self.route)
+            scope = tightest.name if narrow else f"r:{_digest(self.route)}"
             if not narrow:
                 rows.append([scope, *tightest.row()[1:], 1])
         rows += [it.row() for it in cells if not it.interval_us]  # places, asked last
@@ -139,15 +137,19 @@ def coarse(it: Flow, routes: set[str]) -> Flow:
     return it
 
 
-def routes(store: Store, keys: ClientKeys) -> dict[str, str]:
-    """The cell of each route that the store knows → the route."""
+def spans(store: Store, keys: ClientKeys) -> dict[str, tuple[str, int]]:
+    """Each cell of the store's flows → its name for people, and how long it takes to fill, in us.
+
+    Cells of how many calls may be out at once are left out: they do not fill.
+    """
     definitions: list[str] = store.hvals(keys.flows)  # type: ignore[assignment]
-    return {route_cell(it.route): it.route for it in map(read, definitions)}
-
-
-def route_cell(route: str) -> str:
-    """The name of a route's cell."""
-    return f"r:{_digest(route)}"
+    found = {}
+    for definition in definitions:
+        route = read(definition).route
+        for name, interval_us, burst, *_ in json.loads(definition.partition("\n")[0])["limits"]:
+            if interval_us or not burst:
+                found[name] = (route if name.startswith("r:") else name, interval_us * burst)
+    return found
 
 
 def refresh(store: Store, keys: ClientKeys, client: ClientSettings) -> set[str]:

@@ -13,6 +13,7 @@ store's compact form only while it is small:
 | r | rows of the file that share it; absent = 1 |
 | t1, f | first send in us since the epoch; fence of the newest grant |
 | at, th, cr | attempts of this step, answers of 429, workers that died under it |
+| cc | while it is out: limits of how many calls may be, in which it has a place, + between |
 | u | 1 while an earlier send of this step may have been executed |
 | st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
 | an | answers of finished steps, one line of JSON each |

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -183,6 +183,11 @@ def _reserve(limit: LimitSettings, burst: int, rate: float) -> int:
             f"other lanes; lower reserve"
         )
     return limit.reserve
+
+
+def own_cell(tenant: str, limit: LimitSettings) -> Cell:
+    """The cell of a limit that a tenant has for itself."""
+    return replace(cell(limit), name=f"{tenant}/{limit.name}")
 
 
 def worst_case(limit: LimitSettings) -> int:

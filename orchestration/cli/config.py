@@ -12,7 +12,7 @@ import click
 from orchestration.cli import options
 from workers.errors import ConfigError, HeadgateError
 from workers.http import Caller
-from workers.limits import cell, worst_case
+from workers.limits import cell, own_cell, worst_case
 from workers.settings import config_path
 from workers.store import open_store, require_durable
 from workers.token_endpoint import NoToken, TokenEndpoint
@@ -177,9 +177,9 @@ def limits_of(client: ClientSettings) -> list[dict[str, Any]]:
 
 
 def _facts(tenant: str | None, limit: LimitSettings) -> dict[str, Any]:
-    it = cell(limit)
+    it = own_cell(tenant, limit) if tenant else cell(limit)
     return {
-        "name": f"{tenant}/{limit.name}" if tenant else limit.name,
+        "name": it.name,
         "tenant": tenant,
         "count": limit.count,
         "window_s": None if it.rate is None else limit.window_s,

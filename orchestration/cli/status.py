@@ -46,6 +46,7 @@ def _text(it: ClientStatus) -> str:
         click.style(f"client {it.client}", bold=True),
         *(_limit(one) for one in it.limits),
         *([_fact("hold", _hold(one)) for one in it.holds] or [_fact("holds", "none")]),
+        *(_fact("provider", f"leaves {left:,} to {scope}") for scope, left in it.told.items()),
         _fact("calls", f"{it.calls_per_s:.1f}/s  in flight {it.in_flight}  bells {it.bells_out}"),
         _fact("waiting", waiting),
         _fact("jobs", f"{it.open_jobs} open with {counted(it.open_rows, 'row')} to go"),

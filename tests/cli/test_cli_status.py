@@ -120,6 +120,7 @@ BOUND = ClientStatus(
     limits=[],
     calls_per_s=50.0,
     holds=[],
+    told={},
     bells_out=1,
     in_flight=8,
     retries=0,
@@ -151,3 +152,48 @@ def test_threads_that_wait_for_processor_time_are_not_told_to_be_more(world: Wor
 
     assert advice is not None
     assert "more cores" in advice
+
+
+def test_a_route_is_shown_as_held_until_its_retry_after_whatever_other_limits_there_are(
+    world: World,
+) -> None:
+    day = "[[clients.acme.limits]]\nname = 'day'\ncount = 9000\nwindow_s = 86400\n"
+    world.configure(limits=f"count = 1000\n{day}shape = 'fixed_window'\nburst = 5")
+    world.submit(2)
+    world.client.governor.ring("w1", 64)  # all buckets start empty
+    world.client.store.hset(world.gov, "c:day", 1)  # and this one is full by now
+
+    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+
+    assert [3590 < it.left_s <= 3600 for it in status(world.client).holds] == [True]
+
+
+def test_a_pause_of_the_whole_client_is_shown_once(world: World) -> None:
+    world.submit(2)
+    wide = dataclasses.replace(THROTTLED, wide=True, text="no token")
+
+    world.client.governor.settle(world.admit(world.bells(1)[0]), wide)
+
+    assert [(it.scope, it.why) for it in status(world.client).holds] == [("client", "no token")]
+
+
+def test_the_limit_of_a_tenant_that_is_in_use_is_no_hold(world: World) -> None:
+    world.configure(more="[[clients.acme.tenants.emea.limits]]\nname = 'cap'\ncount = 50")
+    step = {"name": "make", "method": "POST", "path": "/things"}
+    world.submit(2, more=[{"line": 3, "id": "own", "tenant": "emea", "steps": [step]}])
+    for bell in world.bells(3):
+        world.admit(bell)
+
+    assert int(str(world.client.store.hget(world.gov, "c:emea/cap"))) > time.time() * 1e6
+    assert status(world.client).holds == []
+
+
+def test_what_the_provider_leaves_is_shown_until_its_reset(world: World) -> None:
+    world.submit(2)
+    told = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=201, remaining=70, reset_s=30.0)
+
+    world.client.governor.settle(world.admit(world.bells(1)[0]), told)
+
+    ((scope, left),) = status(world.client).told.items()
+    assert left == 70
+    assert f"leaves 70 to {scope}" in world.run("status").stdout

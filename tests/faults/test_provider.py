@@ -132,7 +132,7 @@ def test_a_token_endpoint_that_hangs_fills_no_queue_and_says_why_nothing_leaves(
                 published = max(published, int(broker.llen("calls")))
 
             assert published <= 5  # 1.25 x threads
-            assert "no access token came" in str(status(fleet.client).paused)
+            assert "no access token came" in str(status(fleet.client).holds)
             assert "no access token came" in fleet.log("w1")
 
 

@@ -3,10 +3,11 @@
 -- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
 -- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
 -- Times are integers in us below 2^53. A cell is a row {name, interval_us, burst, lead_us,
--- spread_us, reserve, 1 = of a route}; its state, in the hash gov, is the moment it is full again (field "c:" +
--- name), and the bells that are out for it (field "b:" + name). Of the burst, `reserve` tokens are
--- for lane 0 only. A cell of interval 0 without burst holds nothing back but a pause; one with a
--- burst counts calls that are out (field "l:" + name; the transaction's `cc` names them).
+-- spread_us, reserve, 1 = of a route}; its state, in the hash gov, is the moment it is full again
+-- (field "c:" + name) and the bells that are out for it ("b:" + name). Of the burst, `reserve` tokens
+-- are for lane 0 only. A cell of interval 0 without burst holds nothing back but a pause; one with a
+-- burst counts the calls that are out ("l:" + name; the transaction's `cc` names them). Of a pause gov
+-- keeps the reason ("y:" + scope), of the provider's headers what they leave ("z:" + scope).
 -- A transaction is a hash; its fields are named in workers/ledger.py.
 local base = KEYS[1]
 local GOV, FLOWS, TOUCH, RETRIES = base .. "gov", base .. "flows", base .. "touch", base .. "retries"

@@ -62,6 +62,7 @@ if now - number("beat") > 500000 then
     end
   end
 end
+
 -- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing.
 local room = math.floor(threads * 1.25)
   - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)

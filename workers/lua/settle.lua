@@ -11,7 +11,7 @@
 -- ARGV[7]   attempt      1 when this was an attempt, else 0
 -- ARGV[8]   throttled    1 when it was a 429, else 0
 -- ARGV[9]   status       HTTP status, "" when there was none
--- ARGV[10]  pause_us     how long nothing may leave for this client, 0 = no pause
+-- ARGV[10]  pause_us     how long nothing may leave for what was refused, 0 = no pause
 -- ARGV[11]  text         NEXT: the answer to keep for later steps, "" = none; else the error, "" = none
 -- ARGV[12]  provider_id  what the provider calls the result, "" = unknown
 -- ARGV[13]  correlation  correlation id of the answer, "" = none
