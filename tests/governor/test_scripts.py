@@ -1231,7 +1231,7 @@ def test_a_pause_holds_its_route_only_until_a_second_one_is_refused_in_the_same_
     store: Store,
 ) -> None:
     rig = Rig(store, APP)
-    a, b, c = rig.line_up(3, "POST /a"), rig.line_up(3, "POST /b"), rig.line_up(3, "POST /c")
+    a, b, c = rig.line_up(3, "POST /a"), rig.line_up(3, "POST /b"), rig.line_up(99, "POST /c")
     rig.fill()
     rig.ring(after_us=0)
     refused = replace(HELD, pause_s=60.0)
