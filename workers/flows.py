@@ -1,4 +1,4 @@
-"""Flows: the transactions that share client, lane, tenant and limits, and so wait in one line."""
+"""Flows: the transactions of one client, lane, tenant, route and set of limits wait in one line."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ end
 
 -- Stride scheduling within a lane: the tenant with the least pass goes. One that was idle starts
 -- at the lane's virtual time, so that it is neither owed its idle time nor made to wait.
--- A flow's name says lane, tenant and limits; its definition is read when its turn comes.
+-- A flow's name says lane and tenant and ends equally for equal limits; it is read when its turn comes.
 local looks, tenants, by_name, limits_of = room > 0, {}, {}, {}
 local busy = {} -- by lane: limits that let something through
 for _, id in ipairs(looks and redis.call("SMEMBERS", ACTIVE) or {}) do
