@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workers.clients import Client
+    from workers.limit_settings import LimitSettings
     from workers.limits import Cell
-    from workers.settings import LimitSettings
 
 #: Calls per second are counted over so many whole seconds.
 USE_S = 10

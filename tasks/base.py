@@ -28,12 +28,12 @@ from workers.verdict import UNSENT, Guard, Verdict, judge
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from workers.client_settings import ClientSettings
     from workers.clients import Client
     from workers.http import Connection, Request
     from workers.ledger import Row
     from workers.oauth import Token
     from workers.outcome import Answer
-    from workers.settings import ClientSettings
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
 AWAY_S = 1.0

@@ -19,10 +19,10 @@ from workers.verdict import Guard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from workers.client_settings import ClientSettings
     from workers.governor import Go
     from workers.ledger import Row
     from workers.outcome import Answer
-    from workers.settings import ClientSettings
 
 #: `{step.name.in.answer}`; only steps of the row that come earlier are references.
 REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")

@@ -14,10 +14,10 @@ from workers.verdict import Guard
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from workers.client_settings import ClientSettings
     from workers.governor import Go
     from workers.ledger import Row
     from workers.outcome import Answer
-    from workers.settings import ClientSettings
 
 
 class Contacts:

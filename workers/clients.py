@@ -16,7 +16,8 @@ from workers.oauth import Tokens
 from workers.store import open_store
 
 if TYPE_CHECKING:
-    from workers.settings import ClientSettings, Settings
+    from workers.client_settings import ClientSettings
+    from workers.settings import Settings
     from workers.store import Store
 
 

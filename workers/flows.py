@@ -13,9 +13,9 @@ from workers.limits import cell, matching, own_cell
 from workers.scripts import Scripts
 
 if TYPE_CHECKING:
+    from workers.client_settings import ClientSettings
     from workers.keys import ClientKeys
     from workers.limits import Cell
-    from workers.settings import ClientSettings
     from workers.store import Store
 
 #: Who goes first when the quota is scarce, first to last.

@@ -24,8 +24,9 @@ from workers.verdict import MAX_TEXT, UNSENT, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from workers.client_settings import ClientSettings
     from workers.keys import ClientKeys
-    from workers.settings import ClientSettings, WorkerSettings
+    from workers.settings import WorkerSettings
     from workers.store import Store
 
 #: No send starts on a key older than this; the provider may forget it after 24 h.

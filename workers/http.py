@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from urllib3.connection import HTTPConnection
 
-    from workers.settings import ClientSettings
+    from workers.client_settings import ClientSettings
 
 __all__ = [
     "Caller",

@@ -19,7 +19,7 @@ from workers.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workers.settings import LimitSettings
+    from workers.limit_settings import LimitSettings
 
 #: Part of the provider's burst that a bucket takes, and of its sustained rate (the guide's rule).
 BUCKET_BURST, BUCKET_RATE = 0.8, 0.9

@@ -33,8 +33,8 @@ from workers.token_endpoint import NoToken, TokenEndpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.client_settings import ClientSettings
     from workers.keys import ClientKeys
-    from workers.settings import ClientSettings
     from workers.store import Store
 
 #: A token is renewed this long before its end, at random between the two, and never earlier than

@@ -24,7 +24,7 @@ from workers.errors import ConfigError, NotNow
 if TYPE_CHECKING:
     from urllib3.connection import HTTPConnection
 
-    from workers.settings import ClientSettings
+    from workers.client_settings import ClientSettings
 
 try:
     VERSION = version("headgate")

@@ -18,8 +18,8 @@ from workers.outcome import machine_code
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from workers.client_settings import ClientSettings
     from workers.outcome import Answer
-    from workers.settings import ClientSettings
 
 #: Lifetime of a token whose answer names none, and the longest that is believed.
 DEFAULT_LIFETIME_S: Final = 300.0

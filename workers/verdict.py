@@ -12,9 +12,9 @@ from workers.outcome import Next, Outcome, Reading
 if TYPE_CHECKING:
     from random import Random
 
+    from workers.client_settings import ClientSettings
     from workers.governor import Go
     from workers.outcome import Answer
-    from workers.settings import ClientSettings
 
 #: Longest error sentence that is kept, characters.
 MAX_TEXT = 300

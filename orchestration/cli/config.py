@@ -20,8 +20,10 @@ from workers.token_endpoint import NoToken, TokenEndpoint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workers.client_settings import ClientSettings
     from workers.clients import Clients
-    from workers.settings import ClientSettings, LimitSettings, StoreSettings
+    from workers.limit_settings import LimitSettings
+    from workers.settings import StoreSettings
 
 #: The exit codes: something is away, or a person must change the configuration.
 AWAY, WRONG = 1, 2

@@ -13,7 +13,7 @@ import click
 from orchestration.cli import options
 from orchestration.words import counted
 from workers.errors import UsageError
-from workers.settings import NAME
+from workers.model import NAME
 
 
 @click.command()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orchestration.intake.source import Line
+    from workers.client_settings import ClientSettings
     from workers.ledger import Row
-    from workers.settings import ClientSettings
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 GUARDS: Final = ("key", "upsert", "none")

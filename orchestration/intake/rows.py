@@ -7,11 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.source import MAX_LINE
-from workers.settings import NAME
+from workers.model import NAME
 
 if TYPE_CHECKING:
+    from workers.client_settings import ClientSettings
     from workers.ledger import Row
-    from workers.settings import ClientSettings
 
 #: What a row may be called: safe in headers, store names, paths of files and terminals.
 ID: Final = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")

@@ -15,11 +15,13 @@ from tests.bench.measure import run, show
 from tests.conftest import start_server
 from tests.tls import make_certificate, slow_front
 from workers import flows
+from workers.client_settings import ClientSettings
 from workers.governor import Governor
 from workers.keys import ClientKeys
 from workers.ledger import Ledger, Opened
+from workers.limit_settings import LimitSettings
 from workers.outcome import Outcome
-from workers.settings import ClientSettings, LimitSettings, WorkerSettings
+from workers.settings import WorkerSettings
 from workers.store import connect
 from workers.verdict import Verdict
 

@@ -14,8 +14,8 @@ from orchestration.status import status
 from tests.bench.measure import ordinary_fleet, show, steady_rate
 from tests.faults.checks import check_all
 from tests.fleet import Fleet, calls, until
+from workers.limit_settings import LimitSettings
 from workers.limits import cell
-from workers.settings import LimitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

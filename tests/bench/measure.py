@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults.checks import check_all
 from tests.fleet import ROOT, Fleet, calls
+from workers.limit_settings import LimitSettings
 from workers.limits import cell
-from workers.settings import LimitSettings
 from workers.store import connect
 
 if TYPE_CHECKING:

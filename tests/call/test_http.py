@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from tests.tls import make_certificate, server_context
 from workers import boundaries, http, wire
+from workers.client_settings import ClientSettings
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale, NotNow
 from workers.http import Caller, ConnectFailed, Request, pool_size, require_descriptors
 from workers.route import VERSION
-from workers.settings import ClientSettings
 from workers.wire import Bounds, exchange
 
 if TYPE_CHECKING:

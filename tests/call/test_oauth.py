@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from workers import boundaries, oauth
+from workers.client_settings import ClientSettings
 from workers.errors import StoreAway, TokenUnavailable
 from workers.keys import ClientKeys
 from workers.oauth import Token, Tokens
 from workers.outcome import Answer
-from workers.settings import ClientSettings
 from workers.store import Store, connect
 from workers.token_endpoint import read_token
 
@@ -369,7 +369,7 @@ import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from workers.keys import ClientKeys
 from workers.oauth import Tokens
-from workers.settings import ClientSettings
+from workers.client_settings import ClientSettings
 from workers.store import connect
 
 store_url, namespace, token_url = sys.argv[1:]

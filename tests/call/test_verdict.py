@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from workers.client_settings import ClientSettings
 from workers.governor import Go
 from workers.outcome import Answer, Outcome, read
-from workers.settings import ClientSettings
 from workers.verdict import Guard, Verdict, judge
 
 if TYPE_CHECKING:

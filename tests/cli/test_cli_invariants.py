@@ -9,7 +9,7 @@ import pytest
 from tests import journal
 from tests.journal import Transaction
 from workers.identity import step_key
-from workers.settings import LimitSettings
+from workers.limit_settings import LimitSettings
 
 if TYPE_CHECKING:
     from tests.cli.conftest import World

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.invariants import check_ledger, everything_ended
 from tests import journal
-from workers.settings import LimitSettings
+from workers.limit_settings import LimitSettings
 
 if TYPE_CHECKING:
     from tests.fleet import Fleet

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from workers.client_settings import ClientSettings
 from workers.flows import MOST_ROUTES, coarse, flow, read, route_class
-from workers.settings import ClientSettings, LimitSettings, TenantSettings
+from workers.limit_settings import LimitSettings, TenantSettings
 
 APP = LimitSettings(name="app", count=200)
 ORDERS = LimitSettings(name="orders", count=2, match="POST /orders*")

@@ -18,8 +18,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from workers.errors import ConfigError
+from workers.limit_settings import LimitSettings
 from workers.limits import Cell, cell, matching, worst_case
-from workers.settings import LimitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,12 +25,14 @@ from hypothesis.stateful import (
 )
 from model import MS, Model, S
 
+from workers.client_settings import ClientSettings
 from workers.flows import Flow, flow
 from workers.governor import Go, Governor
 from workers.keys import ClientKeys
 from workers.ledger import FINAL, Ledger, Opened
+from workers.limit_settings import LimitSettings, TenantSettings
 from workers.outcome import Outcome
-from workers.settings import ClientSettings, LimitSettings, TenantSettings, WorkerSettings
+from workers.settings import WorkerSettings
 from workers.verdict import UNSENT, Verdict
 
 if TYPE_CHECKING:

@@ -13,13 +13,15 @@ from test_scripts import DONE, Rig
 from workers import flows
 from workers.governor import Go, Governor
 from workers.ledger import Ledger, Opened
-from workers.settings import ClientSettings, LimitSettings, WorkerSettings
+from workers.limit_settings import LimitSettings
+from workers.settings import WorkerSettings
 from workers.store import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from threading import Barrier
 
+    from workers.client_settings import ClientSettings
     from workers.keys import ClientKeys
     from workers.store import Store
 

@@ -13,12 +13,14 @@ import pytest
 
 from orchestration.status import grants_by_second
 from workers import flows
+from workers.client_settings import ClientSettings
 from workers.errors import StoreAway
 from workers.governor import KEY_LIFE_S, Go, Governor, NoGo, Settled
 from workers.keys import ClientKeys
 from workers.ledger import FINAL, Ledger, Opened
+from workers.limit_settings import LimitSettings, TenantSettings
 from workers.outcome import Outcome
-from workers.settings import ClientSettings, LimitSettings, TenantSettings, WorkerSettings
+from workers.settings import WorkerSettings
 from workers.verdict import UNSENT, Verdict
 
 if TYPE_CHECKING:

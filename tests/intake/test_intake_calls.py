@@ -9,7 +9,8 @@ from orchestration.intake.calls import MAX_DEPTH, MAX_STEPS, read_calls
 from orchestration.intake.source import MAX_LINE
 from tasks import KINDS
 from tests.intake.conftest import Desk, a_call
-from workers.settings import ClientSettings, TenantSettings
+from workers.client_settings import ClientSettings
+from workers.limit_settings import TenantSettings
 
 if TYPE_CHECKING:
     from workers.ledger import Row

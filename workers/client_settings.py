@@ -1,0 +1,147 @@
+"""A client of the configuration: its own values, above those of its provider's profile."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from workers.errors import ConfigError
+from workers.limit_settings import LimitSettings, TenantSettings, require_kept, sum_of_quotas
+from workers.model import NAME, Model, Seconds, require_plain
+from workers.request import RESERVED
+from workers.urls import BaseUrl, HttpUrl
+
+
+class ClientSettings(Model):
+    """One set of OAuth credentials at a provider: the owner of a quota."""
+
+    name: str = Field(pattern=NAME)
+    provider: str = "rest"  #: "rest" or a profile of profiles.toml
+    region: str | None = None  #: names the two URLs below, where the profile has regions
+    base_url: BaseUrl
+    token_url: HttpUrl | None = None  #: None: calls go without a token
+    token_auth: Literal["basic", "form"] = "basic"  # noqa: S105 -- how the secret travels to token_url
+    client_id: str | None = None
+    client_secret_env: str | None = None
+    client_secret_file: Path | None = None
+    idempotency: Literal["key", "none"] = "none"  #: what the provider honours
+    idempotency_header: str = Field("Idempotency-Key", pattern=r"^[A-Za-z0-9-]+$")
+    key_scope: Literal["transaction", "step"] = "transaction"
+    # Before the limits: a limit without count is the sum of the tenants' quotas.
+    tenants: dict[str, TenantSettings] = Field(default_factory=dict)
+    limits: tuple[LimitSettings, ...] = ()
+    connect_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 30.0
+    total_timeout_s: Seconds = 60.0
+    max_retries: int = Field(3, ge=0, le=100)
+    backoff_base_s: Seconds = 1.0
+    backoff_cap_s: Seconds = 30.0
+    max_response_bytes: int = Field(1_000_000, ge=1_000)
+    ca_file: Path | None = None  #: own certificate authority
+
+    @field_validator("idempotency_header")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value.lower() in RESERVED | {"authorization", "content-type"}:
+            raise ValueError("belongs to the connection or is set by Headgate; name another header")
+        return value
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _counted(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 -- raw TOML
+        """Give a limit without count the sum of the tenants' quotas."""
+        tenants: dict[str, TenantSettings] | None = info.data.get("tenants")
+        if tenants is None or not isinstance(value, list | tuple):
+            return value  # its own error is told
+        return [
+            {**it, "count": sum_of_quotas(it.get("name"), tenants)}
+            if isinstance(it, dict) and "count" not in it
+            else it
+            for it in value
+        ]
+
+    @model_validator(mode="after")
+    def _whole(self) -> ClientSettings:
+        if self.token_url:
+            if not self.client_id:
+                raise ValueError("client_id is missing beside token_url")
+            if not (self.client_secret_env or self.client_secret_file):
+                raise ValueError("set client_secret_env or client_secret_file beside token_url")
+        for tenant in self.tenants:
+            require_plain("tenant", tenant)
+        require_kept(self.limits)
+        return self
+
+    def secret(self) -> SecretStr:
+        """The client secret, read anew at each call so that a changed one is picked up.
+
+        Raises:
+            ConfigError: the variable or file that should hold it does not.
+        """
+        if self.client_secret_file:
+            try:
+                return SecretStr(self.client_secret_file.read_text("utf-8").strip())
+            except (OSError, ValueError) as error:  # ValueError: no path, or no text
+                reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+                raise ConfigError(
+                    f"client {self.name}: client_secret_file {self.client_secret_file} cannot be "
+                    f"read ({reason}); create it or correct the path"
+                ) from None
+        value = os.environ.get(self.client_secret_env or "", "")
+        if not value:
+            raise ConfigError(
+                f"client {self.name}: the environment variable {self.client_secret_env} is not "
+                f"set; put the client secret there"
+            )
+        return SecretStr(value)
+
+
+def with_profile(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    """A client as it was given, with its name, and its profile's values below its own."""
+    require_plain("client", name)
+    if not isinstance(given, dict):
+        return given
+    provider = str(given.get("provider", "rest"))
+    base = {} if provider == "rest" else profiles().get(provider)
+    if base is None:
+        raise ValueError(
+            f"provider {provider!r} of client {name!r} is unknown; "
+            f"use rest, {', '.join(sorted(profiles()))}"
+        )
+    hosts = {} if "base_url" in given and "region" not in given else _hosts(name, given, base)
+    base = {key: value for key, value in base.items() if key not in {"regions", "hosts"}}
+    return {**base, **hosts, **given, "name": name}
+
+
+def _hosts(name: str, given: dict[str, Any], profile: dict[str, Any]) -> dict[str, str]:
+    """The URLs of a client's region; a client's own stand above them."""
+    regions: dict[str, str] = profile.get("regions", {})
+    region = str(given.get("region", "")).lower().replace("_", "-")
+    if region in regions:
+        return {key: url.format(regions[region]) for key, url in profile["hosts"].items()}
+    if not regions:
+        if "region" in given:
+            raise ValueError(
+                f"clients.{name}.region: this provider has no known regions; set base_url and "
+                f"token_url instead"
+            )
+        return {}
+    said = "this region is unknown" if "region" in given else "set it, or base_url"
+    raise ValueError(f"clients.{name}.region: {said}; there are {', '.join(regions)}")
+
+
+@cache
+def profiles() -> dict[str, dict[str, Any]]:
+    """Provider profiles by name: values that stand below a client's own.
+
+    A profile that is `like` another one has that one's values below its own.
+    """
+    text = resources.files("workers").joinpath("profiles.toml").read_text("utf-8")
+    read: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return {name: {**read.get(it.pop("like", ""), {}), **it} for name, it in read.items()}
