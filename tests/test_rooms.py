@@ -71,6 +71,10 @@ def test_every_module_says_what_it_is_for() -> None:
             assert ast.get_docstring(ast.parse(file.read_text("utf-8"))), file
 
 
+#: Lines of a script below its header.
+LONGEST_SCRIPT = 95
+
+
 def test_every_script_opens_with_its_contract() -> None:
     for file in sorted((ROOT / "workers/lua").glob("*.lua")):
         text = file.read_text("utf-8")
@@ -79,3 +83,9 @@ def test_every_script_opens_with_its_contract() -> None:
         assert re.match(r"#!lua( flags=[a-z-]+)?\n-- ", text), file
         for part in ("KEYS[1]", "Returns", "Cost"):
             assert part in text.split("\nlocal")[0], f"{file} does not say its {part}"
+
+
+def test_every_script_and_part_is_short_enough_to_read_at_once() -> None:
+    for file in sorted((ROOT / "workers/lua").rglob("*.lua")):
+        code = [line for line in file.read_text("utf-8").splitlines() if not line.startswith("--")]
+        assert len(list(filter(None, code))) <= LONGEST_SCRIPT, file

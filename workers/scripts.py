@@ -1,11 +1,12 @@
-"""The Lua scripts, each with the prelude in front, loaded by hash and reloaded when forgotten."""
+"""The Lua scripts, each put together of its parts, loaded by hash and reloaded when forgotten."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import NoScriptError
 
@@ -16,12 +17,19 @@ if TYPE_CHECKING:
     from workers.store import Store
 
 
+#: A script's header names the parts that it is made of, in the order in which they need each other.
+_PARTS: Final = re.compile(r"^-- Parts +(.+)$", re.MULTILINE)
+
+
 @cache
 def source(name: str) -> str:
-    """The text of `lua/<name>.lua` with the prelude behind its first line."""
+    """The text of `lua/<name>.lua` with the prelude and its parts behind its first line."""
     folder = resources.files("workers").joinpath("lua")
     shebang, _, body = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
-    return f"{shebang}\n{folder.joinpath('prelude.lua').read_text('utf-8')}\n{body}"
+    named = _PARTS.search(body)
+    parts = [f"parts/{part}.lua" for part in named[1].split(", ")] if named else []
+    before = (folder.joinpath(file).read_text("utf-8") for file in ("prelude.lua", *parts))
+    return "\n".join((shebang, *before, body))
 
 
 @cache

@@ -108,6 +108,7 @@ class Transaction:
     kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
     answers: list[str] = field(default_factory=list)
     places: tuple[str, ...] = ()  #: what it takes under limits of how many calls may be out
+    probe: bool = False  #: it was let through to see whether the breaker may close
 
     @property
     def flow(self) -> str:
@@ -133,6 +134,15 @@ class Job:
     throttled: int = 0
     joined: Counter[str] = field(default_factory=Counter)  #: rows that joined after the end
     finished_us: int | None = None
+
+
+@dataclass
+class Breaker:
+    """Not closed: after its hold one call at a time is let through."""
+
+    until: int = 0  #: no other probe goes before
+    prober: str | None = None
+    good: int = 0  #: probes in a row that were not refused
 
 
 class Model:
@@ -169,6 +179,9 @@ class Model:
         self.virtual: dict[int, int] = {}  #: the pass at which a lane stands
         self.dead: list[tuple[str, str, str, str]] = []
         self.sent: dict[int, tuple[int, int]] = {}  #: second modulo 16 → second, grants in it
+        self.unsent: dict[int, tuple[int, int]] = {}  #: the same of grants that were not used
+        self.turned_away: dict[int, tuple[int, int]] = {}  #: the same of answers of 429
+        self.breaker: Breaker | None = None  #: None: it is closed
 
     @property
     def now(self) -> int:
@@ -209,6 +222,8 @@ class Model:
         if self.held_until > self.now:
             return 0
         free = [10**6 - self.bells()]
+        if self.breaker:
+            free = [int(self.breaker.until <= self.now) - self.bells()]
         for limit in flow.limits:
             bucket = self.buckets[limit]
             lead = Fraction(bucket.lead_us * ahead, bucket.interval_us)
@@ -403,6 +418,9 @@ class Model:
             self._finish(tx, ended, "key too old")
             return NoGo(f"old: {ended}")
 
+        if self.breaker and self.breaker.until > now:
+            self._to_line(tx, now)
+            return NoGo(f"wait: {self.breaker.until - now}")
         flow = self.flows[tx.flow]
         limits = [self.buckets[limit] for limit in flow.limits]
         waits = [(self.held_until - now if self.held_until > now else 0, 0)]
@@ -421,8 +439,9 @@ class Model:
                 bucket.take(now + start)  # the call leaves then, so then it counts
         tx.state, tx.fence, tx.until = "s", fence, now + self.lease_us
         tx.first_sent = now if tx.first_sent is None else tx.first_sent
-        second, grants = self.sent.get(now // S % 16, (0, 0))
-        self.sent[now // S % 16] = (now // S, grants + 1 if second == now // S else 1)
+        self._count(self.sent)
+        if self.breaker:
+            self.breaker.until, self.breaker.prober, tx.probe = now + self.lease_us, key, True
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
         return Go(
             key=key,
@@ -445,7 +464,8 @@ class Model:
         if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
             return Settled.STALE
         self._hear(tx, verdict)
-        tx.places = ()
+        self._break(tx, verdict)
+        tx.places, tx.probe = (), False
         tx.attempts += verdict.attempt
         tx.throttled += verdict.throttled
         self.jobs[tx.job].throttled += verdict.throttled
@@ -471,7 +491,7 @@ class Model:
         tx.step, tx.attempts, tx.unknown = tx.step + 1, 0, False
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
-        if tx.suspect or ahead or self.free(flow) < 1:
+        if tx.suspect or ahead or self.breaker or self.free(flow) < 1:
             return self._to_line(tx, now)
         self._bell(tx)
         return Settled.RING
@@ -488,7 +508,7 @@ class Model:
                 self._to_line(tx, self.now)
                 continue
             leases += 1
-            tx.crashes, tx.unknown, tx.places = tx.crashes + 1, True, ()
+            tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + 1, True, (), False
             if tx.crashes >= self.max_crashes:
                 why = f"its worker died or froze {tx.crashes} times"
             elif tx.guards[tx.step - 1] == "n":
@@ -517,6 +537,8 @@ class Model:
         self.held_until -= back
         self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
         self.beat, self.at = self.beat - back, self.now
+        if self.breaker:
+            self.breaker.until -= back
         if self.refused:
             self.refused = self.refused[0], self.refused[1] - back
         for tx in self.standing("w", "r", "t", "s"):
@@ -554,12 +576,70 @@ class Model:
         if self.refused and self.refused[0] != flow.scope and self.now - self.refused[1] < S:
             wide = True
         self.refused = flow.scope, self.now
-        self.why["client" if wide else flow.scope] = why
+        held = "client" if wide else flow.scope
         if wide or flow.scope == "client":
-            self.held_until = max(self.held_until, self.now + pause_us)
+            self._hold(self.now + pause_us, why)
         for limit in flow.limits:
             if wide or limit == flow.scope:
-                self.buckets[limit].empty(self.now, pause_us)
+                bucket = self.buckets[limit]
+                if limit == held and bucket.tokens(self.now) > Fraction(
+                    -pause_us, bucket.interval_us
+                ):
+                    self.why[held] = why
+                bucket.empty(self.now, pause_us)
+
+    def _hold(self, until: int, why: str) -> None:
+        """The reason is that of the hold that ends last."""
+        if until > max(self.held_until, self.now):
+            self.held_until, self.why["client"] = until, why
+
+    def _count(self, seconds: dict[int, tuple[int, int]]) -> None:
+        now = self.now // S
+        second, count = seconds.get(now % 16, (0, 0))
+        seconds[now % 16] = (now, count + 1 if second == now else 1)
+
+    def _break(self, tx: Transaction, verdict: Verdict) -> None:
+        """What an answer says of the breaker."""
+        if tx.probe:
+            self._probed(tx, verdict)
+        elif verdict.throttled:
+            self._turned_away()
+        elif verdict.outcome.value == "not_executed" and verdict.status is None:
+            self._count(self.unsent)
+
+    def _turned_away(self) -> None:
+        """More than 60 % of at least 20 calls of ten seconds open the breaker."""
+        if self.breaker:
+            return
+        self._count(self.turned_away)
+        newest = self.now // S
+        grants, unsent, refusals = (
+            sum(n for second, n in it.values() if newest - 10 < second <= newest)
+            for it in (self.sent, self.unsent, self.turned_away)
+        )
+        calls = grants - unsent
+        if calls >= 20 and Fraction(refusals, calls) > Fraction(60, 100):
+            self._open(f"the breaker is open: {refusals} of {calls} calls in 10 s were refused")
+
+    def _open(self, why: str) -> None:
+        self.breaker = Breaker(prober=self.breaker and self.breaker.prober)
+        self._hold(self.now + 5 * S, why)
+
+    def _probed(self, tx: Transaction, verdict: Verdict) -> None:
+        it = self.breaker
+        if it is None or it.prober != tx.key:
+            return
+        if verdict.throttled:
+            self._open("the breaker is open: a probe was refused")
+        elif verdict.status is None or verdict.outcome.value == "unknown":
+            it.until = self.now + S
+        elif it.good < 4:
+            it.until, it.good = 0, it.good + 1
+        else:
+            self.breaker, self.sent, self.unsent, self.turned_away = None, {}, {}, {}
+            for limit in self.flows[tx.flow].limits:
+                if not self.buckets[limit].route:
+                    self.buckets[limit].empty(self.now)
 
     def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
         tx.state = state
@@ -610,6 +690,10 @@ class Model:
             "jobs": {name: self._counters(name) for name in self.jobs},
             "dead": self.dead,
             "seconds": dict(self.sent.values()),
+            "unsent": dict(self.unsent.values()),
+            "turned away": dict(self.turned_away.values()),
+            "breaker": self.breaker
+            and (self.breaker.until, self.breaker.prober, self.breaker.good),
         }
 
     def _counters(self, name: str) -> dict[str, int | None]:

@@ -68,6 +68,17 @@ LEASE_S = 70
 #: Definitions of flows, transactions, and keys of earlier ones that further rows join.
 Page = tuple[dict[str, str], list[Opened], list[str]]
 
+DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=200)
+#: A 429 that does not say for how long.
+REFUSED = Verdict(
+    kind="AGAIN",
+    how="line",
+    outcome=Outcome.NOT_EXECUTED,
+    throttled=True,
+    status=429,
+    delay_s=0.04,
+)
+
 numbers = st.integers(0, 2**32)
 
 
@@ -168,7 +179,12 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "hungry": found.get("hungry", set()),
         "jobs": {job: _counters(it) for job, it in named("job:").items() if ":page:" not in job},
         "dead": [(it["key"], it["job"], it["state"], it["why"]) for it in dead],
-        "seconds": dict(tuple(map(int, gov[it].split())) for it in gov if it.startswith("n:")),
+        "seconds": dict(divmod(it, 100_000) for it in numbers("n:").values()),
+        "unsent": dict(divmod(it, 100_000) for it in numbers("u:").values()),
+        "turned away": dict(divmod(it, 100_000) for it in numbers("x:").values()),
+        "breaker": (int(gov["breaker"]), gov.get("prober"), int(gov["probes"]))
+        if "breaker" in gov
+        else None,
     }
 
 
@@ -389,6 +405,22 @@ class Governed(RuleBasedStateMachine):
         self.governor.give_back(tx.key, step, pause_s, "nobody is there")
         self.model.give_back(tx.key, step, pause_s, "nobody is there")
 
+    def refuse_everything(self, chance: Random) -> None:
+        """The provider answers 429 to whatever comes, or to most of it, and asks for no pause."""
+        for _ in range(chance.choice([10, 30])):
+            self.us += 50 * MS
+            self.ring("w1", 8)
+            for tx in self.model.standing("r"):
+                if grant := self.admit(tx.key, tx.step):
+                    self.settle(grant, some_verdict(chance) if chance.random() < 0.2 else REFUSED)
+        good = chance.choice([0.8, 1])
+        for _ in range(chance.choice([0, 15, 30]) if self.model.breaker else 0):
+            self.us += chance.choice([450 * MS, S])
+            self.ring("w1", 8)
+            for tx in self.model.standing("r"):
+                if grant := self.admit(tx.key, tx.step):
+                    self.settle(grant, DONE if chance.random() < good else some_verdict(chance))
+
     def lose_a_cell(self, chance: Random) -> None:
         """The state of a limit is lost."""
         if self.model.buckets:
@@ -448,7 +480,6 @@ class Governed(RuleBasedStateMachine):
 
     def serve_all(self) -> None:
         """Open, ring, sweep and serve until nothing is left."""
-        done = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=200)
         for _ in range(400):
             self.us += 450 * MS
             self.ring("w1", 8)
@@ -457,7 +488,7 @@ class Governed(RuleBasedStateMachine):
                 self.open(job)
             for tx in self.model.standing("r"):
                 if grant := self.admit(tx.key, tx.step):
-                    self.settle(grant, done)
+                    self.settle(grant, DONE)
             jobs = self.model.jobs.values()
             if all(job.finished_us is not None and job.opened == job.pages for job in jobs):
                 return
@@ -481,6 +512,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.sleep: 2,
     Governed.set_back: 1,
     Governed.lose_a_cell: 1,
+    Governed.refuse_everything: 2,
 }
 
 

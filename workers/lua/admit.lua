@@ -8,14 +8,16 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
+-- Parts    seconds, cell, line, ending
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries; on WAIT the line
 -- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
---                              taken): back in the line, nothing is charged
+--                              taken), or a probe of the breaker is out: back in the line,
+--                              nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
 --          {"OLD", state}      its key is past max_age_us: ended without being sent
 -- Cost     O(limits), 6 commands
-local key, step, fence = ARGV[2], ARGV[3], ARGV[4]
+local key, step, fence, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local name = tx_key(key)
 local tx = redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at", "th", "j", "p", "an", "r", "cr")
 local state = tx[1]
@@ -30,7 +32,7 @@ end
 
 local id = flow_of(tx[3], step)
 local flow = read_flow(id)
-local limits = flow.limits
+local limits, fields = flow.limits, flow.fields
 local bell = state == "r" and 1 or 0
 
 if tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) then
@@ -42,13 +44,17 @@ if tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) then
   return {"OLD", ended}
 end
 
-local fields = {}
-for i, cell in ipairs(limits) do
-  fields[2 * i - 1], fields[2 * i] = state_of(cell), "b:" .. cell[1]
-end
-local second = math.floor(now / 1000000)
-fields[#fields + 1] = "n:" .. second % 16
+local grants = #fields + 1
+fields[grants], fields[grants + 1] = slot_of("n:"), "breaker"
 local states = redis.call("HMGET", GOV, unpack(fields))
+local function back(short)
+  may_line(id)
+  if bell == 1 then count_bells(limits, -1) end
+  to_line(key, id, flow.lane, now, tx[12])
+  return {"WAIT", short}
+end
+local probe = tonumber(states[grants + 1])
+if probe and probe > now then return back(probe - now) end
 local wait, spread, fulls = 0, 1000000000, {}
 for i, cell in ipairs(limits) do
   local full, short
@@ -60,41 +66,34 @@ for i, cell in ipairs(limits) do
     short = full + cell[2] - now - cell[2] * cell[3]
   end
   -- A limit with a lead may grant a moment up to 100 ms ahead; the thread waits for it.
-  if short > (cell[4] > 0 and 100000 or 0) then
-    may_line(id)
-    if bell == 1 then count_bells(limits, -1) end
-    to_line(key, id, flow.lane, now, tx[12])
-    return {"WAIT", short}
-  end
+  if short > (cell[4] > 0 and 100000 or 0) then return back(short) end
   wait, spread, fulls[i] = math.max(wait, short), math.min(spread, cell[5]), full
 end
 -- Every limit is charged at the moment the call leaves: one with a lead may put it off, and a call
 -- that came late under the others would break their arithmetic.
-local writes, slots = {}, {}
+local writes, slots = {fields[grants], one_more(states[grants])}, {}
+local function write(field, value) writes[#writes + 1], writes[#writes + 2] = field, value end
 for i, cell in ipairs(limits) do
   if is_slots(cell) then
     slots[#slots + 1] = cell[1]
-    writes[#writes + 1], writes[#writes + 2] = fields[2 * i - 1], fulls[i] + 1
+    write(fields[2 * i - 1], fulls[i] + 1)
   elseif cell[2] > 0 and not (is_route(cell) and fulls[i] <= now) then
-    writes[#writes + 1] = fields[2 * i - 1]
-    writes[#writes + 1] = math.max(fulls[i], now + wait) + cell[2]
+    write(fields[2 * i - 1], math.max(fulls[i], now + wait) + cell[2])
   end
-  writes[#writes + 1], writes[#writes + 2] = fields[2 * i], tonumber(states[2 * i] or 0) - bell
+  if bell == 1 then write(fields[2 * i], tonumber(states[2 * i] or 0) - 1) end
 end
-
--- The grants of the newest seconds are counted, for those who look.
-local counted, grants = string.match(states[#fields] or "", "(%d+) (%d+)")
-writes[#writes + 1] = fields[#fields]
-writes[#writes + 1] = second .. " " .. (tonumber(counted) == second and grants + 1 or 1)
+if probe then
+  write("breaker", now + lease)
+  write("prober", key)
+end
 
 -- The lease comes first: it stops the script if touch is of a wrong type. The hashes were read above.
-redis.call("ZADD", TOUCH, now + tonumber(ARGV[5]), key)
+redis.call("ZADD", TOUCH, now + lease, key)
 redis.call("HSET", GOV, unpack(writes))
 if bell == 0 then redis.call("ZREM", RETRIES, key) end
-if slots[1] then redis.call("HSET", name, "cc", table.concat(slots, "+")) end
-if tx[4] then
-  redis.call("HSET", name, "f", fence, "s", "s")
-else
-  redis.call("HSET", name, "t1", now, "f", fence, "s", "s")
-end
+local sent = {"f", fence, "s", "s"}
+if not tx[4] then sent[5], sent[6] = "t1", now end
+if slots[1] then sent[#sent + 1], sent[#sent + 2] = "cc", table.concat(slots, "+") end
+if probe then sent[#sent + 1], sent[#sent + 2] = "pb", 1 end
+redis.call("HSET", name, unpack(sent))
 return {"GO", wait, spread, tx[8], tx[9], tx[6] or "0", tx[5] or "0", tx[7] or "0", tx[10] or ""}

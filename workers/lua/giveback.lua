@@ -7,6 +7,7 @@
 -- ARGV[3]  step      1-based
 -- ARGV[4]  pause_us  how long nothing may leave for this client, 0 = no pause
 -- ARGV[5]  why       the reason of the pause, one sentence
+-- Parts    cell, pause, line
 -- Reads    tx:<key>, flows, gov; writes gov, touch, retries, the line
 -- Returns  1 = it stands in the line again, 0 = it was not out
 -- Cost     O(limits)

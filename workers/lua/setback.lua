@@ -4,6 +4,7 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
+-- Parts    line
 -- Reads    gov, flows; writes gov, touch, retries, suspects, tx:<key>, the lines
 -- Returns  how far the clock was set back, in us; 0 = it was not
 -- Cost     O(transactions that were sent and are open)
@@ -31,11 +32,14 @@ for _, flow in ipairs(flows) do move_sent(line_key(flow) .. ":due") end
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
-  if string.find(field, "^c:") or field == "beat" or field == "refused_us" then
+  if string.find(field, "^c:") or field == "beat" or field == "refused_us" or field == "breaker" then
     redis.call("HSET", GOV, field, tonumber(value) - back)
   elseif string.find(field, "^w:") then
     local count, till = string.match(value, "(%d+) (%d+)")
     redis.call("HSET", GOV, field, count .. " " .. string.format("%.0f", till - back))
+  elseif field == "paused" then
+    local till, provider = string.match(value, "(%d+) (%d+)")
+    redis.call("HSET", GOV, field, string.format("%.0f %.0f", till - back, provider - back))
   end
 end
 redis.call("HSET", GOV, "at", now)

@@ -21,6 +21,7 @@
 -- ARGV[17]  wide         1 = the pause is for the whole client, else for the flow's scope
 -- ARGV[18]  remaining    calls that the provider's headers leave, "" = they say nothing
 -- ARGV[19]  reset_us     from now until they leave more
+-- Parts     seconds, cell, breaker, pause, line, ending
 -- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, the line or the job
 -- Returns   "RING"  the Celery chain goes on: its next link is a bell that is counted
 --           "LINE"  the chain stops, the pacer will ring
@@ -28,61 +29,55 @@
 --           "END"   the transaction has ended
 --           "STALE" this fence settles nothing: already settled, taken over, or never admitted
 -- Cost      O(limits), 6 to 12 commands; 6 for the usual end
-local key, step, verdict = ARGV[2], tonumber(ARGV[3]), ARGV[5]
-local name = tx_key(key)
-local tx = redis.call("HMGET", name, "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc")
+local key, step, verdict, text, how = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[11], ARGV[15]
+local name, throttled = tx_key(key), ARGV[8] == "1"
+local tx = redis.call("HMGET", name,
+  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
-local state = verdict == "END" and ARGV[15]
+-- Everything is looked at before the first write.
+local state = verdict == "END" and how
   or verdict == "NEXT" and step == tonumber(tx[5]) and "succeeded"
 local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
-local pause, why, left = tonumber(ARGV[10]), ARGV[11], tonumber(ARGV[18])
-if left and pause == 0 then
-  -- What is out will take what is left: nothing more leaves before the provider's reset.
-  local bells = tonumber(redis.call("HGET", GOV, "b:client") or 0)
-  local flying = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES) - bells - 1
-  if left <= flying then
-    pause, why = tonumber(ARGV[19]), "the provider leaves " .. left .. " calls until its reset"
-  end
-end
-local id = flow_of(tx[4], step)
-local flow = (pause > 0 or left or not ends) and read_flow(id)
-if flow or tx[12] then redis.call("HLEN", GOV) end
-if ends then -- its types were looked at
-elseif ARGV[15] == "retry" then
-  must_be("zset", TOUCH)
-  must_be("zset", RETRIES)
-else may_line(flow_of(tx[4], verdict == "NEXT" and step + 1 or step)) end
-if ARGV[8] == "1" then must_be("hash", job_key(tx[6])) end
-if left then
-  redis.call("HSET", GOV, "z:" .. flow.scope, left .. " " .. string.format("%.0f", now + ARGV[19]))
-end
+local id, next_id = flow_of(tx[4], step), flow_of(tx[4], verdict == "NEXT" and step + 1 or step)
+local pause, why, left = tonumber(ARGV[10]), text, tonumber(ARGV[18])
+if left and pause == 0 then pause, why = pause_of(left, tonumber(ARGV[19])) end
+local flow = (pause > 0 or left or tx[13] or not ends) and read_flow(id)
+if flow or throttled or tx[12] then redis.call("HLEN", GOV) end
+if throttled then must_be("hash", job_key(tx[6])) end
+if not ends then may_line(next_id) end
+
+if left then keep_told(flow, left, tonumber(ARGV[19])) end
 if pause > 0 then pause_flow(flow, pause, why, ARGV[17] == "1") end
-if tx[12] then
-  free_slots(tx[12])
-  redis.call("HDEL", name, "cc")
-end
-if ARGV[8] == "1" then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
+if tx[13] then
+  local heard = ARGV[9] ~= "" and ARGV[6] ~= "unknown"
+  probed(key, throttled and "refused" or heard and "answered" or "none", flow.limits)
+elseif throttled then refused()
+elseif ARGV[6] == "not_executed" and ARGV[9] == "" then count("u:") end
+if tx[12] then free_slots(tx[12]) end
+if tx[12] or tx[13] then redis.call("HDEL", name, "cc", "pb") end
+if throttled then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 
 local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber(ARGV[7])}
 local function also(field, value)
   if value ~= "" then writes[#writes + 1], writes[#writes + 2] = field, value end
 end
 if ARGV[6] == "unknown" then also("u", 1) end
-if ARGV[8] == "1" then also("th", tonumber(tx[11] or 0) + 1) end
+if throttled then also("th", tonumber(tx[11] or 0) + 1) end
 also("id", ARGV[12])
 also("co", ARGV[13])
-if verdict ~= "NEXT" then also("e", ARGV[11]) end
+if verdict ~= "NEXT" then also("e", text)
+elseif text ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. text) end -- one line an answer
 
-if verdict == "END" then
-  finish(key, ends, ARGV[11], writes)
+if ends then
+  finish(key, ends, verdict == "END" and text or "", writes)
   return "END"
 end
 
 if verdict == "AGAIN" then
   local due = now + tonumber(ARGV[14])
   redis.call("HSET", name, unpack(writes))
-  if ARGV[15] == "line" or tonumber(tx[8] or 0) > 0 then
+  if how == "line" or tonumber(tx[8] or 0) > 0 then
     to_line(key, id, flow.lane, due, tx[8])
     return "LINE"
   end
@@ -92,27 +87,11 @@ if verdict == "AGAIN" then
   return "RETRY"
 end
 
--- NEXT: the step is done. Its answer is kept as one more line of `an`.
-if ARGV[11] ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. ARGV[11]) end
-if ends then
-  finish(key, ends, "", writes)
-  return "END"
-end
 writes[2], writes[6] = step + 1, 0
 also("u", 0)
 redis.call("HSET", name, unpack(writes))
-
-local next_id = flow_of(tx[4], step + 1)
 local next_flow = next_id == id and flow or read_flow(next_id)
-local ring = tonumber(tx[8] or 0) == 0
-for lane = 0, next_flow.lane do
-  ring = ring and tonumber(redis.call("HGET", GOV, "q:" .. lane) or 0) == 0
-end
-for _, cell in ipairs(ring and next_flow.limits or {}) do
-  local state = redis.call("HMGET", GOV, state_of(cell), "b:" .. cell[1])
-  ring = ring and tokens(state[1], cell, now, next_flow.lane) - tonumber(state[2] or 0) >= 1
-end
-if not ring then
+if tonumber(tx[8] or 0) > 0 or not may_ring(next_flow) then
   to_line(key, next_id, next_flow.lane, now, tx[8])
   return "LINE"
 end

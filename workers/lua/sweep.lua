@@ -6,6 +6,7 @@
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
+-- Parts    cell, line, ending
 -- Reads    touch, tx:<key>, flows; writes gov, touch, the line, suspects, tx:<key>, the job
 -- Returns  {bells, leases, ended}: given back, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
@@ -16,7 +17,7 @@ must_be("hash", FLOWS)
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
   local name = tx_key(key)
-  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc")
+  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb")
   local state, crashes = tx[1], tonumber(tx[7] or 0)
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", TOUCH, key)
@@ -33,10 +34,8 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
       if guard == "n" then why = "sent, then its worker died or froze: not sent again without a guard" end
       if crashes >= tonumber(ARGV[2]) then why = "its worker died or froze " .. crashes .. " times" end
       leases = leases + 1
-      if tx[8] then
-        free_slots(tx[8])
-        redis.call("HDEL", name, "cc")
-      end
+      if tx[8] then free_slots(tx[8]) end
+      if tx[8] or tx[9] then redis.call("HDEL", name, "cc", "pb") end
       if why then
         ended = ended + 1
         local ends = ending(key, tx[5], "unknown", tonumber(tx[6] or 1), tx[7])

@@ -1,0 +1,13 @@
+#!lua
+-- Defines flows that may be new, if no limit was changed live since their definitions were made.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us   "" or an integer (tests)
+-- ARGV[2]  version  of the overrides from which the definitions were made
+-- ARGV[3…] flow, definition: two a flow
+-- Reads    overrides; writes flows
+-- Returns  1 = they are defined, 0 = the overrides are others by now: nothing was written
+-- Cost     O(flows)
+if (redis.call("HGET", base .. "overrides", "#") or "0") ~= ARGV[2] then return 0 end
+for i = 3, #ARGV, 2 do redis.call("HSETNX", FLOWS, ARGV[i], ARGV[i + 1]) end
+return 1

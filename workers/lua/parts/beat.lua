@@ -1,0 +1,56 @@
+-- What comes before the bells, once a beat: the turn, the threads of the fleet, retries whose countdown
+-- is over, and buckets that start empty. `gov` is the whole hash, and kept true.
+local gov, workers = {}, {}
+local function look()
+  local flat = redis.call("HGETALL", GOV)
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    gov[field] = flat[i + 1]
+    if string.byte(field) == 119 and string.sub(field, 1, 2) == "w:" then workers[#workers + 1] = field end
+  end
+end
+local function number(field) return tonumber(gov[field] or 0) end
+
+-- Each caller is given the next free turn, so that N pacers tick evenly and one alone suffices.
+local function take_turn(worker, threads, beat)
+  local turn = math.max(number("beat"), now) + beat
+  redis.call("HSET", GOV, "at", now, "beat", turn,
+    "w:" .. worker, threads .. " " .. string.format("%.0f", now + 5000000))
+  for _, field in ipairs(workers) do
+    if field ~= "w:" .. worker then
+      local count, till = string.match(gov[field], "(%d+) (%d+)")
+      if tonumber(till) > now then threads = threads + tonumber(count)
+      else redis.call("HDEL", GOV, field) end
+    end
+  end
+  return turn, threads
+end
+
+-- A retry whose countdown is over is a bell from now on.
+local function count_retries()
+  for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, 200)) do
+    local tx = redis.call("HMGET", tx_key(key), "s", "fl", "k")
+    if tx[1] == "t" then
+      for _, cell in ipairs(read_flow(flow_of(tx[2], tx[3])).limits) do
+        gov["b:" .. cell[1]] = redis.call("HINCRBY", GOV, "b:" .. cell[1], 1)
+      end
+      redis.call("HSET", tx_key(key), "s", "r")
+    end
+    redis.call("ZREM", RETRIES, key)
+  end
+end
+
+local function start_empty(cell)
+  local state = "c:" .. cell[1]
+  gov[state] = math.max(number(state), now + cell[2] * cell[3])
+  redis.call("HSET", GOV, state, gov[state])
+end
+
+-- Nobody rang for a while: no worker, or a store that was away and may have lost its last moments.
+local function start_all_empty()
+  for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
+    for _, cell in ipairs(cjson.decode(string.match(definition, "^[^\n]*")).limits) do
+      if cell[2] > 0 and not is_route(cell) then start_empty(cell) end
+    end
+  end
+end

@@ -1,0 +1,40 @@
+-- The way back to the line, and the types that it needs.
+local function may_line(flow)
+  must_be("zset", TOUCH)
+  must_be("zset", RETRIES)
+  must_be("zset", SUSPECTS)
+  must_be("set", ACTIVE)
+  must_be("zset", line_key(flow) .. ":due")
+end
+
+-- Back to the line from wherever it was, to go again at `due`. Suspects wait apart.
+local function to_line(key, flow, lane, due, crashes)
+  redis.call("ZREM", TOUCH, key)
+  redis.call("ZREM", RETRIES, key)
+  if tonumber(crashes or 0) > 0 then
+    redis.call("ZADD", SUSPECTS, due, key)
+    if redis.call("HGET", GOV, "suspect") == key then redis.call("HDEL", GOV, "suspect") end
+  else
+    redis.call("ZADD", line_key(flow) .. ":due", due, key)
+    redis.call("SADD", ACTIVE, flow)
+    redis.call("HINCRBY", GOV, "q:" .. lane, 1)
+  end
+  redis.call("HSET", tx_key(key), "s", "w")
+end
+
+-- Whether the next step of a transaction may be rung at once: nobody of its lane or before it waits,
+-- the breaker is closed, and no bell has spoken for the tokens.
+local function may_ring(flow)
+  local fields, lanes = flow.fields, #flow.fields
+  for lane = 0, flow.lane do fields[lanes + 1 + lane] = "q:" .. lane end
+  fields[#fields + 1] = "breaker"
+  local states = redis.call("HMGET", GOV, unpack(fields))
+  if states[#fields] then return false end
+  for i = lanes + 1, #fields - 1 do
+    if tonumber(states[i] or 0) > 0 then return false end
+  end
+  for i, cell in ipairs(flow.limits) do
+    if tokens(states[2 * i - 1], cell, now, flow.lane) - tonumber(states[2 * i] or 0) < 1 then return false end
+  end
+  return true
+end
