@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks import KINDS
-from workers.flows import NO_TENANT, Flow, coarse, flow
+from workers.flows import NO_TENANT, Flow, coarse, define, flow
 from workers.ledger import Opened
 from workers.limits import cell
 
@@ -25,13 +25,17 @@ def low_water(client: Client) -> int:
 
 
 def open_next_page(client: Client, job: str) -> bool:
-    """Let the next page of the job into its lines; False when somebody else did."""
+    """Let the next page of the job into its lines.
+
+    False when somebody else did, or when limits were changed live meanwhile: the next turn does.
+    """
     it = client.ledger.job(job)
     page = int(it["opened"])
     if page >= int(it["pages"]):
         return False
     about = client.ledger.about(job)
     kind = KINDS[about["kind"]]
+    version, settings = client.look()
     flows: dict[str, Flow] = {}
     opened: list[Opened] = []
     joined: list[str] = []
@@ -42,17 +46,19 @@ def open_next_page(client: Client, job: str) -> bool:
         if "joins" in row:
             joined.append(key)
             continue
-        planned = kind.plan(row, about, client.settings)
+        planned = kind.plan(row, about, settings)
         lane, tenant = row.get("lane", about["lane"]), row.get("tenant", about["tenant"])
         names = []
         for call in planned:
-            one = flow(client.settings, lane, tenant or NO_TENANT, call.route)
+            one = flow(settings, lane, tenant or NO_TENANT, call.route)
             one = coarse(one, client.routes)
             flows.setdefault(one.id, one)
             names.append(one.id)
         guards = _short([it.guard for it in planned])
         opened.append(Opened(key, _short(names, ","), guards, len(planned), index))
-    definitions = {name: one.definition(client.settings) for name, one in flows.items()}
+    definitions = {name: one.definition(settings) for name, one in flows.items()}
+    if not define(client.store, client.keys, version, definitions):
+        return False
     return client.ledger.open(job, page, definitions, opened, joined)
 
 

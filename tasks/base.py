@@ -17,7 +17,7 @@ from celery.exceptions import Reject
 
 from workers import boundaries
 from workers.app import clients
-from workers.errors import GrantStale, HeadgateError, StoreAway, TokenUnavailable
+from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
 from workers.feedback import read_feedback
 from workers.governor import Go, Settled
 from workers.http import ConnectFailed
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from workers.client_settings import ClientSettings
     from workers.clients import Client
+    from workers.credentials import Token
     from workers.http import Connection, Request
     from workers.ledger import Row
-    from workers.oauth import Token
     from workers.outcome import Answer
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
@@ -117,12 +117,15 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                     return self.stop(grant.word)
                 boundaries.reach("admitted")
                 verdict = self.call(it, grant, token, connection)
-        except (TokenUnavailable, ConnectFailed) as error:
+        except (TokenUnavailable, ConnectFailed, ConfigError) as error:
             _warn(it, str(error))
             it.governor.give_back(key, step, AWAY_S + self.rng.uniform(0, AWAY_S), str(error))
             return self.stop(f"wait: {error}")
         _warned.pop(it.name, None)
-        match it.governor.settle(grant, verdict):
+        settled = it.governor.settle(grant, verdict)
+        if verdict.refused:
+            it.refusals.record(verdict.refused, it.settings, verdict.pause_s)
+        match settled:
             case Settled.RING:
                 boundaries.reach("next_published")
                 return verdict.word  # Celery publishes the next link of the chain
@@ -158,8 +161,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         self, it: Client, grant: Go, token: Token | None, row: Row, answer: Answer
     ) -> Verdict:
         """What the answer comes to."""
-        plan = self.kind.plan(row, it.ledger.about(grant.job), it.settings)
-        guard = plan[grant.step - 1].guard
+        about = it.ledger.about(grant.job)
+        planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
+        refused = it.refusals.heard(planned.route, row.get("tenant", about["tenant"]), answer)
+        guard = planned.guard
         reading = read(answer, earlier_unknown=grant.unknown and guard is not Guard.READ)
         if reading.next is Next.DONE:
             return self.done(row, grant, answer)
@@ -172,10 +177,12 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             line_after_s=it.fleet.worker.line_after_s,
             rng=self.rng,
         )
+        if refused:
+            return replace(verdict, refused=refused)
         if reading.next is Next.TOKEN and token:
             with suppress(StoreAway):
-                if it.tokens.refused(token.generation, answer.elapsed_s):
-                    text = f"{verdict.text} to a fresh token; check what the client may do"
+                if it.tokens.refused(token, answer.elapsed_s):
+                    text = f"{verdict.text} {it.tokens.hopeless}"
                     _warn(it, text)
                     return replace(verdict, pause_s=REFUSED_S, wide=True, text=text)
         return verdict
@@ -232,5 +239,5 @@ def _signed(request: Request, it: Client, grant: Go, token: Token | None) -> Req
         grant.key if scope == "transaction" else step_key(grant.key, grant.step)
     )
     if token:
-        headers["Authorization"] = f"Bearer {token.value.get_secret_value()}"
+        headers |= token.headers
     return replace(request, headers=headers)

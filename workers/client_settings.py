@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from workers.errors import ConfigError
+from workers.auth_settings import AuthSettings
 from workers.limit_settings import LimitSettings, TenantSettings, require_kept, sum_of_quotas
-from workers.model import NAME, Model, Seconds, require_plain
+from workers.model import Seconds, require_plain
 from workers.request import RESERVED
-from workers.urls import BaseUrl, HttpUrl
+from workers.route_settings import RouteSettings
 
 
-class ClientSettings(Model):
-    """One set of OAuth credentials at a provider: the owner of a quota."""
+class ClientSettings(AuthSettings, RouteSettings):
+    """One set of credentials at a provider: the owner of a quota."""
 
-    name: str = Field(pattern=NAME)
     provider: str = "rest"  #: "rest" or a profile of profiles.toml
-    region: str | None = None  #: names the two URLs below, where the profile has regions
-    base_url: BaseUrl
-    token_url: HttpUrl | None = None  #: None: calls go without a token
-    token_auth: Literal["basic", "form"] = "basic"  # noqa: S105 -- how the secret travels to token_url
-    client_id: str | None = None
-    client_secret_env: str | None = None
-    client_secret_file: Path | None = None
+    region: str | None = None  #: names base_url and token_url, where the profile has regions
     idempotency: Literal["key", "none"] = "none"  #: what the provider honours
     idempotency_header: str = Field("Idempotency-Key", pattern=r"^[A-Za-z0-9-]+$")
     key_scope: Literal["transaction", "step"] = "transaction"
@@ -43,7 +34,6 @@ class ClientSettings(Model):
     backoff_base_s: Seconds = 1.0
     backoff_cap_s: Seconds = 30.0
     max_response_bytes: int = Field(1_000_000, ge=1_000)
-    ca_file: Path | None = None  #: own certificate authority
 
     @field_validator("idempotency_header")
     @classmethod
@@ -68,38 +58,15 @@ class ClientSettings(Model):
 
     @model_validator(mode="after")
     def _whole(self) -> ClientSettings:
-        if self.token_url:
-            if not self.client_id:
-                raise ValueError("client_id is missing beside token_url")
-            if not (self.client_secret_env or self.client_secret_file):
-                raise ValueError("set client_secret_env or client_secret_file beside token_url")
+        if self.idempotency_header.lower() in {
+            "authorization",
+            (self.api_key_header or "").lower(),
+        }:
+            raise ValueError("idempotency_header is the header of the api key; name another one")
         for tenant in self.tenants:
             require_plain("tenant", tenant)
         require_kept(self.limits)
         return self
-
-    def secret(self) -> SecretStr:
-        """The client secret, read anew at each call so that a changed one is picked up.
-
-        Raises:
-            ConfigError: the variable or file that should hold it does not.
-        """
-        if self.client_secret_file:
-            try:
-                return SecretStr(self.client_secret_file.read_text("utf-8").strip())
-            except (OSError, ValueError) as error:  # ValueError: no path, or no text
-                reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-                raise ConfigError(
-                    f"client {self.name}: client_secret_file {self.client_secret_file} cannot be "
-                    f"read ({reason}); create it or correct the path"
-                ) from None
-        value = os.environ.get(self.client_secret_env or "", "")
-        if not value:
-            raise ConfigError(
-                f"client {self.name}: the environment variable {self.client_secret_env} is not "
-                f"set; put the client secret there"
-            )
-        return SecretStr(value)
 
 
 def with_profile(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
@@ -115,8 +82,15 @@ def with_profile(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, che
             f"use rest, {', '.join(sorted(profiles()))}"
         )
     hosts = {} if "base_url" in given and "region" not in given else _hosts(name, given, base)
-    base = {key: value for key, value in base.items() if key not in {"regions", "hosts"}}
-    return {**base, **hosts, **given, "name": name}
+    form = base.get("auth", "client_credentials")
+    if given.get("auth", form) != form:
+        hosts.pop("token_url", None)  # it belongs to the profile's form
+    base = {key: value for key, value in base.items() if key not in {"auth", "regions", "hosts"}}
+    whole = {**base, **hosts, **given, "name": name}
+    # A client that names no credentials sends without any, whatever its profile.
+    if "auth" not in whole and form != "client_credentials":
+        whole |= {"auth": form} if whole.keys() & {"token_url", "client_id"} else {}
+    return whole
 
 
 def _hosts(name: str, given: dict[str, Any], profile: dict[str, Any]) -> dict[str, str]:
@@ -125,7 +99,7 @@ def _hosts(name: str, given: dict[str, Any], profile: dict[str, Any]) -> dict[st
     region = str(given.get("region", "")).lower().replace("_", "-")
     if region in regions:
         return {key: url.format(regions[region]) for key, url in profile["hosts"].items()}
-    if not regions:
+    if not regions or ("region" not in given and "base_url" not in profile["hosts"]):
         if "region" in given:
             raise ValueError(
                 f"clients.{name}.region: this provider has no known regions; set base_url and "

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from workers import flows, identity
+from workers import flows, identity, overrides
+from workers.credentials import NoCredentials, StaticSecret
 from workers.governor import Governor
 from workers.http import Caller, pool_size
 from workers.keys import ClientKeys
 from workers.ledger import Ledger
 from workers.oauth import Tokens
+from workers.refusals import Refusals
 from workers.store import open_store
 
 if TYPE_CHECKING:
     from workers.client_settings import ClientSettings
+    from workers.credentials import Credentials
     from workers.settings import Settings
     from workers.store import Store
 
@@ -25,24 +28,40 @@ if TYPE_CHECKING:
 class Client:
     """One client in this process; what is not used is not opened."""
 
-    settings: ClientSettings
+    configured: ClientSettings
     fleet: Settings
     store: Store
+    _seen: tuple[int, ClientSettings] | None = None
 
     @property
     def name(self) -> str:
         """The client's name in the configuration."""
-        return self.settings.name
+        return self.configured.name
+
+    @property
+    def settings(self) -> ClientSettings:
+        """Its settings, with the limits that held at the last look."""
+        return (self._seen or self.look())[1]
+
+    def look(self) -> tuple[int, ClientSettings]:
+        """Look for limits that were set live; returns their version, and what holds now.
+
+        Raises:
+            ConfigError: they do not go together with the configuration.
+        """
+        live = overrides.read(self.store, self.keys)
+        self._seen = (live.version, live.over(self.configured))
+        return self._seen
 
     @cached_property
     def keys(self) -> ClientKeys:
         """Its names in the store."""
-        return ClientKeys(self.fleet.store.namespace, self.settings.name)
+        return ClientKeys(self.fleet.store.namespace, self.configured.name)
 
     @cached_property
     def routes(self) -> set[str]:
-        """The routes of its flows, brought under the configuration as it is now."""
-        return flows.refresh(self.store, self.keys, self.settings)
+        """The routes of its flows, brought under the limits as they are now."""
+        return flows.refresh(self.store, self.keys, self.configured)
 
     @cached_property
     def governor(self) -> Governor:
@@ -62,9 +81,19 @@ class Client:
         return Caller(self.settings, size)
 
     @cached_property
-    def tokens(self) -> Tokens:
-        """Its access token."""
-        return Tokens(self.settings, self.store, self.keys)
+    def tokens(self) -> Credentials:
+        """What its calls carry."""
+        it = self.settings
+        if it.auth == "none":
+            return NoCredentials()
+        if it.auth in {"bearer", "api_key"}:
+            return StaticSecret(it)
+        return Tokens(it, self.store, self.keys)
+
+    @cached_property
+    def refusals(self) -> Refusals:
+        """Its record of answers of 429."""
+        return Refusals(self.store, self.keys)
 
     @cached_property
     def secret(self) -> bytes:

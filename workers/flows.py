@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from workers import overrides
 from workers.errors import InputError
 from workers.limits import cell, matching, own_cell
 from workers.scripts import Scripts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from workers.client_settings import ClientSettings
     from workers.keys import ClientKeys
     from workers.limits import Cell
+    from workers.overrides import Change, Overrides
     from workers.store import Store
 
 #: Who goes first when the quota is scarce, first to last.
@@ -88,6 +92,7 @@ class Flow:
         `limits` are its cells. A route has one of its own, as wide as the narrowest around it, so
         that it binds only after a pause: what waited then is paced. `scope` is the cell that a
         refusal pauses: the narrowest limit of an endpoint, else the route, else the client.
+        `fields` are those of the hash gov that hold the state of each cell, and its bells.
         """
         cells = self.charged(client)
         weight = client.tenants[self.tenant].weight if self.tenant in client.tenants else 1
@@ -101,11 +106,13 @@ class Flow:
             if not narrow:
                 rows.append([scope, *tightest.row()[1:], 1])
         rows += [it.row() for it in cells if not it.interval_us]  # places, asked last
+        limits: list[Sequence[Any]] = [CLIENT_CELL, *rows]
         hot: dict[str, Any] = {
             "lane": self.lane,
             "stride": STRIDE // weight,
-            "limits": [CLIENT_CELL, *rows],
+            "limits": limits,
             "scope": scope,
+            "fields": [field for row in limits for field in _fields(*row)],
         }
         cold = [self.lane, self.tenant, self.names, self.route]
         return "\n".join(json.dumps(it, separators=(",", ":")) for it in (hot, cold))
@@ -143,7 +150,7 @@ def spans(store: Store, keys: ClientKeys) -> dict[str, tuple[str, int]]:
     Cells of how many calls may be out at once are left out: they do not fill.
     """
     definitions: list[str] = store.hvals(keys.flows)  # type: ignore[assignment]
-    found = {}
+    found = {"client": ("client", 0)}
     for definition in definitions:
         route = read(definition).route
         for name, interval_us, burst, *_ in json.loads(definition.partition("\n")[0])["limits"]:
@@ -152,13 +159,51 @@ def spans(store: Store, keys: ClientKeys) -> dict[str, tuple[str, int]]:
     return found
 
 
-def refresh(store: Store, keys: ClientKeys, client: ClientSettings) -> set[str]:
-    """Write the configuration's limits into all flows of the store; returns their routes."""
-    known: dict[str, str] = store.hgetall(keys.flows)  # type: ignore[assignment]
-    flows = {name: read(old) for name, old in known.items()}
-    args = [text for name, it in flows.items() for text in (name, it.definition(client))]
-    Scripts(store, keys, None)("refresh", *args)
-    return {it.route for it in flows.values()}
+def no_change(live: Overrides) -> Sequence[Change]:
+    """Leave what is set live as it is."""
+    del live
+    return ()
+
+
+def refresh(
+    store: Store,
+    keys: ClientKeys,
+    client: ClientSettings,
+    change: Callable[[Overrides], Sequence[Change]] = no_change,
+    clock: Callable[[], int] | None = None,
+) -> set[str]:
+    """Write the limits that hold now into all flows of the store; returns their routes.
+
+    Args:
+        store: The store.
+        keys: The client's names.
+        client: As the configuration has it.
+        change: From what is set live to what changes of it in the same moment, all or nothing.
+        clock: Microseconds since the epoch, for tests that hold the clock.
+
+    Raises:
+        ConfigError: configuration and overrides do not go together; nothing was written.
+    """
+    while True:  # until nobody else comes between the look and the script
+        live = overrides.read(store, keys)
+        changes = change(live)
+        now = live.changed(changes).over(client)
+        known: dict[str, str] = store.hgetall(keys.flows)  # type: ignore[assignment]
+        flows = {name: read(old) for name, old in known.items()}
+        seen = (live.version, len(known), json.dumps([it.row() for it in changes]))
+        args = [text for name, it in flows.items() for text in (name, it.definition(now))]
+        if Scripts(store, keys, clock)("redefine", *seen, *args):
+            return {it.route for it in flows.values()}
+
+
+def define(store: Store, keys: ClientKeys, version: int, definitions: Mapping[str, str]) -> bool:
+    """Write flows that may be new; False when overrides changed since that version."""
+    args = [text for pair in definitions.items() for text in pair]
+    return bool(Scripts(store, keys, None)("define", version, *args))
+
+
+def _fields(name: str, interval_us: int, burst: int, *_: int) -> tuple[str, str]:
+    return f"{'c' if interval_us or not burst else 'l'}:{name}", f"b:{name}"
 
 
 def _digest(*texts: str) -> str:

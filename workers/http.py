@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from workers import boundaries
+from workers.adapter import GovernedAdapter
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale
 from workers.outcome import Answer
 from workers.request import Request
-from workers.route import ConnectFailed, GovernedAdapter, Route
+from workers.route import ConnectFailed, Route
 from workers.wire import Bounds, exchange, is_silent
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ __all__ = [
 #: A connection that was idle for longer is not used again. Most servers close theirs after 20 s or
 #: more, and a request that meets the close is of unknown outcome.
 IDLE_S: Final = 15.0
+#: With this status a proxy refuses who asks; a provider has no use for it.
+PROXY_AUTH: Final = 407
 #: Descriptors that a process needs beside its pools: store, broker, logs, files.
 SPARE_DESCRIPTORS: Final = 100
 
@@ -90,6 +93,11 @@ class Connection:
             max_bytes=client.max_response_bytes,
         )
         answer, self.usable = exchange(self._sock, request.method, pieces, bounds, caller.written)
+        if (
+            answer.status == PROXY_AUTH and caller.route.forwards
+        ):  # the proxy's word: it went no way
+            error = f"the proxy answered {PROXY_AUTH}; check proxy_username and its password"
+            answer, self.usable = Answer(error=error, sent=False), False
         return replace(answer, elapsed_s=(now_ns() - start_ns) / 1e9)
 
     def close(self) -> None:
@@ -108,7 +116,7 @@ class Caller:
         governed: Whether its sends are governed calls, whose first byte is a named boundary.
 
     Raises:
-        ConfigError: the URL, the proxy or the file of authorities cannot be used.
+        ConfigError: the URL, the proxy, its password or a certificate cannot be used.
     """
 
     def __init__(

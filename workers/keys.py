@@ -65,6 +65,21 @@ class ClientKeys:
         return self._of("dead")
 
     @property
+    def audit(self) -> str:
+        """Stream: what was done to the client, by whom and why."""
+        return self._of("audit")
+
+    @property
+    def overrides(self) -> str:
+        """Hash: limit → JSON of what was set live; `#` → how often any of it changed."""
+        return self._of("overrides")
+
+    @property
+    def refusals(self) -> str:
+        """Stream: the newest answers of 429, see workers/refusals.py."""
+        return self._of("refusals")
+
+    @property
     def active(self) -> str:
         """Set: flows in which something waits."""
         return self._of("active")

@@ -33,6 +33,17 @@ def _base_url(value: str) -> str:
     return value
 
 
+def _proxy_url(value: str) -> str:
+    if value == "none":
+        return value
+    if "@" in value:
+        raise ValueError("must not hold a user or password; use proxy_username and its password")
+    url = _http_url(value)
+    if urlsplit(url).path or "?" in url:
+        raise ValueError("must end after its host and port; leave out what follows")
+    return url
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     fault = ValueError(
@@ -54,4 +65,5 @@ def _redis_url(value: SecretStr) -> SecretStr:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

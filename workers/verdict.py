@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workers.client_settings import ClientSettings
     from workers.governor import Go
     from workers.outcome import Answer
+    from workers.refusals import Refused
 
 #: Longest error sentence that is kept, characters.
 MAX_TEXT = 300
@@ -37,6 +38,7 @@ class Verdict:
     outcome: Outcome
     attempt: bool = False  #: it went out and failed
     throttled: bool = False  #: it was a 429
+    refused: Refused | None = None  #: what such an answer told, for the record
     status: int | None = None
     pause_s: float = 0.0  #: nothing may leave so long for what was refused
     wide: bool = False  #: the pause is for the whole client
@@ -125,7 +127,7 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
             return replace(base, throttled=True, pause_s=wait_s, delay_s=wait_s)
         case Next.TOKEN:
             text = f"{reading.reason}: it wants an access token, set token_url"
-            return base if client.token_url else replace(ended, text=text)
+            return replace(ended, text=text) if client.auth == "none" else base
         case Next.RETRY if not answer.sent:
             return replace(base, delay_s=client.backoff_base_s)
         case Next.RETRY if guard is not Guard.NONE and grant.attempts < client.max_retries:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from workers.clock import now_ns
 from workers.outcome import Answer
+from workers.tls import refusal
 
 if TYPE_CHECKING:
     import socket
@@ -152,6 +153,9 @@ def exchange(
             response.begin()
         error = _read_body(response, body, bounds.max_bytes)
     except (OSError, HTTPException, ValueError) as problem:
+        refused = refusal(problem)
+        if refused and not _has_status(response):  # what was sent behind the handshake was not read
+            return Answer(error=refused, sent=False), False
         error = _words(problem, response, bounds)
     if not _has_status(response):
         return Answer(error=error if intact else "reset while sending"), False

@@ -20,6 +20,8 @@ COMMANDS = {
     "watch": "watch",
     "report": "report",
     "status": "status",
+    "limits": "limits",
+    "client": "client",
     "doctor": "doctor",
     "worker": "worker",
     "sandbox": "sandbox",

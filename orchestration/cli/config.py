@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from orchestration.cli import options
-from workers.errors import ConfigError, HeadgateError
+from orchestration.cli import discover, options
+from workers.credentials import StaticSecret
+from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.http import Caller
 from workers.limits import cell, own_cell, worst_case
 from workers.settings import config_path
@@ -42,6 +43,9 @@ def command() -> None:
     """Look at the configuration."""
 
 
+command.add_command(discover.command)
+
+
 @command.command()
 @options.as_json
 @options.configured
@@ -50,8 +54,8 @@ def check(as_json: bool) -> None:  # noqa: FBT001 -- as click
 
     For each limit, a tenant's own included, it says what the governor makes of it: rate, burst,
     the part of it that is kept for urgent calls, and how many calls can arrive at the provider in
-    any window at the worst. One access token is asked for and not kept; no call is
-    made.
+    any window at the worst. Where the client's form has a token endpoint, one access token is
+    asked for and not kept; no call is made.
 
     \b
     Example:  headgate config check --config acme.toml
@@ -144,14 +148,19 @@ def _store(settings: StoreSettings) -> Findings:
 
 def _client(clients: Clients, name: str) -> Findings:
     client = clients.settings.clients[name]
-    facts: dict[str, Any] = {"provider": client.provider, "limits": limits_of(client)}
+    facts: dict[str, Any] = {
+        "provider": client.provider,
+        "auth": client.auth,
+        "limits": limits_of(client),
+    }
     unreachable = _reach(client)
     facts["base_url_reachable"] = not unreachable
     problems = list(unreachable)
-    if client.token_url:
-        # Who is down is said once.
-        ask = not unreachable or _place(client.token_url) != _place(client.base_url)
-        problems += _token(client, client.token_url if ask else "", facts)
+    # Who is down is said once.
+    url = client.token_url or ""
+    ask = not unreachable or _place(url) != _place(client.base_url)
+    if client.auth != "none":
+        problems += _secrets(client, url if ask else "", facts)
     return Findings(facts, problems)
 
 
@@ -197,15 +206,19 @@ def _facts(tenant: str | None, limit: LimitSettings) -> dict[str, Any]:
     }
 
 
-def _token(client: ClientSettings, url: str, facts: dict[str, Any]) -> list[tuple[int, str]]:
-    facts |= {"secret_present": False, "token_obtained": False}
+def _secrets(client: ClientSettings, url: str, facts: dict[str, Any]) -> list[tuple[int, str]]:
+    facts["secret_present"] = False
+    if client.token_url:
+        facts["token_obtained"] = False
     try:
-        secret = client.secret()
+        if client.token_url is None:
+            StaticSecret(client).get()
+        secrets = client.secrets()
         facts["secret_present"] = True
-        if url:
-            TokenEndpoint(client, url).ask(secret)
+        if url and secrets:
+            TokenEndpoint(client, url).ask(secrets)
             facts["token_obtained"] = True
-    except ConfigError as error:
+    except (ConfigError, TokenUnavailable) as error:
         return [(WRONG, str(error))]
     except NoToken as error:
         return [(WRONG if error.refused else AWAY, str(error))]

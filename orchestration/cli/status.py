@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +13,17 @@ from orchestration.cli import options
 from orchestration.cli.watch import span
 from orchestration.status import status
 from orchestration.words import counted
+from workers.flows import NO_TENANT
 
 if TYPE_CHECKING:
-    from orchestration.status import ClientStatus, Hold, LimitStatus
+    from collections.abc import Iterator
+
+    from orchestration.holds import Hold
+    from orchestration.refused import RefusedRoute
+    from orchestration.status import ClientStatus, LimitStatus
+
+#: So many tenants of a lane are named; the others are told as a sum.
+TENANTS_NAMED = 5
 
 
 @click.command()
@@ -23,7 +32,8 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
     """Show the limits of each client with their use, what waits, what is out and what holds it.
 
-    It only reads. Tokens are shown while workers ring; calls per second are those of the last 10 s.
+    It only reads. Tokens are shown while workers ring; calls per second are those of the last 10 s,
+    refusals and what they suggest of the last hour.
 
     \b
     Example:  headgate status --json
@@ -42,13 +52,18 @@ def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
 
 def _text(it: ClientStatus) -> str:
     waiting = "  ".join(f"{lane} {count:,}" for lane, count in it.waiting.items())
+    half_open = "half open: one call at a time is let through"
     lines = [
         click.style(f"client {it.client}", bold=True),
         *(_limit(one) for one in it.limits),
         *([_fact("hold", _hold(one)) for one in it.holds] or [_fact("holds", "none")]),
+        *([_fact("breaker", click.style(half_open, fg="yellow"))] if it.half_open else []),
         *(_fact("provider", f"leaves {left:,} to {scope}") for scope, left in it.told.items()),
+        *(_fact("refused", _refused(one)) for one in it.refused),
+        *(_fact("suggestion", click.style(one, fg="yellow")) for one in it.suggestions),
         _fact("calls", f"{it.calls_per_s:.1f}/s  in flight {it.in_flight}  bells {it.bells_out}"),
-        _fact("waiting", waiting),
+        _fact("waiting", f"{waiting}  for limit {it.binds}" if it.binds else waiting),
+        *_tenants(it),
         _fact("jobs", f"{it.open_jobs} open with {counted(it.open_rows, 'row')} to go"),
         _fact("aside", f"retries {it.retries}  suspects {it.suspects}  dead letters {_dead(it)}"),
         _fact("workers", f"{it.workers} alive with {counted(it.threads, 'thread')}"),
@@ -67,6 +82,30 @@ def _limit(it: LimitStatus) -> str:
     if it.use is not None:
         text += f"  use {it.use:.0%}"
     return _fact(f"limit {it.name}", text)
+
+
+def _refused(it: RefusedRoute) -> str:
+    left = (f"{name} {'held' if count is None else count}" for name, count in it.tokens.items())
+    tokens = ", ".join(left)
+    text = f"{it.route}  {it.count:,} in the last hour, the last {span(it.ago_s)} ago"
+    return f"{text}; tokens left then: {tokens}" if tokens else text
+
+
+def _tenants(it: ClientStatus) -> Iterator[str]:
+    """A line for each lane in which a tenant waits: the longest few, and the rest as a sum."""
+    for lane, group in groupby(it.lines, key=lambda one: one.lane):
+        tenants = list(group)
+        if [one.tenant for one in tenants] == [NO_TENANT]:
+            continue
+        named, rest = tenants[:TENANTS_NAMED], tenants[TENANTS_NAMED:]
+        parts = [f"{_name(one.tenant)} {one.waiting:,}" for one in named]
+        if rest:
+            parts.append(f"and {len(rest)} more with {sum(one.waiting for one in rest):,}")
+        yield _fact(f"  {lane}", "  ".join(parts))
+
+
+def _name(tenant: str) -> str:
+    return "no tenant" if tenant == NO_TENANT else tenant
 
 
 def _hold(it: Hold) -> str:

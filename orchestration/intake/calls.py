@@ -172,7 +172,8 @@ def _step(given: dict[str, Any], client: ClientSettings, place: str) -> dict[str
 def _headers(given: Any, client: ClientSettings, place: str) -> dict[str, str]:  # noqa: ANN401
     if not isinstance(given, dict):
         raise Bad(f"{place}headers: must be a JSON object")
-    ours = {"authorization", client.idempotency_header.lower()}
+    key = client.api_key_header or "Authorization"
+    ours = {"authorization", client.idempotency_header.lower(), key.lower()}
     headers = {}
     for name, value in given.items():
         if name.lower() in ours:

@@ -29,7 +29,7 @@ class Submission:
     """One file, and how its rows are to be read and sent.
 
     Raises:
-        ConfigError: the client's secret cannot be found.
+        ConfigError: a secret of the client cannot be found.
         UsageError: the tenant or the list cannot be one.
     """
 
@@ -44,8 +44,8 @@ class Submission:
 
     def __post_init__(self) -> None:
         settings = self.client.settings
-        if settings.token_url:
-            settings.secret()
+        settings.secrets()
+        settings.proxy_password()
         if self.tenant != NO_TENANT and (fault := tenant_fault(settings, self.tenant)):
             raise UsageError(f"tenant {self.tenant!r}: {fault}; choose another one or configure it")
         if self.kind == "contacts" and not _LIST.fullmatch(self.contact_list):

@@ -122,7 +122,12 @@ class Config:
     clients: dict[str, str] = field(
         default_factory=lambda: {"demo": "demo-secret"}, repr=False
     )  #: OAuth client id -> secret
+    access_keys: dict[str, str] = field(
+        default_factory=lambda: {"demo-key": "demo-key-secret"}, repr=False
+    )  #: of the CXone token endpoints: id -> secret
+    api_keys: dict[str, str] = field(default_factory=dict, repr=False)  #: key -> its client
     token_lifetime_s: float = 86_400.0
+    cxone_lifetime_s: float = 3_600.0  #: of tokens from the CXone token endpoints
     limits: tuple[Limit, ...] = ()
     #: form of Retry-After on a 429. seconds: rounded up; date: HTTP date; hours: always 7200
     retry_after: Literal["seconds", "date", "none", "garbage", "hours"] = "seconds"

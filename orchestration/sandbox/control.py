@@ -57,7 +57,13 @@ def _health(sandbox: Sandbox, _request: HTTPServerRequest) -> object:
 
 
 def _config(sandbox: Sandbox, _request: HTTPServerRequest) -> object:
-    return {**dataclasses.asdict(sandbox.config), "clients": sorted(sandbox.config.clients)}
+    config = sandbox.config
+    return {
+        **dataclasses.asdict(config),
+        "clients": sorted(config.clients),
+        "access_keys": sorted(config.access_keys),
+        "api_keys": sorted(config.api_keys.values()),
+    }
 
 
 def _set_config(sandbox: Sandbox, request: HTTPServerRequest) -> None:

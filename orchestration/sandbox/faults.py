@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.sandbox.calls import Answer, error, too_many_requests
 from orchestration.sandbox.limits import matcher
-from orchestration.sandbox.oauth import TOKEN_PATH
+from orchestration.sandbox.oauth import OPEN_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -37,7 +37,7 @@ class _Rule:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self._pattern = matcher(fault.match)
-        self._names_token = TOKEN_PATH in fault.match
+        self._names_token = any(path in fault.match for path in OPEN_PATHS)
         self._random = Random(fault.seed)  # noqa: S311 - a repeatable fault, no secret
         self._seen = self._hits = 0
         self._hits_by_id: Counter[str] = Counter()
@@ -47,7 +47,7 @@ class _Rule:
         fault, when = self.fault, self.fault.when
         if not self._pattern.match(f"{method} {path}"):
             return False
-        if path == TOKEN_PATH and not self._names_token:
+        if path in OPEN_PATHS and not self._names_token:
             return False
         ids: Collection[str] = ()
         if when.business_ids is not None or fault.per_business_id_times is not None:

@@ -1,19 +1,40 @@
-"""The token endpoint: client credentials, by Basic authentication or by form fields."""
+"""The token endpoints, each with the path and the form of its platform.
+
+| path                                  | form                                                   |
+| ------------------------------------- | ------------------------------------------------------ |
+| `/oauth/token`                        | client credentials, by Basic or in the form            |
+| `/authentication/v1/token/access-key` | an access key as JSON                                  |
+| `/auth/token`                         | `grant_type=password`: an access key as user and       |
+|                                       | password beside a client by Basic or in the form       |
+| `/.well-known/cxone-configuration`    | GET: where a tenant's API and its `/auth/token` are    |
+
+A token belongs to the client; that of an access key alone to the key's id.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 from orchestration.sandbox.calls import Answer, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tornado.httputil import HTTPHeaders
+
     from orchestration.sandbox.calls import Call
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path, no secret
+ACCESS_KEY_PATH = "/authentication/v1/token/access-key"
+PASSWORD_PATH = "/auth/token"  # noqa: S105 - a path, no secret
+DISCOVERY_PATH = "/.well-known/cxone-configuration"
+#: Paths that need no token and are charged to no limit.
+OPEN_PATHS = frozenset((TOKEN_PATH, ACCESS_KEY_PATH, PASSWORD_PATH, DISCOVERY_PATH))
 
 
 class OAuth:
@@ -24,40 +45,101 @@ class OAuth:
 
     def issue(self, call: Call, now_us: int) -> Answer:
         """Answer a token request and name its client in `call.client`, if it gave one."""
+        if call.path == DISCOVERY_PATH:
+            return _discovery(call)
+        if call.path == ACCESS_KEY_PATH:
+            return self._for_access_key(call, now_us)
+        return self._for_form(call, now_us)
+
+    def _for_form(self, call: Call, now_us: int) -> Answer:
         form = {name: values[-1] for name, values in parse_qs(call.body.decode("latin-1")).items()}
         client, secret = _credentials(call.request.headers.get("Authorization", ""), form)
         call.client = client
-        if call.method != "POST" or form.get("grant_type") != "client_credentials":
-            wanted = "POST a form with grant_type=client_credentials"
+        grant = "password" if call.path == PASSWORD_PATH else "client_credentials"
+        if call.method != "POST" or form.get("grant_type") != grant:
+            wanted = f"POST a form with grant_type={grant}"
             return _refusal(400, "unsupported_grant_type", wanted)
-        known = call.config.clients.get(client)
-        if known is None or not secrets.compare_digest(known.encode(), secret.encode()):
+        if not _knows(call.config.clients, client, secret):
             return _refusal(401, "invalid_client", "client not found or secret wrong")
+        if grant == "client_credentials":
+            return self._grant(client, call.config.token_lifetime_s, now_us)
+        if not _knows(call.config.access_keys, form.get("username"), form.get("password")):
+            return _refusal(400, "invalid_grant", "user not found or password wrong")
+        return self._grant_cxone(call, client, now_us)
+
+    def _for_access_key(self, call: Call, now_us: int) -> Answer:
+        try:
+            body = json.loads(call.body)
+        except ValueError:
+            body = None
+        if call.method != "POST" or not isinstance(body, dict):
+            wanted = "POST a JSON object with accessKeyId and accessKeySecret"
+            return _refusal(400, "invalid_request", wanted)
+        key = body.get("accessKeyId")
+        call.client = key if isinstance(key, str) else ""
+        if not _knows(call.config.access_keys, key, body.get("accessKeySecret")):
+            return _refusal(401, "invalid_client", "access key not found or secret wrong")
+        return self._grant_cxone(call, call.client, now_us)
+
+    def _grant_cxone(self, call: Call, client: str, now_us: int) -> Answer:
+        lifetime_s = call.config.cxone_lifetime_s
+        more = {
+            "refresh_token": secrets.token_urlsafe(32),
+            "refresh_token_expires_in": int(2 * lifetime_s),
+            "id_token": secrets.token_urlsafe(32),
+        }
+        return self._grant(client, lifetime_s, now_us, more)
+
+    def _grant(
+        self, client: str, lifetime_s: float, now_us: int, more: Mapping[str, object] | None = None
+    ) -> Answer:
         self._tokens = {token: held for token, held in self._tokens.items() if held[1] > now_us}
         token = secrets.token_urlsafe(32)
-        self._tokens[token] = client, now_us + round(call.config.token_lifetime_s * 1e6)
+        self._tokens[token] = client, now_us + round(lifetime_s * 1e6)
         body = {
             "access_token": token,
             "token_type": "bearer",
-            "expires_in": int(call.config.token_lifetime_s),
+            "expires_in": int(lifetime_s),
+            **(more or {}),
         }
         return Answer(
             status=200, body=encode(body), kind="token", headers={"Cache-Control": "no-store"}
         )
 
-    def client_of(self, authorization: str, now_us: int) -> str | None:
-        """Return the client that a valid bearer token belongs to; None: no or no valid token."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        client, expires_us = self._tokens.get(token.strip(), (None, 0))
-        return client if expires_us > now_us else None
+    def client_of(
+        self, headers: HTTPHeaders, api_keys: Mapping[str, str], now_us: int
+    ) -> str | None:
+        """Return the client that a valid token or API key belongs to; None: there is none.
+
+        An API key is taken as `X-Api-Key` or as a bearer token.
+        """
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        client, expires_us = self._tokens.get(token, (None, 0))
+        if client is not None:
+            return client if expires_us > now_us else None
+        return api_keys.get(token) or api_keys.get(headers.get("X-Api-Key", ""))
 
     def revoke_all(self) -> int:
         """Forget every token and return how many there were."""
         count = len(self._tokens)
         self._tokens.clear()
         return count
+
+
+def _discovery(call: Call) -> Answer:
+    tenant = call.request.query_arguments.get("tenantId", [b""])[-1].decode("latin-1")
+    if call.method != "GET" or not tenant:
+        return _refusal(400, "invalid_request", "GET with tenantId")
+    here = f"{call.request.protocol}://{call.request.host}"
+    body = {"api_endpoint": here, "auth_endpoint": here, "area": "sandbox", "tenantId": tenant}
+    return Answer(status=200, body=encode(body), kind="token")
+
+
+def _knows(known: Mapping[str, str], name: Any, secret: Any) -> bool:  # noqa: ANN401 - as it came
+    if not (isinstance(name, str) and isinstance(secret, str) and name in known):
+        return False
+    return secrets.compare_digest(known[name].encode(), secret.encode())
 
 
 def _credentials(authorization: str, form: dict[str, str]) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from orchestration.sandbox.headers import rate_headers, retry_after
 from orchestration.sandbox.idempotency import KeyState, KeyStore, Scope
 from orchestration.sandbox.journal import Entry, Journal
 from orchestration.sandbox.limits import Limiter
-from orchestration.sandbox.oauth import TOKEN_PATH, OAuth
+from orchestration.sandbox.oauth import OPEN_PATHS, OAuth
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -84,7 +84,7 @@ class Sandbox:
         """Answer one request to the API, now or in a task."""
         t_us = self.clock.real_us()
         call = Call(request, self.config, t_us, template(request.path))
-        refused = None if call.path == TOKEN_PATH else self._refusal(call)
+        refused = None if call.path in OPEN_PATHS else self._refusal(call)
         if refused is not None:
             self._end(call, refused)
             return
@@ -106,8 +106,8 @@ class Sandbox:
     def _refusal(self, call: Call) -> Answer | None:
         """Return the 401 or 429 that ends a call at its arrival; None: it is accepted."""
         if self.config.auth:
-            authorization = call.request.headers.get("Authorization", "")
-            client = self.oauth.client_of(authorization, self.clock.lifetime_us())
+            headers, now_us = call.request.headers, self.clock.lifetime_us()
+            client = self.oauth.client_of(headers, self.config.api_keys, now_us)
             if client is None:
                 return calls.error(call, 401, "bad.credentials", "Invalid login.", "unauthorised")
             call.client = client
@@ -124,7 +124,7 @@ class Sandbox:
         return calls.too_many_requests(call, value)
 
     def _operation(self, call: Call) -> Operation:
-        if call.path == TOKEN_PATH:
+        if call.path in OPEN_PATHS:
             return Operation(partial(self.oauth.issue, call), tuple, reads=True)
         return self.genesys.operation(call) or self.generic.operation(call)
 
@@ -215,7 +215,7 @@ class Sandbox:
                 path=call.path,
                 key=call.key,
                 status=answer.status,
-                kind="token" if call.path == TOKEN_PATH else answer.kind,
+                kind="token" if call.path in OPEN_PATHS else answer.kind,
                 fault=call.fault,
                 created=answer.created,
                 updated=answer.updated,

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import limits
+from tests.bench import handover, limits, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, most_calls
 from tests.bench.measure import run, show
 from tests.conftest import start_server
@@ -151,6 +151,9 @@ def main() -> None:
     show("calls per s where no limit binds, 64 threads a worker", most_calls())
     show("CPU per call, workers and enqueuer", cpu_beside_plain_celery())
     limits.main()
+    show("two tenants 3 : 1, a comes and goes", handover.handover())
+    show("70 % of 429 without Retry-After, four processes", storm.storm().figures())
+    windows.show_windows()
 
 
 if __name__ == "__main__":

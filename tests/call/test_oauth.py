@@ -21,14 +21,16 @@ from workers import boundaries, oauth
 from workers.client_settings import ClientSettings
 from workers.errors import StoreAway, TokenUnavailable
 from workers.keys import ClientKeys
-from workers.oauth import Token, Tokens
+from workers.oauth import Tokens
 from workers.outcome import Answer
 from workers.store import Store, connect
-from workers.token_endpoint import read_token
+from workers.token_forms import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from workers.credentials import Token
 
 SECRET = "canary-secret"
 REFUSES = "client acme: the token endpoint refuses the client id or secret"
@@ -141,10 +143,6 @@ def eventually(is_so: Callable[[], bool]) -> None:
 
 
 # Asking
-
-
-def test_a_client_without_token_url_needs_no_token(store: Store, keys: ClientKeys) -> None:
-    assert Tokens(a_client(None), store, keys).get() is None
 
 
 def test_the_secret_travels_as_basic_authorization(
@@ -348,13 +346,13 @@ def test_threads_that_start_together_ask_store_and_provider_once(
     store: Store, keys: ClientKeys, server: TokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = Tokens(a_client(server.url), store, keys)
-    scripts, asked = tokens._scripts, []
+    scripts, asked = tokens._shelf._scripts, []
 
     def record(name: str, *args: Any) -> Any:
         asked.append(name)
         return scripts(name, *args)
 
-    monkeypatch.setattr(tokens, "_scripts", record)
+    monkeypatch.setattr(tokens._shelf, "_scripts", record)
 
     with ThreadPoolExecutor(32) as threads:
         found = set(threads.map(lambda _: value_of(tokens.get()), range(32)))
@@ -383,13 +381,14 @@ def together(name):
     while int(store.get(name)) < 4:
         time.sleep(0.01)
 
-def again(generation):
-    fresh = tokens.refused(generation)
+def again(_):
+    fresh = tokens.refused(token)
     return fresh, tokens.get().generation
 
 with ThreadPoolExecutor(16) as threads:
     together(namespace + ":start")
     first = list(threads.map(lambda _: tokens.get().generation, range(16)))
+    token = tokens.get()
     together(namespace + ":refused")
     second = list(threads.map(again, first))
 print(json.dumps([first, second]))
@@ -664,6 +663,90 @@ def test_a_changed_secret_is_picked_up_and_its_tokens_stay_apart(
     assert sent == [b"canary-id:old", b"canary-id:new"]
 
 
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    it = tmp_path / "secret"
+    it.write_text("old\n")
+    return it
+
+
+def on_file(server: TokenServer, file: Path) -> ClientSettings:
+    return a_client(server.url, client_secret_env=None, client_secret_file=file)
+
+
+def test_a_process_asks_for_a_new_token_within_a_second_of_a_change_of_the_secret(
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock, secret_file: Path
+) -> None:
+    here, there = (Tokens(on_file(server, secret_file), store, keys, clock) for _ in range(2))
+    here.get(), there.get()
+    secret_file.write_text("new\n")
+
+    clock.pass_s(0.9)
+    before = value_of(here.get())
+    clock.pass_s(0.2)
+    after = [value_of(it.get()) for it in (here, there, here, there)]
+
+    assert (before, after) == ("token-1", ["token-2"] * 4)
+    assert len(server.asked) == 2
+
+
+def test_a_secret_that_is_away_for_a_moment_ends_no_valid_token(
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock, secret_file: Path
+) -> None:
+    tokens = Tokens(on_file(server, secret_file), store, keys, clock)
+    tokens.get()
+    secret_file.write_text("")
+
+    clock.pass_s(2)
+
+    assert value_of(tokens.get()) == "token-1"
+
+
+def test_a_new_secret_that_is_wrong_is_told_although_the_old_token_is_valid(
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock, secret_file: Path
+) -> None:
+    tokens = Tokens(on_file(server, secret_file), store, keys, clock)
+    tokens.get()
+    secret_file.write_text("wrong\n")
+    server.say = (401, {}, b"{}")
+    clock.pass_s(2)
+
+    with pytest.raises(TokenUnavailable, match="check client_id and client_secret_file"):
+        tokens.get()
+
+    secret_file.write_text("old\n")
+    assert value_of(tokens.get()) == "token-1"
+
+
+def test_a_new_secret_while_the_endpoint_is_away_leaves_the_old_token_in_use(
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock, secret_file: Path
+) -> None:
+    tokens = Tokens(on_file(server, secret_file), store, keys, clock)
+    tokens.get()
+    secret_file.write_text("new\n")
+    server.say = (503, {}, b"")
+    clock.pass_s(2)
+
+    assert [value_of(tokens.get()) for _ in range(20)] == ["token-1"] * 20
+    assert len(server.asked) == 2
+    server.say = None
+    clock.pass_s(2)
+    assert value_of(tokens.get()) == "token-3"
+
+
+def test_a_token_belongs_to_the_password_of_the_user_too(
+    store: Store, keys: ClientKeys, server: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = a_client(server.url, auth="password", username="u", password_env="ACME_PASSWORD")
+    monkeypatch.setenv("ACME_PASSWORD", "old")
+    values = [value_of(Tokens(client, store, keys).get()) for _ in range(2)]
+    monkeypatch.setenv("ACME_PASSWORD", "new")
+
+    values.append(value_of(Tokens(client, store, keys).get()))
+
+    assert values == ["token-1", "token-1", "token-2"]
+
+
 def test_a_store_that_forgot_everything_gets_a_larger_generation(
     store: Store, keys: ClientKeys, server: TokenServer
 ) -> None:
@@ -743,10 +826,10 @@ def test_after_a_refusal_the_token_is_renewed_once_however_many_report_it(
     assert token
 
     for tokens in (here, here, there):
-        tokens.refused(token.generation)
+        tokens.refused(token)
     values = {value_of(it.get()) for it in (here, there, here)}
     for tokens in (here, there):
-        assert tokens.refused(token.generation) is False
+        assert tokens.refused(token) is False
     values |= {value_of(it.get()) for it in (here, there)}
 
     assert values == {"token-2"}
@@ -759,12 +842,12 @@ def test_a_late_report_of_an_older_token_does_not_bring_a_refused_one_back(
     tokens, other = (Tokens(a_client(server.url), store, keys) for _ in range(2))
     first = tokens.get()
     assert first
-    tokens.refused(first.generation)
+    tokens.refused(first)
     second = tokens.get()
     assert second
-    tokens.refused(second.generation)
+    tokens.refused(second)
 
-    other.refused(first.generation)
+    other.refused(first)
 
     assert value_of(other.get()) == "token-3"
 
@@ -796,10 +879,10 @@ def test_only_a_second_refusal_of_a_fresh_token_says_that_another_cannot_help(
     tokens = Tokens(a_client(server.url), store, keys, clock)
     first = tokens.get()
     assert first
-    assert tokens.refused(first.generation) is False  # the first refusal: a new one may help
+    assert tokens.refused(first) is False  # the first refusal: a new one may help
     token = tokens.get()
     assert token
     clock.pass_s(age_s)
 
-    assert tokens.refused(token.generation, sent_ago_s) is fresh
-    assert tokens.refused(token.generation, sent_ago_s) is fresh
+    assert tokens.refused(token, sent_ago_s) is fresh
+    assert tokens.refused(token, sent_ago_s) is fresh

@@ -27,6 +27,29 @@ def provider() -> Iterator[SandboxProcess]:
         yield sandbox
 
 
+@pytest.mark.parametrize("form", ['auth = "bearer"', 'auth = "api_key"\napi_key_header = "X-Key"'])
+def test_no_command_shows_an_api_key_a_token_or_the_password_of_a_proxy(
+    world: World, provider: SandboxProcess, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("ACME_SECRET", "canary-key")
+    monkeypatch.setenv("ACME_PROXY", "canary-password")
+    way = 'proxy = "http://127.0.0.1:9"\nproxy_username = "corp"\nproxy_password_env = "ACME_PROXY"'
+    url = f'base_url = "{provider.url}"\nclient_secret_env = "ACME_SECRET"'
+    world.config.write_text(
+        f'[store]\nurl = "{world.store_url}"\nnamespace = "{world.namespace}"\n'
+        f"[clients.acme]\n{url}\n{way}\n{form}\n"
+        f'[[clients.acme.limits]]\nname = "app"\ncount = 10\n'
+    )
+    commands = COMMANDS[:-1]  # no job is there
+
+    results = [world.run(*it, *more) for it in commands for more in ((), ("--json",))]
+
+    said = "".join(it.output for it in results)
+    assert "through the proxy 127.0.0.1:9 (connection refused)" in said
+    assert "canary" not in said
+    assert not any(it.exception and not isinstance(it.exception, SystemExit) for it in results)
+
+
 def test_no_command_shows_a_secret_a_token_or_a_cell(
     world: World, provider: SandboxProcess, tmp_path: Path
 ) -> None:

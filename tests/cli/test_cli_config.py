@@ -43,8 +43,10 @@ def test_a_good_configuration_is_confirmed_with_what_follows_from_its_limits(
     assert limit["rate_per_s"] == pytest.approx(29.4, abs=0.1)
     assert (limit["burst"], limit["reserve"], limit["lead_s"]) == (3, 0, 0)
     assert limit["worst_case"] <= 300
+    assert acme["auth"] == "client_credentials"
     text = world.run("config", "check")
     assert text.exit_code == 0
+    assert "auth client_credentials" in text.stdout
     assert "token obtained" in text.stdout
     assert f"at most {limit['worst_case']} in any 10 s" in text.stdout
 
@@ -102,6 +104,54 @@ def test_the_examples_of_the_docs_are_what_the_check_prints(
             lines += [f"client {name}"] if len(clients) > 1 else []
             lines += [f"  {line}" for it in limits_of(client) for line in limit_lines(it)]
         assert shown.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("form", "secret", "code", "said"),
+    [
+        ('auth = "bearer"', "canary-token", 0, "auth bearer, base_url reachable, secret present\n"),
+        ('auth = "bearer"', "canary token", 2, "cannot stand in a header"),
+        ('auth = "api_key"\napi_key_header = "X-Api-Key"', "", 2, "ACME_SECRET is not set"),
+        ("", "", 0, "auth none, base_url reachable\n"),
+    ],
+)
+def test_a_form_without_a_token_endpoint_is_shown_with_whether_its_secret_is_there(
+    world: World,
+    provider: SandboxProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    secret: str,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setenv("ACME_SECRET", secret)
+    text = f'base_url = "{provider.url}"\nclient_secret_env = "ACME_SECRET"\n{form}\n'
+    world.config.write_text(
+        f'[store]\nurl = "{world.store_url}"\n[clients.acme]\n{text}'
+        f'[[clients.acme.limits]]\nname = "app"\ncount = 10\n'
+    )
+
+    result = world.run("config", "check")
+
+    assert result.exit_code == code
+    assert said in result.stdout
+    assert "canary" not in result.output
+
+
+def test_a_tenant_of_nice_is_found_and_an_unknown_one_is_one_sentence(
+    world: World, provider: SandboxProcess
+) -> None:
+    found = world.run("config", "discover", "t-1", "--url", provider.url)
+    told = world.run("config", "discover", "t-1", "--url", provider.url, "--json")
+    unknown = world.run("config", "discover", "", "--url", provider.url)
+    away = world.run("config", "discover", "t-1", "--url", "http://127.0.0.1:9")
+
+    base = f"{provider.url}/inContactAPI/services/v31.0"
+    assert f'base_url = "{base}"\n' in found.stdout
+    assert json.loads(told.stdout)["token_url"] == f"{provider.url}/auth/token"
+    assert (found.exit_code, unknown.exit_code, away.exit_code) == (0, 2, 1)
+    assert "names no endpoints of this tenant (it answered 400)" in unknown.output
+    assert "connection refused" in away.output
 
 
 def test_a_provider_that_is_down_is_one_sentence_and_exit_1(world: World) -> None:

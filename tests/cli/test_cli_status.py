@@ -3,13 +3,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestration.status import ClientStatus, status
 from tests.cli.conftest import FAILED
-from workers.outcome import Outcome
+from workers.outcome import Answer, Outcome
 from workers.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_use_is_the_calls_of_the_last_ten_seconds_of_limits_that_every_call_is_c
     some = "[[clients.acme.limits]]\nname = 'some'\ncount = 9\nmatch = 'GET *'"
     world.configure(limits=f"count = 100\n{some}")
     now = int(time.time())
-    counts = {f"n:{(now - ago) % 16}": f"{now - ago} 45" for ago in range(-2, 14)}
+    counts = {f"n:{(now - ago) % 16}": (now - ago) * 100_000 + 45 for ago in range(-2, 14)}
     world.client.store.hset(world.client.keys.governor, mapping=counts)
 
     app, gets = status(world.client).limits
@@ -118,14 +118,19 @@ def test_work_without_a_worker_is_said(world: World) -> None:
 BOUND = ClientStatus(
     client="acme",
     limits=[],
+    binds=None,
     calls_per_s=50.0,
     holds=[],
+    half_open=False,
     told={},
+    refused=[],
+    suggestions=[],
     bells_out=1,
     in_flight=8,
     retries=0,
     suspects=0,
     waiting={"urgent": 0, "normal": 400, "bulk": 0},
+    lines=[],
     open_jobs=1,
     open_rows=400,
     dead_letters=0,
@@ -197,3 +202,135 @@ def test_what_the_provider_leaves_is_shown_until_its_reset(world: World) -> None
     ((scope, left),) = status(world.client).told.items()
     assert left == 70
     assert f"leaves 70 to {scope}" in world.run("status").stdout
+
+
+def of_tenants(waiting: dict[str, int], lane: int = 1) -> list[dict[str, Any]]:
+    """Rows of one step; so many of each tenant."""
+    step = {"name": "make", "method": "POST", "path": "/things"}
+    tenants = [tenant for tenant, count in waiting.items() for _ in range(count)]
+    return [
+        {"line": n, "id": f"{lane}-{n}", "tenant": tenant, "lane": lane, "steps": [step]}
+        for n, tenant in enumerate(tenants)
+    ]
+
+
+def test_the_lines_are_shown_by_lane_and_tenant_the_longest_first(world: World) -> None:
+    rows = of_tenants({"apac": 1, "emea": 3}) + of_tenants({"emea": 2}, lane=0)
+    world.submit(2, more=rows)
+
+    it = status(world.client)
+
+    assert [(line.lane, line.tenant, line.waiting) for line in it.lines] == [
+        ("urgent", "emea", 2), ("normal", "emea", 3), ("normal", "-", 2), ("normal", "apac", 1),
+    ]  # fmt: skip
+    assert it.waiting == {"urgent": 2, "normal": 6, "bulk": 0}
+    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["lines"][0] == {
+        "lane": "urgent", "tenant": "emea", "waiting": 2,
+    }  # fmt: skip
+
+
+def test_a_transaction_that_waits_for_its_due_time_is_in_the_line(world: World) -> None:
+    world.submit(1)
+    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+
+    assert [it.waiting for it in status(world.client).lines] == [1]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "shown"),
+    [
+        ({"-": 3}, []),
+        ({"emea": 3}, ["normal      emea 3"]),
+        ({"-": 3, "emea": 1}, ["normal      no tenant 3  emea 1"]),
+        (
+            {f"t{n}": n for n in range(1, 13)},
+            ["normal      t12 12  t11 11  t10 10  t9 9  t8 8  and 7 more with 28"],
+        ),
+    ],
+)
+def test_many_tenants_are_the_longest_few_and_a_sum(
+    world: World, waiting: dict[str, int], shown: list[str]
+) -> None:
+    world.submit(0, more=of_tenants(waiting))
+
+    lines = [it.strip() for it in world.run("status").stdout.splitlines()]
+
+    assert [it for it in lines if it.startswith(("urgent", "normal", "bulk"))] == shown
+
+
+def test_the_limit_that_what_waits_is_waiting_for_is_named(world: World) -> None:
+    slow = "[[clients.acme.limits]]\nname = 'slow'\ncount = 9\nwindow_s = 3600\nmatch = '* /slow'"
+    world.configure(limits=f"count = 1000\n{slow}")
+    row = {"line": 1, "id": "a", "steps": [{"name": "s", "method": "POST", "path": "/slow"}]}
+    world.submit(0, more=[row])
+    world.client.governor.ring("w1", 64)
+    world.client.store.hset(world.gov, mapping={"c:app": 1})  # full by now; slow began empty
+
+    assert status(world.client).binds == "slow"
+    assert "for limit slow" in world.run("status").stdout
+
+    empty = round(time.time() * 1e6) + 3_600_000_000
+    world.client.store.hset(world.gov, mapping={"c:app": empty, "c:slow": empty})
+    assert status(world.client).binds == "slow"  # of equal ones the slowest
+
+    world.client.store.hset(world.gov, mapping={"c:app": 1, "c:slow": 1})
+    assert status(world.client).binds is None
+
+
+def test_the_reserve_and_what_bells_have_spoken_for_bind_all_but_urgent_work(world: World) -> None:
+    world.configure(limits="count = 10\nreserve = 4")  # a burst of 8
+    world.submit(1)
+    world.client.governor.ring("w1", 64)
+    taken = {"c:app": 1, "b:app": 3}
+    world.client.store.hset(world.gov, mapping=taken)
+
+    assert status(world.client).binds == "app"
+
+    world.client.store.hset(world.gov, mapping={**taken, "b:app": 0})
+    assert status(world.client).binds is None
+
+
+def test_nothing_binds_when_nothing_waits(world: World) -> None:
+    world.submit(1)
+    world.bells(1)
+    world.client.store.hset(world.gov, "c:app", round(time.time() * 1e6) + 3_600_000_000)
+
+    assert status(world.client).binds is None
+
+
+def test_an_open_breaker_is_a_hold_and_half_open_when_its_hold_is_over(world: World) -> None:
+    world.submit(2)
+    world.bells(1)
+    soon = round(time.time() * 1e6) + 30_000_000
+    why = "most calls were refused"
+    world.client.store.hset(world.gov, mapping={"breaker": "", "c:client": soon, "y:client": why})
+    hold, is_open = status(world.client).holds, status(world.client)
+    world.client.store.hset(world.gov, "c:client", 1)
+
+    assert [(it.scope, it.why) for it in hold] == [("client", why)]
+    assert not is_open.half_open
+    assert status(world.client).half_open
+    assert "half open: one call at a time is let through" in world.run("status").stdout
+
+
+def test_refusals_are_shown_with_the_tokens_that_were_left_and_what_they_suggest(
+    world: World,
+) -> None:
+    here = world.client.refusals
+    told = here.heard("POST /lists/7", "-", Answer(status=429, headers={"retry-after": "1"}))
+    assert told is not None
+    for _ in range(3):  # each hold is over at once
+        for _ in range(5):
+            here.heard("POST /lists/7", "-", Answer(status=201))
+            here.heard("GET /lists", "-", Answer(status=200))
+        here.record(told, world.client.settings, pause_s=0)
+
+    (refused,) = status(world.client).refused
+    text = world.run("status").stdout
+    as_json = json.loads(world.run("status", "--json").stdout)["clients"][0]
+
+    assert (refused.route, refused.count, refused.retry_after_s) == ("POST /lists/*", 3, 1)
+    assert "POST /lists/*  3 in the last hour, the last 0:00 ago" in text
+    assert "POST /lists/* is refused at about" in text
+    assert as_json["refused"][0]["count"] == 3
+    assert as_json["suggestions"][0] in text

@@ -12,13 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from redis.exceptions import ConnectionError  # noqa: A004 -- the server ends first
 
+from tests.call.proxy import a_proxy
 from tests.fleet import ROOT, SECRET, Fleet, until
 from workers.app import app
+from workers.clients import Clients
+from workers.settings import load
 from workers.store import connect
 
 CANARIES = ("canary-name", "+15550100099", SECRET)
+PASSWORD, API_KEY = "canary-proxy-password", "canary-api-key"
 
 
 def rows() -> list[dict[str, Any]]:
@@ -75,6 +80,50 @@ def test_canaries_are_found_in_no_message_log_event_status_report_or_process_lis
         assert "headgate" in places["log"]
         assert "task-succeeded" in places["broker"]
         assert "r7" in places["report"]
+        hits = {(name, it) for name, text in places.items() for it in canaries if it in text}
+        assert hits == set()
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_proxy_password_and_an_api_key_are_found_nowhere(*, accepted: bool) -> None:
+    sandbox = {"api_keys": {API_KEY: "acme"} if accepted else {}}
+    with (
+        Fleet(sandbox=sandbox, broker=True) as fleet,
+        a_proxy(f"corp:{PASSWORD if accepted else 'another'}") as proxy,
+    ):
+        text = re.sub(r"(token_url|client_id) = .*\n", "", fleet.config.read_text())
+        form = (
+            'auth = "api_key"\napi_key_header = "X-Api-Key"\nproxy_username = "corp"\n'
+            f'proxy_password_env = "ACME_PROXY"\nproxy = "{proxy.url}"\n'
+        )
+        fleet.config.write_text(text.replace("[clients.acme]\n", f"[clients.acme]\n{form}"))
+        fleet.environment |= {"ACME_SECRET": API_KEY, "ACME_PROXY": PASSWORD}
+        seen: list[str] = []
+        broker = f"redis://127.0.0.1:{fleet.broker_port}/1"
+        threading.Thread(target=watch, args=(broker, seen), daemon=True).start()
+        until(lambda: seen, what="the first command at the broker")
+        fleet.submit(rows())
+        fleet.start_worker("w1", env={"HEADGATE_WORKER__EVENTS": "true"})
+        if accepted:
+            assert fleet.wait() == {"succeeded": 40}
+        else:
+            until(lambda: any(it.get("e") for it in fleet.transactions().values()))
+        client = Clients(load(fleet.config))["acme"]
+
+        places = {
+            "broker": "\n".join(seen + [decoded(it) for it in seen]),
+            "log": fleet.log("w1"),
+            "arguments": processes(),
+            "ledger": json.dumps(fleet.transactions()),
+            "status": command(fleet, "status", "--json"),
+            "check": command(fleet, "config", "check", "--json"),
+            "report": command(fleet, "report", "job", "--format", "csv"),
+            "reprs": repr(client.settings) + repr(client.tokens),
+        }
+        assert proxy.asked
+        assert '"auth": "api_key"' in places["check"]
+        pair = base64.b64encode(f"corp:{PASSWORD}".encode()).decode()
+        canaries = (PASSWORD, API_KEY, pair)
         hits = {(name, it) for name, text in places.items() for it in canaries if it in text}
         assert hits == set()
 

@@ -1,0 +1,35 @@
+"""`headgate config discover`: where a NICE CXone tenant is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from orchestration.cli import options
+from workers.discovery import CXONE, discover
+
+
+@click.command("discover")
+@click.argument("tenant_id")
+@click.option("--url", default=CXONE, show_default=True, help="Whom to ask.")
+@options.as_json
+def command(tenant_id: str, url: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
+    """Ask NICE CXone where the tenant TENANT_ID is, and print what to configure.
+
+    No credentials are sent. Tenants of the government's cloud: --url
+    https://cxone-gov.niceincontact.com
+
+    \b
+    Example:  headgate config discover 11eb0c1a-4b6f-4c3e-9d2a-0242ac110003
+    Exit:     0 found, 1 it cannot be reached, 2 the tenant is not known there
+    """  # noqa: D301 -- click wants the character itself
+    found = discover(tenant_id, url)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found)))
+        return
+    click.echo(f'base_url = "{found.base_url}"')
+    if found.region:
+        click.echo(f'region = "{found.region}"')
+    click.echo(f'# with auth = "password": token_url = "{found.token_url}"')

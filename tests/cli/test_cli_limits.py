@@ -1,0 +1,214 @@
+"""`headgate limits` and `headgate client`: changes for the whole fleet, each with a reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from orchestration.cli import main
+from orchestration.status import status
+from tests.faults.checks import check_all
+from tests.fleet import Fleet, calls, until
+from workers import audit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.cli.conftest import World
+
+WHY = ("--reason", "maintenance", "--by", "maria")
+
+
+def listed(world: World) -> dict[str, Any]:
+    found = json.loads(world.run("limits", "list", "--json").stdout)["clients"]["acme"]
+    return {it["name"]: it for it in found}
+
+
+def done(world: World) -> list[tuple[str, str, str, str]]:
+    found = audit.read(world.client.store, world.client.keys)
+    return [(it.action, it.subject, it.by, it.reason) for it in found]
+
+
+def test_a_limit_that_is_set_stands_above_the_configuration_until_it_is_unset(
+    world: World,
+) -> None:
+    configured = listed(world)
+
+    result = world.run("limits", "set", "acme", "app", "--count", "500", *WHY)
+    assert result.exit_code == 0
+    assert "500 per 1 s, bucket, guide, * *" in result.stdout
+    it = listed(world)["app"]
+    assert (it["count"], it["burst"], round(it["rate_per_s"])) == (500, 400, 450)
+    assert it["live"] == {
+        "values": {"count": 500}, "instead_of": {"count": 1000}, "by": "maria",
+        "reason": "maintenance",
+    }  # fmt: skip
+    assert "set live by maria: count 500 instead of count 1000 (maintenance)" in (
+        world.run("limits").stdout
+    )
+
+    assert world.run("limits", "unset", "acme", "app", *WHY).exit_code == 0
+    assert listed(world) == configured
+    assert done(world) == [
+        ("limits unset", "app", "maria", "maintenance"),
+        ("limits set", "app", "maria", "maintenance"),
+    ]
+
+
+def test_a_limit_that_the_provider_turned_out_to_have_is_added(world: World) -> None:
+    whole = ("--count", "100", "--window", "60", "--shape", "fixed_window", "--match", "POST /x")
+
+    assert world.run("limits", "set", "acme", "posts", *whole, *WHY).exit_code == 0
+    assert listed(world)["posts"]["match"] == "POST /x"
+    assert "set live by maria: count 100" in world.run("limits", "list", "acme").stdout
+
+    assert "posts is gone" in world.run("limits", "unset", "acme", "posts", *WHY).stdout
+    assert list(listed(world)) == ["app"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("set", "acme", "ap", "--count", "5", *WHY), "no limit 'ap' (known: app)"),
+        (("set", "acmee", "app", "--count", "5", *WHY), "known: acme"),
+        (("set", "acme", "app", "--count", "0", *WHY), "limit app.count: "),
+        (("set", "acme", "app", "--rate", "5000", *WHY), "lower rate or burst"),
+        (("set", "acme", "app", "--window", "nan", *WHY), "limit app.window_s: "),
+        (("set", "acme", "app", "--match", "all", *WHY), "method and a path"),
+        (("set", "acme", "app", "--shape", "leaky", *WHY), "leaky"),
+        (("set", "acme", "app", *WHY), "nothing to set"),
+        (("set", "acme", "app", "--count", "5"), "--reason"),
+        (("set", "acme", "app", "--count", "5", "--reason", " "), "--reason"),
+        (("unset", "acme", "app", *WHY), "set live are: none"),
+        (("list", "nobody"), "known: acme"),
+    ],
+)
+def test_what_cannot_be_set_is_one_sentence_and_exit_2_and_changes_nothing(
+    world: World, args: tuple[str, ...], said: str
+) -> None:
+    result = world.run("limits", *args)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+    assert list(world.client.store.scan_iter(f"{world.namespace}:*")) == []
+
+
+def test_whoever_runs_the_command_did_it_unless_it_says_who(world: World) -> None:
+    world.run("client", "pause", "acme", "--reason", "lunch")
+
+    ((_, _, by, _),) = done(world)
+    assert by == audit.user()
+
+
+def test_a_client_is_paused_and_goes_on(world: World) -> None:
+    world.submit(3)
+
+    result = world.run("client", "pause", "acme", "--for", "2h", *WHY)
+    assert "client acme is paused until 2" in result.stdout
+    (hold,) = status(world.client).holds
+    assert 7190 < hold.left_s <= 7200
+    assert (hold.scope, hold.why) == ("client", "paused by maria: maintenance")
+    assert not world.client.governor.ring("w1", 64).bells
+
+    assert world.run("client", "resume", "acme", *WHY).stdout == "client acme goes on\n"
+    assert status(world.client).holds == []
+    assert "nothing held" in world.run("client", "resume", "acme", *WHY).stdout
+    assert world.bells(1)
+    assert [it[0] for it in done(world)] == ["client resume", "client pause"]
+
+
+def test_a_pause_without_an_end_says_what_ends_it(world: World) -> None:
+    result = world.run("client", "pause", "acme", *WHY)
+
+    assert result.stdout == "client acme is paused until: headgate client resume acme\n"
+    assert [it.scope for it in status(world.client).holds] == ["client"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("pause", "acmee", *WHY), "known: acme"),
+        (("pause", "acme", "--for", "2", *WHY), "is no time"),
+        (("pause", "acme", "--for", "0h", *WHY), "is no time"),
+        (("pause", "acme"), "--reason"),
+        (("resume", "acmee", *WHY), "known: acme"),
+    ],
+)
+def test_a_pause_that_is_wrong_is_one_sentence_and_exit_2(
+    world: World, args: tuple[str, ...], said: str
+) -> None:
+    result = world.run("client", *args)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("limits", "list"), ("limits", "set", "acme", "app", "--count", "5", *WHY),
+        ("client", "pause", "acme", *WHY), ("client", "resume", "acme", *WHY),
+    ],
+)  # fmt: skip
+def test_without_a_store_nothing_changes_and_the_exit_is_1(
+    world: World, args: tuple[str, ...]
+) -> None:
+    text = world.config.read_text().replace(world.store_url, "redis://127.0.0.1:1/0")
+    world.config.write_text(text)
+
+    result = world.run(*args)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("headgate: the store did not answer")
+
+
+def test_two_workers_obey_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Fleet(limits=[{"name": "app", "count": 100}]) as fleet:
+        _environment(monkeypatch, fleet.environment)
+        fleet.submit(calls(450))
+        fleet.start_worker("w1")
+        fleet.start_worker("w2")
+        until(lambda: status(fleet.client).workers == 2, what="two workers", fleet=fleet)
+        fleet.wait_for(150)
+
+        lowered_us = _headgate("limits", "set", "acme", "app", "--count", "50")
+        _wait_until_us(lowered_us + 3_000_000)
+        paused_us = _headgate("client", "pause", "acme")
+        _wait_until_us(paused_us + 2_000_000)
+        resumed_us = _headgate("client", "resume", "acme")
+        assert fleet.wait() == {"succeeded": 450}
+
+        arrivals = [it["t_us"] for it in fleet.requests()]
+
+        def seen(from_us: int, to_us: int) -> int:
+            return sum(from_us <= it < to_us for it in arrivals)
+
+        # At most a burst of 40 and 45 a second: 90 a second would be 180.
+        assert 0 < seen(lowered_us + 1_000_000, lowered_us + 3_000_000) <= 40 + 45 * 2.1
+        assert seen(paused_us + 1_000_000, resumed_us - 500_000) == 0
+        assert seen(resumed_us - 500_000, resumed_us + 1_000_000) <= 45 * 1.6  # from empty
+        entries = audit.read(fleet.client.store, fleet.client.keys)
+        assert [it.action for it in entries] == ["client resume", "client pause", "limits set"]
+        check_all(fleet)
+
+
+def _environment(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:
+    for name in ("HEADGATE_CONFIG", "ACME_SECRET"):
+        monkeypatch.setitem(os.environ, name, environment[name])
+
+
+def _headgate(*args: str) -> int:
+    """Run a command that changes something; returns when it was done."""
+    result = CliRunner().invoke(main, [*args, *WHY], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return time.time_ns() // 1000
+
+
+def _wait_until_us(moment_us: int) -> None:
+    until(lambda: time.time_ns() // 1000 >= moment_us, what="the moment")

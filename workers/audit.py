@@ -1,0 +1,91 @@
+"""The audit of a client: a stream to which is added what was done to it, by whom and why.
+
+An entry is added in the same script as the change that it tells of, so that there is none without
+the other. Secrets have no place in it, and nothing that a row holds: a transaction is its key.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from workers.keys import ClientKeys
+    from workers.store import Store
+
+#: Older entries are forgotten, a block of the stream at a time.
+KEPT_S: Final = 90 * 86_400
+#: Characters of one field that are kept.
+MOST_TEXT: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that was done. What does not apply is ""."""
+
+    id: str  #: of the stream: milliseconds since the epoch, and a number
+    action: str  #: such as "limits set", "client pause"
+    subject: str = ""  #: what it was done to: a limit, the client
+    by: str = ""  #: a user's name, or the part of Headgate that did it
+    reason: str = ""
+    before: str = ""
+    after: str = ""
+    key: str = ""  #: of the transaction that it is about
+
+    @property
+    def at_ms(self) -> int:
+        """When: milliseconds since the epoch, by the store's clock."""
+        return int(self.id.partition("-")[0])
+
+    def as_dict(self) -> dict[str, Any]:
+        """As programs get it."""
+        return {"at_ms": self.at_ms, **asdict(self)}
+
+
+def user() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # in a container a user may have a number only
+        return f"uid {os.getuid()}"
+
+
+def plain(text: str) -> str:
+    """A person's text as one line of bounded length."""
+    return " ".join(text.split())[:MOST_TEXT]
+
+
+def addition(action: str, **fields: str) -> list[str]:
+    """What follows the stream's name in XADD, for scripts that add an entry with their change.
+
+    Args:
+        action: What was done.
+        fields: Further fields of an `Entry`; empty ones take no room.
+    """
+    known = Entry(id="0-0", action=action, **fields)
+    told = {name: plain(value) for name, value in asdict(known).items() if name != "id"}
+    oldest_ms = round((time.time() - KEPT_S) * 1000)
+    flat = [text for pair in told.items() if pair[1] for text in pair]
+    return ["MINID", "~", str(oldest_ms), "*", *flat]
+
+
+def record(store: Store, keys: ClientKeys, action: str, **fields: str) -> None:
+    """Add an entry that no script adds; see `addition`."""
+    store.execute_command("XADD", keys.audit, *addition(action, **fields))
+
+
+def read(store: Store, keys: ClientKeys, *, most: int = 100, before: str = "+") -> list[Entry]:
+    """The newest entries, the newest first.
+
+    Args:
+        store: The store.
+        keys: The client's names.
+        most: So many at the most.
+        before: Only entries older than this id; "+" = all.
+    """
+    newest = before if before == "+" else f"({before}"
+    found: Any = store.xrevrange(keys.audit, max=newest, count=most)
+    return [Entry(id=id_, **fields) for id_, fields in found]
