@@ -137,7 +137,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         """Send what the grant allows, and judge the answer."""
         try:
             about = it.ledger.about(grant.job)
-            row = it.ledger.page(grant.job, grant.page)[grant.index]
+            row = it.ledger.page(grant.job, grant.page)[grant.row_index]
             request = _signed(self.kind.request(row, about, grant), it, grant, token)
             if grant.start_in_s:
                 _never.wait(grant.start_in_s)

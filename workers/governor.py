@@ -13,7 +13,7 @@ import secrets
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers import boundaries
 from workers.clock import now_ns
@@ -57,8 +57,7 @@ class Ring:
     bells: list[Bell]
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(NamedTuple):
     """A grant: the call may leave, once, until `stale_at_ns`."""
 
     key: str
@@ -68,7 +67,7 @@ class Go:
     stale_at_ns: int  #: by `clock.now_ns`: later than this the grant is not used
     job: str
     page: int
-    index: int
+    row_index: int
     attempts: int  #: attempts of this step that failed before
     unknown: bool  #: an earlier send of this step may have been executed
     throttled: int  #: answers of 429 so far
@@ -106,6 +105,7 @@ class Governor:
         self._run = Scripts(store, keys, clock)
         self._worker = worker
         self._lease_s = client.total_timeout_s + client.connect_timeout_s + worker.lease_margin_s
+        self._lease_us = round(self._lease_s * 1e6)
         # Whatever the limits allow: a call that starts later than this could outlive its lease.
         self._margin_us = round(worker.lease_margin_s * 1e6)
         # No send may start so late that it could arrive after the key's life.
@@ -136,9 +136,7 @@ class Governor:
         asked_ns = now_ns()
         fence = f"{self._process}.{next(self._grants)}"
         try:
-            reply = self._run(
-                "admit", key, step, fence, round(self._lease_s * 1e6), self._max_age_us
-            )
+            reply = self._run("admit", key, step, fence, self._lease_us, self._max_age_us)
         except StoreAway:
             self._settle(key, step, fence, UNSENT.args(self._grace_us))
             return NoGo("wait: the store was away")
@@ -154,11 +152,11 @@ class Governor:
             stale_at_ns=asked_ns + min(start_us + spread_us, self._margin_us) * 1000,
             job=job,
             page=int(page),
-            index=int(index),
+            row_index=int(index),
             attempts=int(attempts),
             unknown=unknown == "1",
             throttled=int(throttled),
-            answers=[json.loads(line) for line in answers.splitlines()],
+            answers=[json.loads(line) for line in answers.splitlines()] if answers else [],
         )
 
     def settle(self, grant: Go, verdict: Verdict) -> Settled:

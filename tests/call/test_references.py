@@ -21,7 +21,7 @@ def a_row(**second: Any) -> dict[str, Any]:
 
 def a_grant(step: int, *answers: dict[str, Any]) -> Go:
     return Go(
-        key="k", step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", page=0, index=0,
+        key="k", step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", page=0, row_index=0,
         attempts=0, unknown=False, throttled=0, answers=list(answers),
     )  # fmt: skip
 

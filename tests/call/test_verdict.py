@@ -26,7 +26,7 @@ CLIENT = ClientSettings(
 
 def grant(attempts: int = 0, *, unknown: bool = False) -> Go:
     return Go(
-        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", page=0, index=0,
+        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", page=0, row_index=0,
         attempts=attempts, unknown=unknown, throttled=0, answers=[],
     )  # fmt: skip
 

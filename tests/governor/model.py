@@ -451,7 +451,7 @@ class Model:
             stale_at_ns=(now + min(start + spread, self.margin_us)) * 1000,
             job=tx.job,
             page=tx.page,
-            index=tx.index,
+            row_index=tx.index,
             attempts=tx.attempts,
             unknown=tx.unknown,
             throttled=tx.throttled,
