@@ -18,7 +18,7 @@ from celery.exceptions import Reject
 from workers import boundaries
 from workers.app import clients
 from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
-from workers.feedback import read_feedback
+from workers.feedback import HEARD_FROM_S, read_feedback
 from workers.governor import Go, Settled
 from workers.http import ConnectFailed
 from workers.identity import step_key
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
 AWAY_S = 1.0
-#: Of a quota that is whole again sooner than this, what the provider's headers leave is no news.
-HEARD_FROM_S = 1.0
 #: A token that is refused although it is new holds its client so long.
 REFUSED_S = 30.0
 #: Never set: a wait that no signal shortens.

@@ -7,7 +7,9 @@ HeadgateError
 ├── NotNow                nothing was sent; the same work may be tried again later
 │   ├── StoreAway           the store did not answer: do not send
 │   ├── TokenUnavailable    the provider gave no access token
-│   └── GrantStale          the grant was too old at the first byte: it is not used
+│   ├── GrantStale          the grant was too old at the first byte: it is not used
+│   └── Throttled           a call from outside of jobs would have to wait longer than it may
+│       └── CircuitOpen       the breaker of its client is open
 └── StoreUnfit            the store would lose or evict the ledger: a person must change it
 
 What a provider answers is never an exception: it is an `Outcome` (`workers.outcome`).
@@ -58,6 +60,21 @@ class TokenUnavailable(NotNow):
 
 class GrantStale(NotNow):
     """More time passed since the grant than its limits allow; the call was not sent."""
+
+
+class Throttled(NotNow):
+    """A call from outside of jobs was not sent: it would wait longer than it may.
+
+    `wait_s` is how long at least, seconds from now.
+    """
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class CircuitOpen(Throttled):
+    """The breaker of the client is open: most of its calls were refused of late."""
 
 
 class StoreUnfit(HeadgateError):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+#: Of a quota that is whole again sooner than this, what the headers leave is no news.
+HEARD_FROM_S: Final = 1.0
 #: A reset farther away than this, seconds, is no reset: daily quotas are the longest there are.
 MAX_RESET_S: Final = 86_400.0
 #: A reset above this is a moment, in seconds since the Unix epoch; below, a time from now.

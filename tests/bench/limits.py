@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from orchestration.status import status
@@ -16,12 +17,19 @@ from tests.faults.checks import check_all
 from tests.fleet import Fleet, calls, until
 from workers.limit_settings import LimitSettings
 from workers.limits import cell
+from workers.session import governed_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from requests import Response
+
 APP = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
 TIGHT = {"name": "app", "count": 300, "window_s": 10, "shape": "fixed_window"}
+
+
+#: What the sandbox takes for each answer.
+LATENCY_S = 0.08
 
 
 def mixed(routes: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -180,6 +188,42 @@ def daily(count: int = 2500) -> dict[str, Any]:
         }
 
 
+def outside(seconds: float = 12, wait_s: float = 2) -> dict[str, Any]:
+    """Two workers with a full backlog, and four threads of a script that is no job."""
+    with ordinary_fleet([APP]) as fleet:
+        _start(fleet)
+        fleet.submit(calls(round(_rate(APP) * (seconds + 6))))
+        until(lambda: fleet.ended() >= _rate(APP), 60, "the steady part", fleet)
+        session = governed_session("acme", wait_s=wait_s, config=str(fleet.config))
+        before, began = fleet.report()["effects"], time.monotonic()
+
+        def send(thread: int) -> list[float]:
+            waits = []
+            while (asked := time.monotonic()) < began + seconds:
+                body = {"business_id": f"guest.{thread}.{len(waits)}"}
+                waits.append(_waited(session.post("/things/1", json=body), asked))
+            return waits
+
+        with ThreadPoolExecutor(4) as pool:
+            waits = [it for part in pool.map(send, range(4)) for it in part]
+        rate = (fleet.report()["effects"] - before) / (time.monotonic() - began)
+        assert set(fleet.wait()) == {"succeeded"}
+        assert fleet.report()["duplicates"] == 0
+        return {
+            "together, of the governed rate": rate / _rate(APP),
+            "429s": fleet.report()["refused_429"],
+            "calls of the script": len(waits),
+            "its longest wait, s": max(waits),
+            "it would have waited, s": wait_s,
+        }
+
+
+def _waited(answer: Response, asked: float) -> float:
+    """Seconds from the question to the send."""
+    assert answer.ok, answer.status_code
+    return time.monotonic() - asked - LATENCY_S
+
+
 def main() -> None:
     """Run every part, one after the other."""
     tight, fixed = {**APP, "calibration": "tight"}, {**APP, "shape": "fixed_window"}
@@ -193,6 +237,7 @@ def main() -> None:
     show("urgent calls beside bulk, 300 per 10 s", urgent(TIGHT, 30, 1400))
     show("300 per 10 s, half of it taken by somebody else", shared())
     show("one route refused for two hours", daily())
+    show("two workers and a script that is no job", outside())
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 local base = KEYS[1]
 local GOV, FLOWS, TOUCH, RETRIES = base .. "gov", base .. "flows", base .. "touch", base .. "retries"
 local SUSPECTS, ACTIVE, HUNGRY = base .. "suspects", base .. "active", base .. "hungry"
+local GUESTS = base .. "guests"
 local function tx_key(key) return base .. "tx:" .. key end
 local function line_key(flow) return base .. "line:" .. flow end
 local function job_key(job) return base .. "job:" .. job end

@@ -4,7 +4,7 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
--- Reads    gov, flows, the lines, touch, tx:<key>
+-- Reads    gov, flows, the lines, touch, guests, tx:<key>
 -- Returns  {field, counter, counted, …} for b:* (bells out), l:* (places taken) and q:* (waiting in a
 --          lane) that differ
 -- Cost     O(flows + all that is out)
@@ -20,6 +20,9 @@ for _, key in ipairs(redis.call("ZRANGE", TOUCH, 0, -1)) do
   if tx[1] == "r" then
     for _, cell in ipairs(read_flow(flow_of(tx[3], tx[2])).limits) do count("b:" .. cell[1], 1) end
   end
+end
+for _, guest in ipairs(redis.call("ZRANGE", GUESTS, 0, -1)) do
+  for name in string.gmatch(redis.call("HGET", tx_key(guest), "cc") or "", "[^+]+") do count("l:" .. name, 1) end
 end
 local gov, reply = redis.call("HGETALL", GOV), {}
 local function differ(field, counter, there)

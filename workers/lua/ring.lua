@@ -9,7 +9,7 @@
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  beat_us   time between two rings of the whole fleet
 -- Parts    cell, line, beat, heap, tenants
--- Reads    gov, active, flows, the lines, touch, retries, suspects, hungry; writes gov, the lines,
+-- Reads    gov, active, flows, the lines, touch, retries, suspects, hungry, guests; writes gov, the lines,
 --          tx:<key>, touch, retries, suspects
 -- Returns  {turn_us, sweep, hungry, key, step, steps, job, key, step, …}: when the caller's next
 --          turn is, in us from now; 1 when the sweep has work; a job that wants its next page
@@ -38,7 +38,8 @@ local function look_at(cell)
     start_empty(cell)
     state = gov["c:" .. name]
   end
-  left[name] = tokens(state, cell, now + cell[4]) - number("b:" .. name)
+  local guest = number("g:" .. name) > now and 1 or 0
+  left[name] = tokens(state, cell, now + cell[4]) - number("b:" .. name) - guest
   if name == "client" and gov.breaker then -- half open: a probe, if none is out
     left[name] = math.min(left[name], (number("breaker") <= now and 1 or 0) - number("b:client"))
   end
@@ -54,8 +55,11 @@ local function available(id, lane)
   return least
 end
 
-local oldest = redis.call("ZRANGE", TOUCH, 0, 0, "WITHSCORES")
-local reply = {turn - now, (oldest[2] and tonumber(oldest[2]) <= now) and 1 or 0,
+local function overdue(set)
+  local oldest = redis.call("ZRANGE", set, 0, 0, "WITHSCORES")
+  return oldest[2] and tonumber(oldest[2]) <= now
+end
+local reply = {turn - now, (overdue(TOUCH) or overdue(GUESTS)) and 1 or 0,
   redis.call("SRANDMEMBER", HUNGRY) or ""}
 local moved, set, touched = {}, {}, {} -- written once, at the end
 local function move(field, by) moved[field] = (moved[field] or 0) + by end

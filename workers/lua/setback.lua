@@ -5,7 +5,7 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- Parts    line
--- Reads    gov, flows; writes gov, touch, retries, suspects, tx:<key>, the lines
+-- Reads    gov, flows; writes gov, touch, guests, retries, suspects, tx:<key>, the lines
 -- Returns  how far the clock was set back, in us; 0 = it was not
 -- Cost     O(transactions that were sent and are open)
 local back = tonumber(redis.call("HGET", GOV, "at") or 0) - now
@@ -27,12 +27,13 @@ local function move_sent(set)
 end
 move(RETRIES) -- these stand in touch as well
 move_sent(TOUCH)
+move(GUESTS)
 move_sent(SUSPECTS)
 for _, flow in ipairs(flows) do move_sent(line_key(flow) .. ":due") end
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
-  if string.find(field, "^c:") or field == "beat" or field == "refused_us" or field == "breaker" then
+  if string.find(field, "^[cg]:") or field == "beat" or field == "refused_us" or field == "breaker" or field == "asked" then
     redis.call("HSET", GOV, field, tonumber(value) - back)
   elseif string.find(field, "^w:") then
     local count, till = string.match(value, "(%d+) (%d+)")

@@ -1,19 +1,24 @@
 #!lua flags=allow-oom
 -- Takes back what nobody answered: bells nobody came for, countdowns whose message was lost, and
--- leases whose holder died or froze.
+-- leases whose holder died or froze, those of guests too.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
 -- Parts    cell, line, ending
--- Reads    touch, tx:<key>, flows; writes gov, touch, the line, suspects, tx:<key>, the job
+-- Reads    touch, guests, tx:<key>, flows; writes gov, touch, guests, the line, suspects, tx:<key>, the job
 -- Returns  {bells, leases, ended}: given back, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
 may_line("")
 must_be("stream", base .. "dead")
 must_be("hash", GOV)
 must_be("hash", FLOWS)
+for _, guest in ipairs(redis.call("ZRANGEBYSCORE", GUESTS, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
+  free_slots(redis.call("HGET", tx_key(guest), "cc"))
+  redis.call("DEL", tx_key(guest))
+  redis.call("ZREM", GUESTS, guest)
+end
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
   local name = tx_key(key)

@@ -46,7 +46,7 @@ local function probed(key, verdict, limits)
   if redis.call("HGET", GOV, "prober") ~= key then return end
   if verdict == "refused" then
     open("the breaker is open: a probe was refused")
-  elseif verdict == "none" then
+  elseif verdict ~= "answered" then
     redis.call("HSET", GOV, "breaker", now + 1000000)
   elseif redis.call("HINCRBY", GOV, "probes", 1) < PROBES then
     redis.call("HSET", GOV, "breaker", 0)

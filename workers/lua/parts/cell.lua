@@ -1,6 +1,6 @@
 -- A cell is a row {name, interval_us, burst, lead_us, spread_us, reserve, 1 = of a route}; its state, in
 -- the hash gov, is the moment it is full again (field "c:" + name) and the bells that are out for it
--- ("b:" + name). Of the burst, `reserve` tokens are for lane 0 only. A cell of interval 0 without burst
+-- ("b:" + name); one of them is left to a guest until "g:" + name. Of the burst, `reserve` tokens are for lane 0 only. A cell of interval 0 without burst
 -- holds nothing back but a pause; one with a burst counts the calls that are out ("l:" + name; the
 -- transaction's `cc` names them).
 

@@ -23,14 +23,15 @@ local function to_line(key, flow, lane, due, crashes)
 end
 
 -- Whether the next step of a transaction may be rung at once: nobody of its lane or before it waits,
--- the breaker is closed, and no bell has spoken for the tokens.
+-- the breaker is closed, no guest asks, and no bell has spoken for the tokens.
 local function may_ring(flow)
   local fields, lanes = flow.fields, #flow.fields
   for lane = 0, flow.lane do fields[lanes + 1 + lane] = "q:" .. lane end
-  fields[#fields + 1] = "breaker"
+  local more = #fields
+  fields[more + 1], fields[more + 2] = "breaker", "g:client"
   local states = redis.call("HMGET", GOV, unpack(fields))
-  if states[#fields] then return false end
-  for i = lanes + 1, #fields - 1 do
+  if states[more + 1] or tonumber(states[more + 2] or 0) > now then return false end
+  for i = lanes + 1, more do
     if tonumber(states[i] or 0) > 0 then return false end
   end
   for i, cell in ipairs(flow.limits) do

@@ -23,7 +23,8 @@ end
 -- The pause that follows from what the headers leave: what is out will take it, this call excepted.
 local function pause_of(left, reset)
   local bells = tonumber(redis.call("HGET", GOV, "b:client") or 0)
-  local flying = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES) - bells - 1
+  local flying = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES)
+    + redis.call("ZCARD", GUESTS) - bells - 1
   if left <= flying then return reset, "the provider leaves " .. left .. " calls until its reset" end
   return 0
 end
