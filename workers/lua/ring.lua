@@ -8,7 +8,7 @@
 -- ARGV[3]  threads   threads of the caller
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  beat_us   time between two rings of the whole fleet
--- Parts    cell, line, beat, heap, tenants
+-- Parts    cell, line, beat, free, heap, tenants
 -- Reads    gov, active, flows, the lines, touch, retries, suspects, hungry, guests; writes gov, the lines,
 --          tx:<key>, touch, retries, suspects
 -- Returns  {turn_us, sweep, hungry, key, step, steps, job, key, step, …}: when the caller's next
@@ -28,37 +28,10 @@ count_retries()
 if silent then start_all_empty() end
 
 -- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing.
-local room = math.floor(threads * 1.25)
+room = math.floor(threads * 1.25)
   - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)
 room = math.min(room, 1000) -- what one script, and the batch that is published, may hold
-local left, limits_of = {}, {} -- tokens that no bell has spoken for, the reserve left out
-local function look_at(cell)
-  local name, state = cell[1], gov[state_of(cell)]
-  if not state and cell[2] > 0 and not is_route(cell) then
-    start_empty(cell)
-    state = gov["c:" .. name]
-  end
-  local guest = number("g:" .. name) > now and 1 or 0
-  left[name] = tokens(state, cell, now + cell[4]) - number("b:" .. name) - guest
-  if name == "client" and gov.breaker then -- half open: a probe, if none is out
-    left[name] = math.min(left[name], (number("breaker") <= now and 1 or 0) - number("b:client"))
-  end
-end
-local function available(id, lane)
-  local ending = string.sub(id, -8)
-  limits_of[ending] = limits_of[ending] or read_flow(id).limits
-  local least = room
-  for _, cell in ipairs(limits_of[ending]) do
-    if not left[cell[1]] then look_at(cell) end
-    least = math.min(least, left[cell[1]] + (lane == 0 and cell[6] or 0))
-  end
-  return least
-end
 
-local function overdue(set)
-  local oldest = redis.call("ZRANGE", set, 0, 0, "WITHSCORES")
-  return oldest[2] and tonumber(oldest[2]) <= now
-end
 local reply = {turn - now, (overdue(TOUCH) or overdue(GUESTS)) and 1 or 0,
   redis.call("SRANDMEMBER", HUNGRY) or ""}
 local moved, set, touched = {}, {}, {} -- written once, at the end
@@ -66,11 +39,8 @@ local function move(field, by) moved[field] = (moved[field] or 0) + by end
 local function ring(key, limits)
   local tx = redis.call("HMGET", tx_key(key), "s", "k", "n", "j")
   if tx[1] ~= "w" then return end -- nobody waits under this name any more
-  room = room - 1
-  for _, cell in ipairs(limits) do
-    left[cell[1]] = left[cell[1]] - 1
-    move("b:" .. cell[1], 1)
-  end
+  speak_for(limits)
+  for _, cell in ipairs(limits) do move("b:" .. cell[1], 1) end
   touched[#touched + 1], touched[#touched + 2] = now + tonumber(ARGV[4]), key
   redis.call("HSET", tx_key(key), "s", "r")
   for _, value in ipairs({key, tx[2], tx[3], tx[4]}) do reply[#reply + 1] = value end

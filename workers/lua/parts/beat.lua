@@ -54,3 +54,9 @@ local function start_all_empty()
     end
   end
 end
+
+-- Whether a moment of this set is over.
+local function overdue(set)
+  local oldest = redis.call("ZRANGE", set, 0, 0, "WITHSCORES")
+  return oldest[2] and tonumber(oldest[2]) <= now
+end

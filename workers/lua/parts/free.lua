@@ -1,0 +1,32 @@
+-- What no bell has spoken for: threads (`room`), and the tokens of each limit, the reserve left out.
+local room, left, limits_of = 0, {}, {}
+
+local function look_at(cell)
+  local name, state = cell[1], gov[state_of(cell)]
+  if not state and cell[2] > 0 and not is_route(cell) then
+    start_empty(cell)
+    state = gov["c:" .. name]
+  end
+  local guest = number("g:" .. name) > now and 1 or 0
+  left[name] = tokens(state, cell, now + cell[4]) - number("b:" .. name) - guest
+  if name == "client" and gov.breaker then -- half open: a probe, if none is out
+    left[name] = math.min(left[name], (number("breaker") <= now and 1 or 0) - number("b:client"))
+  end
+end
+
+-- How many calls of this flow may still be rung; flows of equal limits end equally.
+local function available(id, lane)
+  local ending = string.sub(id, -8)
+  limits_of[ending] = limits_of[ending] or read_flow(id).limits
+  local least = room
+  for _, cell in ipairs(limits_of[ending]) do
+    if not left[cell[1]] then look_at(cell) end
+    least = math.min(least, left[cell[1]] + (lane == 0 and cell[6] or 0))
+  end
+  return least
+end
+
+local function speak_for(limits)
+  room = room - 1
+  for _, cell in ipairs(limits) do left[cell[1]] = left[cell[1]] - 1 end
+end
