@@ -6,7 +6,7 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2…] the entry of the audit
--- Parts    cell
+-- Parts    seconds, cell, breaker
 -- Reads    gov, flows; writes audit, gov
 -- Returns  1 = it goes on, 0 = nothing held it, and nothing was written
 -- Cost     O(flows)
@@ -15,14 +15,14 @@ local state = redis.call("HMGET", GOV, "c:client", "paused", "breaker")
 local held = tonumber(state[1] or 0)
 if held <= now and not state[3] then return 0 end
 local paused_until, provider = string.match(state[2] or "", "(%d+) (%d+)")
-if tonumber(paused_until or 0) > now then held = tonumber(provider) end
+if tonumber(paused_until or 0) == held then held = tonumber(provider) end
 
 local cells, seen = {}, {}
-for _, id in ipairs(redis.call("HKEYS", FLOWS)) do
-  local ending = string.match(id, "^%d:.-:(.*)$") -- of flows with the same limits
-  if not seen[ending] then
-    seen[ending] = true
-    for _, cell in ipairs(read_flow(id).limits) do cells[cell[1]] = cell end
+for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
+  local hot = string.match(definition, "^[^\n]*")
+  if not seen[hot] then
+    seen[hot] = true
+    for _, cell in ipairs(cjson.decode(hot).limits) do cells[cell[1]] = cell end
   end
 end
 redis.call("XADD", base .. "audit", unpack(ARGV, 2))
@@ -34,6 +34,7 @@ for name, cell in pairs(cells) do
     redis.call("HSET", GOV, "c:" .. name, now + cell[2] * cell[3])
   end
 end
-redis.call("HDEL", GOV, "paused", "breaker", "probes", "y:client")
+forget()
+redis.call("HDEL", GOV, "paused", "y:client")
 redis.call("HSET", GOV, "c:client", now)
 return 1

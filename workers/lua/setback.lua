@@ -40,7 +40,7 @@ for i = 1, #gov, 2 do
     redis.call("HSET", GOV, field, count .. " " .. string.format("%.0f", till - back))
   elseif field == "paused" then
     local till, provider = string.match(value, "(%d+) (%d+)")
-    redis.call("HSET", GOV, field, string.format("%.0f %.0f", till - back, provider - back))
+    redis.call("HSET", GOV, field, string.format("%.0f %.0f", till - back, math.max(provider - back, 0)))
   end
 end
 redis.call("HSET", GOV, "at", now)

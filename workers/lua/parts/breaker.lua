@@ -20,6 +20,11 @@ local function sum_of_late(kind)
   return sum
 end
 
+local function forget()
+  redis.call("HDEL", GOV, "breaker", "prober", "probes")
+  for _, kind in ipairs({"n:", "u:", "x:"}) do redis.call("HDEL", GOV, unpack(counters(kind))) end
+end
+
 local function open(why)
   local full = tonumber(redis.call("HGET", GOV, "c:client") or 0)
   if now + OPEN > full then redis.call("HSET", GOV, "c:client", now + OPEN, "y:client", why) end
@@ -51,8 +56,7 @@ local function probed(key, verdict, limits)
   elseif redis.call("HINCRBY", GOV, "probes", 1) < PROBES then
     redis.call("HSET", GOV, "breaker", 0)
   else
-    redis.call("HDEL", GOV, "breaker", "prober", "probes")
-    for _, kind in ipairs({"n:", "u:", "x:"}) do redis.call("HDEL", GOV, unpack(counters(kind))) end
+    forget()
     for _, cell in ipairs(limits) do
       if cell[2] > 0 and not is_route(cell) then
         local full = tonumber(redis.call("HGET", GOV, "c:" .. cell[1]) or 0)

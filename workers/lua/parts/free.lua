@@ -14,9 +14,17 @@ local function look_at(cell)
   end
 end
 
--- How many calls of this flow may still be rung; flows of equal limits end equally.
+-- What flows of equal limits have in common: the end of their names, unless their tenant got limits of
+-- its own later.
+local function limits_name(id)
+  local tenant = string.sub(id, 3, -10)
+  local own = gov.capped and gov.capped ~= "" and string.find(gov.capped, "/" .. tenant .. "/", 1, true)
+  return own and tenant .. "/" .. string.sub(id, -8) or string.sub(id, -8)
+end
+
+-- How many calls of this flow may still be rung.
 local function available(id, lane)
-  local ending = string.sub(id, -8)
+  local ending = limits_name(id)
   limits_of[ending] = limits_of[ending] or read_flow(id).limits
   local least = room
   for _, cell in ipairs(limits_of[ending]) do

@@ -1,6 +1,6 @@
 -- Stride scheduling within a lane: the tenant with the least pass goes. One that was idle starts at the
 -- lane's virtual time, so that it is neither owed its idle time nor made to wait. A flow's name is
--- lane:tenant:limits, and flows of equal limits end equally, in 8 characters.
+-- lane:tenant:limits, the last in 8 characters.
 
 local function before(a, b)
   return a.lane < b.lane or a.lane == b.lane and a.pass < b.pass
@@ -11,7 +11,7 @@ end
 local function tenants_of(ids, gov, available)
   local tenants, different, by_name, busy = {}, {}, {}, {}
   for _, id in ipairs(ids) do
-    local lane, limits, name = string.sub(id, 1, 1), string.sub(id, -8), string.sub(id, 1, -10)
+    local lane, limits, name = string.sub(id, 1, 1), limits_name(id), string.sub(id, 1, -10)
     local open = busy[lane]
     if not open then
       open = {}
