@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers.live import FOREVER_S
 from workers.readings import held_until
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ class Hold:
     until_us: int
     left_s: float
     why: str  #: one sentence, "" = not known
+
+    @property
+    def endless(self) -> bool:
+        """Whether it lasts until an operator ends it."""
+        return self.left_s > FOREVER_S / 2
 
 
 def holds(gov: Mapping[str, str], spans: Mapping[str, tuple[str, int]], now_us: int) -> list[Hold]:

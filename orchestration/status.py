@@ -12,15 +12,17 @@ from orchestration.progress import all_jobs, iso
 from orchestration.refused import RefusedRoute, by_route
 from orchestration.suggestions import suggestions
 from workers import flows, refusals
-from workers.limits import cell
+from workers.limits import cell, own_cell
 from workers.readings import live_threads, number, tokens_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestration.lines import Line
+    from workers.client_settings import ClientSettings
     from workers.clients import Client
     from workers.limit_settings import LimitSettings
+    from workers.limits import Cell
 
 #: A second's counter in the store is the second times this, plus how many.
 SECOND = 100_000
@@ -38,14 +40,14 @@ SPARE_THREADS = 1.1
 class LimitStatus:
     """One limit and its bucket."""
 
-    name: str
+    name: str  #: a tenant's own is TENANT/NAME
     count: int  #: what the provider allows
     window_s: float
     shape: str
     match: str
     rate_per_s: float | None  #: what the governor lets through; None: only so many at once
     burst: int
-    tokens: int | None  #: in the bucket now; None: not in use, it will start empty
+    tokens: int | None  #: in the bucket now, or free places; None: not in use, will start empty
     use: float | None  #: calls of late as part of the rate; None: not every call is charged to it
 
 
@@ -81,8 +83,10 @@ class ClientStatus:
             return None
         if not self.workers:
             return "no worker is alive; start one with `headgate worker`"
-        full = all((it.tokens or 0) >= it.burst / 2 for it in self.limits)
-        rates = [it.rate_per_s for it in self.limits if it.rate_per_s]
+        # What no call is charged to now holds nothing back, unless it is for every call.
+        asked = [it for it in self.limits if it.tokens is not None or it.use is not None]
+        full = all((it.tokens or 0) >= it.burst / 2 for it in asked)
+        rates = [it.rate_per_s for it in self.limits if it.rate_per_s and it.use is not None]
         if not (rates and full and sum(self.waiting.values()) and self.calls_per_s):
             return None
         now = f"{self.threads} threads make {self.calls_per_s:.1f} calls/s"
@@ -145,7 +149,7 @@ def status(client: Client) -> ClientStatus:
     open_jobs = [it for it in all_jobs(client) if it.state != "finished"]
     return ClientStatus(
         client=client.name,
-        limits=[_limit(it, gov, now_us, calls_per_s) for it in client.settings.limits],
+        limits=_limits(client.settings, gov, now_us, calls_per_s),
         binds=lines.binding(filter(None, definitions), client.settings, gov, now_us),
         calls_per_s=calls_per_s,
         holds=held,
@@ -173,12 +177,27 @@ def grants_by_second(gov: Mapping[str, str]) -> dict[int, int]:
     return {count // SECOND: count % SECOND for count in counts}
 
 
+def _limits(
+    client: ClientSettings, gov: Mapping[str, str], now_us: int, calls_per_s: float
+) -> list[LimitStatus]:
+    """The client's limits, and its tenants' own."""
+    shared = [
+        _limit(it, cell(it), gov, now_us, calls_per_s if it.match == "* *" else None)
+        for it in client.limits
+    ]
+    own = [
+        _limit(it, own_cell(tenant, it), gov, now_us, None)
+        for tenant, settings in client.tenants.items()
+        for it in settings.limits
+    ]
+    return shared + own
+
+
 def _limit(
-    limit: LimitSettings, gov: Mapping[str, str], now_us: int, calls_per_s: float
+    limit: LimitSettings, it: Cell, gov: Mapping[str, str], now_us: int, calls_per_s: float | None
 ) -> LimitStatus:
-    it = cell(limit)
     return LimitStatus(
-        name=limit.name,
+        name=it.name,
         count=limit.count,
         window_s=limit.window_s,
         shape=limit.shape,
@@ -186,5 +205,5 @@ def _limit(
         rate_per_s=it.rate and round(it.rate, 3),
         burst=it.burst,
         tokens=tokens_left(it, gov, now_us),
-        use=round(calls_per_s / it.rate, 4) if it.rate and limit.match == "* *" else None,
+        use=round(calls_per_s / it.rate, 4) if it.rate and calls_per_s is not None else None,
     )

@@ -122,7 +122,9 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         _warned.pop(it.name, None)
         settled = it.governor.settle(grant, verdict)
         if verdict.refused:
-            it.refusals.record(verdict.refused, it.settings, verdict.pause_s)
+            # Under the limits of now: a refusal under others suggests nothing. It is for people.
+            with suppress(StoreAway, ConfigError):
+                it.refusals.record(verdict.refused, it.look()[1], verdict.pause_s)
         match settled:
             case Settled.RING:
                 boundaries.reach("next_published")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -54,27 +54,29 @@ def user() -> str:
 
 
 def plain(text: str) -> str:
-    """A person's text as one line of bounded length."""
-    return " ".join(text.split())[:MOST_TEXT]
+    """A person's text as one line of bounded length, which any store and terminal can take."""
+    whole = text.encode(errors="replace").decode()  # bytes of a shell that are no UTF-8
+    shown = "".join(it for it in whole if it.isprintable() or it.isspace())
+    return " ".join(shown.split())[:MOST_TEXT]
 
 
-def addition(action: str, **fields: str) -> list[str]:
+def addition(action: str, **about: str) -> list[str]:
     """What follows the stream's name in XADD, for scripts that add an entry with their change.
 
     Args:
         action: What was done.
-        fields: Further fields of an `Entry`; empty ones take no room.
+        about: Further fields of an `Entry`; empty ones take no room.
     """
-    known = Entry(id="0-0", action=action, **fields)
+    known = Entry(id="0-0", action=action, **about)
     told = {name: plain(value) for name, value in asdict(known).items() if name != "id"}
     oldest_ms = round((time.time() - KEPT_S) * 1000)
     flat = [text for pair in told.items() if pair[1] for text in pair]
     return ["MINID", "~", str(oldest_ms), "*", *flat]
 
 
-def record(store: Store, keys: ClientKeys, action: str, **fields: str) -> None:
+def record(store: Store, keys: ClientKeys, action: str, **about: str) -> None:
     """Add an entry that no script adds; see `addition`."""
-    store.execute_command("XADD", keys.audit, *addition(action, **fields))
+    store.execute_command("XADD", keys.audit, *addition(action, **about))
 
 
 def read(store: Store, keys: ClientKeys, *, most: int = 100, before: str = "+") -> list[Entry]:
@@ -88,4 +90,8 @@ def read(store: Store, keys: ClientKeys, *, most: int = 100, before: str = "+") 
     """
     newest = before if before == "+" else f"({before}"
     found: Any = store.xrevrange(keys.audit, max=newest, count=most)
-    return [Entry(id=id_, **fields) for id_, fields in found]
+    known = {it.name for it in fields(Entry)} - {"id"}
+    return [
+        Entry(id=id_, **{"action": "", **{name: it[name] for name in known & it.keys()}})
+        for id_, it in found
+    ]

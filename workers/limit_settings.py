@@ -40,7 +40,7 @@ class LimitSettings(Model):
     @field_validator("name")
     @classmethod
     def _is_free(cls, value: str) -> str:
-        if value == "client" or value.startswith("route"):
+        if value == "client":
             raise ValueError(f"{value!r} is a name of Headgate's own; choose another one")
         return value
 

@@ -143,8 +143,13 @@ def cell(limit: LimitSettings) -> Cell:
 
 def _window(limit: LimitSettings, sustained: float) -> tuple[int, float, float]:
     spread_s = _patience_s(limit)
-    burst = limit.burst or max(2, min(math.ceil(sustained * 0.1), limit.count // 100))
-    burst = min(burst, max(1, limit.count - 1))
+    most = max(1, limit.count - 1)
+    burst = limit.burst or min(most, max(2, min(math.ceil(sustained * 0.1), limit.count // 100)))
+    if burst > most:
+        raise ConfigError(
+            f"limit {limit.name}: burst {burst} leaves no rate within {limit.count} calls per "
+            f"{limit.window_s:g} s; set it to {most} at most"
+        )
     # A window for one single call: the next token comes just after window and spread.
     room = limit.count - burst or 0.999
     return burst, limit.rate or room / (limit.window_s + spread_s), spread_s

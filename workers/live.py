@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from workers import audit, flows
-from workers.errors import UsageError
+from workers.errors import ConfigError, UsageError
 from workers.overrides import Change, Override
 from workers.scripts import Scripts
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: A pause without an end, in seconds: ten years.
 FOREVER_S: Final = 3650 * 86_400.0
-#: A limit that the configuration lacks must say at least this.
-WHOLE: Final = ("count", "shape", "match")
 
 
 def set_limit(
@@ -40,19 +38,27 @@ def set_limit(
 
     Raises:
         UsageError: there is no such limit, and the values do not make a whole one.
-        ConfigError: the values cannot be kept, or not beside the others; nothing was changed.
+        ConfigError: the values cannot be kept, or not beside the others, or the limit is a
+            tenant's that the configuration lacks; nothing was changed.
     """
     said = {"by": by, "reason": reason}
+    configured = _names(client)
+    if "/" in limit and limit not in configured:
+        raise ConfigError(
+            f"limit {limit} is not in the configuration of client {client.name} (there are: "
+            f"{_list(configured)}); a tenant's own can be changed live but not added: add it there"
+        )
 
     def change(live: Overrides) -> list[Change]:
-        known = _names(client) | live.limits.keys()
-        if limit not in known and not all(name in values for name in WHOLE):
+        was = live.limits.get(limit)
+        earlier = was.values if was else {}
+        override = Override({**earlier, **values}, audit.plain(by), audit.plain(reason))
+        known = configured | live.limits.keys()
+        if limit not in known and not override.is_whole:
             raise UsageError(
                 f"client {client.name} has no limit {limit!r} (known: {_list(known)}); choose one "
                 f"of these, or add it with --count, --shape and --match"
             )
-        was = live.limits.get(limit)
-        override = Override({**(was.values if was else {}), **values}, by, audit.plain(reason))
         return [_change("limits set", limit, was, override, said)]
 
     flows.refresh(client.store, client.keys, client.configured, change)
@@ -102,7 +108,7 @@ def pause(
     Returns:
         The moment until which the client is held, microseconds since the epoch.
     """
-    why = f"paused by {by}: {audit.plain(reason)}"
+    why = f"paused by {audit.plain(by)}: {audit.plain(reason)}"
     after = "until it is resumed" if for_s >= FOREVER_S else f"for {for_s:g} s"
     entry = audit.addition("client pause", subject=client.name, after=after, by=by, reason=reason)
     run = Scripts(client.store, client.keys, clock)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The field of the hash that is no limit: it counts the changes.
 VERSION: Final = "#"
+#: A limit that the configuration lacks must say at least this.
+WHOLE: Final = ("count", "shape", "match")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Override:
     values: Mapping[str, Any]  #: fields of `LimitSettings`, but for its name
     by: str  #: who set it last
     reason: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a limit by itself, without values of the configuration."""
+        return all(name in self.values for name in WHOLE)
 
     def as_json(self) -> str:
         """As the store keeps it."""
@@ -71,9 +78,9 @@ class Overrides:
         owners = {"": client.limits, **{name: it.limits for name, it in client.tenants.items()}}
         merged = {owner: {it.name: it for it in limits} for owner, limits in owners.items()}
         for name, it in self.limits.items():
-            owner, _, own = name.rpartition("/")
-            there = merged.get(owner, {}).get(own)
-            if there is None and (owner or "count" not in it.values):
+            owner, slash, own = name.rpartition("/")
+            there = None if slash and not owner else merged.get(owner, {}).get(own)
+            if there is None and (slash or not it.is_whole):
                 raise ConfigError(
                     f"limit {name} was set live, and is not in the configuration of client "
                     f"{client.name}; take it out: headgate limits unset {client.name} {name}"
@@ -96,10 +103,33 @@ class Overrides:
 
 
 def read(store: Store, keys: ClientKeys) -> Overrides:
-    """The client's overrides as they are now."""
+    """The client's overrides as they are now.
+
+    Raises:
+        ConfigError: the store holds what this version of Headgate cannot read.
+    """
     texts: dict[str, str] = store.hgetall(keys.overrides)  # type: ignore[assignment]
-    version = int(texts.pop(VERSION, 0))
-    return Overrides(version, {name: Override(**json.loads(it)) for name, it in texts.items()})
+    version, limits = 0, {}
+    for name, text in texts.items():
+        try:
+            if name == VERSION:
+                version = int(text)
+            else:
+                limits[name] = _override(text)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"what was set live of client {keys.client} cannot be read: field {name!r} of the "
+                f"hash {keys.overrides} is of another version of Headgate, or damaged; use that "
+                f"version, or delete the field in the store and set the limit anew"
+            ) from None
+    return Overrides(version, limits)
+
+
+def _override(text: str) -> Override:
+    it = Override(**json.loads(text))
+    if not isinstance(it.values, dict):
+        raise TypeError("values by name")
+    return it
 
 
 def _limit(name: str, configured: LimitSettings | None, values: Mapping[str, Any]) -> LimitSettings:

@@ -130,11 +130,18 @@ class Refusals:
 
 
 def read(store: Store, keys: ClientKeys, since_s: float) -> list[Refusal]:
-    """The refusals since a moment, in seconds since the epoch, the oldest first."""
+    """The refusals since a moment, in seconds since the epoch, the oldest first.
+
+    Those that another version of Headgate recorded in another form are left out.
+    """
     found: list[tuple[str, dict[str, str]]] = store.xrange(  # type: ignore[assignment]
         keys.refusals, min=max(0, round(since_s * 1000))
     )
-    return [Refusal(**json.loads(fields["refusal"])) for _, fields in found]
+    refusals = []
+    for _, fields in found:
+        with suppress(KeyError, TypeError, ValueError):
+            refusals.append(Refusal(**json.loads(fields["refusal"])))
+    return refusals
 
 
 def _charged(refused: Refused, client: ClientSettings) -> list[Cell]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "status": "status",
     "limits": "limits",
     "client": "client",
+    "audit": "audit",
     "doctor": "doctor",
     "worker": "worker",
     "sandbox": "sandbox",

@@ -110,7 +110,7 @@ def unset(client: str, limits: tuple[str, ...], reason: str, by: str) -> None:
     """  # noqa: D301 -- click wants the character itself
     it = options.clients()[client]
     live.unset_limits(it, limits, by=by, reason=reason)
-    for limit in limits:
+    for limit in dict.fromkeys(limits):
         _show(it, limit)
 
 

@@ -74,9 +74,10 @@ def _text(it: ClientStatus) -> str:
 
 
 def _limit(it: LimitStatus) -> str:
-    text = f"{it.count:,} per {it.window_s:g} s, {it.shape}"
-    if it.match != "* *":
-        text += f", {it.match}"
+    match = "" if it.match == "* *" else f", {it.match}"
+    if it.rate_per_s is None:
+        return _fact(f"limit {it.name}", f"{it.count:,} at once{match}  free {it.tokens}")
+    text = f"{it.count:,} per {it.window_s:g} s, {it.shape}{match}"
     text += f"  governed {it.rate_per_s:.4g}/s, burst {it.burst}"
     text += "  idle" if it.tokens is None else f"  tokens {it.tokens}"
     if it.use is not None:
@@ -109,8 +110,9 @@ def _name(tenant: str) -> str:
 
 
 def _hold(it: Hold) -> str:
-    until = datetime.fromtimestamp(it.until_us / 1e6, UTC).astimezone()
-    text = f"{it.scope} paused until {until:%H:%M:%S}, another {span(it.left_s)}"
+    until = f"{datetime.fromtimestamp(it.until_us / 1e6, UTC).astimezone():%H:%M:%S}"
+    end = "it is resumed" if it.endless else f"{until}, another {span(it.left_s)}"
+    text = f"{it.scope} paused until {end}"
     return click.style(f"{text}: {it.why}" if it.why else text, fg="yellow")
 
 

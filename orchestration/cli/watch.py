@@ -161,7 +161,8 @@ def why_still(client: Client) -> str:
         return ""
     if it.holds:
         hold = it.holds[0]
-        return f"{hold.scope} is paused for another {span(hold.left_s)}: {hold.why}"
+        end = "until it is resumed" if hold.endless else f"for another {span(hold.left_s)}"
+        return f"{hold.scope} is paused {end}: {hold.why}"
     return it.advice or ""
 
 

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
+from orchestration.cli.watch import why_still
 from orchestration.status import status
 from tests.faults.checks import check_all
 from tests.fleet import Fleet, calls, until
-from workers import audit
+from workers import audit, live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import World
 
 WHY = ("--reason", "maintenance", "--by", "maria")
+WHOLE = ("--count", "5", "--shape", "bucket", "--match", "* *")
 
 
 def listed(world: World) -> dict[str, Any]:
@@ -82,6 +84,9 @@ def test_a_limit_that_the_provider_turned_out_to_have_is_added(world: World) -> 
         (("set", "acme", "app", "--match", "all", *WHY), "method and a path"),
         (("set", "acme", "app", "--shape", "leaky", *WHY), "leaky"),
         (("set", "acme", "app", *WHY), "nothing to set"),
+        (("set", "acme", "/app", "--count", "5", *WHY), "limit /app is not in the configuration"),
+        (("set", "acme", "emea/new", *WHOLE, *WHY), "changed live but not added"),
+        (("set", "acme", "a/b/c", "--count", "5", *WHY), "changed live but not added"),
         (("set", "acme", "app", "--count", "5"), "--reason"),
         (("set", "acme", "app", "--count", "5", "--reason", " "), "--reason"),
         (("unset", "acme", "app", *WHY), "set live are: none"),
@@ -97,6 +102,99 @@ def test_what_cannot_be_set_is_one_sentence_and_exit_2_and_changes_nothing(
     assert said in result.stderr
     assert "Traceback" not in result.output
     assert list(world.client.store.scan_iter(f"{world.namespace}:*")) == []
+
+
+def test_a_second_name_of_a_limit_that_got_into_the_store_lets_nothing_pass(world: World) -> None:
+    it = json.dumps({"values": {"count": 5}, "by": "maria", "reason": "maintenance"})
+    world.client.store.hset(world.client.keys.overrides, "/app", it)
+
+    result = world.run("limits", "list")
+
+    assert result.exit_code == 2
+    assert "headgate limits unset acme /app" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "values", [{"count": 5}, {"count": 5, "shape": "bucket"}, {"count": 5, "match": "* *"}]
+)
+def test_a_part_of_a_limit_that_the_configuration_renamed_adds_none(
+    world: World, values: dict[str, Any]
+) -> None:
+    live.set_limit(world.client, "app", values, by="maria", reason="maintenance")
+    world.config.write_text(world.config.read_text().replace('"app"', '"main"'))
+
+    result = world.run("limits", "list")
+
+    assert result.exit_code == 2
+    assert "headgate limits unset acme app" in result.stderr
+
+
+def test_a_limit_that_is_named_twice_is_unset_and_told_once(world: World) -> None:
+    world.run("limits", "set", "acme", "app", "--count", "500", *WHY)
+
+    result = world.run("limits", "unset", "acme", "app", "app", *WHY)
+
+    assert result.exit_code == 0
+    assert result.stdout.count("limit app") == 1
+
+
+GOOD = {"values": {"count": 5}, "by": "maria", "reason": "maintenance"}
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("app", json.dumps({**GOOD, "until": 7})),
+        ("app", json.dumps({"values": {"count": 5}})),
+        ("app", json.dumps({**GOOD, "values": 5})),
+        ("app", "[]"),
+        ("app", "no json"),
+        ("#", "many"),
+    ],
+)
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("limits", "list"),
+        ("limits", "set", "acme", "app", "--count", "5", *WHY),
+        ("limits", "unset", "acme", "app", *WHY),
+        ("status",),
+    ],
+    ids=lambda args: " ".join(args[:2]),
+)
+def test_what_another_version_set_live_is_one_sentence_with_its_place(
+    world: World, args: tuple[str, ...], field: str, text: str
+) -> None:
+    world.client.store.hset(world.client.keys.overrides, field, text)
+
+    result = world.run(*args)
+
+    assert result.exit_code == 2
+    assert f"field {field!r} of the hash {world.client.keys.overrides}" in result.stderr
+    assert world.client.store.hgetall(world.client.keys.overrides) == {field: text}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("client", "pause", "acme"), ("client", "resume", "acme"),
+        ("limits", "set", "acme", "app", "--count", "5"),
+    ],
+    ids=lambda args: " ".join(args[:2]),
+)  # fmt: skip
+def test_a_reason_of_any_bytes_is_kept_as_plain_text(world: World, args: tuple[str, ...]) -> None:
+    world.run("client", "pause", "acme", *WHY)
+    odd = b"caf\xff \x1b[31mred\x01\n now".decode(errors="surrogateescape")
+
+    result = world.run(*args, "--reason", odd, "--by", odd)
+
+    assert result.exit_code == 0
+    assert done(world)[0][2:] == ("caf? [31mred now", "caf? [31mred now")
+    for field in (
+        f"{world.client.store.hgetall(it)}" for it in (world.gov, world.client.keys.overrides)
+    ):
+        assert "\\x1b" not in field
+        assert "u001b" not in field
 
 
 def test_whoever_runs_the_command_did_it_unless_it_says_who(world: World) -> None:
@@ -128,6 +226,9 @@ def test_a_pause_without_an_end_says_what_ends_it(world: World) -> None:
 
     assert result.stdout == "client acme is paused until: headgate client resume acme\n"
     assert [it.scope for it in status(world.client).holds] == ["client"]
+    shown = "client paused until it is resumed: paused by maria: maintenance"
+    assert shown in world.run("status").stdout
+    assert why_still(world.client).startswith("client is paused until it is resumed: ")
 
 
 @pytest.mark.parametrize(

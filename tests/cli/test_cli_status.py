@@ -63,6 +63,32 @@ def test_a_limit_shows_what_the_governor_makes_of_it_and_its_tokens(world: World
     assert 1 <= busy.tokens <= 10
 
 
+def test_a_limit_of_calls_at_once_shows_its_free_places(world: World) -> None:
+    some = "[[clients.acme.limits]]\nname = 'up'\ncount = 2\nshape = 'concurrent'"
+    world.configure(limits=f"count = 1000\n{some}\nmatch = 'POST /things*'")
+    world.submit(2)
+    world.admit(world.bells(1)[0])
+
+    result = world.run("status")
+
+    assert result.exit_code == 0
+    assert "limit up      2 at once, POST /things*  free 1" in result.stdout
+    assert status(world.client).limits[1].tokens == 1
+
+
+def test_a_limit_of_a_tenant_is_shown_with_its_tokens(world: World) -> None:
+    world.configure(more="[[clients.acme.tenants.emea.limits]]\nname = 'cap'\ncount = 50")
+    step = {"name": "make", "method": "POST", "path": "/things"}
+    world.submit(0, more=[{"line": 1, "id": "own", "tenant": "emea", "steps": [step]}])
+    world.bells(1)
+
+    app, cap = status(world.client).limits
+
+    assert (app.name, cap.name, cap.count, cap.use) == ("app", "emea/cap", 50, None)
+    assert cap.tokens is not None
+    assert "limit emea/cap  50 per 1 s" in world.run("status").stdout
+
+
 def test_use_is_the_calls_of_the_last_ten_seconds_of_limits_that_every_call_is_charged_to(
     world: World,
 ) -> None:
@@ -148,6 +174,23 @@ def test_when_threads_bind_the_number_that_would_do_is_named(world: World) -> No
     assert "about 159 would make 899" in bound  # 8 threads × 899 / 50, and a tenth
     assert dataclasses.replace(BOUND, limits=empty).advice is None
     assert dataclasses.replace(BOUND, limits=full, in_flight=3).advice is None
+
+
+def test_a_limit_of_one_endpoint_or_tenant_is_no_measure_of_how_many_threads_would_do(
+    world: World,
+) -> None:
+    day = "[[clients.acme.limits]]\nname = 'day'\ncount = 1000\nwindow_s = 86400\n"
+    day += "shape = 'fixed_window'\nmatch = 'POST /exports*'\n"
+    cap = "[[clients.acme.tenants.emea.limits]]\nname = 'cap'\ncount = 9\n"
+    world.configure(limits=f"count = 1000\n{day}{cap}")
+    limits = status(world.client).limits
+    full = [dataclasses.replace(it, tokens=it.burst) for it in limits]
+    app_in_use = [full[0], *limits[1:]]
+
+    for shown in (full, app_in_use):
+        advice = dataclasses.replace(BOUND, limits=shown).advice
+        assert advice is not None
+        assert "about 159 would make 899" in advice
 
 
 def test_threads_that_wait_for_processor_time_are_not_told_to_be_more(world: World) -> None:

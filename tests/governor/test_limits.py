@@ -388,6 +388,14 @@ def test_a_limit_of_calls_at_once_has_no_rate() -> None:
             id="burst and rate together",
         ),
         pytest.param(
+            {"count": 50, "window_s": 10, "shape": "fixed_window", "burst": 100_000},
+            id="a burst larger than the window",
+        ),
+        pytest.param(
+            {"count": 50, "window_s": 10, "shape": "sliding_window", "burst": 50},
+            id="a burst that leaves no rate within the window",
+        ),
+        pytest.param(
             {"count": 200, "burst": 200, "rate": 199.99, "calibration": "tight"},
             id="next to no time, in a tight one",
         ),

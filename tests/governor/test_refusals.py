@@ -14,7 +14,7 @@ from orchestration.status import status
 from orchestration.suggestions import about, suggestions, through_per_s
 from tests.conftest import free_port
 from tests.fleet import Fleet, until
-from workers import refusals
+from workers import live, refusals
 from workers.client_settings import ClientSettings
 from workers.keys import ClientKeys
 from workers.limit_settings import LimitSettings
@@ -148,6 +148,45 @@ def test_a_store_that_is_away_is_no_failure_of_the_call(keys: ClientKeys) -> Non
     assert told is not None
 
     here.record(told, CLIENT, pause_s=1)
+
+
+def test_what_another_version_recorded_is_left_out(store: Store, keys: ClientKeys) -> None:
+    here = Refusals(store, keys)
+    told = here.heard("POST /a", "-", REFUSED)
+    assert told is not None
+    here.record(told, CLIENT, pause_s=1)
+    (it,) = refusals.read(store, keys, 0)
+    kept = dataclasses.asdict(it)
+    del kept["workers"]
+    for text in ("{}", json.dumps(kept), json.dumps({**kept, "workers": 1, "more": 1}), "[]", "-"):
+        store.xadd(keys.refusals, {"refusal": text})
+    store.xadd(keys.refusals, {"other": "{}"})
+
+    assert refusals.read(store, keys, 0) == [it]
+
+
+def test_refusals_after_a_live_change_are_recorded_under_the_limits_of_now() -> None:
+    hidden = {"name": "h", "count": 1, "window_s": 1, "shape": "fixed_window"}
+    rows = [
+        {"line": n, "id": f"r{n}", "steps": [{"name": "s", "method": "POST", "path": "/a"}]}
+        for n in range(100)
+    ]
+    with Fleet(limits=[{"name": "app", "count": 100}], sandbox={"limits": [hidden]}) as fleet:
+
+        def seen(rules: str) -> bool:
+            found = refusals.read(fleet.client.store, fleet.client.keys, 0)
+            return any(it.rules == rules for it in found)
+
+        fleet.submit(rows)  # one page: nothing else makes the worker look at the limits again
+        fleet.start_worker("w1")
+        before = rules_of(fleet.client.look()[1].limits)
+        until(lambda: seen(before), what="a refusal", fleet=fleet)
+
+        live.set_limit(fleet.client, "app", {"count": 90}, by="maria", reason="less")
+
+        after = rules_of(fleet.client.look()[1].limits)
+        assert after != before
+        until(lambda: seen(after), what="a refusal under the new limits", fleet=fleet)
 
 
 # What it suggests

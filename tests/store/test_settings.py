@@ -258,11 +258,17 @@ def test_a_limit_is_calibrated_as_its_shape_allows(
     assert it.clients["acme"].limits[0].calibration == calibration
 
 
-@pytest.mark.parametrize("name", ["client", "route", "route-7", "emea/cap", "a:b"])
+@pytest.mark.parametrize("name", ["client", "emea/cap", "a:b"])
 def test_a_limit_has_a_name_that_is_free(home: Home, name: str) -> None:
     limit = f'[[clients.acme.limits]]\nname = "{name}"\ncount = 5\n'
 
     assert "clients.acme.limits.0.name: " in home.refusal(ACME + limit)
+
+
+def test_a_limit_may_be_named_after_a_route(home: Home) -> None:
+    it = home.load(f"{ACME}[[clients.acme.limits]]\nname = 'route-7'\ncount = 5\n")
+
+    assert [limit.name for limit in it.clients["acme"].limits] == ["route-7"]
 
 
 # Tenants
