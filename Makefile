@@ -33,7 +33,7 @@ lint: .venv/.ready ## Ruff with every rule on, mypy strict
 bench: .venv/.ready ## Print the figures: use of the permitted rate, bells, round trips, CPU per call
 	@$(BIN)/python -m tests.bench
 
-chaos: .venv/.ready ## Kill everything at every boundary, long; and break four lines that must turn tests red
+chaos: .venv/.ready ## Kill everything at every boundary, long; and break lines that must turn tests red
 	@$(BIN)/python -m pytest -v -o python_files="chaos_*.py" tests/chaos
 
 lock: .venv/.ready ## Write requirements.lock anew from pyproject.toml

@@ -50,16 +50,23 @@ def open_next_page(client: Client, job: str) -> bool:
         lane, tenant = row.get("lane", about["lane"]), row.get("tenant", about["tenant"])
         names = []
         for call in planned:
-            one = flow(settings, lane, tenant or NO_TENANT, call.route)
-            one = coarse(one, client.routes)
-            flows.setdefault(one.id, one)
-            names.append(one.id)
+            # A look-up waits in the line of its own route, and is charged to the limits of that.
+            routes = [call.route, call.lookup] if call.lookup else [call.route]
+            both = [flow(settings, lane, tenant or NO_TENANT, it) for it in routes]
+            both = [coarse(it, client.routes) for it in both]
+            flows |= {it.id: it for it in both}
+            names.append(">".join(it.id for it in both))
         guards = _short([it.guard for it in planned])
-        opened.append(Opened(key, _short(names, ","), guards, len(planned), index))
+        opened.append(Opened(key, _flows(names), guards, len(planned), index))
     definitions = {name: one.definition(settings) for name, one in flows.items()}
     if not define(client.store, client.keys, version, definitions):
         return False
     return client.ledger.open(job, page, definitions, opened, joined)
+
+
+def _flows(names: list[str]) -> str:
+    """The flows of the steps; those with two flows change over one by one."""
+    return ",".join(names) if ">" in names[0] else _short(names, ",")
 
 
 def _short(values: list[Any], between: str = "") -> str:

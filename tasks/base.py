@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celery import Task
@@ -23,7 +23,8 @@ from workers.governor import Go, Settled
 from workers.http import ConnectFailed
 from workers.identity import step_key
 from workers.outcome import Next, Outcome, read
-from workers.verdict import UNSENT, Guard, Verdict, judge
+from workers.reconcile import Case, in_doubt, is_done
+from workers.verdict import UNSENT, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from workers.http import Connection, Request
     from workers.ledger import Row
     from workers.outcome import Answer
+    from workers.reconcile import Guard, Sight
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
 AWAY_S = 1.0
@@ -53,6 +55,8 @@ class Planned:
 
     route: str  #: method and path
     guard: Guard
+    lookup: str = ""  #: the same of the call that asks what became of it, for guard `lookup`
+    after_unknown: Mapping[str, str] = field(default_factory=dict)  #: see `reconcile.meaning`
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,13 @@ class Kind(Protocol):
         """The calls that the row becomes, in their order."""
 
     def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
-        """What this step sends; raises `CannotSay`."""
+        """What this step sends, or its look-up (`grant.looking`); raises `CannotSay`."""
+
+    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+        """What the look-up saw; never raises."""
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
-        """What to keep of the answer of a step that succeeded."""
+        """What to keep of the answer of a step that succeeded, or of a look-up that found it."""
 
 
 class Step(Task):  # type: ignore[misc]  # Celery ships no types
@@ -163,16 +170,22 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         """What the answer comes to."""
         about = it.ledger.about(grant.job)
         planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
-        refused = it.refusals.heard(planned.route, row.get("tenant", about["tenant"]), answer)
-        guard = planned.guard
-        reading = read(answer, earlier_unknown=grant.unknown and guard is not Guard.READ)
-        if reading.next is Next.DONE:
+        route = planned.lookup if grant.looking else planned.route
+        refused = it.refusals.heard(route, row.get("tenant", about["tenant"]), answer)
+        case = Case(
+            guard=planned.guard,
+            doubt=in_doubt(planned.guard, unknown=grant.unknown, attempts=grant.attempts),
+            given=planned.after_unknown,
+            sight=self.kind.sight(row, grant, answer) if grant.looking else None,
+        )
+        reading = read(answer, earlier_unknown=case.doubt and not grant.looking)
+        if is_done(answer, reading, case):
             return self.done(row, grant, answer)
         verdict = judge(
             answer,
             reading,
             grant,
-            guard=guard,
+            case=case,
             client=it.settings,
             line_after_s=it.fleet.worker.line_after_s,
             rng=self.rng,
@@ -232,12 +245,17 @@ def step_of(kind: Kind) -> Step:
 
 
 def _signed(request: Request, it: Client, grant: Go, token: Token | None) -> Request:
-    """The request with what every request carries: the key, and the token of the client."""
+    """The request with what every request carries: the key, and the token of the client.
+
+    A look-up has no key: a provider that matches keys alone would answer it with what it
+    remembers of the send.
+    """
     scope = it.settings.key_scope
     headers = dict(request.headers)
-    headers[it.settings.idempotency_header] = (
-        grant.key if scope == "transaction" else step_key(grant.key, grant.step)
-    )
+    if not grant.looking:
+        headers[it.settings.idempotency_header] = (
+            grant.key if scope == "transaction" else step_key(grant.key, grant.step)
+        )
     if token:
         headers |= token.headers
     return replace(request, headers=headers)

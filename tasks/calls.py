@@ -1,20 +1,23 @@
 """Kind `calls`: any REST request, or a chain of them, as a row.
 
-A row's steps are `{"name", "method", "path", "headers", "body", "guard"}`. A later step may use an
-earlier answer: `{create.id}` stands for the value `id` in the answer of step `create`. In a path it
-is quoted as one segment; a body string that is nothing but a reference becomes the value itself.
+A row's steps are `{"name", "method", "path", "headers", "body", "guard"}`, and where need be
+`"lookup"` and `"after_unknown"`. A later step may use an earlier answer: `{create.id}` stands for
+the value `id` in the answer of step `create`. In a path it is quoted as one segment; a body string
+that is nothing but a reference becomes the value itself. A look-up is a request of this form with
+`"found"`, and maybe `"absent"`; how its answer is read stands in `tasks.looking`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from tasks import looking
 from tasks.base import CannotSay, Kept, Planned
 from workers.http import Request
-from workers.verdict import Guard
+from workers.reconcile import Guard, Sight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,22 +33,33 @@ REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
 MAX_VALUE = 4096
 #: Methods without an effect at the provider.
 READS = frozenset({"GET", "HEAD"})
+#: How a look-up's answer is read.
+_READ = ("found", "absent")
 
-_GUARDS = {"key": Guard.KEY, "upsert": Guard.UPSERT, "none": Guard.NONE}
+#: The guards that a step may declare, by their names.
+GUARDS: Final = {
+    "key": Guard.KEY,
+    "upsert": Guard.UPSERT,
+    "lookup": Guard.LOOKUP,
+    "none": Guard.NONE,
+}
 
 
 def guard_of(step: Mapping[str, Any], client: ClientSettings) -> Guard:
     """The guard of a step: its own, or what the client's provider honours."""
     if "guard" in step:
-        return _GUARDS[step["guard"]]
+        return GUARDS[step["guard"]]
     if step["method"] in READS:
         return Guard.READ
     return Guard.KEY if client.idempotency == "key" else Guard.NONE
 
 
 def references(step: Mapping[str, Any], earlier: Sequence[str]) -> Iterator[str]:
-    """Every reference of a step to one of the earlier steps, such as "create.id"."""
-    texts = [step["path"], json.dumps(step.get("headers", {})), json.dumps(step.get("body"))]
+    """Every reference of a step, and its look-up, to one of the earlier steps: "create.id"."""
+    lookup = step.get("lookup", {})
+    texts = [step["path"], lookup.get("path", "")]
+    texts += [json.dumps([it.get("headers"), it.get("body")]) for it in (step, lookup)]
+    texts += [json.dumps([lookup.get("found"), lookup.get("absent")])]
     for text in texts:
         for name, path in REFERENCE.findall(text):
             if name in earlier:
@@ -61,19 +75,23 @@ class Calls:
         """One call a step."""
         del about
         return [
-            Planned(f"{step['method']} {step['path']}", guard_of(step, client))
+            Planned(
+                _route(step),
+                guard_of(step, client),
+                _route(step["lookup"]) if "lookup" in step else "",
+                step.get("after_unknown", {}),
+            )
             for step in row["steps"]
         ]
 
     def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
-        """The step's request, its references filled from the answers so far."""
+        """The step's request, or its look-up's, references filled from the answers so far."""
         del about
         step = row["steps"][grant.step - 1]
-        earlier = [it["name"] for it in row["steps"][: grant.step - 1]]
+        step = step["lookup"] if grant.looking else step
         headers, body, path = dict(step.get("headers", {})), step.get("body"), step["path"]
-        if earlier:
-            values = {name: value for answer in grant.answers for name, value in answer.items()}
-            fill = _Filler(values, earlier)
+        if grant.step > 1:
+            fill = _Filler.of(row, grant)
             path, body = fill.text(path, _segment), fill.value(body)
             headers = {name: fill.text(value, _header) for name, value in headers.items()}
         data = None
@@ -82,10 +100,21 @@ class Calls:
             headers.setdefault("Content-Type", "application/json")
         return Request(step["method"], path, headers, data)
 
+    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+        """What the step's look-up saw."""
+        lookup = row["steps"][grant.step - 1]["lookup"]
+        try:
+            read = {it: _Filler.of(row, grant).value(lookup[it]) for it in _READ if it in lookup}
+        except CannotSay:  # a value that it asks for was not kept
+            return Sight.UNSURE
+        return looking.sight(answer, read)
+
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The provider's id, and the values that later steps refer to."""
-        body = answer.json()
         steps = row["steps"]
+        body = answer.json()
+        if grant.looking:
+            body = looking.made(answer, steps[grant.step - 1]["lookup"]["found"])
         name = steps[grant.step - 1].get("name", "")
         wanted = {  # null stands for a value that is too long to keep
             reference: value if len(json.dumps(value)) <= MAX_VALUE else None
@@ -94,6 +123,10 @@ class Calls:
             if (value := _look_up(body, reference.split(".")[1:])) is not None
         }
         return Kept(id_in(body), json.dumps(wanted) if wanted else "")
+
+
+def _route(call: Mapping[str, Any]) -> str:
+    return f"{call['method']} {call['path']}"
 
 
 def id_in(body: Any) -> str:  # noqa: ANN401 -- any JSON value
@@ -143,6 +176,12 @@ class _Filler:
     def __init__(self, values: Mapping[str, Any], earlier: Sequence[str]) -> None:
         self._values = values
         self._earlier = earlier
+
+    @classmethod
+    def of(cls, row: Row, grant: Go) -> _Filler:
+        """With the answers to the steps before this one."""
+        values = {name: value for answer in grant.answers for name, value in answer.items()}
+        return cls(values, [it["name"] for it in row["steps"][: grant.step - 1]])
 
     def _of(self, found: re.Match[str]) -> Any:  # noqa: ANN401 -- any JSON value
         reference = found[0][1:-1]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from tasks.base import Kept, Planned
 from tasks.calls import id_in
 from workers.http import Request
-from workers.verdict import Guard
+from workers.reconcile import Guard, Sight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +37,11 @@ class Contacts:
         contact = {"id": row["id"], "contactListId": about["list"], "data": row["data"]}
         body = json.dumps([contact], ensure_ascii=False, separators=(",", ":")).encode()
         return Request("POST", path, {"Content-Type": "application/json"}, body)
+
+    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+        """Nothing: an upsert is sent again without a look-up."""
+        del row, grant, answer
+        return Sight.UNSURE
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The id under which the platform keeps the contact."""

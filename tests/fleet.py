@@ -292,8 +292,10 @@ def stated(limit: Mapping[str, Any]) -> dict[str, Any]:
 def calls(
     count: int, steps: int = 1, guard: str | None = None, prefix: str = "r"
 ) -> list[dict[str, Any]]:
-    """Rows of kind `calls`; each step is a write with a business id of its own."""
-    extra = {"guard": guard} if guard else {}
+    """Rows of kind `calls`; each step is a write with a business id of its own.
+
+    With guard `lookup` it is looked up by that.
+    """
     return [
         {
             "line": n + 1,
@@ -304,13 +306,20 @@ def calls(
                     "method": "POST",
                     "path": f"/things/{k}",
                     "body": {"business_id": f"{prefix}{n}.{k}"},
-                    **extra,
+                    **({"guard": guard} if guard else {}),
+                    **(looked_up(k, f"{prefix}{n}.{k}") if guard == "lookup" else {}),
                 }
                 for k in range(1, steps + 1)
             ],
         }
         for n in range(count)
     ]
+
+
+def looked_up(k: int, name: str) -> dict[str, Any]:
+    """How a step is asked for what it made."""
+    path = f"/things/{k}?business_id={name}"
+    return {"lookup": {"method": "GET", "path": path, "found": {"at": "/entities/0"}}}
 
 
 def contacts(count: int) -> list[dict[str, Any]]:

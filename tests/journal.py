@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.invariants import looked_up, number, page_of
 from tasks import KINDS
-from tasks.calls import REFERENCE
+from tasks.calls import READS, REFERENCE
 from workers import identity
 from workers.limits import worst_case
-from workers.verdict import Guard
+from workers.reconcile import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -111,13 +111,16 @@ def steps_in_order(transactions: Iterable[Transaction], effects: Iterable[Record
 def one_key_per_transaction(
     transactions: Iterable[Transaction], requests: Iterable[Record]
 ) -> list[str]:
-    """Every request carries the key of a transaction, and what it acts on never sees another."""
+    """Every request but a look-up carries the key of a transaction.
+
+    What it acts on never sees another.
+    """
     ours = {name for it in transactions for name in _keys_of(it)}
     used, strange = defaultdict[tuple[str, str, str], set[str]](set), Counter[str]()
     for it in requests:
-        if it["kind"] == "token":
-            continue
         key = it.get("key", "")
+        if it["kind"] == "token" or (not key and it["method"] in READS):
+            continue
         if key not in ours:
             strange[key] += 1
         for name in (*it.get("created", ()), *it.get("updated", ()), *it.get("repeated", ())):

@@ -34,6 +34,12 @@ MUTANTS: Final = (
         "-- nobody will miss it",
     ),
     Mutant(
+        "send again without a look",
+        "workers/lua/sweep.lua",
+        'if guard == "l" and not looks(tx[10]) then',
+        'if guard == "never" then',
+    ),
+    Mutant(
         "random key",
         "workers/identity.py",
         'hmac.digest(secret, names, "sha256")[:16]',

@@ -33,6 +33,10 @@ class ClientSettings(AuthSettings, RouteSettings):
     max_retries: int = Field(3, ge=0, le=100)
     backoff_base_s: Seconds = 1.0
     backoff_cap_s: Seconds = 30.0
+    # How long what was written may stay unseen by the provider's own reads: guard `lookup`.
+    lookup_after_s: Seconds = 2.0  #: from a send of unknown outcome to the first look-up
+    lookups: int = Field(3, ge=1, le=100)  #: how often it may be asked in vain
+    lookup_every_s: Seconds = 5.0  #: between two of them
     max_response_bytes: int = Field(1_000_000, ge=1_000)
 
     @field_validator("idempotency_header")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workers import boundaries
 from workers.clock import now_ns
 from workers.errors import StoreAway
+from workers.reconcile import is_look
 from workers.scripts import Scripts
 from workers.verdict import MAX_TEXT, UNSENT, Verdict
 
@@ -72,6 +73,12 @@ class Go(NamedTuple):
     unknown: bool  #: an earlier send of this step may have been executed
     throttled: int  #: answers of 429 so far
     answers: list[dict[str, Any]]  #: one for each finished step
+    memo: str = ""  #: see `workers.reconcile`
+
+    @property
+    def looking(self) -> bool:
+        """Whether what goes out is the step's look-up instead of its send."""
+        return is_look(self.memo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ class Governor:
             return NoGo("wait: the store was away")
         if reply[0] != "GO":
             return NoGo(f"{str(reply[0]).lower()}: {reply[1]}")
-        _, start_us, spread_us, job, place, attempts, unknown, throttled, answers = reply
+        _, start_us, spread_us, job, place, attempts, unknown, throttled, answers, memo = reply
         page, _, index = place.partition(":")
         return Go(
             key=key,
@@ -157,6 +164,7 @@ class Governor:
             unknown=unknown == "1",
             throttled=int(throttled),
             answers=[json.loads(line) for line in answers.splitlines()] if answers else [],
+            memo=memo,
         )
 
     def settle(self, grant: Go, verdict: Verdict) -> Settled:

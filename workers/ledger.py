@@ -7,13 +7,15 @@ store's compact form only while it is small:
 | --- | --- |
 | s | state: w in the line, r rung, t Celery's countdown runs, s sent; or a final word |
 | k, n | step that is next or out, and number of steps |
-| fl | flow of each step, comma between them; one name when all are the same |
-| g | guard of each step, one letter each (k, u, n; r = a read), one letter when all are the same |
+| fl | flow of each step, comma between them; one name when all are the same; where a step has a |
+| | look-up, two with > between them: the first is that of its next call |
+| g | guard of each step, one letter each (k, u, l, n; r = a read); one when all are the same |
 | j, p | job, and page:index of the payload |
 | r | rows of the file that share it; absent = 1 |
 | t1, f | first send in us since the epoch; fence of the newest grant |
 | at, th, cr | attempts of this step, answers of 429, workers that died under it |
 | cc | while it is out: limits of how many calls may be, in which it has a place, + between |
+| m | what the next call of this step must know, see `workers.reconcile`; l… = it is the look-up |
 | u | 1 while an earlier send of this step may have been executed |
 | st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
 | an | answers of finished steps, one line of JSON each |

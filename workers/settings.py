@@ -44,7 +44,7 @@ class StoreSettings(Model):
     broker_url: RedisUrl | None = None  #: None: the store's server
     data_dir: Path = Path(".headgate")  #: folder of the embedded store
     namespace: str = Field("headgate", pattern=NAME)  #: first part of every key
-    accept_everysec: bool = False  #: run guard `none` on appendfsync everysec
+    accept_everysec: bool = False  #: run guards `none` and `lookup` on appendfsync everysec
     durable: Literal["always", "everysec"] | None = None
     """What the operator states where the store does not allow CONFIG GET."""
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from workers.backoff import countdown_s, pause_s
 from workers.outcome import Next, Outcome, Reading
+from workers.reconcile import (
+    STORED_AFTER,
+    Case,
+    Guard,
+    Meaning,
+    Sight,
+    is_stored,
+    looked,
+    looks,
+    meaning,
+    told,
+)
 
 if TYPE_CHECKING:
     from random import Random
@@ -19,15 +30,6 @@ if TYPE_CHECKING:
 
 #: Longest error sentence that is kept, characters.
 MAX_TEXT = 300
-
-
-class Guard(StrEnum):
-    """What makes a second send of a step harmless, by its letter in the ledger."""
-
-    KEY = "k"  #: the provider honours the idempotency key
-    UPSERT = "u"  #: a second send changes nothing
-    NONE = "n"  #: nothing: a send of unknown outcome is never repeated
-    READ = "r"  #: the call has no effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Verdict:
     how: str = ""  #: AGAIN: "retry" or "line"; END: the final state
     remaining: int | None = None  #: calls that the provider's headers leave, None = not told
     reset_s: float = 0.0  #: until then
+    memo: str | None = None  #: what the step's next call must know; None: as it was
 
     @property
     def word(self) -> str:
@@ -75,6 +78,7 @@ class Verdict:
             int(self.wide),
             "" if self.remaining is None else self.remaining,
             round(self.reset_s * 1e6),
+            "=" if self.memo is None else self.memo,
         )
 
 
@@ -92,20 +96,20 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
     reading: Reading,
     grant: Go,
     *,
-    guard: Guard,
+    case: Case,
     client: ClientSettings,
     line_after_s: float,
     rng: Random,
 ) -> Verdict:
-    """The verdict on an answer that is no success.
+    """The verdict on an answer that does not prove the step done.
 
-    A 429 and a 401 are no attempts. A read has no effect: its outcome is never
+    A 429, a 401 and a look-up are no attempts. A read has no effect: its outcome is never
     unknown. An unknown outcome is repeated only under a guard, and only
     `max_retries` times; then the transaction ends, as `unknown` when any of its sends may have
     been executed and as `failed` when surely none was.
     """
-    read = guard is Guard.READ
-    outcome = Outcome.NOT_EXECUTED if read else reading.outcome
+    harmless = case.guard is Guard.READ or case.sight is not None
+    outcome = Outcome.NOT_EXECUTED if harmless else reading.outcome
     base = Verdict(
         kind="AGAIN",
         how="line",
@@ -114,7 +118,7 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
         text=reading.reason,
         correlation_id=answer.correlation_id or "",
     )
-    maybe = not read and (grant.unknown or outcome is Outcome.UNKNOWN)
+    maybe = case.doubt or outcome is Outcome.UNKNOWN
     ended = replace(base, kind="END", how="unknown" if maybe else "failed")
     match reading.next:
         case Next.THROTTLED:
@@ -130,11 +134,55 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
             return replace(ended, text=text) if client.auth == "none" else base
         case Next.RETRY if not answer.sent:
             return replace(base, delay_s=client.backoff_base_s)
-        case Next.RETRY if guard is not Guard.NONE and grant.attempts < client.max_retries:
-            wait_s = countdown_s(grant.attempts, client.backoff_base_s, client.backoff_cap_s, rng)
-            how = "retry" if wait_s <= line_after_s else "line"
-            return replace(base, how=how, attempt=True, delay_s=wait_s)
-        case Next.RETRY:
-            return replace(ended, attempt=True)
-        case _:
-            return ended
+    wait_s = countdown_s(grant.attempts, client.backoff_base_s, client.backoff_cap_s, rng)
+    again = replace(base, attempt=True, memo="", delay_s=wait_s)
+    if case.sight is not None:
+        it = _after_look(again, ended, grant, case.sight, client)
+    elif case.guard is Guard.LOOKUP and maybe:  # an attempt only if it is not found
+        it = replace(base, memo="l0", delay_s=client.lookup_after_s)
+    else:
+        it = _after_send(answer, reading, grant, case, again, ended, client)
+    if it.kind == "END":
+        return it
+    return replace(it, how="retry" if it.delay_s <= line_after_s else "line")
+
+
+def _after_look(
+    again: Verdict, ended: Verdict, grant: Go, sight: Sight, client: ClientSettings
+) -> Verdict:
+    """What follows when a look-up did not find it."""
+    made = looks(grant.memo) + 1
+    text = f"look-up {made}, {sight}: {again.text}"
+    if made < client.lookups:
+        wait_s = client.lookup_every_s if made else client.lookup_after_s
+        return replace(again, attempt=False, memo=looked(grant.memo), delay_s=wait_s, text=text)
+    if sight is Sight.UNSURE:
+        return replace(ended, attempt=True, text=text)
+    if grant.attempts < client.max_retries:
+        return replace(again, text=text)
+    return replace(again, kind="END", how="failed", text=text)
+
+
+def _after_send(  # noqa: PLR0913, PLR0917 -- see `judge`
+    answer: Answer,
+    reading: Reading,
+    grant: Go,
+    case: Case,
+    again: Verdict,
+    ended: Verdict,
+    client: ClientSettings,
+) -> Verdict:
+    """What follows when a send did not succeed, and no look-up can tell more."""
+    left = grant.attempts < client.max_retries
+    keyed = case.guard in (Guard.KEY, Guard.UPSERT)
+    if reading.next is Next.RETRY:
+        memo = told(grant.memo, answer)
+        if keyed and is_stored(memo):
+            text = f"{reading.reason}, {STORED_AFTER} times the same: it only remembers that answer"
+            return replace(ended, attempt=True, text=text)
+        if left and case.guard is not Guard.NONE:
+            return replace(again, memo=memo)
+        return replace(ended, attempt=True)
+    if keyed and left and case.doubt and meaning(answer, case.given) is Meaning.IN_PROGRESS:
+        return replace(again, delay_s=max(again.delay_s, answer.retry_after_s or 0))
+    return ended

@@ -1,8 +1,8 @@
 """Rows of kind `calls`, from JSON lines.
 
-A line is one request, `{"id", "method", "path", "body", "headers", "guard", "tenant", "lane"}`, or
-a chain of them, `{"id", "steps": [{"name", "method", …}], "tenant", "lane"}`. Both become rows with
-steps; a single request is the step `call`.
+A line is one request, `{"id", "method", "path", "body", "headers", "guard", "lookup",
+"after_unknown", "tenant", "lane"}`, or a chain of them, `{"id", "steps": [{"name", "method", …}],
+"tenant", "lane"}`. Both become rows with steps; a single request is the step `call`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,22 @@ from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, Never
 
-from orchestration.intake.rows import BAD_ID, TOO_LONG, Bad, is_id, rejected, shown, tenant_fault
-from tasks.calls import READS, REFERENCE, guard_of, references
+from orchestration.intake.lookups import read_lookup, read_meanings
+from orchestration.intake.requests import read_request
+from orchestration.intake.rows import (
+    BAD_ID,
+    TOO_LONG,
+    Bad,
+    is_id,
+    only,
+    rejected,
+    shown,
+    tenant_fault,
+)
+from tasks.calls import GUARDS, READS, REFERENCE, guard_of, references
 from workers.errors import InputError
 from workers.flows import lane_of
-from workers.request import Request
-from workers.verdict import Guard
+from workers.reconcile import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,13 +39,12 @@ if TYPE_CHECKING:
     from workers.ledger import Row
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-GUARDS: Final = ("key", "upsert", "none")
 MAX_STEPS: Final = 20
 #: Deepest nesting of objects and arrays in a line.
 MAX_DEPTH: Final = 64
 
 _ROW = frozenset(("id", "tenant", "lane"))
-_STEP = frozenset(("method", "path", "headers", "body", "guard"))
+_STEP = frozenset(("method", "path", "headers", "body", "guard", "lookup", "after_unknown"))
 _SINGLE, _CHAIN, _NAMED = _ROW | _STEP, _ROW | {"steps"}, _STEP | {"name"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -62,7 +71,8 @@ def _checked(given: Any, client: ClientSettings) -> Row:  # noqa: ANN401 -- any 
     if not isinstance(given, dict):
         raise Bad("must be a JSON object")
     is_chain = "steps" in given
-    _known(given, _CHAIN if is_chain else _SINGLE)
+    beside = ' beside "steps"' if is_chain and given.keys() - _CHAIN <= _STEP else ""
+    only(given, _CHAIN if is_chain else _SINGLE, beside=beside)
     if not is_id(given.get("id")):
         raise Bad(f"id: {BAD_ID}")
     row: Row = {"id": given["id"]}
@@ -70,7 +80,7 @@ def _checked(given: Any, client: ClientSettings) -> Row:  # noqa: ANN401 -- any 
         row["steps"] = _chain(given["steps"], client)
     else:
         step = _step(given, client, "")
-        _path_refers(step["path"], (), "")
+        _paths_refer(step, (), "")
         row["steps"] = [{"name": "call", **step}]
     if (tenant := given.get("tenant")) is not None:
         fault = tenant_fault(client, tenant) if isinstance(tenant, str) else "must be text"
@@ -93,7 +103,7 @@ def _chain(given: Any, client: ClientSettings) -> list[dict[str, Any]]:  # noqa:
         place = f"step {number}, "
         if not isinstance(it, dict):
             raise Bad(f"step {number}: must be a JSON object")
-        _known(it, _NAMED, place)
+        only(it, _NAMED, place)
         name = it.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise Bad(f"{place}name: must be text of 1 to 64 characters out of A-Z a-z 0-9 _ -")
@@ -110,9 +120,15 @@ def _chain(given: Any, client: ClientSettings) -> list[dict[str, Any]]:  # noqa:
 def _refers_back(step: dict[str, Any], names: Sequence[str], index: int) -> None:
     """Only the answers of earlier steps can be used."""
     place = f"step {index + 1}, "
-    _path_refers(step["path"], names[:index], place)
+    _paths_refer(step, names[:index], place)
     for wrong in references(step, names[index:]):
         raise Bad(f"{place}{{{shown(wrong)}}} refers to no earlier step of this row")
+
+
+def _paths_refer(step: dict[str, Any], earlier: Sequence[str], place: str) -> None:
+    _path_refers(step["path"], earlier, place)
+    if "lookup" in step:
+        _path_refers(step["lookup"]["path"], earlier, f"{place}lookup, ")
 
 
 def _path_refers(path: str, earlier: Sequence[str], place: str) -> None:
@@ -148,49 +164,18 @@ def _place(step: dict[str, Any]) -> tuple[str, str]:
 
 
 def _step(given: dict[str, Any], client: ClientSettings, place: str) -> dict[str, Any]:
-    method, path, guard = given.get("method"), given.get("path"), given.get("guard")
-    if not isinstance(method, str) or method.upper() not in METHODS:
-        raise Bad(f"{place}method: must be one of {' '.join(METHODS)}")
-    if not isinstance(path, str):
-        raise Bad(f"{place}path: must be text")
-    step: dict[str, Any] = {"method": method.upper(), "path": path}
-    if (headers := given.get("headers")) is not None:
-        step["headers"] = _headers(headers, client, place)
-    if (body := given.get("body")) is not None:
-        step["body"] = body
+    step, guard = read_request(given, client, place, METHODS), given.get("guard")
     if guard is not None:
-        if guard not in GUARDS:
+        if not isinstance(guard, str) or guard not in GUARDS:
             raise Bad(f"{place}guard: must be one of {' '.join(GUARDS)}")
         step["guard"] = guard
-    try:
-        Request(step["method"], path, step.get("headers", {}))
-    except ValueError as error:
-        raise Bad(f"{place}{error}") from None
+    if (guard == "lookup") != (given.get("lookup") is not None):
+        raise Bad(f'{place}guard: guard "lookup" and the field lookup go together; add the other')
+    if guard == "lookup":
+        step["lookup"] = read_lookup(given["lookup"], client, f"{place}lookup")
+    if (said := given.get("after_unknown")) is not None:
+        step["after_unknown"] = read_meanings(said, guard_of(step, client), place)
     return step
-
-
-def _headers(given: Any, client: ClientSettings, place: str) -> dict[str, str]:  # noqa: ANN401
-    if not isinstance(given, dict):
-        raise Bad(f"{place}headers: must be a JSON object")
-    key = client.api_key_header or "Authorization"
-    ours = {"authorization", client.idempotency_header.lower(), key.lower()}
-    headers = {}
-    for name, value in given.items():
-        if name.lower() in ours:
-            raise Bad(f"{place}headers: {shown(name)} is set by Headgate; leave it out")
-        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
-            raise Bad(f"{place}headers: the value of {shown(name)} must be printable ASCII text")
-        # The one header that a step completes itself, by this very name.
-        headers["Content-Type" if name.lower() == "content-type" else name] = value
-    if len(headers) < len(given):
-        raise Bad(f"{place}headers: Content-Type is given twice")
-    return headers
-
-
-def _known(given: dict[str, Any], fields: frozenset[str], place: str = "") -> None:
-    if unknown := given.keys() - fields:
-        beside = ' beside "steps"' if "steps" in fields and unknown <= _STEP else ""
-        raise Bad(f"{place}{shown(min(unknown))}: unknown field{beside}")
 
 
 def _parse(text: str) -> Any:  # noqa: ANN401 -- any JSON value

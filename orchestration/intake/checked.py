@@ -20,8 +20,8 @@ from tasks import KINDS
 from workers.errors import HeadgateError, InputError
 from workers.identity import payload_hash
 from workers.limits import cell, matching
+from workers.reconcile import Guard
 from workers.store import fsync_of
-from workers.verdict import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from orchestration.intake.submission import Submission
     from workers.ledger import Row
 
+#: Guards that rest on what the store remembers of a send.
+FORGETFUL: Final = {Guard.NONE: "none", Guard.LOOKUP: "lookup"}
 #: Reasons of rejected rows that are kept to be shown.
 SHOWN: Final = 20
 
@@ -101,11 +103,12 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
                 checked.joined += 1
             else:
                 planned = kind.plan(row, about, settings)
-                if not unguarded and any(one.guard is Guard.NONE for one in planned):
+                guards = {one.guard for one in planned}
+                if not unguarded and (weak := guards & FORGETFUL.keys()):
                     raise InputError(
-                        f"{source.name}, line {row['line']}: guard none, while the store may lose "
-                        f"its last second (appendfsync everysec); set appendfsync always, or "
-                        f"store.accept_everysec = true"
+                        f"{source.name}, line {row['line']}: guard {FORGETFUL[min(weak)]}, "
+                        f"while the store may lose its last second (appendfsync everysec); set "
+                        f"appendfsync always, or store.accept_everysec = true"
                     )
                 calls = len(planned)
                 for one in planned:

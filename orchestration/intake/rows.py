@@ -10,6 +10,8 @@ from orchestration.intake.source import MAX_LINE
 from workers.model import NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from workers.client_settings import ClientSettings
     from workers.ledger import Row
 
@@ -52,3 +54,11 @@ def tenant_fault(client: ClientSettings, name: str) -> str:
 def shown(name: str) -> str:
     """The name of a field or column as an error may show it: short, on one line."""
     return name if ID.fullmatch(name) and len(name) <= 64 else json.dumps(name[:64])  # noqa: PLR2004
+
+
+def only(
+    given: Mapping[str, Any], fields: Collection[str], place: str = "", beside: str = ""
+) -> None:
+    """Refuse fields that nobody knows; `place` and `beside` are said around the name."""
+    if unknown := given.keys() - set(fields):
+        raise Bad(f"{place}{shown(min(unknown))}: unknown field{beside}")

@@ -143,6 +143,7 @@ class Config:
     strict_lists: bool = False  #: contacts for an unknown list are refused, not a new list
     max_contacts: int = 1000  #: in one call
     max_body_bytes: int = 512_000  #: of a call that adds contacts
+    unique: str = ""  #: glob over "METHOD /path": a second write of a business id is refused, 409
     read_lag_s: float = 0.0  #: writes become visible to reads so much later
     faults: tuple[Fault, ...] = ()
     seed: int = 0  #: of the latency

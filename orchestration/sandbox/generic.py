@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchestration.sandbox import calls
 from orchestration.sandbox.calls import Answer, encode
 from orchestration.sandbox.genesys import Operation
+from orchestration.sandbox.limits import matcher
 
 if TYPE_CHECKING:
     from orchestration.sandbox.calls import Call
@@ -32,6 +36,10 @@ class Generic:
             made = str(uuid.uuid4())
             visible_us = now_us + round(call.config.read_lag_s * 1e6)
             writes = self._written.setdefault(call.path, {})
+            if name in writes and matcher(call.config.unique).match(f"{call.method} {call.path}"):
+                refusal = calls.error(call, 409, "already.exists", "It was written before.")
+                named = {**json.loads(refusal.body), "id": writes[name][0][0]}
+                return replace(refusal, body=encode(named))
             writes[name] = (*writes.get(name, ()), (made, visible_us))
             echo = {"method": call.method, "path": call.path, "bytes": len(call.body)}
             return Answer(

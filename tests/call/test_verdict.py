@@ -10,7 +10,8 @@ import pytest
 from workers.client_settings import ClientSettings
 from workers.governor import Go
 from workers.outcome import Answer, Outcome, read
-from workers.verdict import Guard, Verdict, judge
+from workers.reconcile import Case, Guard, in_doubt
+from workers.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from workers.outcome import Reading
@@ -34,9 +35,10 @@ def grant(attempts: int = 0, *, unknown: bool = False) -> Go:
 def verdict_on(
     answer: Answer, guard: Guard, it: Go, client: ClientSettings = CLIENT
 ) -> tuple[Reading, Verdict]:
+    case = Case(guard=guard, doubt=in_doubt(guard, unknown=it.unknown, attempts=it.attempts))
     reading = read(answer, earlier_unknown=it.unknown)
     return reading, judge(
-        answer, reading, it, guard=guard, client=client, line_after_s=15, rng=Random(1)
+        answer, reading, it, case=case, client=client, line_after_s=15, rng=Random(1)
     )
 
 

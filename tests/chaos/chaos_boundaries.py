@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults.checks import check_all
 from tests.faults.test_boundaries import FAULTS, OF_A_WORKER, killed_at
+from tests.faults.test_lookup import LOOKS, SLOW, lost
 from tests.fleet import Fleet, calls, contacts
 
 
@@ -26,6 +27,19 @@ def test_guard_upsert(boundary: str) -> None:
     with Fleet(sandbox={"faults": FAULTS, "idempotency": "off"}) as fleet:
         fleet.submit(contacts(60), kind="contacts")
         states = killed_at(fleet, boundary, nth=1 if boundary == "page_opened" else 3)
+        assert states == {"succeeded": 60}
+        check_all(fleet)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("boundary", OF_A_WORKER)
+def test_guard_lookup(boundary: str, steps: int) -> None:
+    if boundary == "next_published" and steps == 1:
+        pytest.skip("a single step has no next one")
+    faults = [*FAULTS, lost("5xx_after", 3), lost("drop_after", 5)]
+    with Fleet(sandbox={**SLOW, "faults": faults}, client=LOOKS) as fleet:
+        fleet.submit(calls(60, steps=steps, guard="lookup"))
+        states = killed_at(fleet, boundary, nth=1 if boundary == "page_opened" else 10)
         assert states == {"succeeded": 60}
         check_all(fleet)
 

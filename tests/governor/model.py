@@ -105,6 +105,7 @@ class Transaction:
     throttled: int = 0
     crashes: int = 0
     unknown: bool = False
+    memo: str = ""  #: what the next call of the step must know
     kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
     answers: list[str] = field(default_factory=list)
     places: tuple[str, ...] = ()  #: what it takes under limits of how many calls may be out
@@ -112,13 +113,25 @@ class Transaction:
 
     @property
     def flow(self) -> str:
-        """The flow of the step that is next or out."""
-        return self.flows[min(self.step, self.steps) - 1]
+        """The flow of the next call, or of the one that is out."""
+        return self.flows[min(self.step, self.steps) - 1].split(">")[0]
+
+    @property
+    def looking(self) -> bool:
+        """The next call, or the one that is out, is the look-up of its step."""
+        return self.memo.startswith("l")
 
     @property
     def suspect(self) -> bool:
         """A worker died under it."""
         return self.crashes > 0
+
+    def remember(self, memo: str) -> None:
+        """Take a memo; the step's call changes over between send and look-up as that says."""
+        was, self.memo = self.looking, memo
+        if was != self.looking:
+            at = min(self.step, self.steps) - 1
+            self.flows[at] = ">".join(reversed(self.flows[at].split(">")))
 
 
 @dataclass
@@ -412,7 +425,8 @@ class Model:
             return NoGo("drop: other step")
         if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
             return NoGo("drop: not due")
-        if tx.first_sent is not None and now - tx.first_sent > self.max_age_us:
+        old = tx.first_sent is not None and now - tx.first_sent > self.max_age_us
+        if old and not tx.looking:
             tx.kept["e"] = "the idempotency key is older than the provider remembers it"
             ended = "unknown" if tx.unknown else "failed"
             self._finish(tx, ended, "key too old")
@@ -456,6 +470,7 @@ class Model:
             unknown=tx.unknown,
             throttled=tx.throttled,
             answers=[json.loads(answer) for answer in tx.answers],
+            memo=tx.memo,
         )
 
     def settle(self, grant: Go, verdict: Verdict) -> Settled:
@@ -469,7 +484,7 @@ class Model:
         tx.attempts += verdict.attempt
         tx.throttled += verdict.throttled
         self.jobs[tx.job].throttled += verdict.throttled
-        tx.unknown |= verdict.outcome.value == "unknown"
+        memo = self._told(tx, verdict)
         kept = {"id": verdict.provider_id, "co": verdict.correlation_id}
         if verdict.kind != "NEXT":
             kept["e"] = verdict.text
@@ -477,13 +492,16 @@ class Model:
         tx.kept["st"] = str(verdict.status or "")
 
         if verdict.kind == "END":
+            tx.memo = memo
             return self._finish(tx, verdict.how, verdict.text)
         if verdict.kind == "AGAIN":
+            tx.remember(memo)
             due = now + round(verdict.delay_s * 1e6)
             if verdict.how == "line" or tx.suspect:
                 return self._to_line(tx, due)
             tx.state, tx.due, tx.until = "t", due, due + self.grace_us
             return Settled.RETRY
+        tx.memo = memo
         if verdict.text:
             tx.answers.append(verdict.text)
         if tx.step == tx.steps:
@@ -514,6 +532,8 @@ class Model:
             elif tx.guards[tx.step - 1] == "n":
                 why = "sent, then its worker died or froze: not sent again without a guard"
             else:
+                if tx.guards[tx.step - 1] == "l" and not tx.looking:
+                    tx.remember("l")
                 self._to_line(tx, self.now)
                 continue
             ended += 1
@@ -592,6 +612,16 @@ class Model:
         """The reason is that of the hold that ends last."""
         if until > max(self.held_until, self.now):
             self.held_until, self.why["client"] = until, why
+
+    def _told(self, tx: Transaction, verdict: Verdict) -> str:
+        """The memo for the next call; a look-up that leads to no other one ends the doubt."""
+        memo = tx.memo if verdict.memo is None else verdict.memo
+        memo = "" if verdict.kind == "NEXT" else memo
+        if verdict.outcome.value == "unknown":
+            tx.unknown = True
+        elif tx.looking and not memo.startswith("l"):
+            tx.unknown = False
+        return memo
 
     def _count(self, seconds: dict[int, tuple[int, int]]) -> None:
         now = self.now // S
@@ -732,6 +762,8 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "th": tx.throttled,
         "cr": tx.crashes,
         "u": tx.unknown,
+        "m": tx.memo,
+        "fl": tx.flows[min(tx.step, tx.steps) - 1],
         "r": tx.rows,
         "f": tx.fence,
         "t1": tx.first_sent,

@@ -109,11 +109,13 @@ def some_verdict(chance: Random) -> Verdict:
             text="the provider answered so",
             delay_s=some([0.0, 0.04, 2.0, 20.0]),
             how=some(["retry", "line"]),
+            memo=some([None, "", "x1", "l0", "l1"]),
             **told,
         )
     if kind == "END":
         how = some(["failed", "unknown", "cancelled"])
-        return Verdict(kind="END", outcome=some([*Outcome]), text="refused", how=how)
+        memo = some([None, "", "l0"])
+        return Verdict(kind="END", outcome=some([*Outcome]), text="refused", how=how, memo=memo)
     return UNSENT
 
 
@@ -201,6 +203,8 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "th": int(tx.get("th", 0)),
         "cr": int(tx.get("cr", 0)),
         "u": tx.get("u", "0") == "1",
+        "m": tx.get("m", ""),
+        "fl": (tx["fl"].split(",") * int(tx["n"]))[int(tx["k"]) - 1],
         "r": int(tx.get("r", 1)),
         "f": tx.get("f"),
         "t1": int(tx["t1"]) if "t1" in tx else None,
@@ -297,10 +301,15 @@ class Governed(RuleBasedStateMachine):
         lane, tenant = chance.randint(0, 2), chance.choice("ab-")
         routes = chance.choices(ROUTES, k=chance.choice([1, steps])) * steps
         its = [flow(self.client, lane, tenant, it) for it in routes[:steps]]
+        guards = "".join(chance.choices("kulnr", k=chance.choice([1, steps])))
         names = [it.id for it in its]
-        guards = "".join(chance.choices("kunr", k=chance.choice([1, steps])))
+        for at, guard in enumerate(guards * steps if len(guards) == 1 else guards):
+            if guard == "l":  # its look-up goes by a flow of its own, or by the same
+                other = flow(self.client, lane, tenant, chance.choice(ROUTES))
+                its.append(other)
+                names[at] += f">{other.id}"
         flows |= set(its)
-        line = ",".join(names) if len(set(names)) > 1 else names[0]
+        line = names[0] if len(set(names)) == 1 and ">" not in names[0] else ",".join(names)
         return Opened(key, line, guards, steps, index)
 
     # One step of the test, and what it may do.

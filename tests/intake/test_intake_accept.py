@@ -323,6 +323,16 @@ def test_calls_without_a_guard_are_refused_where_the_store_may_forget_a_second(d
     assert desk.accepted("calls", [a_call("c")])["new"]
 
 
+def test_calls_to_be_looked_up_are_refused_where_the_store_may_forget_a_second(desk: Desk) -> None:
+    lookup = {"method": "GET", "path": "/things?name=a", "found": {"status": 200}}
+    desk.configure("")
+    row = a_call(guard="lookup", lookup=lookup)
+
+    assert "line 1: guard lookup" in desk.submit("calls", [row]).stderr
+    desk.configure("", "accept_everysec = true")
+    assert desk.accepted("calls", [row])["new"]
+
+
 def test_a_store_that_is_nearly_full_accepts_nothing(desk: Desk) -> None:
     used = int(desk.store.info("memory")["used_memory"])
     desk.store.config_set("maxmemory", int(used / 0.82))

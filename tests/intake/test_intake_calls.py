@@ -36,6 +36,13 @@ def chain(*steps: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"id": "a", "steps": named, **fields}
 
 
+LOOKUP = {"method": "GET", "path": "/things?name=a", "found": {"at": "/entities/0"}}
+
+
+def looked_up(**changes: Any) -> dict[str, Any]:
+    return a_call(guard="lookup", lookup=changes.get("lookup", {**LOOKUP, **changes}))
+
+
 def test_a_single_request_becomes_a_row_of_one_step_called_call() -> None:
     line = a_call(method="post", headers={"X-Kind": "a"}, body={"b": [1, "ü"]}, guard="upsert")
 
@@ -53,6 +60,23 @@ def test_a_single_request_becomes_a_row_of_one_step_called_call() -> None:
             }
         ],
     }
+
+
+def test_a_lookup_and_what_refusals_mean_are_kept_as_they_are_sent() -> None:
+    lookup = {
+        "method": "post", "path": "/search", "body": {"name": "{s0.id}"}, "headers": {"X-A": "b"},
+        "found": {"status": 200, "at": "/hits/0", "equals": {"/of": "{s0.id}"}, "id": "/key"},
+        "absent": {"equals": {"/total": 0}},
+    }  # fmt: skip
+    said = {"409 already.exists": "exists", "412": "stale"}
+    line = chain({"guard": "upsert", "after_unknown": said}, {"guard": "lookup", "lookup": lookup})
+
+    first, second = read_one(line)["steps"]
+
+    assert first["after_unknown"] == said
+    assert second["lookup"] == {**lookup, "method": "POST"}
+    planned = KINDS["calls"].plan(read_one(line), {}, ACME)
+    assert [it.lookup for it in planned] == ["", "POST /search"]
 
 
 def test_a_chain_keeps_its_steps_and_may_use_earlier_answers() -> None:
@@ -181,8 +205,44 @@ def test_blank_lines_are_no_rows_but_count_as_lines() -> None:
         (a_call(headers={"authorization": "x"}), "headers: authorization is set by Headgate"),
         (a_call(headers={"Authorization": "x"}), "headers: Authorization is set by Headgate"),
         (a_call(headers={"X-ONCE": "x"}), "headers: X-ONCE is set by Headgate"),
-        (a_call(guard="maybe"), "guard: must be one of key upsert none"),
-        (a_call(guard=["key"]), "guard: must be one of key upsert none"),
+        (a_call(guard="maybe"), "guard: must be one of key upsert lookup none"),
+        (a_call(guard=["key"]), "guard: must be one of key upsert lookup none"),
+        (a_call(guard="lookup"), 'guard: guard "lookup" and the field lookup go together'),
+        (a_call(lookup=LOOKUP), 'guard: guard "lookup" and the field lookup go together'),
+        (looked_up(lookup=[]), "lookup: must be a JSON object"),
+        (looked_up(find=1), "lookup, find: unknown field"),
+        (looked_up(method="PUT"), "lookup, method: must be one of GET HEAD POST"),
+        (looked_up(path="things"), "lookup, the path must begin"),
+        (looked_up(path="/x/{call.id}"), "lookup, path: {call.id} refers to no earlier step"),
+        (looked_up(headers={"X-Once": "x"}), "lookup, headers: X-Once is set by Headgate"),
+        (looked_up(found=None), "lookup, found: must be a JSON object with some of status at"),
+        (looked_up(found={}), "lookup, found: must be a JSON object with some of status at"),
+        (looked_up(found={"where": 1}), "lookup, found, where: unknown field"),
+        (looked_up(found={"status": "200"}), "lookup, found, status: must be a number from 200"),
+        (looked_up(found={"status": 500}), "lookup, found, status: must be a number from 200"),
+        (looked_up(found={"status": True}), "lookup, found, status: must be a number from 200"),
+        (looked_up(absent={"status": 429}), "lookup, absent, status: 429 says nothing of what"),
+        (looked_up(found={"at": "entities"}), "lookup, found, at: must be a JSON pointer such as"),
+        (looked_up(found={"id": "/a~2"}), "lookup, found, id: must be a JSON pointer such as"),
+        (looked_up(found={"equals": {"a": 1}}), "lookup, found, equals: must be a JSON pointer"),
+        (looked_up(found={"equals": 1}), "lookup, found, equals: must be a JSON object"),
+        (looked_up(method="HEAD"), "lookup, found: the answer to HEAD has no body"),
+        (a_call(after_unknown={"409": "exists"}), "after_unknown: is for guards key and upsert"),
+        (a_call(guard="key", after_unknown=["409"]), "after_unknown: must be a JSON object"),
+        (a_call(guard="key", after_unknown={"429": "exists"}), "after_unknown: must be a JSON"),
+        (a_call(guard="key", after_unknown={"409": "there"}), "after_unknown: a meaning must be"),
+        (a_call(guard="key", after_unknown={"409": []}), "after_unknown: a meaning must be one"),
+        (
+            chain({}, {"guard": "lookup", "lookup": {**LOOKUP, "path": "/{s1.id}"}}),
+            "step 2, lookup, path: {s1.id} refers to no earlier step",
+        ),
+        (
+            chain(
+                {"guard": "lookup", "lookup": {**LOOKUP, "found": {"equals": {"/a": "{s1.id}"}}}},
+                {},
+            ),
+            "step 1, {s1.id} refers to no earlier step",
+        ),
         (a_call(lane="fast"), "lane: must be urgent"),
         (a_call(lane=10), "lane: must be urgent"),
         (a_call(lane=True), "lane: must be urgent"),

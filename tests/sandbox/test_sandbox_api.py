@@ -327,6 +327,38 @@ def test_a_read_has_no_effect_and_finds_what_was_written_by_business_id(
     assert sandbox.get("report")["effects"] == 1
 
 
+def test_what_was_written_is_seen_by_reads_after_the_lag(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("config", {"read_lag_s": 60})
+    url = f"{sandbox.url}/things"
+    http.post(url, json={"business_id": "b"}, timeout=10)
+
+    def seen() -> int:
+        total: int = http.get(url, params={"business_id": "b"}, timeout=10).json()["total"]
+        return total
+
+    before = seen()
+    sandbox.post("clock", {"advance_s": 61})
+
+    assert (before, seen()) == (0, 1)
+
+
+def test_where_business_ids_are_unique_a_second_write_is_refused_with_the_id_of_the_first(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("config", {"unique": "POST /things", "idempotency": "off"})
+    url = f"{sandbox.url}/things"
+    first = http.post(url, json={"business_id": "b"}, timeout=10).json()
+
+    second = http.post(url, json={"business_id": "b"}, timeout=10)
+    elsewhere = http.post(f"{url}/else", json={"business_id": "b"}, timeout=10)
+
+    assert (second.status_code, elsewhere.status_code) == (409, 201)
+    assert (second.json()["code"], second.json()["id"]) == ("already.exists", first["id"])
+    assert sandbox.get("report")["duplicates"] == 0
+
+
 @pytest.mark.parametrize("path", ["things", "api/v2/outbound/campaigns"])
 def test_distinct_calls_that_name_nothing_are_no_duplicates_but_one_sent_twice_is(
     sandbox: SandboxProcess, http: requests.Session, path: str

@@ -31,13 +31,14 @@ local function must_be(kind, name)
   end
 end
 
--- The flow of a step: the n-th of the list, or the only one when all steps share it.
+-- The flow of a step: the n-th of the list, or the only one when all steps share it. Of a step that
+-- has two, "now>then", it is the one by which its next call goes.
 local function flow_of(flows, step)
-  if not string.find(flows, ",", 1, true) then return flows end
+  if not string.find(flows, "[,>]") then return flows end
   local n = 0
   for flow in string.gmatch(flows, "[^,]+") do
     n = n + 1
-    if n == tonumber(step) then return flow end
+    if n == tonumber(step) then return string.match(flow, "^[^>]+") end
   end
 end
 

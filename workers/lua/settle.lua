@@ -21,7 +21,8 @@
 -- ARGV[17]  wide         1 = the pause is for the whole client, else for the flow's scope
 -- ARGV[18]  remaining    calls that the provider's headers leave, "" = they say nothing
 -- ARGV[19]  reset_us     from now until they leave more
--- Parts     seconds, cell, breaker, pause, line, ending
+-- ARGV[20]  memo         what the next call of the step must know, "=" = what it knew before
+-- Parts     seconds, cell, breaker, pause, line, ending, looking
 -- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, the line or the job
 -- Returns   "RING"  the Celery chain goes on: its next link is a bell that is counted
 --           "LINE"  the chain stops, the pacer will ring
@@ -32,14 +33,18 @@
 local key, step, verdict, text, how = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[11], ARGV[15]
 local name, throttled = tx_key(key), ARGV[8] == "1"
 local tx = redis.call("HMGET", name,
-  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb")
+  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
 -- Everything is looked at before the first write.
 local state = verdict == "END" and how
   or verdict == "NEXT" and step == tonumber(tx[5]) and "succeeded"
 local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
-local id, next_id = flow_of(tx[4], step), flow_of(tx[4], verdict == "NEXT" and step + 1 or step)
+local known = tx[14] or ""
+local memo = verdict == "NEXT" and "" or ARGV[20] == "=" and known or ARGV[20]
+local changes = verdict == "AGAIN" and looks(memo) ~= looks(known)
+local flows = changes and changed_over(tx[4], step) or tx[4]
+local id, next_id = flow_of(tx[4], step), flow_of(flows, verdict == "NEXT" and step + 1 or step)
 local pause, why, left = tonumber(ARGV[10]), text, tonumber(ARGV[18])
 if left and pause == 0 then pause, why = pause_of(left, tonumber(ARGV[19])) end
 local flow = (pause > 0 or left or tx[13] or not ends) and read_flow(id)
@@ -62,7 +67,10 @@ local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber
 local function also(field, value)
   if value ~= "" then writes[#writes + 1], writes[#writes + 2] = field, value end
 end
-if ARGV[6] == "unknown" then also("u", 1) end
+if ARGV[6] == "unknown" then also("u", 1)
+elseif looks(known) and not looks(memo) then also("u", 0) end -- it is known now
+if memo ~= known then writes[#writes + 1], writes[#writes + 2] = "m", memo end
+if changes then also("fl", flows) end
 if throttled then also("th", tonumber(tx[11] or 0) + 1) end
 also("id", ARGV[12])
 also("co", ARGV[13])
@@ -78,7 +86,7 @@ if verdict == "AGAIN" then
   local due = now + tonumber(ARGV[14])
   redis.call("HSET", name, unpack(writes))
   if how == "line" or tonumber(tx[8] or 0) > 0 then
-    to_line(key, id, flow.lane, due, tx[8])
+    to_line(key, next_id, flow.lane, due, tx[8])
     return "LINE"
   end
   redis.call("ZADD", RETRIES, due, key)

@@ -6,7 +6,7 @@
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
--- Parts    cell, line, ending
+-- Parts    cell, line, ending, looking
 -- Reads    touch, guests, tx:<key>, flows; writes gov, touch, guests, the line, suspects, tx:<key>, the job
 -- Returns  {bells, leases, ended}: given back, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
@@ -22,7 +22,7 @@ end
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
   local name = tx_key(key)
-  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb")
+  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb", "m")
   local state, crashes = tx[1], tonumber(tx[7] or 0)
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", TOUCH, key)
@@ -47,6 +47,11 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
         finish(key, ends, why, {"u", 1, "cr", crashes, "e", why})
       else
         redis.call("HSET", name, "u", 1, "cr", crashes)
+        if guard == "l" and not looks(tx[10]) then
+          local flows = changed_over(tx[3], tx[2])
+          id = flow_of(flows, tx[2])
+          redis.call("HSET", name, "m", "l", "fl", flows)
+        end
         to_line(key, id, flow.lane, now, crashes)
       end
     else
