@@ -8,7 +8,7 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
--- Parts    seconds, cell, line, ending, looking
+-- Parts    seconds, cell, charge, line, ending, looking
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries; on WAIT the line
 -- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers,
 --           memo}
@@ -57,33 +57,19 @@ local function back(short)
 end
 local probe = tonumber(states[grants + 1])
 if probe and probe > now then return back(probe - now) end
-local wait, spread, fulls = 0, 1000000000, {}
+local wait, spread = 0, 1000000000
 for i, cell in ipairs(limits) do
-  local full, short
-  if is_slots(cell) then
-    full = tonumber(states[2 * i - 1] or 0)
-    short = full < cell[3] and 0 or 1
-  else
-    full = full_at(states[2 * i - 1], cell)
-    short = full + cell[2] - now - cell[2] * cell[3]
-  end
+  local state, short = states[2 * i - 1], nil
+  if is_slots(cell) then short = tonumber(state or 0) < cell[3] and 0 or 1
+  else short = full_at(state, cell) + cell[2] - now - cell[2] * cell[3] end
   -- A limit with a lead may grant a moment up to 100 ms ahead; the thread waits for it.
   if short > (cell[4] > 0 and 100000 or 0) then return back(short) end
-  wait, spread, fulls[i] = math.max(wait, short), math.min(spread, cell[5]), full
+  wait, spread = math.max(wait, short), math.min(spread, cell[5])
 end
--- Every limit is charged at the moment the call leaves: one with a lead may put it off, and a call
--- that came late under the others would break their arithmetic.
-local writes, slots = {fields[grants], one_more(states[grants])}, {}
+local writes, slots = charges(limits, fields, states, wait)
 local function write(field, value) writes[#writes + 1], writes[#writes + 2] = field, value end
-for i, cell in ipairs(limits) do
-  if is_slots(cell) then
-    slots[#slots + 1] = cell[1]
-    write(fields[2 * i - 1], fulls[i] + 1)
-  elseif cell[2] > 0 and not (is_route(cell) and fulls[i] <= now) then
-    write(fields[2 * i - 1], math.max(fulls[i], now + wait) + cell[2])
-  end
-  if bell == 1 then write(fields[2 * i], tonumber(states[2 * i] or 0) - 1) end
-end
+write(fields[grants], one_more(states[grants]))
+for i = 2, bell == 1 and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
 if probe then
   write("breaker", now + lease)
   write("prober", key)

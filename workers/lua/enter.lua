@@ -8,7 +8,7 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
--- Parts    seconds, cell
+-- Parts    seconds, cell, charge
 -- Reads    flows, gov; writes gov, guests, tx:<guest>
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
@@ -57,17 +57,10 @@ if short > 0 then
   return {"WAIT", short}
 end
 
-local writes, slots = {fields[grants], one_more(states[grants]), "asked", now}, {}
+local writes, slots = charges(limits, fields, states, wait)
 local function write(field, value) writes[#writes + 1], writes[#writes + 2] = field, value end
-for i, cell in ipairs(limits) do
-  local field, state = fields[2 * i - 1], states[2 * i - 1]
-  if is_slots(cell) then
-    slots[#slots + 1] = cell[1]
-    write(field, tonumber(state or 0) + 1)
-  elseif cell[2] > 0 and not (is_route(cell) and full_at(state, cell) <= now) then
-    write(field, math.max(full_at(state, cell), now + wait) + cell[2])
-  end
-end
+write(fields[grants], one_more(states[grants]))
+write("asked", now)
 if probe then
   write("breaker", now + lease)
   write("prober", guest)
