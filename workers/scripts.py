@@ -57,7 +57,7 @@ class Scripts:
         now_us = self._clock() if self._clock else ""
         command = ("EVALSHA", digest(name), 1, self._prefix, now_us, *args)
         try:
-            return self._store.execute_command(*command)
+            return self._store.ask(*command)
         except NoScriptError:  # the store forgot it, or never knew it: nothing has run
-            self._store.execute_command("SCRIPT LOAD", source(name))
-            return self._store.execute_command(*command)
+            self._store.ask("SCRIPT", "LOAD", source(name))
+            return self._store.ask(*command)
