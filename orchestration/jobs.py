@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasks import KINDS
@@ -37,6 +38,12 @@ def open_next_page(client: Client, job: str) -> bool:
     kind = KINDS[about["kind"]]
     version, settings = client.look()
     flows: dict[str, Flow] = {}
+
+    @cache  # rows of one page mostly share their route
+    def flow_of(lane: int, tenant: str, route: str) -> tuple[str, Flow]:
+        found = coarse(flow(settings, lane, tenant, route), client.routes)
+        return found.id, found
+
     opened: list[Opened] = []
     joined: list[str] = []
     for index, row in enumerate(client.ledger.page(job, page)):
@@ -52,10 +59,9 @@ def open_next_page(client: Client, job: str) -> bool:
         for call in planned:
             # A look-up waits in the line of its own route, and is charged to the limits of that.
             routes = [call.route, call.lookup] if call.lookup else [call.route]
-            both = [flow(settings, lane, tenant or NO_TENANT, it) for it in routes]
-            both = [coarse(it, client.routes) for it in both]
-            flows |= {it.id: it for it in both}
-            names.append(">".join(it.id for it in both))
+            both = [flow_of(lane, tenant or NO_TENANT, it) for it in routes]
+            flows |= dict(both)
+            names.append(">".join(name for name, _ in both))
         guards = _short([it.guard for it in planned])
         opened.append(Opened(key, _flows(names), guards, len(planned), index))
     definitions = {name: one.definition(settings) for name, one in flows.items()}

@@ -8,7 +8,10 @@ worker.
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import warnings
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -18,10 +21,14 @@ from celery.exceptions import CPendingDeprecationWarning
 
 from workers import reconnect, settings, store, transport
 from workers.clients import Clients
+from workers.errors import HeadgateError
 from workers.http import pool_size, require_descriptors
 
 #: The queue of API calls; media and events have their own processes and queues.
 QUEUE = "calls"
+#: How long a thread may compute while others wait. With Python's 5 ms a bell that passes through
+#: several threads waits for tens of them while a page is opened.
+SWITCH_S = 0.001
 
 transport.install()
 # These options have no setting of their own; the subcommand reads its defaults after this module.
@@ -66,6 +73,13 @@ app = Celery("headgate")
 app.add_defaults(_configuration)
 
 
+def _warm_up() -> None:
+    """Open what the first call of each client would wait for; what fails is the call's to say."""
+    for name in clients().names():
+        with suppress(HeadgateError):
+            clients()[name].warm_up()
+
+
 class _Pacer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
     """Runs the pacer beside the pool, from the first connection until the drain begins."""
 
@@ -83,6 +97,8 @@ class _Pacer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no 
                 for client in clients().settings.clients.values()
             )
         )
+        sys.setswitchinterval(SWITCH_S)
+        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
         module = import_module("orchestration.pacer")
         self.pacer = module.Pacer(parent.app, clients(), parent.hostname, parent.concurrency)
         self.pacer.start()

@@ -90,6 +90,16 @@ class Client:
             return StaticSecret(it)
         return Tokens(it, self.store, self.keys)
 
+    def warm_up(self) -> None:
+        """Open what the first call would wait for, above all its access token.
+
+        Raises:
+            HeadgateError: the first call will say so too.
+        """
+        self.governor, self.ledger, self.refusals  # noqa: B018 -- opened by being asked for
+        with self.caller.connection():
+            self.tokens.get()
+
     @cached_property
     def refusals(self) -> Refusals:
         """Its record of answers of 429."""
