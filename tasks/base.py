@@ -19,11 +19,12 @@ from workers import boundaries
 from workers.app import clients
 from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
 from workers.feedback import HEARD_FROM_S, read_feedback
-from workers.governor import Go, Settled
+from workers.governor import Aged, Go, Settled
 from workers.http import ConnectFailed
 from workers.identity import step_key
 from workers.outcome import Next, Outcome, read
 from workers.reconcile import Case, in_doubt, is_done
+from workers.rotation import request_key, rotate
 from workers.verdict import UNSENT, Verdict, judge
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             token = it.tokens.get(it.fleet.worker.bell_grace_s / 2)
             with it.caller.connection() as connection:
                 grant = it.governor.admit(key, step)
+                if isinstance(grant, Aged):
+                    return self.stop(rotate(it, grant))
                 if not isinstance(grant, Go):
                     return self.stop(grant.word)
                 boundaries.reach("admitted")
@@ -145,7 +148,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         try:
             about = it.ledger.about(grant.job)
             row = it.ledger.page(grant.job, grant.page)[grant.row_index]
-            request = _signed(self.kind.request(row, about, grant), it, grant, token)
+            request = self.kind.request(row, about, grant)
+            request = _signed(request, it, grant, request_key(it, grant, row), token)
             if grant.start_in_s:
                 _never.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
@@ -244,7 +248,7 @@ def step_of(kind: Kind) -> Step:
     return step
 
 
-def _signed(request: Request, it: Client, grant: Go, token: Token | None) -> Request:
+def _signed(request: Request, it: Client, grant: Go, key: str, token: Token | None) -> Request:
     """The request with what every request carries: the key, and the token of the client.
 
     A look-up has no key: a provider that matches keys alone would answer it with what it
@@ -254,7 +258,7 @@ def _signed(request: Request, it: Client, grant: Go, token: Token | None) -> Req
     headers = dict(request.headers)
     if not grant.looking:
         headers[it.settings.idempotency_header] = (
-            grant.key if scope == "transaction" else step_key(grant.key, grant.step)
+            key if scope == "transaction" else step_key(key, grant.step)
         )
     if token:
         headers |= token.headers

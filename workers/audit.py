@@ -9,10 +9,12 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workers.keys import ClientKeys
     from workers.store import Store
 
@@ -34,6 +36,7 @@ class Entry:
     before: str = ""
     after: str = ""
     key: str = ""  #: of the transaction that it is about
+    facts: dict[str, str] = field(default_factory=dict)  #: what else is known, by its name
 
     @property
     def at_ms(self) -> int:
@@ -43,6 +46,9 @@ class Entry:
     def as_dict(self) -> dict[str, Any]:
         """As programs get it."""
         return {"at_ms": self.at_ms, **asdict(self)}
+
+
+_OWN: Final = {it.name for it in fields(Entry)} - {"id", "facts"}
 
 
 def user() -> str:
@@ -65,10 +71,12 @@ def addition(action: str, **about: str) -> list[str]:
 
     Args:
         action: What was done.
-        about: Further fields of an `Entry`; empty ones take no room.
+        about: Further fields of an `Entry`, and facts; empty ones take no room.
     """
-    known = Entry(id="0-0", action=action, **about)
-    told = {name: plain(value) for name, value in asdict(known).items() if name != "id"}
+    facts = {name: about.pop(name) for name in about.keys() - _OWN}
+    own: Any = about
+    known = asdict(Entry(id="0-0", action=action, **own)) | facts
+    told = {name: plain(value) for name, value in known.items() if name not in {"id", "facts"}}
     oldest_ms = round((time.time() - KEPT_S) * 1000)
     flat = [text for pair in told.items() if pair[1] for text in pair]
     return ["MINID", "~", str(oldest_ms), "*", *flat]
@@ -90,8 +98,10 @@ def read(store: Store, keys: ClientKeys, *, most: int = 100, before: str = "+") 
     """
     newest = before if before == "+" else f"({before}"
     found: Any = store.xrevrange(keys.audit, max=newest, count=most)
-    known = {it.name for it in fields(Entry)} - {"id"}
-    return [
-        Entry(id=id_, **{"action": "", **{name: it[name] for name in known & it.keys()}})
-        for id_, it in found
-    ]
+    return [_entry(id_, it) for id_, it in found]
+
+
+def _entry(id_: str, told: Mapping[str, str]) -> Entry:
+    own: Any = {name: told[name] for name in told.keys() & _OWN}
+    facts = {name: value for name, value in told.items() if name not in own}
+    return Entry(id=id_, **{"action": "", **own}, facts=facts)

@@ -110,9 +110,9 @@ class Client:
         """The secret from which its idempotency keys are derived."""
         return identity.installation_secret(self.store, self.fleet.store.namespace)
 
-    def key(self, job: str, row: str) -> str:
-        """The idempotency key of a row."""
-        return identity.idempotency_key(self.secret, self.name, job, row)
+    def key(self, job: str, row: str, generation: int = 1) -> str:
+        """The idempotency key of a row; its first one is the name of its transaction."""
+        return identity.idempotency_key(self.secret, self.name, job, row, generation)
 
 
 class Clients:

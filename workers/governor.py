@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 #: No send starts on a key older than this; the provider may forget it after 24 h.
 KEY_LIFE_S = 23 * 3600
+#: A key is replaced only when its newest send ended so long ago: it may lie in a proxy meanwhile.
+QUIET_S = 600
+#: So many keys one transaction may have, the first one included.
+MOST_KEYS = 3
 #: How many unanswered bells and expired leases one sweep takes.
 SWEEP_AT_ONCE = 200
 #: Between two tries to settle while the store is away.
@@ -74,6 +78,7 @@ class Go(NamedTuple):
     throttled: int  #: answers of 429 so far
     answers: list[dict[str, Any]]  #: one for each finished step
     memo: str = ""  #: see `workers.reconcile`
+    generation: int = 1  #: of its idempotency key
 
     @property
     def looking(self) -> bool:
@@ -82,8 +87,20 @@ class Go(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Aged:
+    """The call may not leave under its key, which is too old; see `Governor.rotate`."""
+
+    key: str
+    step: int
+    job: str
+    page: int
+    row_index: int
+    generation: int  #: of the key
+
+
+@dataclass(frozen=True, slots=True)
 class NoGo:
-    """The call may not leave; `word` says why: wait, drop or old, and the reason."""
+    """The call may not leave; `word` says why: wait or drop, and the reason."""
 
     word: str
 
@@ -117,6 +134,7 @@ class Governor:
         self._margin_us = round(worker.lease_margin_s * 1e6)
         # No send may start so late that it could arrive after the key's life.
         self._max_age_us = round((KEY_LIFE_S - client.total_timeout_s) * 1e6)
+        self._quiet_us = round(QUIET_S * 1e6)
         self._process = secrets.token_urlsafe(6)
         self._grants = itertools.count(1)
         self._grace_us = round(worker.bell_grace_s * 1e6)
@@ -134,7 +152,7 @@ class Governor:
             boundaries.reach("rung")
         return Ring(turn_us / 1e6, bool(sweep), hungry, bells)
 
-    def admit(self, key: str, step: int) -> Go | NoGo:
+    def admit(self, key: str, step: int) -> Go | Aged | NoGo:
         """Ask whether this call may leave now; a `Go` has been charged and is durable.
 
         The fence is named here, not by the store: when the reply is lost, the grant that may
@@ -147,10 +165,15 @@ class Governor:
         except StoreAway:
             self._settle(key, step, fence, UNSENT.args(self._grace_us))
             return NoGo("wait: the store was away")
+        if reply[0] == "OLD":
+            _, job, place, generation = reply
+            page, _, index = place.partition(":")
+            return Aged(key, step, job, int(page), int(index), int(generation))
         if reply[0] != "GO":
             return NoGo(f"{str(reply[0]).lower()}: {reply[1]}")
-        _, start_us, spread_us, job, place, attempts, unknown, throttled, answers, memo = reply
+        _, start_us, spread_us, job, place, attempts, unknown, throttled, answers, *more = reply
         page, _, index = place.partition(":")
+        memo, generation = more
         return Go(
             key=key,
             step=step,
@@ -165,7 +188,23 @@ class Governor:
             throttled=int(throttled),
             answers=[json.loads(line) for line in answers.splitlines()] if answers else [],
             memo=memo,
+            generation=int(generation),
         )
+
+    def rotate(self, aged: Aged, entry: Sequence[str]) -> str:
+        """Replace a key that is too old, if that is safe; else the transaction ends.
+
+        Args:
+            aged: What admit answered.
+            entry: What the audit shall say of it, from `audit.addition`.
+
+        Returns:
+            What Flower shows.
+        """
+        word = self._run(
+            "rotate", aged.key, aged.step, aged.generation, self._quiet_us, MOST_KEYS, *entry
+        )
+        return f"old: {str(word).lower()}"
 
     def settle(self, grant: Go, verdict: Verdict) -> Settled:
         """Record what the grant came to.

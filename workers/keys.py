@@ -70,6 +70,11 @@ class ClientKeys:
         return self._of("audit")
 
     @property
+    def attempts(self) -> str:
+        """Stream: the newest sends that were no plain success, see workers/attempts.py."""
+        return self._of("attempts")
+
+    @property
     def overrides(self) -> str:
         """Hash: limit → JSON of what was set live; `#` → how often any of it changed."""
         return self._of("overrides")

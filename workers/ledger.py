@@ -12,10 +12,13 @@ store's compact form only while it is small:
 | g | guard of each step, one letter each (k, u, l, n; r = a read); one when all are the same |
 | j, p | job, and page:index of the payload |
 | r | rows of the file that share it; absent = 1 |
-| t1, f | first send in us since the epoch; fence of the newest grant |
+| t1, f | first send under its key, in us since the epoch; fence of the newest grant |
+| t2 | when the newest answer came that did not end it |
+| gn | generation of its key, see lua/rotate.lua; absent = 1 |
 | at, th, cr | attempts of this step, answers of 429, workers that died under it |
 | cc | while it is out: limits of how many calls may be, in which it has a place, + between |
-| m | what the next call of this step must know, see `workers.reconcile`; l… = it is the look-up |
+| m | what the next call of this step must know, see `workers.reconcile`; l… = it is the look-up, |
+| | o = its key is refused |
 | u | 1 while an earlier send of this step may have been executed |
 | st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
 | an | answers of finished steps, one line of JSON each |

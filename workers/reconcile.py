@@ -11,12 +11,15 @@ it means is the operation's to say (`after_unknown` of a step), else what `USUAL
 | `stale`       | the version is another by now        | `unknown`             | look up        |
 | `unproven`    | nothing that would decide            | `unknown`             | look up        |
 
+If no send before was of unknown outcome, `key_expired` leads to a fresh key (`workers.rotation`),
+where the operation itself says that it means this.
+
 A look-up that finds nothing leads to a re-send, which is refused once more if it was right: after
 as many as `max_retries` the step has failed. For a stale version the look-up is the new reading.
 
 What the next call of a step must know of those before it is its memo in the ledger: `l` and the
 look-ups made (`l` alone: not even the first wait is over), or `x`, how often the same 5xx came, and
-its digest.
+its digest; or `o`: the provider takes the key no more.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
     from workers.outcome import Answer, Reading
 
+#: The memo of a step whose key the provider takes no more.
+KEY_REFUSED: Final = "o"
 #: The same 5xx so often under one key is the provider's memory of its first answer.
 STORED_AFTER: Final = 3
 
@@ -87,10 +92,19 @@ def meaning(answer: Answer, given: Mapping[str, str]) -> Meaning:
         given: What the operation says: "409", or "409 code" with the machine code of the body,
             which goes first, to a meaning.
     """
+    return _said(answer, given) or USUAL.get(answer.status or 0, Meaning.UNPROVEN)
+
+
+def is_key_refused(answer: Answer, given: Mapping[str, str]) -> bool:
+    """Whether the operation says that this refusal is for the key and not for the request."""
+    return _said(answer, given) is Meaning.KEY_EXPIRED
+
+
+def _said(answer: Answer, given: Mapping[str, str]) -> Meaning | None:
     for name in (f"{answer.status} {machine_code(answer)}", str(answer.status)):
         if name in given:
             return Meaning(given[name])
-    return USUAL.get(answer.status or 0, Meaning.UNPROVEN)
+    return None
 
 
 def in_doubt(guard: Guard, *, unknown: bool, attempts: int) -> bool:

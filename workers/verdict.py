@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from workers.backoff import countdown_s, pause_s
 from workers.outcome import Next, Outcome, Reading
 from workers.reconcile import (
+    KEY_REFUSED,
     STORED_AFTER,
     Case,
     Guard,
     Meaning,
     Sight,
+    is_key_refused,
     is_stored,
     looked,
     looks,
@@ -134,6 +136,10 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
             return replace(ended, text=text) if client.auth == "none" else base
         case Next.RETRY if not answer.sent:
             return replace(base, delay_s=client.backoff_base_s)
+        case Next.REFUSED if (
+            case.sight is None and not grant.unknown and is_key_refused(answer, case.given)
+        ):
+            return replace(base, attempt=True, memo=KEY_REFUSED)
     wait_s = countdown_s(grant.attempts, client.backoff_base_s, client.backoff_cap_s, rng)
     again = replace(base, attempt=True, memo="", delay_s=wait_s)
     if case.sight is not None:

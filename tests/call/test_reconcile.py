@@ -63,7 +63,7 @@ def words(it: Verdict | None) -> str:
         return "done"
     if it.kind == "END":
         return it.how
-    next_call = {"l": "look", "x": "send", "": "send"}[(it.memo or "")[:1]]
+    next_call = {"l": "look", "x": "send", "": "send", "o": "fresh key"}[(it.memo or "")[:1]]
     return f"{next_call} {it.outcome}{' attempt' if it.attempt else ''}"
 
 
@@ -103,10 +103,11 @@ def test_after_an_unknown_attempt_a_refusal_proves_only_what_its_operation_says(
 ) -> None:
     for guard, expected in ((KEY, by_key), (UPSERT, by_key), (LOOKUP, by_lookup)):
         assert words(after(refused(status), guard, **{f"_{status}": said})) == expected
-    # Without an unknown attempt before it, it is what it says: refused.
+    # Without an unknown attempt before it, it is what it says: the request is refused, or its key.
+    alone = "fresh key not_executed attempt" if said == "key_expired" else "failed"
     for guard in (KEY, UPSERT, LOOKUP, NONE):
         fresh = after(refused(status), guard, unknown=False, attempts=0, **{f"_{status}": said})
-        assert words(fresh) == "failed"
+        assert words(fresh) == alone
 
 
 def test_in_progress_is_waited_for_as_long_as_the_provider_asks_and_not_for_ever() -> None:

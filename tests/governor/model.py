@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workers.governor import Bell, Go, NoGo, Ring, Settled
+from workers.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled
 from workers.ledger import FINAL
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Transaction:
     until: int = 0  #: while it is out: by then somebody must have touched it
     fence: str | None = None
     first_sent: int | None = None
+    last_heard: int = 0  #: when an answer came that did not end it
+    generation: int = 1  #: of its key
     attempts: int = 0
     throttled: int = 0
     crashes: int = 0
@@ -169,12 +171,15 @@ class Model:
         grace_us: int,
         lease_us: int,
         max_age_us: int,
+        quiet_us: int,
         max_crashes: int,
         margin_us: int,
     ) -> None:
         self._clock = clock
         self.beat_us, self.grace_us, self.lease_us = beat_us, grace_us, lease_us
-        self.max_age_us, self.max_crashes = max_age_us, max_crashes
+        self.max_age_us, self.quiet_us, self.max_crashes = max_age_us, quiet_us, max_crashes
+        self.rotations: list[tuple[str, int, int]] = []  #: key, its generation, attempts before
+        self.told_of: list[tuple[str, int, str, str, str]] = []  #: sends that were no success
         self.margin_us = margin_us
         self.flows: dict[str, Flow] = {}
         self.buckets: dict[str, Bucket] = {}
@@ -412,7 +417,7 @@ class Model:
                 passes[flow] = passes[moved]
         self.passes[moved.lane, moved.tenant] = passes[moved]
 
-    def admit(self, key: str, step: int, fence: str) -> Go | NoGo:  # noqa: C901 -- case by case
+    def admit(self, key: str, step: int, fence: str) -> Go | Aged | NoGo:  # noqa: C901 -- case by case
         """Whether this call may leave now."""
         now, tx = self.now, self.txs.get(key)
         if tx is None:
@@ -426,11 +431,8 @@ class Model:
         if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
             return NoGo("drop: not due")
         old = tx.first_sent is not None and now - tx.first_sent > self.max_age_us
-        if old and not tx.looking:
-            tx.kept["e"] = "the idempotency key is older than the provider remembers it"
-            ended = "unknown" if tx.unknown else "failed"
-            self._finish(tx, ended, "key too old")
-            return NoGo(f"old: {ended}")
+        if (old and not tx.looking) or tx.memo == "o":
+            return Aged(key, step, tx.job, tx.page, tx.index, tx.generation)
 
         if self.breaker and self.breaker.until > now:
             self._to_line(tx, now)
@@ -471,7 +473,32 @@ class Model:
             throttled=tx.throttled,
             answers=[json.loads(answer) for answer in tx.answers],
             memo=tx.memo,
+            generation=tx.generation,
         )
+
+    def rotate(self, aged: Aged) -> str:
+        """Replace a key that is too old, where no send under it may have been executed."""
+        tx = self.txs[aged.key]
+        if tx.unknown:
+            why = "its key is older than the provider remembers it, and it may have been executed"
+        elif tx.generation == MOST_KEYS:
+            why = (
+                f"it was never executed under {MOST_KEYS} keys, each older in the end than the "
+                f"provider remembers it"
+            )
+        elif tx.last_heard + self.quiet_us > self.now:
+            self._to_line(tx, tx.last_heard + self.quiet_us)
+            return "old: quiet"
+        else:
+            tx.generation += 1
+            self.rotations.append((tx.key, tx.generation, tx.attempts))
+            tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, "", None, 0
+            self._to_line(tx, self.now)
+            return "old: fresh"
+        tx.kept["e"] = why
+        ended = "unknown" if tx.unknown else "failed"
+        self._finish(tx, ended, why)
+        return f"old: {ended}"
 
     def settle(self, grant: Go, verdict: Verdict) -> Settled:
         """Record what a grant came to."""
@@ -481,6 +508,10 @@ class Model:
         self._hear(tx, verdict)
         self._break(tx, verdict)
         tx.places, tx.probe = (), False
+        dead = verdict.kind == "END" and verdict.how in {"failed", "unknown"}
+        if verdict.attempt or tx.looking or tx.attempts or dead:
+            text = "" if verdict.kind == "NEXT" else verdict.text
+            self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
         tx.attempts += verdict.attempt
         tx.throttled += verdict.throttled
         self.jobs[tx.job].throttled += verdict.throttled
@@ -495,6 +526,7 @@ class Model:
             tx.memo = memo
             return self._finish(tx, verdict.how, verdict.text)
         if verdict.kind == "AGAIN":
+            tx.last_heard = now
             tx.remember(memo)
             due = now + round(verdict.delay_s * 1e6)
             if verdict.how == "line" or tx.suspect:
@@ -506,7 +538,7 @@ class Model:
             tx.answers.append(verdict.text)
         if tx.step == tx.steps:
             return self._finish(tx, "succeeded")
-        tx.step, tx.attempts, tx.unknown = tx.step + 1, 0, False
+        tx.step, tx.attempts, tx.unknown, tx.last_heard = tx.step + 1, 0, False, now
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
         if tx.suspect or ahead or self.breaker or self.free(flow) < 1:
@@ -532,11 +564,13 @@ class Model:
             elif tx.guards[tx.step - 1] == "n":
                 why = "sent, then its worker died or froze: not sent again without a guard"
             else:
+                self._tell(tx, "unknown", "", "its worker died or froze")
                 if tx.guards[tx.step - 1] == "l" and not tx.looking:
                     tx.remember("l")
                 self._to_line(tx, self.now)
                 continue
             ended += 1
+            self._tell(tx, "unknown", "", why)
             tx.kept["e"] = why
             self._finish(tx, "unknown", why)
         return bells, leases, ended
@@ -567,10 +601,14 @@ class Model:
             tx.until -= back
             tx.due = None if tx.due is None else tx.due - back
             tx.first_sent = None if tx.first_sent is None else tx.first_sent - back
+            tx.last_heard -= back if tx.last_heard else 0
 
     def _look(self, flow: Flow) -> None:
         for limit in flow.limits:
             self.buckets[limit].look(self.now)
+
+    def _tell(self, tx: Transaction, outcome: str, status: str, text: str) -> None:
+        self.told_of.append((tx.key, tx.step, outcome, status, text))
 
     def _bell(self, tx: Transaction) -> None:
         tx.state, tx.until = "r", self.now + self.grace_us
@@ -719,6 +757,8 @@ class Model:
             "hungry": self.hungry(),
             "jobs": {name: self._counters(name) for name in self.jobs},
             "dead": self.dead,
+            "rotations": self.rotations,
+            "attempts": self.told_of,
             "seconds": dict(self.sent.values()),
             "unsent": dict(self.unsent.values()),
             "turned away": dict(self.turned_away.values()),
@@ -767,6 +807,8 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "r": tx.rows,
         "f": tx.fence,
         "t1": tx.first_sent,
+        "t2": tx.last_heard,
+        "gn": tx.generation,
         "an": tx.answers,
         **{name: tx.kept.get(name, "") for name in ("st", "id", "co", "e")},
     }

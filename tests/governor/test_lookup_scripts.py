@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from test_scripts import APP, DONE, EP, LEASE_US, MS, Rig, S
 
 from workers import flows
-from workers.governor import KEY_LIFE_S, Go, Settled
+from workers.governor import KEY_LIFE_S, QUIET_S, Go, Settled
 from workers.ledger import Opened
 from workers.outcome import Outcome
 from workers.verdict import UNSENT, Verdict
@@ -164,7 +164,7 @@ def test_after_its_worker_died_under_a_lookup_a_step_is_looked_up_again_at_once(
     assert rig.grant(key).memo == "l0"
 
 
-def test_an_old_key_may_be_asked_about_but_not_sent_again(store: Store) -> None:
+def test_an_old_key_may_be_asked_about_and_replaced_when_nothing_is_found(store: Store) -> None:
     rig, key = a_step(store)
     rig.serve(key, verdict=LOST)
     rig.us += KEY_LIFE_S * S
@@ -175,4 +175,10 @@ def test_an_old_key_may_be_asked_about_but_not_sent_again(store: Store) -> None:
     rig.governor.settle(look, ABSENT)
     assert rig.ring_on(S) == [key]
 
-    assert rig.word(key) == "old: failed"
+    assert rig.rotate(key) == "old: quiet"
+    rig.us += QUIET_S * S
+    rig.fill()
+    assert rig.ring_on(S) == [key]
+    assert rig.rotate(key) == "old: fresh"
+    assert rig.ring_on(S) == [key]
+    assert rig.grant(key).generation == 2

@@ -25,9 +25,10 @@ from hypothesis.stateful import (
 )
 from model import MS, Model, S
 
+from workers import audit
 from workers.client_settings import ClientSettings
 from workers.flows import Flow, flow
-from workers.governor import Go, Governor
+from workers.governor import Aged, Go, Governor
 from workers.keys import ClientKeys
 from workers.ledger import FINAL, Ledger, Opened
 from workers.limit_settings import LimitSettings, TenantSettings
@@ -63,6 +64,7 @@ LIMITS = {
 TENANTS = {"a": TenantSettings(weight=3), "b": TenantSettings(weight=1)}
 ROUTES = ("POST /x", "POST /ep/1", "GET /t", "POST /ep/2")
 
+QUIET_S = 20  #: a key is replaced no sooner after its newest send
 KEY_LIFE_S = 240  #: a short memory of the provider, so that keys grow old
 LEASE_S = 70
 #: Definitions of flows, transactions, and keys of earlier ones that further rows join.
@@ -109,7 +111,7 @@ def some_verdict(chance: Random) -> Verdict:
             text="the provider answered so",
             delay_s=some([0.0, 0.04, 2.0, 20.0]),
             how=some(["retry", "line"]),
-            memo=some([None, "", "x1", "l0", "l1"]),
+            memo=some([None, "", "x1", "l0", "l1", "o"]),
             **told,
         )
     if kind == "END":
@@ -133,7 +135,7 @@ def dump(store: Store, keys: ClientKeys) -> dict[str, Any]:
             pipe.lrange(full, 0, -1)
         elif kind in {"hungry", "active"}:
             pipe.smembers(full)
-        elif kind == "dead":
+        elif kind in {"dead", "audit", "attempts"}:
             pipe.xrange(full)
         elif ":page:" in rest or kind == "jobs":
             pipe.exists(full)
@@ -181,6 +183,14 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "hungry": found.get("hungry", set()),
         "jobs": {job: _counters(it) for job, it in named("job:").items() if ":page:" not in job},
         "dead": [(it["key"], it["job"], it["state"], it["why"]) for it in dead],
+        "rotations": [
+            (it["key"], int(it["generation"]), int(it["attempts"]))
+            for _, it in found.get("audit", [])
+        ],
+        "attempts": [
+            (it["key"], int(it["step"]), it["outcome"], it["status"], it["text"])
+            for _, it in found.get("attempts", [])
+        ],
         "seconds": dict(divmod(it, 100_000) for it in numbers("n:").values()),
         "unsent": dict(divmod(it, 100_000) for it in numbers("u:").values()),
         "turned away": dict(divmod(it, 100_000) for it in numbers("x:").values()),
@@ -208,6 +218,8 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "r": int(tx.get("r", 1)),
         "f": tx.get("f"),
         "t1": int(tx["t1"]) if "t1" in tx else None,
+        "t2": int(tx.get("t2", 0)),
+        "gn": int(tx.get("gn", 1)),
         "an": tx["an"].split("\n") if "an" in tx else [],
         **{name: tx.get(name, "") for name in ("st", "id", "co", "e")},
     }
@@ -254,7 +266,8 @@ class Governed(RuleBasedStateMachine):
         """One or two jobs, accepted, and the first pages open."""
         chance = Random(number)
         worker = WorkerSettings(max_crashes=2)
-        with patch("workers.governor.KEY_LIFE_S", KEY_LIFE_S):
+        lives = {"KEY_LIFE_S": KEY_LIFE_S, "QUIET_S": QUIET_S}
+        with patch.multiple("workers.governor", **lives):
             self.governor = Governor(self.store, self.keys, self.client, worker, self.clock)
         self.ledger = Ledger(self.store, self.keys, self.clock)
         self.model = Model(
@@ -263,6 +276,7 @@ class Governed(RuleBasedStateMachine):
             grace_us=round(worker.bell_grace_s * S),
             lease_us=LEASE_S * S,
             max_age_us=(KEY_LIFE_S - 60) * S,
+            quiet_us=QUIET_S * S,
             max_crashes=worker.max_crashes,
             margin_us=round(worker.lease_margin_s * S),
         )
@@ -457,6 +471,9 @@ class Governed(RuleBasedStateMachine):
         answer = self.governor.admit(key, step)
         fence = answer.fence if isinstance(answer, Go) else ""
         assert answer == self.model.admit(key, step, fence)
+        if isinstance(answer, Aged):
+            word = self.governor.rotate(answer, audit.addition("rotate key", key=key))
+            assert word == self.model.rotate(answer)
         if not isinstance(answer, Go):
             return None
         self.grants.append(answer)

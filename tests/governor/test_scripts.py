@@ -12,10 +12,10 @@ from uuid import uuid4
 import pytest
 
 from orchestration.status import grants_by_second
-from workers import flows
+from workers import audit, flows
 from workers.client_settings import ClientSettings
 from workers.errors import StoreAway
-from workers.governor import KEY_LIFE_S, Go, Governor, NoGo, Settled
+from workers.governor import Aged, Go, Governor, NoGo, Settled
 from workers.keys import ClientKeys
 from workers.ledger import FINAL, Ledger, Opened
 from workers.limit_settings import LimitSettings, TenantSettings
@@ -134,6 +134,12 @@ class Rig:
         answer = self.governor.admit(key, step)
         assert isinstance(answer, NoGo), answer
         return answer.word
+
+    def rotate(self, key: str, step: int = 1) -> str:
+        """Take a bell whose key is too old, and have the key replaced if that may be."""
+        aged = self.governor.admit(key, step)
+        assert isinstance(aged, Aged)
+        return self.governor.rotate(aged, audit.addition("rotate key", key=key))
 
     def state(self, key: str) -> str:
         """A transaction's state."""
@@ -898,30 +904,6 @@ def test_a_flow_is_forgotten_when_nothing_waits_in_it_any_more(store: Store) -> 
 # The ledger
 
 
-@pytest.mark.parametrize(
-    ("verdict", "ended"), [(LATER, "failed"), (RETRY, "unknown")], ids=["unsent", "unknown"]
-)
-def test_a_key_that_is_too_old_ends_without_a_send(
-    store: Store, verdict: Verdict, ended: str
-) -> None:
-    rig = Rig(store, APP)
-    key, *_ = rig.line_up(1)
-    rig.fill()
-    rig.ring()
-    rig.serve(key, verdict=verdict)
-
-    rig.us += (KEY_LIFE_S - 60) * S + 1
-    rig.fill()
-    rig.ring(after_us=0)
-    before = rig.governed("c")
-
-    assert rig.word(key) == f"old: {ended}"
-    assert rig.governed("c") == before
-    assert rig.governed("b") == {}
-    assert [(it["state"], it["why"]) for it in rig.dead()] == [(ended, "key too old")]
-    assert rig.ledger.job("j1")[ended] == "1"
-
-
 def test_a_page_that_is_opened_twice_is_released_once(store: Store) -> None:
     rig = Rig(store)
     job = rig.accept(1, pages=2)
@@ -1060,8 +1042,12 @@ def _admit_in_vain(rig: Rig) -> None:
     _admit(rig)
 
 
-def _admit_too_late(rig: Rig) -> None:
-    rig.governor._run("admit", "j1-000", 1, "fence", LEASE_US, -1)
+def _rotate(rig: Rig) -> None:
+    rig.governor._run("rotate", "j1-000", 1, 1, 1, 3, *audit.addition("rotate key"))
+
+
+def _rotate_in_vain(rig: Rig) -> None:
+    rig.governor._run("rotate", "j1-000", 1, 1, 1, 1, *audit.addition("rotate key"))
 
 
 def _settle(verdict: Verdict) -> Callable[[Rig], None]:
@@ -1109,14 +1095,15 @@ WRITES: dict[Callable[[Rig], None], str] = {
     _ring: "gov flows touch retries suspects active hungry",
     _admit: "tx:j1-000 gov flows touch",
     _admit_in_vain: f"gov touch retries active line:{LINE}:due",
-    _admit_too_late: "gov touch dead job:j1",
+    _rotate: f"tx:j1-000 gov flows touch retries active audit line:{LINE}:due",
+    _rotate_in_vain: "gov touch dead job:j1",
     _settle(DONE): f"tx:j1-001 gov flows touch line:{LINE}:due active",
-    _settle(FAILED): "touch job:j1 dead",
+    _settle(FAILED): "touch job:j1 dead attempts",
     _settle_hungry: "touch job:j1 dead hungry",
     _set_back: f"gov flows touch retries suspects line:{LINE}:due",
     _settle(LATER): f"gov touch retries line:{LINE}:due active",
     _settle(RETRY): "gov touch retries",
-    _sweep: f"gov flows touch retries suspects active line:{LINE}:due job:j1 dead",
+    _sweep: f"gov flows touch retries suspects active line:{LINE}:due job:j1 dead attempts",
     _give_back: f"tx:j1-000 gov flows touch retries active line:{LINE}:due",
     _open: f"job:j2 flows gov active hungry line:{BULK} tx:j2-000",
     _accept: "job:j3",
@@ -1151,8 +1138,6 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
     store.set(full, "of another kind")
     if act is _admit_in_vain and name != "gov":
         store.hset(rig.keys.governor, "c:app", rig.us + S)
-    if act is _admit_too_late:
-        store.hset(rig.keys.transaction("j1-000"), "t1", rig.us)
     if act is _settle_hungry and name != "job:j1":
         store.hset(rig.keys.job("j1"), "pages", 2)
     before = rig.dump()

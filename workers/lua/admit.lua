@@ -8,20 +8,21 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
--- Parts    seconds, cell, charge, line, ending, looking
+-- Parts    seconds, cell, charge, line, looking
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries; on WAIT the line
 -- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers,
---           memo}
+--           memo, generation of the key}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
 --                              taken), or a probe of the breaker is out: back in the line,
 --                              nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
---          {"OLD", state}      its key is past max_age_us: ended without being sent; a look-up may go
+--          {"OLD", job, page, generation}  its key is past max_age_us, or the provider takes it no
+--                              more: nothing is written, lua/rotate.lua decides; a look-up may go
 -- Cost     O(limits), 6 commands
 local key, step, fence, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local name = tx_key(key)
 local tx = redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at", "th", "j", "p", "an", "r", "cr",
-  "m")
+  "m", "gn")
 local state = tx[1]
 if not state then return {"DROP", "missing"} end
 if state == "s" then return {"DROP", "lease held"} end
@@ -32,19 +33,13 @@ if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + 20
   return {"DROP", "not due"}
 end
 
+local old = tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) and not looks(tx[13])
+if old or refuses(tx[13]) then return {"OLD", tx[8], tx[9], tx[14] or "1"} end
+
 local id = flow_of(tx[3], step)
 local flow = read_flow(id)
 local limits, fields = flow.limits, flow.fields
 local bell = state == "r" and 1 or 0
-
-if tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) and not looks(tx[13]) then
-  redis.call("HLEN", GOV)
-  local ended = tx[5] == "1" and "unknown" or "failed"
-  local ends = ending(key, tx[8], ended, tonumber(tx[11] or 1), tx[12])
-  if bell == 1 then count_bells(limits, -1) else redis.call("ZREM", RETRIES, key) end
-  finish(key, ends, "key too old", {"e", "the idempotency key is older than the provider remembers it"})
-  return {"OLD", ended}
-end
 
 local grants = #fields + 1
 fields[grants], fields[grants + 1] = slot_of("n:"), "breaker"
@@ -85,4 +80,4 @@ if slots[1] then sent[#sent + 1], sent[#sent + 2] = "cc", table.concat(slots, "+
 if probe then sent[#sent + 1], sent[#sent + 2] = "pb", 1 end
 redis.call("HSET", name, unpack(sent))
 return {"GO", wait, spread, tx[8], tx[9], tx[6] or "0", tx[5] or "0", tx[7] or "0", tx[10] or "",
-  tx[13] or ""}
+  tx[13] or "", tx[14] or "1"}

@@ -21,8 +21,10 @@ end
 local function move_sent(set)
   local flat = move(set)
   for i = 1, #flat, 2 do
-    local first_sent = redis.call("HGET", tx_key(flat[i]), "t1")
-    if first_sent then redis.call("HSET", tx_key(flat[i]), "t1", tonumber(first_sent) - back) end
+    for _, field in ipairs({"t1", "t2"}) do
+      local at = redis.call("HGET", tx_key(flat[i]), field)
+      if at then redis.call("HSET", tx_key(flat[i]), field, tonumber(at) - back) end
+    end
   end
 end
 move(RETRIES) -- these stand in touch as well

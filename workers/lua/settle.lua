@@ -22,8 +22,8 @@
 -- ARGV[18]  remaining    calls that the provider's headers leave, "" = they say nothing
 -- ARGV[19]  reset_us     from now until they leave more
 -- ARGV[20]  memo         what the next call of the step must know, "=" = what it knew before
--- Parts     seconds, cell, breaker, pause, line, ending, looking
--- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, the line or the job
+-- Parts     seconds, cell, breaker, pause, line, ending, looking, attempts
+-- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, attempts, the line or the job
 -- Returns   "RING"  the Celery chain goes on: its next link is a bell that is counted
 --           "LINE"  the chain stops, the pacer will ring
 --           "RETRY" publish Task.retry: the countdown is known to the ledger
@@ -51,6 +51,8 @@ local flow = (pause > 0 or left or tx[13] or not ends) and read_flow(id)
 if flow or throttled or tx[12] then redis.call("HLEN", GOV) end
 if throttled then must_be("hash", job_key(tx[6])) end
 if not ends then may_line(next_id) end
+local told = ARGV[7] == "1" or looks(known) or tonumber(tx[10] or 0) > 0 or ends and ends.dead
+if told then may_tell() end
 
 if left then keep_told(flow, left, tonumber(ARGV[19])) end
 if pause > 0 then pause_flow(flow, pause, why, ARGV[17] == "1") end
@@ -63,6 +65,10 @@ if tx[12] then free_slots(tx[12]) end
 if tx[12] or tx[13] then redis.call("HDEL", name, "cc", "pb") end
 if throttled then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 
+if told then
+  local what = looks(known) and "look-up" or "send"
+  tell(key, tx[6], step, what, ARGV[6], ARGV[9], ARGV[13], verdict == "NEXT" and "" or text)
+end
 local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber(ARGV[7])}
 local function also(field, value)
   if value ~= "" then writes[#writes + 1], writes[#writes + 2] = field, value end
@@ -82,6 +88,7 @@ if ends then
   return "END"
 end
 
+also("t2", now)
 if verdict == "AGAIN" then
   local due = now + tonumber(ARGV[14])
   redis.call("HSET", name, unpack(writes))

@@ -6,11 +6,12 @@
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
--- Parts    cell, line, ending, looking
--- Reads    touch, guests, tx:<key>, flows; writes gov, touch, guests, the line, suspects, tx:<key>, the job
+-- Parts    cell, line, ending, looking, attempts
+-- Reads    touch, guests, tx:<key>, flows; writes gov, touch, guests, the line, suspects, tx:<key>, attempts, the job
 -- Returns  {bells, leases, ended}: given back, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
 may_line("")
+may_tell()
 must_be("stream", base .. "dead")
 must_be("hash", GOV)
 must_be("hash", FLOWS)
@@ -41,6 +42,7 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
       leases = leases + 1
       if tx[8] then free_slots(tx[8]) end
       if tx[8] or tx[9] then redis.call("HDEL", name, "cc", "pb") end
+      tell(key, tx[5], tx[2], looks(tx[10]) and "look-up" or "send", "unknown", "", "", why or "its worker died or froze")
       if why then
         ended = ended + 1
         local ends = ending(key, tx[5], "unknown", tonumber(tx[6] or 1), tx[7])
