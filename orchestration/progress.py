@@ -198,7 +198,8 @@ def _progress(  # noqa: PLR0913 -- what was read, piece by piece
     if finished_us:
         rate = worked * 1e6 / max(1, finished_us - closed_us)
     elif before and now_us > before.at_us:
-        rate = (worked - before.worked) * 1e6 / (now_us - before.at_us)
+        # Dead letters that are replayed meanwhile are no longer ended.
+        rate = max(0, worked - before.worked) * 1e6 / (now_us - before.at_us)
     else:
         rate = None
     return Progress(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal
 
 from orchestration.invariants import page_of
+from orchestration.steps import state_of, steps_of, told
+from orchestration.words import printable
 from workers.errors import HeadgateError
 from workers.ledger import FINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from orchestration.steps import Done
     from workers.clients import Client
     from workers.ledger import Row
 
@@ -23,7 +25,6 @@ Format = Literal["csv", "jsonl"]
 
 #: What a cell must not begin with: a spreadsheet would run it.
 _FORMULA = tuple("=+-@\t\r\n\0＝＋－＠")  # noqa: RUF001 -- full-width signs are formulas too
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,9 @@ class Line:
     status: int | None  #: newest HTTP status
     provider_id: str | None
     correlation_id: str | None
-    error: str | None
+    #: of several steps those that are finished, as CSV "create 123, load 456"; None: a single step
+    done: Sequence[Done] | None
+    error: str | None  #: of several steps with where they stopped, and what is done
 
 
 COLUMNS: Final = tuple(it.name for it in fields(Line))
@@ -60,19 +63,23 @@ def report(client: Client, job: str) -> Iterator[Line]:
         keys = [client.key(job, row["id"]) for row in rows if "error" not in row]
         states = zip(keys, client.ledger.transactions(keys), strict=True)
         for row in rows:
-            yield _rejected(row) if "error" in row else _line(row, *next(states))
+            yield _rejected(row) if "error" in row else _line(client, row, *next(states))
 
 
 def _rejected(row: Row) -> Line:
     return Line(
-        row["line"], row.get("id"), "rejected", None, 0, None, None, None, row["error"]
+        row["line"], row.get("id"), "rejected", None, 0, None, None, None, None, row["error"]
     )  # fmt: skip
 
 
-def _line(row: Row, key: str, found: dict[str, str]) -> Line:
+def _line(client: Client, row: Row, key: str, found: dict[str, str]) -> Line:
     """A row whose transaction is its own or that of the row which it joins."""
-    letter = found.get("s", "w")
-    state = letter if letter in FINAL else "in_flight" if letter == "s" else "waiting"
+    state, error = state_of(found), found.get("e")
+    steps = steps_of(client, found) if int(found.get("n", 1)) > 1 else None
+    if state == "succeeded":
+        error = None  # what an earlier attempt met is of no interest any more
+    elif steps and state in FINAL:
+        error = steps.stopped(state, error or "")
     status = found.get("st")
     return Line(
         line=row["line"],
@@ -83,8 +90,8 @@ def _line(row: Row, key: str, found: dict[str, str]) -> Line:
         status=int(status) if status else None,
         provider_id=found.get("id"),
         correlation_id=found.get("co"),
-        # What an earlier attempt met is of no interest once the row has succeeded.
-        error=None if state == "succeeded" else found.get("e"),
+        done=steps.done if steps else None,
+        error=error,
     )
 
 
@@ -107,9 +114,10 @@ def as_jsonl(lines: Iterable[Line]) -> Iterator[str]:
         yield json.dumps(asdict(line)) + "\n"
 
 
-def _cell(value: str | int | None) -> str | int | None:
+def _cell(value: str | int | Sequence[Done] | None) -> str | int | None:
     """A cell that no spreadsheet runs and no terminal obeys; our own numbers stay numbers."""
-    if not isinstance(value, str):
+    if value is None or isinstance(value, int):
         return value
-    shown = _CONTROL.sub(lambda it: f"\\x{ord(it[0]):02x}", value)
+    value = value if isinstance(value, str) else told(value)
+    shown = printable(value)
     return f"'{shown}" if value.startswith(_FORMULA) else shown

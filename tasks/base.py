@@ -58,6 +58,7 @@ class Planned:
     guard: Guard
     lookup: str = ""  #: the same of the call that asks what became of it, for guard `lookup`
     after_unknown: Mapping[str, str] = field(default_factory=dict)  #: see `reconcile.meaning`
+    name: str = ""  #: what people call the step; "" = it has only its number
 
 
 @dataclass(frozen=True, slots=True)

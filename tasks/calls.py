@@ -80,6 +80,7 @@ class Calls:
                 guard_of(step, client),
                 _route(step["lookup"]) if "lookup" in step else "",
                 step.get("after_unknown", {}),
+                step.get("name", ""),
             )
             for step in row["steps"]
         ]

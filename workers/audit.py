@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 KEPT_S: Final = 90 * 86_400
 #: Characters of one field that are kept.
 MOST_TEXT: Final = 500
+#: Entries that are read in one round trip.
+_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,15 @@ def addition(action: str, **about: str) -> list[str]:
 def record(store: Store, keys: ClientKeys, action: str, **about: str) -> None:
     """Add an entry that no script adds; see `addition`."""
     store.execute_command("XADD", keys.audit, *addition(action, **about))
+
+
+def of_transaction(store: Store, keys: ClientKeys, key: str) -> list[Entry]:
+    """The entries that tell of a transaction, the newest first."""
+    found, before = list[Entry](), "+"
+    while some := read(store, keys, most=_AT_ONCE, before=before):
+        found += [it for it in some if it.key == key]
+        before = some[-1].id
+    return found
 
 
 def read(store: Store, keys: ClientKeys, *, most: int = 100, before: str = "+") -> list[Entry]:

@@ -28,6 +28,7 @@ NAMES = (
     "next_published",  # settled with RING: Celery is about to publish the next link
     "retry_published",  # Task.retry has published its message
     "taken_over",  # an expired lease was taken from a dead worker
+    "replayed",  # a dead letter waits in the line again
 )
 
 _name, _, _rest = os.environ.get("HEADGATE_BOUNDARY", "").partition(":")

@@ -22,6 +22,8 @@ store's compact form only while it is small:
 | u | 1 while an earlier send of this step may have been executed |
 | st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
 | an | answers of finished steps, one line of JSON each |
+| ids | of several steps: the provider's id of each that is finished, a line each, empty = none |
+| d | of a transaction that ended without success: its entry among the dead letters |
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import json
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from enum import StrEnum
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 
 #: The states in which every row ends.
 FINAL: Final = ("succeeded", "failed", "unknown", "cancelled", "expired", "rejected")
+#: Those of a dead letter, which a replay takes back.
+DEAD: Final = ("failed", "unknown")
 #: Pages that one process keeps unpacked.
 CACHED_PAGES = 32
 
@@ -60,6 +65,14 @@ class Opened:
     steps: int
     index: int
     rows: int = 1
+
+
+class Replayed(StrEnum):
+    """What a replay came to."""
+
+    WAITS = "WAITS"  #: the transaction waits again
+    NOT_DEAD = "NOT_DEAD"  #: it was not dead, or is so anew: nothing was changed
+    UNSURE = "UNSURE"  #: its last send may have been executed, and nothing guards a second one
 
 
 def pack(rows: Sequence[Row]) -> bytes:
@@ -116,6 +129,21 @@ class Ledger:
         reply = self._run("open", job, page, json.dumps(flows), json.dumps(list(joined)), *args)
         boundaries.reach("page_opened")
         return bool(reply)
+
+    def replay(
+        self, key: str, letter: str, entry: Sequence[str], *, not_executed: bool = False
+    ) -> Replayed:
+        """Let a dead transaction wait again, under its key, at the step where it stopped.
+
+        Args:
+            key: The transaction.
+            letter: Its entry among the dead letters, as its hash has it in `d`.
+            entry: What the audit says of it, see `workers.audit.addition`.
+            not_executed: A person states that the provider did not execute its last send.
+        """
+        replayed = Replayed(self._run("replay", key, letter, int(not_executed), *entry))
+        boundaries.reach("replayed")
+        return replayed
 
     def job(self, job: str) -> dict[str, str]:
         """The job's hash as it stands now; empty when there is none of this name."""

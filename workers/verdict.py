@@ -72,7 +72,7 @@ class Verdict:
             "" if self.status is None else self.status,
             round(self.pause_s * 1e6),
             _clean(self.text) if self.kind == "NEXT" else _clean(self.text)[:MAX_TEXT],
-            _clean(self.provider_id),
+            _clean(self.provider_id).replace("\n", " "),  # the ledger keeps a line for each step
             self.correlation_id,
             round(self.delay_s * 1e6),
             self.how,

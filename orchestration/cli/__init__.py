@@ -19,6 +19,7 @@ COMMANDS = {
     "jobs": "jobs",
     "watch": "watch",
     "report": "report",
+    "dead": "dead",
     "status": "status",
     "limits": "limits",
     "client": "client",

@@ -44,12 +44,13 @@ def command(client: str | None, as_json: bool) -> None:  # noqa: FBT001 -- as cl
     for name, its in found.items():
         click.secho(f"client {name}", bold=True)
         for entry in its:
-            click.echo(f"  {_line(entry)}")
+            click.echo(f"  {line(entry)}")
         if not its:
             click.echo("  nothing was done to it")
 
 
-def _line(it: Entry) -> str:
+def line(it: Entry) -> str:
+    """The entry on one line."""
     at = datetime.fromtimestamp(it.at_ms / 1000, UTC).astimezone()
     change = f"{_values(it.before)} → {_values(it.after)}" if it.before or it.after else ""
     parts = (f"{at:%Y-%m-%d %H:%M:%S}", it.by, it.action, it.subject, it.key, change, it.reason)

@@ -41,7 +41,8 @@ def command(job: str, form: str, output: Path | None) -> None:
 
     \b
     Example:  headgate report c-1f0c8a2b9d4e --format csv --output may.report.csv
-    Columns:  line, id, state, key, attempts, status, provider_id, correlation_id, error
+    Columns:  line, id, state, key, attempts, status, provider_id, correlation_id,
+              done, error
     """  # noqa: D301 -- click wants the character itself
     client, about = find_job(clients(), job)
     if not about.get("closed"):

@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled
-from workers.ledger import FINAL
+from workers.ledger import DEAD, FINAL, Replayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -110,6 +110,7 @@ class Transaction:
     memo: str = ""  #: what the next call of the step must know
     kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
     answers: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)  #: of several steps: what the provider calls each
     places: tuple[str, ...] = ()  #: what it takes under limits of how many calls may be out
     probe: bool = False  #: it was let through to see whether the breaker may close
 
@@ -147,7 +148,6 @@ class Job:
     low: int = 0
     closed: bool = False
     throttled: int = 0
-    joined: Counter[str] = field(default_factory=Counter)  #: rows that joined after the end
     finished_us: int | None = None
 
 
@@ -263,7 +263,7 @@ class Model:
 
     def ended(self, job: str) -> Counter[str]:
         """The job's rows that have ended, by state."""
-        rows = Counter({"rejected": self.jobs[job].rejected}) + self.jobs[job].joined
+        rows = Counter({"rejected": self.jobs[job].rejected})
         for tx in self.standing(*FINAL):
             if tx.job == job:
                 rows[tx.state] += tx.rows
@@ -318,10 +318,7 @@ class Model:
                 steps=new.steps,
             )
         for key in joined:
-            if self.txs[key].state in FINAL:
-                self.jobs[job].joined[self.txs[key].state] += 1
-            else:
-                self.txs[key].rows += 1
+            self.txs[key].rows += 1
         self.jobs[job].opened += 1
         self._look_for_end(job)
         return True
@@ -508,10 +505,7 @@ class Model:
         self._hear(tx, verdict)
         self._break(tx, verdict)
         tx.places, tx.probe = (), False
-        dead = verdict.kind == "END" and verdict.how in {"failed", "unknown"}
-        if verdict.attempt or tx.looking or tx.attempts or dead:
-            text = "" if verdict.kind == "NEXT" else verdict.text
-            self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
+        self._tell_of(tx, verdict)
         tx.attempts += verdict.attempt
         tx.throttled += verdict.throttled
         self.jobs[tx.job].throttled += verdict.throttled
@@ -523,7 +517,7 @@ class Model:
         tx.kept["st"] = str(verdict.status or "")
 
         if verdict.kind == "END":
-            tx.memo = memo
+            tx.remember(memo)
             return self._finish(tx, verdict.how, verdict.text)
         if verdict.kind == "AGAIN":
             tx.last_heard = now
@@ -536,6 +530,8 @@ class Model:
         tx.memo = memo
         if verdict.text:
             tx.answers.append(verdict.text)
+        if tx.steps > 1:
+            tx.ids.append(verdict.provider_id)
         if tx.step == tx.steps:
             return self._finish(tx, "succeeded")
         tx.step, tx.attempts, tx.unknown, tx.last_heard = tx.step + 1, 0, False, now
@@ -582,6 +578,24 @@ class Model:
             self._pause(tx, round(pause_s * 1e6), why, wide=True)
             self._to_line(tx, self.now)
 
+    def replay(self, key: str, *, not_executed: bool) -> Replayed:
+        """Let a dead transaction wait again, as if it had not yet tried this step."""
+        tx = self.txs[key]
+        if tx.state not in DEAD:
+            return Replayed.NOT_DEAD
+        guard = tx.guards[tx.step - 1]
+        doubt = tx.state == "unknown" or (guard == "l" and tx.attempts > 0)
+        doubt = doubt and not not_executed
+        if doubt and guard == "n":
+            return Replayed.UNSURE
+        self.dead = [it for it in self.dead if it[0] != key]
+        self.jobs[tx.job].finished_us = None
+        tx.attempts, tx.crashes, tx.unknown, tx.last_heard = 0, 0, doubt, self.now
+        tx.kept.pop("e", None)
+        tx.remember("l" if doubt and guard == "l" else "")
+        self._to_line(tx, self.now)
+        return Replayed.WAITS
+
     # What they share.
 
     def _move(self, back: int) -> None:
@@ -606,6 +620,12 @@ class Model:
     def _look(self, flow: Flow) -> None:
         for limit in flow.limits:
             self.buckets[limit].look(self.now)
+
+    def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
+        dead = verdict.kind == "END" and verdict.how in DEAD
+        if verdict.attempt or tx.looking or tx.attempts or dead:
+            text = "" if verdict.kind == "NEXT" else verdict.text
+            self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
 
     def _tell(self, tx: Transaction, outcome: str, status: str, text: str) -> None:
         self.told_of.append((tx.key, tx.step, outcome, status, text))
@@ -711,7 +731,7 @@ class Model:
 
     def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
         tx.state = state
-        if state in {"failed", "unknown"}:
+        if state in DEAD:
             self.dead.append((tx.key, tx.job, state, why))
         self._look_for_end(tx.job)
         return Settled.END
@@ -810,5 +830,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "t2": tx.last_heard,
         "gn": tx.generation,
         "an": tx.answers,
+        "ids": tx.ids,
+        "d": tx.state in DEAD,
         **{name: tx.kept.get(name, "") for name in ("st", "id", "co", "e")},
     }

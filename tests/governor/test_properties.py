@@ -30,7 +30,7 @@ from workers.client_settings import ClientSettings
 from workers.flows import Flow, flow
 from workers.governor import Aged, Go, Governor
 from workers.keys import ClientKeys
-from workers.ledger import FINAL, Ledger, Opened
+from workers.ledger import DEAD, FINAL, Ledger, Opened
 from workers.limit_settings import LimitSettings, TenantSettings
 from workers.outcome import Outcome
 from workers.settings import WorkerSettings
@@ -186,6 +186,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "rotations": [
             (it["key"], int(it["generation"]), int(it["attempts"]))
             for _, it in found.get("audit", [])
+            if it["action"] == "rotate key"
         ],
         "attempts": [
             (it["key"], int(it["step"]), it["outcome"], it["status"], it["text"])
@@ -221,6 +222,8 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "t2": int(tx.get("t2", 0)),
         "gn": int(tx.get("gn", 1)),
         "an": tx["an"].split("\n") if "an" in tx else [],
+        "ids": tx["ids"].split("\n") if "ids" in tx else [],
+        "d": "d" in tx,
         **{name: tx.get(name, "") for name in ("st", "id", "co", "e")},
     }
 
@@ -428,6 +431,15 @@ class Governed(RuleBasedStateMachine):
         self.governor.give_back(tx.key, step, pause_s, "nobody is there")
         self.model.give_back(tx.key, step, pause_s, "nobody is there")
 
+    def replay(self, chance: Random) -> None:
+        """Somebody replays a dead letter, or what is none."""
+        txs = list(self.model.txs.values())
+        tx = chance.choice(self.model.standing(*DEAD) or txs)
+        stated, letter = chance.random() < 0.3, self.ledger.transaction(tx.key).get("d", "0-1")
+        entry = audit.addition("dead replay", key=tx.key)
+        answer = self.ledger.replay(tx.key, letter, entry, not_executed=stated)
+        assert answer == self.model.replay(tx.key, not_executed=stated)
+
     def refuse_everything(self, chance: Random) -> None:
         """The provider answers 429 to whatever comes, or to most of it, and asks for no pause."""
         for _ in range(chance.choice([10, 30])):
@@ -539,6 +551,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.set_back: 1,
     Governed.lose_a_cell: 1,
     Governed.refuse_everything: 2,
+    Governed.replay: 3,
 }
 
 

@@ -50,7 +50,7 @@ def test_the_report_has_one_line_a_row_in_the_order_of_the_file(desk: Desk) -> N
     assert result.exit_code == 0
     assert list(rows[0]) == [
         "line", "id", "state", "key", "attempts", "status", "provider_id", "correlation_id",
-        "error",
+        "done", "error",
     ]  # fmt: skip
     assert [row["line"] for row in rows] == [str(n) for n in range(1, len(lines) + 1)]
     assert [row["id"] for row in rows] == [line["id"] for line in lines]

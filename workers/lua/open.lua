@@ -49,12 +49,11 @@ for flow, keys in pairs(lines) do
 end
 for _, key in ipairs(cjson.decode(ARGV[5])) do
   local state = redis.call("HGET", tx_key(key), "s")
+  redis.call("HSETNX", tx_key(key), "r", 1)
+  redis.call("HINCRBY", tx_key(key), "r", 1)
   if state and #state > 1 then -- a final state is a word, an open one a letter
     redis.call("HINCRBY", name, state, 1)
     ended = redis.call("HINCRBY", name, "ended", 1)
-  else
-    redis.call("HSETNX", tx_key(key), "r", 1)
-    redis.call("HINCRBY", tx_key(key), "r", 1)
   end
 end
 if ended == tonumber(redis.call("HGET", name, "rows")) then

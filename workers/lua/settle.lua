@@ -33,7 +33,7 @@
 local key, step, verdict, text, how = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[11], ARGV[15]
 local name, throttled = tx_key(key), ARGV[8] == "1"
 local tx = redis.call("HMGET", name,
-  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m")
+  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
 -- Everything is looked at before the first write.
@@ -42,7 +42,7 @@ local state = verdict == "END" and how
 local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
 local known = tx[14] or ""
 local memo = verdict == "NEXT" and "" or ARGV[20] == "=" and known or ARGV[20]
-local changes = verdict == "AGAIN" and looks(memo) ~= looks(known)
+local changes = verdict ~= "NEXT" and looks(memo) ~= looks(known)
 local flows = changes and changed_over(tx[4], step) or tx[4]
 local id, next_id = flow_of(tx[4], step), flow_of(flows, verdict == "NEXT" and step + 1 or step)
 local pause, why, left = tonumber(ARGV[10]), text, tonumber(ARGV[18])
@@ -82,6 +82,9 @@ also("id", ARGV[12])
 also("co", ARGV[13])
 if verdict ~= "NEXT" then also("e", text)
 elseif text ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. text) end -- one line an answer
+if verdict == "NEXT" and tx[5] ~= "1" then -- one line a step
+  writes[#writes + 1], writes[#writes + 2] = "ids", (tx[15] and tx[15] .. "\n" or "") .. ARGV[12]
+end
 
 if ends then
   finish(key, ends, verdict == "END" and text or "", writes)

@@ -35,7 +35,7 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
     if state == "s" then
       -- SENT is durable and no answer is recorded: the provider may have executed the call.
       crashes = crashes + 1
-      local guard = #tx[4] == 1 and tx[4] or string.sub(tx[4], tx[2], tx[2])
+      local guard = guard_of(tx[4], tx[2])
       local why
       if guard == "n" then why = "sent, then its worker died or froze: not sent again without a guard" end
       if crashes >= tonumber(ARGV[2]) then why = "its worker died or froze " .. crashes .. " times" end

@@ -24,7 +24,8 @@ local function finish(key, ends, why, fields)
   redis.call("HSET", job_key(ends.job), unpack(ends.writes))
   if ends.hungry then redis.call("SADD", HUNGRY, ends.job) end
   if ends.dead then
-    redis.call("XADD", base .. "dead", "*", "key", key, "job", ends.job, "state", ends.state, "why", why)
+    fields[#fields + 1], fields[#fields + 2] = "d",
+      redis.call("XADD", base .. "dead", "*", "key", key, "job", ends.job, "state", ends.state, "why", why)
   end
   fields[#fields + 1], fields[#fields + 2] = "s", ends.state
   redis.call("HSET", tx_key(key), unpack(fields))

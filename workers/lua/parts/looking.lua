@@ -2,6 +2,11 @@
 -- of which the scripts read the first letter only: "l" = the call that goes out is the look-up, "o" =
 -- the provider takes the key no more.
 
+-- The guard of a step, by its letter: the n-th of the list, or the only one when all steps share it.
+local function guard_of(guards, step)
+  return #guards == 1 and guards or string.sub(guards, step, step)
+end
+
 local function looks(memo) return string.byte(memo or "") == 108 end
 local function refuses(memo) return string.byte(memo or "") == 111 end
 
