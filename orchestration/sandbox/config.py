@@ -15,6 +15,7 @@ FaultKind = Literal[
     "429",
     "5xx_before",
     "5xx_after",
+    "5xx_stored",
     "drop_before",
     "drop_after",
     "hang",
@@ -90,7 +91,8 @@ class Fault:
     when: When = field(default_factory=When)
     times: int | None = None  #: most hits in all
     per_business_id_times: int | None = None  #: most hits per business id
-    status: int | None = None  #: of 5xx_before (503), 5xx_after (500) and redirect (302)
+    #: of 5xx_before (503), 5xx_after and 5xx_stored (500), and redirect (302)
+    status: int | None = None
     retry_after: str | int | None = None  #: header of a 429 or 5xx, sent as it is; None: no header
     hang_s: float = 30.0  #: silence before the connection is closed
     slow_s: float = 5.0  #: time that the dripping body takes
@@ -139,7 +141,7 @@ class Config:
     idempotency: Literal["method_path_key", "key", "off"] = "method_path_key"
     idempotency_header: str = "Idempotency-Key"
     idempotency_lifetime_s: float = 86_400.0
-    store_5xx: bool = False  #: 5xx answers are remembered and replayed too
+    store_5xx: bool = False  #: all 5xx answers are remembered and replayed, as those of 5xx_stored
     strict_lists: bool = False  #: contacts for an unknown list are refused, not a new list
     max_contacts: int = 1000  #: in one call
     max_body_bytes: int = 512_000  #: of a call that adds contacts

@@ -15,14 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from orchestration.sandbox.calls import Call
-    from orchestration.sandbox.config import Fault, Storm
+    from orchestration.sandbox.config import Config, Fault, Storm
 
 #: Kinds whose call has its effect; all others are decided before anything is done.
 WITH_EFFECT = frozenset(
-    {"5xx_after", "drop_after", "hang", "slow_body", "bad_json", "huge_body", "truncated"}
+    {
+        "5xx_after",
+        "5xx_stored",
+        "drop_after",
+        "hang",
+        "slow_body",
+        "bad_json",
+        "huge_body",
+        "truncated",
+    }
 )
 #: Kinds whose answer is remembered under the key when `Config.store_5xx` is set.
-FAILURES = frozenset({"5xx_before", "5xx_after"})
+_FAILURES = frozenset({"5xx_before", "5xx_after"})
 
 _REFUSALS = {
     "400": "bad.request",
@@ -103,6 +112,11 @@ class StormInForce:
         return int(self._seen * self._share) > int((self._seen - 1) * self._share)
 
 
+def is_remembered(fault: Fault, config: Config) -> bool:
+    """Tell whether the fault's answer is kept under the call's key, and replayed."""
+    return fault.kind == "5xx_stored" or (config.store_5xx and fault.kind in _FAILURES)
+
+
 def damaged(call: Call, fault: Fault, done: Answer | None) -> Answer:  # noqa: PLR0911 - one case a kind
     """Return what the fault makes of an answer; `done` is None when nothing was executed.
 
@@ -117,7 +131,7 @@ def damaged(call: Call, fault: Fault, done: Answer | None) -> Answer:  # noqa: P
         case "400" | "401" | "403" | "404" | "409":
             code = _REFUSALS[fault.kind]
             return error(call, int(fault.kind), code, "Refused on command.", kind="fault")
-        case "5xx_before" | "5xx_after":
+        case "5xx_before" | "5xx_after" | "5xx_stored":
             status = fault.status or (503 if fault.kind == "5xx_before" else 500)
             failed = error(call, status, "internal.server.error", "Failed on command.")
             headers = {} if retry_after is None else {"Retry-After": retry_after}

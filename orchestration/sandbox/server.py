@@ -20,7 +20,13 @@ from orchestration.sandbox import calls
 from orchestration.sandbox.calls import Answer, ApiError, Call
 from orchestration.sandbox.clock import Clock
 from orchestration.sandbox.delivery import BREAKING, break_off, send
-from orchestration.sandbox.faults import FAILURES, WITH_EFFECT, FaultBook, StormInForce, damaged
+from orchestration.sandbox.faults import (
+    WITH_EFFECT,
+    FaultBook,
+    StormInForce,
+    damaged,
+    is_remembered,
+)
 from orchestration.sandbox.generic import Generic
 from orchestration.sandbox.genesys import Genesys, Operation, template
 from orchestration.sandbox.headers import rate_headers, retry_after
@@ -148,7 +154,7 @@ class Sandbox:
         self, call: Call, operation: Operation, fault: Fault | None, delay_s: float
     ) -> None:
         acts = fault is None or fault.kind in WITH_EFFECT
-        keeps_5xx = fault is not None and fault.kind in FAILURES and self.config.store_5xx
+        keeps_5xx = fault is not None and is_remembered(fault, self.config)
         scope, early = self._claim(call, operation) if acts or keeps_5xx else (None, None)
         await asyncio.sleep(delay_s)
         if fault is None or (early and keeps_5xx):

@@ -162,6 +162,22 @@ def test_a_5xx_is_replayed_only_by_a_provider_that_remembers_them(
     assert sandbox.get("report")["effects"] == (0 if kind == "5xx_before" and store_5xx else 1)
 
 
+def test_a_stored_5xx_hides_the_effect_that_was_had_unless_the_key_was_answered_before(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    post(http, f"{sandbox.url}/orders")
+    sandbox.post("faults", [{"kind": "5xx_stored"}])
+
+    before = post(http, f"{sandbox.url}/orders")
+    hidden = post(http, f"{sandbox.url}/others")
+    sandbox.post("faults", [])
+    again = post(http, f"{sandbox.url}/others")
+
+    assert (before.status_code, hidden.status_code, again.status_code) == (201, 500, 500)
+    assert again.content == hidden.content
+    assert sandbox.get("report")["effects"] == 2
+
+
 @pytest.mark.parametrize(("store_5xx", "status"), [(False, 503), (True, 201)])
 def test_a_remembered_answer_comes_before_a_5xx_where_5xx_are_remembered_too(
     sandbox: SandboxProcess, http: requests.Session, status: int, *, store_5xx: bool
