@@ -16,6 +16,11 @@ _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+def is_key(text: str) -> bool:
+    """Whether this has the form of an idempotency key."""
+    return bool(_KEY.fullmatch(text))
+
+
 def find_job(clients: Clients, job: str) -> tuple[Client, dict[str, str]]:
     """The client that the job belongs to, and the job's hash.
 

@@ -89,6 +89,12 @@ def record(store: Store, keys: ClientKeys, action: str, **about: str) -> None:
     store.execute_command("XADD", keys.audit, *addition(action, **about))
 
 
+def since(store: Store, keys: ClientKeys, at_ms: int) -> list[Entry]:
+    """The entries from a moment on, the oldest first."""
+    found: Any = store.xrange(keys.audit, min=str(at_ms))
+    return [_entry(id_, it) for id_, it in found]
+
+
 def of_transaction(store: Store, keys: ClientKeys, key: str) -> list[Entry]:
     """The entries that tell of a transaction, the newest first."""
     found, before = list[Entry](), "+"

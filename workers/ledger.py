@@ -13,7 +13,7 @@ store's compact form only while it is small:
 | j, p | job, and page:index of the payload |
 | r | rows of the file that share it; absent = 1 |
 | t1, f | first send under its key, in us since the epoch; fence of the newest grant |
-| t2 | when the newest answer came that did not end it |
+| t2 | when the newest answer came; absent after a success |
 | gn | generation of its key, see lua/rotate.lua; absent = 1 |
 | at, th, cr | attempts of this step, answers of 429, workers that died under it |
 | cc | while it is out: limits of how many calls may be, in which it has a place, + between |

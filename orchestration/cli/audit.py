@@ -1,4 +1,4 @@
-"""`headgate audit`: what was done to clients, by whom and why."""
+"""`headgate audit`: what was done to clients, jobs and transactions, by whom and why."""
 
 from __future__ import annotations
 
@@ -9,32 +9,49 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orchestration.cli import options
+from orchestration.history import history, key_of_line
+from orchestration.lookup import find_job, find_transactions, is_key
+from orchestration.steps import state_of
+from orchestration.words import printable
 from workers import audit
+from workers.audit import Entry
+from workers.errors import UsageError
 from workers.overrides import told
 
 if TYPE_CHECKING:
-    from workers.audit import Entry
+    from workers.attempts import Attempt
+    from workers.clients import Client, Clients
 
-#: So many entries of a client are shown.
+#: So many entries are shown.
 SHOWN: Final = 100
 
 
 @click.command()
-@click.argument("client", required=False)
+@click.argument("what", required=False, metavar="[CLIENT|JOB|JOB:LINE|KEY]")
 @options.as_json
 @options.configured
-def command(client: str | None, as_json: bool) -> None:  # noqa: FBT001 -- as click
-    """Show what was done to one CLIENT or to all: when, by whom, what, and the reason.
+def command(what: str | None, as_json: bool) -> None:  # noqa: FBT001 -- as click
+    """Show what was done: when, by whom, what, and the reason.
 
-    The newest 100 entries of each client, the newest last. They are kept for 90 days.
+    Of a CLIENT, or of all: what people changed, and keys that were replaced; the newest 100 entries
+    of each, the newest last. Of a JOB, one LINE of its file or one idempotency KEY: each send
+    and look-up that was no plain success too, and what was done to the client meanwhile.
 
     \b
     Example:  headgate audit acme
-    Exit:     0 shown, 1 no store, 2 wrong usage
+              headgate audit c-5f0c7a521c9e:17
+    Exit:     0 shown, 1 no store, 2 no such thing or wrong usage
     """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
+    if what and what not in clients.names():
+        _show_history(clients, what, as_json=as_json)
+    else:
+        _show_clients(clients, [what] if what else clients.names(), as_json=as_json)
+
+
+def _show_clients(clients: Clients, names: list[str], *, as_json: bool) -> None:
     found = {}
-    for name in [client] if client else clients.names():
+    for name in names:
         it = clients[name]
         found[name] = audit.read(it.store, it.keys, most=SHOWN)[::-1]
     if as_json:
@@ -47,6 +64,60 @@ def command(client: str | None, as_json: bool) -> None:  # noqa: FBT001 -- as cl
             click.echo(f"  {line(entry)}")
         if not its:
             click.echo("  nothing was done to it")
+
+
+def _show_history(clients: Clients, what: str, *, as_json: bool) -> None:
+    client, job, key = _meant(clients, what)
+    events = history(client, job, key)
+    if as_json:
+        about = {"client": client.name, "job": job, "key": key or None}
+        click.echo(json.dumps({**about, "events": [it.as_dict() for it in events]}))
+        return
+    state = f"  {state_of(client.ledger.transaction(key))}" if key else ""
+    click.secho(f"{f'transaction {key}  ' if key else ''}job {job}{state}", bold=True)
+    for event in events[-SHOWN:]:
+        it = event.it
+        text = line(it) if isinstance(it, Entry) else _attempt(it, of_job=not key)
+        click.echo(f"  {printable(text)}")
+    if not events:
+        click.echo("  nothing happened but plain successes, answers of 429 and waiting")
+    elif len(events) > SHOWN:
+        click.echo(f"the newest {SHOWN} of {len(events):,}; --json shows all", err=True)
+
+
+def _meant(clients: Clients, what: str) -> tuple[Client, str, str]:
+    """The client, the job, and the key of a transaction or ""."""
+    if is_key(what):
+        client, tx = find_transactions(clients, [what])[what]
+        return client, tx["j"], what
+    job, colon, number = what.rpartition(":")
+    if colon and number.isascii() and number.isdigit():
+        client, _ = find_job(clients, job)
+        return client, job, key_of_line(client, job, int(number))
+    try:
+        client, _ = find_job(clients, what)
+    except UsageError:
+        raise UsageError(
+            f"there is no client, job or transaction {what!r}; `headgate jobs` lists the jobs, "
+            f"and their reports the keys"
+        ) from None
+    return client, what, ""
+
+
+def _attempt(it: Attempt, *, of_job: bool) -> str:
+    at = datetime.fromtimestamp(it.at_us / 1e6, UTC).astimezone()
+    correlation = f"correlation {it.correlation}" if it.correlation else ""
+    said = " ".join(filter(None, (it.outcome.replace("_", " "), it.status)))
+    key = it.key if of_job else ""
+    parts = (
+        f"{at:%Y-%m-%d %H:%M:%S}",
+        f"{it.what} of step {it.step}",
+        key,
+        said,
+        it.text,
+        correlation,
+    )
+    return "  ".join(filter(None, parts))
 
 
 def line(it: Entry) -> str:

@@ -64,4 +64,4 @@ def test_a_client_to_which_nothing_was_done_says_so_and_an_unknown_one_is_exit_2
 
     result = world.run("audit", "acmee")
     assert result.exit_code == 2
-    assert "known: acme" in result.stderr
+    assert "there is no client, job or transaction 'acmee'" in result.stderr

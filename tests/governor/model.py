@@ -516,11 +516,12 @@ class Model:
         tx.kept |= {name: value for name, value in kept.items() if value}
         tx.kept["st"] = str(verdict.status or "")
 
+        if verdict.kind != "NEXT" or tx.step < tx.steps:
+            tx.last_heard = now
         if verdict.kind == "END":
             tx.remember(memo)
             return self._finish(tx, verdict.how, verdict.text)
         if verdict.kind == "AGAIN":
-            tx.last_heard = now
             tx.remember(memo)
             due = now + round(verdict.delay_s * 1e6)
             if verdict.how == "line" or tx.suspect:
@@ -534,7 +535,7 @@ class Model:
             tx.ids.append(verdict.provider_id)
         if tx.step == tx.steps:
             return self._finish(tx, "succeeded")
-        tx.step, tx.attempts, tx.unknown, tx.last_heard = tx.step + 1, 0, False, now
+        tx.step, tx.attempts, tx.unknown = tx.step + 1, 0, False
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
         if tx.suspect or ahead or self.breaker or self.free(flow) < 1:
@@ -590,7 +591,7 @@ class Model:
             return Replayed.UNSURE
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
-        tx.attempts, tx.crashes, tx.unknown, tx.last_heard = 0, 0, doubt, self.now
+        tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
         tx.kept.pop("e", None)
         tx.remember("l" if doubt and guard == "l" else "")
         self._to_line(tx, self.now)

@@ -324,7 +324,18 @@ def test_an_old_key_is_replayed_and_admit_says_what_becomes_of_it(store: Store) 
     rig.fill()
     rig.ring()
 
-    assert rig.word(key).startswith("old:")
+    assert rig.rotate(key) == "old: fresh"  # it surely was not executed
+    assert rig.dead() == []
+
+
+def test_an_old_key_that_may_have_been_executed_dies_again(store: Store) -> None:
+    rig, key = a_dead_one(store, UNKNOWN, "k")
+    rig.us += KEY_LIFE_S * S
+    replayed(rig, key)
+    rig.fill()
+    rig.ring()
+
+    assert rig.rotate(key) == "old: unknown"
     assert [it["key"] for it in rig.dead()] == [key]
 
 

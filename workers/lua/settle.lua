@@ -66,8 +66,7 @@ if tx[12] or tx[13] then redis.call("HDEL", name, "cc", "pb") end
 if throttled then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 
 if told then
-  local what = looks(known) and "look-up" or "send"
-  tell(key, tx[6], step, what, ARGV[6], ARGV[9], ARGV[13], verdict == "NEXT" and "" or text)
+  tell(key, tx[6], step, known, ARGV[6], ARGV[9], ARGV[13], verdict == "NEXT" and "" or text)
 end
 local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber(ARGV[7])}
 local function also(field, value)
@@ -86,12 +85,12 @@ if verdict == "NEXT" and tx[5] ~= "1" then -- one line a step
   writes[#writes + 1], writes[#writes + 2] = "ids", (tx[15] and tx[15] .. "\n" or "") .. ARGV[12]
 end
 
+if state ~= "succeeded" then also("t2", now) end
 if ends then
   finish(key, ends, verdict == "END" and text or "", writes)
   return "END"
 end
 
-also("t2", now)
 if verdict == "AGAIN" then
   local due = now + tonumber(ARGV[14])
   redis.call("HSET", name, unpack(writes))

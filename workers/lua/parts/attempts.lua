@@ -4,7 +4,8 @@ local ATTEMPTS, MOST_KEPT = base .. "attempts", 200000
 
 local function may_tell() must_be("stream", ATTEMPTS) end
 
-local function tell(key, job, step, what, outcome, status, correlation, text)
+local function tell(key, job, step, memo, outcome, status, correlation, text)
+  local what = looks(memo) and "look-up" or "send"
   redis.call("XADD", ATTEMPTS, "MAXLEN", "~", MOST_KEPT, "*", "us", string.format("%.0f", now), "key", key,
     "job", job, "step", step, "what", what, "outcome", outcome, "status", status,
     "correlation", correlation, "text", text)
