@@ -71,6 +71,8 @@ def test_every_module_says_what_it_is_for() -> None:
             assert ast.get_docstring(ast.parse(file.read_text("utf-8"))), file
 
 
+PARTS = sorted(f"parts/{file.name}" for file in (ROOT / "workers/lua/parts").glob("*.lua"))
+
 #: Lines of a script below its header.
 LONGEST_SCRIPT = 80
 
@@ -83,6 +85,31 @@ def test_every_script_opens_with_its_contract() -> None:
         assert re.match(r"#!lua( flags=[a-z-]+)?\n-- ", text), file
         for part in ("KEYS[1]", "Returns", "Cost"):
             assert part in text.split("\nlocal")[0], f"{file} does not say its {part}"
+
+
+#: What stands at the outer level of the prelude and of parts, which is run once, at load.
+OUTER = re.compile(
+    r"(--.*|end|local function \w+\(.*|local KEPT = \{flows = \{\}, size = 0\})?"
+    r"|local [A-Z_]+(, [A-Z_]+)* = (\d+|\"[^\"]*\")(, (\d+|\"[^\"]*\"))*"
+    r"|local (?P<declared>\w+(, \w+)*)"
+)
+
+
+@pytest.mark.parametrize("name", ["prelude.lua", *PARTS])
+def test_what_a_call_starts_from_is_set_before_every_call_and_not_at_load(name: str) -> None:
+    text = (ROOT / "workers/lua" / name).read_text("utf-8")
+    declared: set[str] = set()
+    for line in text.splitlines():
+        if line.startswith(" "):
+            continue  # of a function
+        found = OUTER.fullmatch(line)
+        assert found, f"{name} runs this once, for all calls: {line}"
+        declared.update(filter(None, (found["declared"] or "").split(", ")))
+
+    start = rf"^local function start_{Path(name).stem}\(.*( end|\n( .*\n)+end)$"
+    body = re.search(start, text, re.MULTILINE)
+    lists = re.findall(r"(?:\) |^  )(\w+(?:, \w+)*) = ", body[0] if body else "", re.MULTILINE)
+    assert {it for names in lists for it in names.split(", ")} == declared
 
 
 def test_every_script_and_part_is_short_enough_to_read_at_once() -> None:

@@ -6,6 +6,7 @@ HeadgateError
 │   └── InputError          the submitted file is wrong
 ├── NotNow                nothing was sent; the same work may be tried again later
 │   ├── StoreAway           the store did not answer: do not send
+│   │   └── FunctionUnknown     it does not know the script: nothing has run, load it
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
@@ -45,6 +46,10 @@ class NotNow(HeadgateError):
 
 class StoreAway(NotNow):
     """The store did not answer or refused to write. Nothing may leave while it is away."""
+
+
+class FunctionUnknown(StoreAway):
+    """The store does not know a function that it was to call: nothing has run."""
 
 
 class TokenUnavailable(NotNow):

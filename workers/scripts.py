@@ -1,17 +1,22 @@
-"""The Lua scripts, each put together of its parts, loaded by hash and reloaded when forgotten."""
+"""The Lua scripts: one library of functions, loaded into a store that does not know it.
+
+What a script needs besides itself, the prelude and its parts, is made when the library is loaded,
+and not at each call.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import NoScriptError
+from workers.errors import FunctionUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.resources.abc import Traversable
 
     from workers.keys import ClientKeys
     from workers.store import Store
@@ -20,22 +25,56 @@ if TYPE_CHECKING:
 #: A script's header names the parts that it is made of, in the order in which they need each other.
 _PARTS: Final = re.compile(r"^-- Parts +(.+)$", re.MULTILINE)
 
+#: One script of the library. Its parts are its own: it shares their variables with no other one.
+_FUNCTION: Final = """
+do
+{parts}
+redis.register_function{{function_name = LIBRARY .. "_{name}", flags = {{{flags}}},
+callback = function(KEYS, ARGV)
+{starts}
+{script}
+end}}
+end
+"""
+
+
+def _function(name: str, folder: Traversable) -> str:
+    shebang, _, script = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
+    named = _PARTS.search(script)
+    parts = {
+        part: folder.joinpath("parts", f"{part}.lua").read_text("utf-8")
+        for part in (named[1].split(", ") if named else ())
+    }
+    starts = [
+        f"start_{part}()" for part, text in parts.items() if f"function start_{part}(" in text
+    ]
+    return _FUNCTION.format(
+        name=name,
+        parts="\n".join(parts.values()),
+        flags="".join(f'"{flag}"' for flag in re.findall(r"flags=(\S+)", shebang)),
+        starts="\n".join(["start_prelude(KEYS, ARGV)", *starts]),
+        script=script,
+    )
+
+
+def put_together(folder: Traversable) -> tuple[str, str]:
+    """The name of a folder's library and its text: the prelude, and each script behind its parts.
+
+    The name holds a digest of the text, and the names of the functions that of their library: of
+    several releases at one store each runs its own scripts.
+    """
+    files = {file.name.removesuffix(".lua") for file in folder.iterdir() if file.is_file()}
+    names = sorted(files - {"prelude"})
+    text = folder.joinpath("prelude.lua").read_text("utf-8")
+    text += "".join(_function(name, folder) for name in names)
+    library = f"headgate_{sha256(text.encode()).hexdigest()[:16]}"
+    return library, f'#!lua name={library}\nlocal LIBRARY = "{library}"\n{text}'
+
 
 @cache
-def source(name: str) -> str:
-    """The text of `lua/<name>.lua` with the prelude and its parts behind its first line."""
-    folder = resources.files("workers").joinpath("lua")
-    shebang, _, body = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
-    named = _PARTS.search(body)
-    parts = [f"parts/{part}.lua" for part in named[1].split(", ")] if named else []
-    before = (folder.joinpath(file).read_text("utf-8") for file in ("prelude.lua", *parts))
-    return "\n".join((shebang, *before, body))
-
-
-@cache
-def digest(name: str) -> str:
-    """The hash under which the store knows the script."""
-    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+def library() -> tuple[str, str]:
+    """The name and the text of this release's library."""
+    return put_together(resources.files("workers").joinpath("lua"))
 
 
 class Scripts:
@@ -51,13 +90,16 @@ class Scripts:
         self._store = store
         self._prefix = keys.prefix
         self._clock = clock
+        self._library, self._text = library()
 
     def __call__(self, name: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 -- the script's
         """Run a script; raises `StoreAway` when the store gives no answer."""
         now_us = self._clock() if self._clock else ""
-        command = ("EVALSHA", digest(name), 1, self._prefix, now_us, *args)
+        command = ("FCALL", f"{self._library}_{name}", 1, self._prefix, now_us, *args)
         try:
             return self._store.ask(*command)
-        except NoScriptError:  # the store forgot it, or never knew it: nothing has run
-            self._store.ask("SCRIPT", "LOAD", source(name))
+        except FunctionUnknown:  # the store is new, or was told to forget it: nothing has run
+            # All at once, for a store without memory loads nothing: what admitted a call can settle
+            # it. Several may load it at the same time; by its name they replace equal by equal.
+            self._store.ask("FUNCTION", "LOAD", "REPLACE", self._text)
             return self._store.ask(*command)

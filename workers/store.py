@@ -12,13 +12,13 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
-    NoScriptError,
     RedisError,
+    ResponseError,
 )
 from redis.retry import Retry
 
 from workers.embedded import open_embedded
-from workers.errors import StoreAway, StoreUnfit
+from workers.errors import FunctionUnknown, StoreAway, StoreUnfit
 
 if TYPE_CHECKING:
     from workers.settings import StoreSettings
@@ -54,8 +54,6 @@ class Pipeline(redis.client.Pipeline):
         """Send all commands in one round trip."""
         try:
             return super().execute(raise_on_error)
-        except NoScriptError:
-            raise
         except RedisError as error:
             raise _not_now(error) from None
 
@@ -77,16 +75,16 @@ class Store(redis.Redis):
         than the round trip of a short command.
 
         Raises:
-            NoScriptError: the server does not know the script.
+            FunctionUnknown: the server does not know the function that it is to call.
             StoreAway: it gave no answer, or refused.
         """
         connection = self._own_connection()
         try:
             connection.send_command(*command)
             return connection.read_response()
-        except NoScriptError:
-            raise
         except RedisError as error:
+            if isinstance(error, ResponseError) and str(error) == "Function not found":
+                raise FunctionUnknown(f"the store did not answer ({error})") from None
             connection.disconnect()
             raise _not_now(error) from None
         except BaseException:  # an answer that nobody read would be taken for that of the next one
@@ -111,8 +109,6 @@ class Store(redis.Redis):
         """Send one command."""
         try:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        except NoScriptError:
-            raise  # the script object loads the script and asks again
         except RedisError as error:
             raise _not_now(error) from None
 

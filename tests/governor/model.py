@@ -497,7 +497,7 @@ class Model:
         self._finish(tx, ended, why)
         return f"old: {ended}"
 
-    def settle(self, grant: Go, verdict: Verdict) -> Settled:
+    def settle(self, grant: Go, verdict: Verdict) -> Settled:  # noqa: C901 -- case by case
         """Record what a grant came to."""
         now, tx = self.now, self.txs[grant.key]
         if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):

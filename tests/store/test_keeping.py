@@ -56,7 +56,7 @@ def rings(folder: Path, keeper_but: int = 0) -> bool:
     with suppress(OSError, ValueError, RedisError):
         store = embedded._published(folder)
         with connect(store.url) as client:
-            worked = any(entry["cmd"] == "evalsha" for entry in client.client_list())
+            worked = any(entry["cmd"] == "fcall" for entry in client.client_list())
         return worked and store.keeper_pid != keeper_but
     return False
 

@@ -38,7 +38,7 @@ if old or refuses(tx[13]) then return {"OLD", tx[8], tx[9], tx[14] or "1"} end
 
 local id = flow_of(tx[3], step)
 local flow = read_flow(id)
-local limits, fields = flow.limits, flow.fields
+local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local bell = state == "r" and 1 or 0
 
 local grants = #fields + 1

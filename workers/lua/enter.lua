@@ -19,8 +19,8 @@
 local guest, lease = ARGV[2], tonumber(ARGV[4])
 local definition = redis.call("HGET", FLOWS, ARGV[3])
 if not definition then return {"FLOW", 0} end
-local flow = cjson.decode(string.match(definition, "^[^\n]*"))
-local limits, fields = flow.limits, flow.fields
+local flow = decode(definition)
+local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local grants = #fields + 1
 fields[grants], fields[grants + 1], fields[grants + 2], fields[grants + 3] =
   slot_of("n:"), "breaker", "beat", "asked"

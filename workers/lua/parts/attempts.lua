@@ -1,12 +1,12 @@
 -- What went out and was no plain success, for those who ask what became of a transaction: of each client
 -- the newest MOST_KEPT. workers/attempts.py reads them.
-local ATTEMPTS, MOST_KEPT = base .. "attempts", 200000
+local MOST_KEPT = 200000
 
-local function may_tell() must_be("stream", ATTEMPTS) end
+local function may_tell() must_be("stream", base .. "attempts") end
 
 local function tell(key, job, step, memo, outcome, status, correlation, text)
   local what = looks(memo) and "look-up" or "send"
-  redis.call("XADD", ATTEMPTS, "MAXLEN", "~", MOST_KEPT, "*", "us", string.format("%.0f", now), "key", key,
+  redis.call("XADD", base .. "attempts", "MAXLEN", "~", MOST_KEPT, "*", "us", string.format("%.0f", now), "key", key,
     "job", job, "step", step, "what", what, "outcome", outcome, "status", status,
     "correlation", correlation, "text", text)
 end

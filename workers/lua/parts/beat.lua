@@ -1,6 +1,8 @@
 -- What comes before the bells, once a beat: the turn, the threads of the fleet, retries whose countdown
 -- is over, and buckets that start empty. `gov` is the whole hash, and kept true.
-local gov, workers = {}, {}
+local gov, workers
+local function start_beat() gov, workers = {}, {} end
+
 local function look()
   local flat = redis.call("HGETALL", GOV)
   for i = 1, #flat, 2 do
@@ -49,7 +51,7 @@ end
 -- Nobody rang for a while: no worker, or a store that was away and may have lost its last moments.
 local function start_all_empty()
   for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
-    for _, cell in ipairs(cjson.decode(string.match(definition, "^[^\n]*")).limits) do
+    for _, cell in ipairs(decode(definition).limits) do
       if cell[2] > 0 and not is_route(cell) then start_empty(cell) end
     end
   end

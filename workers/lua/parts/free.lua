@@ -1,5 +1,6 @@
 -- What no bell has spoken for: threads (`room`), and the tokens of each limit, the reserve left out.
-local room, left, limits_of = 0, {}, {}
+local room, left, limits_of
+local function start_free() room, left, limits_of = 0, {}, {} end
 
 local function look_at(cell)
   local name, state = cell[1], gov[state_of(cell)]

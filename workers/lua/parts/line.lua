@@ -25,7 +25,7 @@ end
 -- Whether the next step of a transaction may be rung at once: nobody of its lane or before it waits,
 -- the breaker is closed, no guest asks, and no bell has spoken for the tokens.
 local function may_ring(flow)
-  local fields, lanes = flow.fields, #flow.fields
+  local fields, lanes = {unpack(flow.fields)}, #flow.fields -- a copy: it grows
   for lane = 0, flow.lane do fields[lanes + 1 + lane] = "q:" .. lane end
   local more = #fields
   fields[more + 1], fields[more + 2] = "breaker", "g:client"

@@ -1,7 +1,10 @@
 -- What happened in each of the newest seconds, for those who look back: gov keeps 16 of them for grants
 -- ("n:" + second % 16), for those that were not used ("u:") and for refusals ("x:"), each as one number,
 -- second * SECOND + how many.
-local SECOND, this_second = 100000, math.floor(now / 1000000)
+local SECOND = 100000
+local this_second
+local function start_seconds() this_second = math.floor(now / 1000000) end
+
 local function slot_of(kind) return kind .. this_second % 16 end
 
 -- The counter with one more in this second; what it held of an earlier one is gone.
