@@ -37,7 +37,7 @@ chaos: .venv/.ready ## Kill everything at every boundary, long; and break lines 
 	@$(BIN)/python -m pytest -v -o python_files="chaos_*.py" tests/chaos
 
 lock: .venv/.ready ## Write requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate --no-header pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-annotate --no-header pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv, caches and the embedded store with its data
 	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; from workers.embedded import stop_embedded; stop_embedded(Path(".headgate"))'

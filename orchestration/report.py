@@ -63,7 +63,7 @@ def report(client: Client, job: str) -> Iterator[Line]:
         keys = [client.key(job, row["id"]) for row in rows if "error" not in row]
         states = zip(keys, client.ledger.transactions(keys), strict=True)
         for row in rows:
-            yield _rejected(row) if "error" in row else _line(client, row, *next(states))
+            yield _rejected(row) if "error" in row else line_of(client, row, *next(states))
 
 
 def _rejected(row: Row) -> Line:
@@ -72,8 +72,15 @@ def _rejected(row: Row) -> Line:
     )  # fmt: skip
 
 
-def _line(client: Client, row: Row, key: str, found: dict[str, str]) -> Line:
-    """A row whose transaction is its own or that of the row which it joins."""
+def line_of(client: Client, row: Row, key: str, found: dict[str, str]) -> Line:
+    """A row whose transaction is its own or that of the row which it joins.
+
+    Args:
+        client: Whose it is.
+        row: Its line and id.
+        key: The transaction's.
+        found: The transaction's hash; empty while its page is not opened.
+    """
     state, error = state_of(found), found.get("e")
     steps = steps_of(client, found) if int(found.get("n", 1)) > 1 else None
     if state == "succeeded":

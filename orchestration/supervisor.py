@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import click
 from celery.utils.nodenames import default_nodename, host_format
 
-from workers.app import QUEUE, app, clients
+from workers.app import QUEUE, app
+from workers.clients import clients
 from workers.errors import HeadgateError, UsageError
 
 if TYPE_CHECKING:

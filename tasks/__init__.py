@@ -1,7 +1,8 @@
 """What one step says to a provider, and how its answer is read.
 
 A *kind* is what a job's rows are; its module says which calls a row becomes (`plan`) and what
-exactly each of them sends (`request`). The Celery tasks are registered here, one per kind.
+exactly each of them sends (`request`). Each has one Celery task. `tasks.governed` is for tasks of
+other people's applications: importing it touches no application, neither ours nor theirs.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tasks import base, calls, genesys
-from workers.app import app
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -20,14 +20,7 @@ if TYPE_CHECKING:
 KINDS: Final[dict[str, Kind]] = {"calls": calls.Calls(), "contacts": genesys.Contacts()}
 
 
-def _register(sender: Celery, **_: object) -> None:
+def register(app: Celery) -> None:
+    """Give the application one task for each kind."""
     for kind in KINDS.values():
-        sender.register_task(base.step_of(kind))
-
-
-# Registering reads the configuration: it waits until the application is used, so that a command's
-# help needs no configuration, and a command may choose one first.
-if app.finalized:
-    _register(app)
-else:
-    app.on_after_finalize.connect(_register, weak=False)
+        app.register_task(base.step_of(kind))

@@ -16,7 +16,7 @@ from celery import Task
 from celery.exceptions import Reject
 
 from workers import boundaries
-from workers.app import clients
+from workers.clients import clients
 from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
 from workers.feedback import HEARD_FROM_S, read_feedback
 from workers.governor import Aged, Go, Settled

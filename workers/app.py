@@ -12,15 +12,14 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
-from functools import cache
 from importlib import import_module
 from typing import Any
 
 from celery import Celery, bootsteps
 from celery.exceptions import CPendingDeprecationWarning
 
-from workers import reconnect, settings, store, transport
-from workers.clients import Clients
+from workers import reconnect, store, transport
+from workers.clients import clients
 from workers.errors import HeadgateError
 from workers.http import pool_size, require_descriptors
 
@@ -39,19 +38,12 @@ os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")  # it has no login of its o
 warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 
-@cache
-def clients() -> Clients:
-    """The clients of this process's configuration (HEADGATE_CONFIG or ./headgate.toml)."""
-    return Clients(settings.load())
-
-
 def _configuration() -> dict[str, Any]:
     config = clients().settings
     return {
         "broker_url": store.broker_url_of(config.store),
         "broker_transport_options": transport.transport_options(),
         **reconnect.SETTINGS,
-        "imports": ("tasks",),
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
@@ -78,6 +70,17 @@ def _warm_up() -> None:
     for name in clients().names():
         with suppress(HeadgateError):
             clients()[name].warm_up()
+
+
+def _register(sender: Celery, **_: object) -> None:
+    """Load the tasks, which reads the configuration: only when the application is used.
+
+    So a command's help needs no configuration, and a command may choose one first.
+    """
+    import_module("tasks").register(sender)
+
+
+app.on_after_finalize.connect(_register, weak=False)
 
 
 class _Pacer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from workers import flows, identity, overrides
@@ -15,6 +16,7 @@ from workers.keys import ClientKeys
 from workers.ledger import Ledger
 from workers.oauth import Tokens
 from workers.refusals import Refusals
+from workers.settings import load
 from workers.store import open_store
 
 if TYPE_CHECKING:
@@ -137,3 +139,15 @@ class Clients:
     def names(self) -> list[str]:
         """The names of all configured clients."""
         return list(self.settings.clients)
+
+
+def clients(config: str | None = None) -> Clients:
+    """The clients of a configuration in this process; None: HEADGATE_CONFIG or ./headgate.toml."""
+    return _clients(os.getpid(), config)
+
+
+@cache
+def _clients(process: int, config: str | None) -> Clients:
+    """A process that was forked from another one has connections of its own."""
+    del process
+    return Clients(load(config))

@@ -9,7 +9,7 @@ and carries the client's token and, where it writes, an idempotency key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
@@ -32,11 +32,23 @@ class GovernedSession(requests.Session):
 
     def __init__(self, client: Client, lane: int, tenant: str, wait_s: float) -> None:
         super().__init__()
-        self._base_url = str(client.configured.base_url).rstrip("/")
+        self.client = client
+        self.base_url = str(client.configured.base_url).rstrip("/")
         self.trust_env = False  # no proxy and no password from files of the user
         self.max_redirects = 0
         self.adapters.clear()  # to nobody else, for a call carries the client's token
-        self.mount(f"{self._base_url}/", GuestTransport(client, lane, tenant, wait_s))
+        self.mount(f"{self.base_url}/", GuestTransport(client, lane, tenant, wait_s))
+
+    @classmethod
+    def of(cls, client: Client, lane: str, tenant: str, wait_s: float) -> Self:
+        """A session of this class; arguments and errors are those of `governed_session`."""
+        tenants = client.configured.tenants
+        if tenant != flows.NO_TENANT and (tenant not in tenants or tenants[tenant].client):
+            known = ", ".join(name for name, one in tenants.items() if not one.client) or "none"
+            raise UsageError(
+                f"tenant {tenant!r} does not send through client {client.name} (known: {known})"
+            )
+        return cls(client, flows.lane_of(lane), tenant, wait_s)
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- as requests
         """Send one call, or raise.
@@ -51,7 +63,7 @@ class GovernedSession(requests.Session):
         """
         where = url.decode() if isinstance(url, bytes) else url
         if where.startswith("/"):
-            where = self._base_url + where
+            where = self.base_url + where
         kwargs["allow_redirects"] = False
         return super().request(method, where, *args, **kwargs)
 
@@ -79,11 +91,4 @@ def governed_session(
         UsageError: lane or tenant are none.
         StoreAway: the store does not answer.
     """
-    it = Clients(load(config))[client]
-    tenants = it.configured.tenants
-    if tenant != flows.NO_TENANT and (tenant not in tenants or tenants[tenant].client):
-        known = ", ".join(name for name, one in tenants.items() if not one.client) or "none"
-        raise UsageError(
-            f"tenant {tenant!r} does not send through client {client} (known: {known})"
-        )
-    return GovernedSession(it, flows.lane_of(lane), tenant, wait_s)
+    return GovernedSession.of(Clients(load(config))[client], lane, tenant, wait_s)

@@ -24,9 +24,11 @@ from workers.reconcile import Guard
 from workers.store import fsync_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from orchestration.intake.submission import Submission
+    from tasks.base import Planned
+    from workers.clients import Client
     from workers.ledger import Row
 
 #: Guards that rest on what the store remembers of a send.
@@ -83,7 +85,7 @@ def check(it: Submission) -> Iterator[Checked]:
 
 def _read(it: Submission, source: Source, checked: Checked) -> None:
     kind, settings, about = KINDS[it.kind], it.client.settings, it.about
-    unguarded = _may_be_unguarded(it)
+    unguarded = may_be_unguarded(it.client)
     charged: Counter[tuple[str, ...]] = Counter()
 
     @lru_cache(maxsize=1024)
@@ -103,13 +105,8 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
                 checked.joined += 1
             else:
                 planned = kind.plan(row, about, settings)
-                guards = {one.guard for one in planned}
-                if not unguarded and (weak := guards & FORGETFUL.keys()):
-                    raise InputError(
-                        f"{source.name}, line {row['line']}: guard {FORGETFUL[min(weak)]}, "
-                        f"while the store may lose its last second (appendfsync everysec); set "
-                        f"appendfsync always, or store.accept_everysec = true"
-                    )
+                if not unguarded and (weak := weak_guard(planned)):
+                    raise forgotten(weak, f"{source.name}, line {row['line']}")
                 calls = len(planned)
                 for one in planned:
                     charged[limits_of(one.route)] += 1
@@ -121,9 +118,24 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
             checked.per_limit[name] += count
 
 
-def _may_be_unguarded(it: Submission) -> bool:
-    settings = it.client.fleet.store
-    return settings.accept_everysec or fsync_of(it.client.store, settings) == "always"
+def may_be_unguarded(client: Client) -> bool:
+    """Whether the store remembers every send, or its operator takes it as it is."""
+    settings = client.fleet.store
+    return settings.accept_everysec or fsync_of(client.store, settings) == "always"
+
+
+def weak_guard(planned: Iterable[Planned]) -> str:
+    """A guard of these calls that rests on what the store remembers of a send; "" = none."""
+    weak = {one.guard for one in planned} & FORGETFUL.keys()
+    return FORGETFUL[min(weak)] if weak else ""
+
+
+def forgotten(guard: str, place: str) -> InputError:
+    """Why such a guard is refused where the store may forget."""
+    return InputError(
+        f"{place}: guard {guard}, while the store may lose its last second (appendfsync everysec); "
+        f"set appendfsync always, or store.accept_everysec = true"
+    )
 
 
 def _compared(row: Row, repeats: Repeats) -> Row:
