@@ -48,6 +48,7 @@ class Call:
         self.context_id = str(uuid.uuid4())
         self.rate_headers: dict[str, str] = {}
         self.refused_by = ""  #: name of the limit that refuses it
+        self.ahead_us = 0  #: how far the clock of lifetimes was ahead at the arrival
         self.places: list[Places] = []  #: that it holds while it is in work
         self._parsed: object = _UNREAD
 

@@ -40,6 +40,7 @@ class Entry(NamedTuple):
     repeated: tuple[str, ...] = ()  #: business ids that were there already: no effect
     work_us: int = 0  #: from the arrival to this entry
     refused_by: str = ""  #: name of the limit that refused it
+    ahead_us: int = 0  #: how far the clock of lifetimes was ahead of `t_us`
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry as an object without its empty parts."""

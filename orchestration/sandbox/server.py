@@ -90,6 +90,7 @@ class Sandbox:
         """Answer one request to the API, now or in a task."""
         t_us = self.clock.real_us()
         call = Call(request, self.config, t_us, template(request.path))
+        call.ahead_us = self.clock.advanced_us
         refused = None if call.path in OPEN_PATHS else self._refusal(call)
         if refused is not None:
             self._end(call, refused)
@@ -228,6 +229,7 @@ class Sandbox:
                 repeated=answer.repeated,
                 work_us=self.clock.real_us() - call.t_us,
                 refused_by=call.refused_by,
+                ahead_us=call.ahead_us,
             )
         )
 
