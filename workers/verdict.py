@@ -137,7 +137,7 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
         case Next.RETRY if not answer.sent:
             return replace(base, delay_s=client.backoff_base_s)
         case Next.REFUSED if (
-            case.sight is None and not grant.unknown and is_key_refused(answer, case.given)
+            case.sight is None and not case.doubt and is_key_refused(answer, case.given)
         ):
             return replace(base, attempt=True, memo=KEY_REFUSED)
     wait_s = countdown_s(grant.attempts, client.backoff_base_s, client.backoff_cap_s, rng)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled
 from workers.ledger import DEAD, FINAL, Replayed
+from workers.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -476,7 +477,8 @@ class Model:
     def rotate(self, aged: Aged) -> str:
         """Replace a key that is too old, where no send under it may have been executed."""
         tx = self.txs[aged.key]
-        if tx.unknown:
+        doubt = tx.unknown and tx.guards[tx.step - 1] != "r"
+        if doubt:
             why = "its key is older than the provider remembers it, and it may have been executed"
         elif tx.generation == MOST_KEYS:
             why = (
@@ -493,7 +495,7 @@ class Model:
             self._to_line(tx, self.now)
             return "old: fresh"
         tx.kept["e"] = why
-        ended = "unknown" if tx.unknown else "failed"
+        ended = "unknown" if doubt else "failed"
         self._finish(tx, ended, why)
         return f"old: {ended}"
 
@@ -624,7 +626,7 @@ class Model:
 
     def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
         dead = verdict.kind == "END" and verdict.how in DEAD
-        if verdict.attempt or tx.looking or tx.attempts or dead:
+        if verdict.attempt or verdict.outcome is Outcome.UNKNOWN or tx.looking or tx.attempts or dead:
             text = "" if verdict.kind == "NEXT" else verdict.text
             self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
 

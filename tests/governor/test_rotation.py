@@ -109,6 +109,19 @@ def test_after_a_worker_died_under_a_send_its_key_is_never_replaced(store: Store
     assert (told.step, told.what, told.outcome) == (1, "send", "unknown")
 
 
+def test_a_read_whose_worker_died_goes_on_under_a_fresh_key(store: Store) -> None:
+    rig = Rig(store, APP)
+    (key,) = rig.line_up(1, "GET /x", guards="r")
+    rig.fill()
+    rig.ring()
+    rig.grant(key)
+    rig.us += LEASE_US
+    rig.governor.sweep()
+    ring_later(rig, key, DAY_US)
+
+    assert rig.rotate(key) == "old: fresh"
+
+
 def test_keys_are_not_replaced_for_ever(store: Store) -> None:
     rig, key = a_sent_one(store)
     for _ in range(MOST_KEYS - 1):

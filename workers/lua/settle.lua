@@ -51,7 +51,7 @@ local flow = (pause > 0 or left or tx[13] or not ends) and read_flow(id)
 if flow or throttled or tx[12] then redis.call("HLEN", GOV) end
 if throttled then must_be("hash", job_key(tx[6])) end
 if not ends then may_line(next_id) end
-local told = ARGV[7] == "1" or looks(known) or tonumber(tx[10] or 0) > 0 or ends and ends.dead
+local told = ARGV[7] == "1" or ARGV[6] == "unknown" or looks(known) or tonumber(tx[10] or 0) > 0 or ends and ends.dead
 if told then may_tell() end
 
 if left then keep_told(flow, left, tonumber(ARGV[19])) end
