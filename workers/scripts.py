@@ -51,7 +51,7 @@ def _function(name: str, folder: Traversable) -> str:
     return _FUNCTION.format(
         name=name,
         parts="\n".join(parts.values()),
-        flags="".join(f'"{flag}"' for flag in re.findall(r"flags=(\S+)", shebang)),
+        flags=", ".join(f'"{flag}"' for flag in re.findall(r"flags=(\S+)", shebang)),
         starts="\n".join(["start_prelude(KEYS, ARGV)", *starts]),
         script=script,
     )
@@ -63,12 +63,13 @@ def put_together(folder: Traversable) -> tuple[str, str]:
     The name holds a digest of the text, and the names of the functions that of their library: of
     several releases at one store each runs its own scripts.
     """
-    files = {file.name.removesuffix(".lua") for file in folder.iterdir() if file.is_file()}
-    names = sorted(files - {"prelude"})
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".lua"))
     text = folder.joinpath("prelude.lua").read_text("utf-8")
-    text += "".join(_function(name, folder) for name in names)
-    library = f"headgate_{sha256(text.encode()).hexdigest()[:16]}"
-    return library, f'#!lua name={library}\nlocal LIBRARY = "{library}"\n{text}'
+    for file in files:
+        if file != "prelude.lua":
+            text += _function(file.removesuffix(".lua"), folder)
+    name = f"headgate_{sha256(text.encode()).hexdigest()[:16]}"
+    return name, f'#!lua name={name}\nlocal LIBRARY = "{name}"\n{text}'
 
 
 @cache

@@ -139,6 +139,7 @@ def test_a_refusal_exists_after_an_unknown_attempt_is_a_success_where_the_step_s
         made = {it["id"] for it in fleet.transactions().values()}
         assert len(made) == 20
         check_all(fleet)
+        fleet.sandbox.post("faults", [])  # no attempt of unknown outcome before the refusal
         fleet.submit([again], job="again")
         assert fleet.wait("again") == {"failed": 1}
 

@@ -626,7 +626,8 @@ class Model:
 
     def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
         dead = verdict.kind == "END" and verdict.how in DEAD
-        if verdict.attempt or verdict.outcome is Outcome.UNKNOWN or tx.looking or tx.attempts or dead:
+        failed = verdict.attempt or verdict.outcome is Outcome.UNKNOWN
+        if failed or tx.looking or tx.attempts or dead:
             text = "" if verdict.kind == "NEXT" else verdict.text
             self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
 

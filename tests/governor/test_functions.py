@@ -14,6 +14,7 @@ from workers import scripts
 from workers.errors import FunctionUnknown, StoreAway
 from workers.keys import ClientKeys
 from workers.scripts import Scripts
+from workers.store import connect
 
 if TYPE_CHECKING:
     from workers.store import Store
@@ -48,6 +49,21 @@ def test_many_may_load_the_functions_at_the_same_time(store: Store) -> None:
         for _ in range(10):
             store.function_flush()
             assert [len(it) for it in pool.map(lambda rig: rig.ring(), rigs)] == [0] * len(rigs)
+
+
+def test_of_all_scripting_the_stores_user_needs_only_to_load_and_call_functions(
+    store: Store, store_url: str
+) -> None:
+    store.execute_command(
+        "ACL SETUSER app on >secret ~* &* +@all -@scripting +fcall +function|load"
+    )
+    store.function_flush()
+    rig = Rig(connect(store_url.replace("//", "//app:secret@")), APP)
+    key = rig.line_up(1)[0]
+    rig.fill()
+    rig.ring()
+
+    assert rig.serve(key).value == "END"
 
 
 def test_an_error_of_a_script_is_told_and_loads_nothing(store: Store) -> None:
