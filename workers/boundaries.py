@@ -29,6 +29,7 @@ NAMES = (
     "retry_published",  # Task.retry has published its message
     "taken_over",  # an expired lease was taken from a dead worker
     "replayed",  # a dead letter waits in the line again
+    "recovered",  # some transactions are marked after a restored backup
 )
 
 _name, _, _rest = os.environ.get("HEADGATE_BOUNDARY", "").partition(":")

@@ -23,6 +23,7 @@ store's compact form only while it is small:
 | st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
 | an | answers of finished steps, one line of JSON each |
 | ids | of several steps: the provider's id of each that is finished, a line each, empty = none |
+| b | moment of the backup after which each step to come may have been sent, see lua/recover.lua |
 | d | of a transaction that ended without success: its entry among the dead letters |
 """
 
@@ -73,6 +74,17 @@ class Replayed(StrEnum):
     WAITS = "WAITS"  #: the transaction waits again
     NOT_DEAD = "NOT_DEAD"  #: it was not dead, or is so anew: nothing was changed
     UNSURE = "UNSURE"  #: its last send may have been executed, and nothing guards a second one
+
+
+class Recovered(StrEnum):
+    """What becomes of a transaction after a restored backup."""
+
+    SEND = "SEND"  #: it is sent again under its key
+    LOOK = "LOOK"  #: it is looked up first
+    UNKNOWN = "UNKNOWN"  #: it ends, for nothing guards a second send
+    LEASE = "LEASE"  #: it was out; the sweep takes it as of a worker that died
+    MARKED = "MARKED"  #: an earlier run for this backup has done it
+    ENDED = "ENDED"  #: it had ended by then
 
 
 def pack(rows: Sequence[Row]) -> bytes:
@@ -144,6 +156,24 @@ class Ledger:
         replayed = Replayed(self._run("replay", key, letter, int(not_executed), *entry))
         boundaries.reach("replayed")
         return replayed
+
+    def recover(
+        self, job: str, at_us: int, keys: Sequence[str], *, dry: bool = False
+    ) -> list[Recovered]:
+        """Mark what may have been sent after the backup from which the store was restored.
+
+        Args:
+            job: Its pages that are not open yet are marked too.
+            at_us: The moment of the backup, in us since the epoch.
+            keys: Transactions of the job.
+            dry: Only tell what would be done.
+
+        Returns:
+            What becomes of each transaction.
+        """
+        words = self._run("recover", job, at_us, int(dry), *keys)
+        boundaries.reach("recovered")
+        return [Recovered(it) for it in words]
 
     def job(self, job: str) -> dict[str, str]:
         """The job's hash as it stands now; empty when there is none of this name."""

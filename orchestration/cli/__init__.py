@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "status",
     "limits": "limits",
     "client": "client",
+    "recover": "recover",
     "audit": "audit",
     "doctor": "doctor",
     "worker": "worker",

@@ -1,5 +1,6 @@
 #!lua
--- Opens the next page of a job: its transactions enter the ledger and stand in their lines.
+-- Opens the next page of a job: its transactions enter the ledger and stand in their lines. If the job
+-- is older than a backup that was restored (lua/recover.lua), they may have been sent already.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
@@ -9,7 +10,8 @@
 -- ARGV[5]  joined  JSON: keys of earlier transactions that further rows of this page join
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the lines, active, gov, job:<job>, hungry
+-- Parts    ending, looking, restored
+-- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the lines, active, gov, job:<job>, hungry, dead
 -- Returns  1 = opened, 0 = somebody else opened it
 -- Cost     O(transactions), 1 to 2 commands for each
 local job = ARGV[2]
@@ -19,11 +21,14 @@ must_be("hash", FLOWS)
 must_be("hash", GOV)
 must_be("set", ACTIVE)
 must_be("set", HUNGRY)
-local it = redis.call("HMGET", name, "opened", "pages", "released", "finished_tx", "low", "ended")
+must_be("zset", TOUCH)
+must_be("stream", base .. "dead")
+local it = redis.call("HMGET", name, "opened", "pages", "released", "finished_tx", "low", "since")
 if it[1] ~= ARGV[3] then return 0 end
 for i = 6, #ARGV, 6 do
   must_be("hash", tx_key(ARGV[i]))
-  must_be("list", line_key(flow_of(ARGV[i + 1], 1)))
+  local flows = it[6] and maybe_sent(ARGV[i + 2], ARGV[i + 1], 1, "") or ARGV[i + 1]
+  must_be("list", line_key(flow_of(flows, 1)))
 end
 local lanes = {}
 for flow, definition in pairs(cjson.decode(ARGV[4])) do
@@ -31,15 +36,19 @@ for flow, definition in pairs(cjson.decode(ARGV[4])) do
   lanes[flow] = read_flow(flow).lane
 end
 
-local released, ended, lines = 0, 0, {}
+local released, ended, lines, lost = 0, 0, {}, {}
 for i = 6, #ARGV, 6 do
-  local key, flow = ARGV[i], flow_of(ARGV[i + 1], 1)
-  local fields = {"s", "w", "k", 1, "n", ARGV[i + 3], "fl", ARGV[i + 1], "g", ARGV[i + 2],
+  local key, flows, memo, why = ARGV[i], ARGV[i + 1], "", nil
+  if it[6] then flows, memo, why = maybe_sent(ARGV[i + 2], flows, 1, memo) end
+  local fields = {"s", "w", "k", 1, "n", ARGV[i + 3], "fl", flows, "g", ARGV[i + 2],
     "j", job, "p", ARGV[3] .. ":" .. ARGV[i + 4]}
+  for _, mark in ipairs(it[6] and {"b", it[6], "t1", it[6], "u", 1, "m", memo} or {}) do fields[#fields + 1] = mark end
   if ARGV[i + 5] ~= "1" then fields[#fields + 1], fields[#fields + 2] = "r", ARGV[i + 5] end
   redis.call("HSET", tx_key(key), unpack(fields))
-  lines[flow] = lines[flow] or {}
-  lines[flow][#lines[flow] + 1] = key
+  local flow = flow_of(flows, 1)
+  local its = why and lost or lines[flow] or {}
+  its[#its + 1] = key
+  if not why then lines[flow] = its end
   released = released + 1
 end
 for flow, keys in pairs(lines) do
@@ -66,4 +75,8 @@ if opened == tonumber(it[2]) or waiting >= tonumber(it[5] or 0) then
   redis.call("SREM", HUNGRY, job)
 end
 redis.call("HSET", name, "opened", opened)
+for _, key in ipairs(lost) do
+  local ends = ending(key, job, "unknown", tonumber(redis.call("HGET", tx_key(key), "r") or 1))
+  finish(key, ends, UNGUARDED, {"e", UNGUARDED})
+end
 return 1

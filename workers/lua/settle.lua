@@ -22,7 +22,7 @@
 -- ARGV[18]  remaining    calls that the provider's headers leave, "" = they say nothing
 -- ARGV[19]  reset_us     from now until they leave more
 -- ARGV[20]  memo         what the next call of the step must know, "=" = what it knew before
--- Parts     seconds, cell, breaker, pause, line, ending, looking, attempts
+-- Parts     seconds, cell, breaker, pause, line, ending, looking, restored, attempts
 -- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, attempts, the line or the job
 -- Returns   "RING"  the Celery chain goes on: its next link is a bell that is counted
 --           "LINE"  the chain stops, the pacer will ring
@@ -33,18 +33,17 @@
 local key, step, verdict, text, how = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[11], ARGV[15]
 local name, throttled = tx_key(key), ARGV[8] == "1"
 local tx = redis.call("HMGET", name,
-  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids")
+  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids", "b", "g")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
 -- Everything is looked at before the first write.
-local state = verdict == "END" and how
-  or verdict == "NEXT" and step == tonumber(tx[5]) and "succeeded"
-local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
-local known = tx[14] or ""
+local known, goes_on, lost = tx[14] or "", verdict == "NEXT" and step < tonumber(tx[5]), nil
 local memo = verdict == "NEXT" and "" or ARGV[20] == "=" and known or ARGV[20]
-local changes = verdict ~= "NEXT" and looks(memo) ~= looks(known)
-local flows = changes and changed_over(tx[4], step) or tx[4]
-local id, next_id = flow_of(tx[4], step), flow_of(flows, verdict == "NEXT" and step + 1 or step)
+local flows = verdict ~= "NEXT" and looks(memo) ~= looks(known) and changed_over(tx[4], step) or tx[4]
+if goes_on and tx[16] then flows, memo, lost = maybe_sent(tx[17], flows, step + 1, memo) end
+local state = verdict == "END" and how or lost and "unknown" or verdict == "NEXT" and not goes_on and "succeeded"
+local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
+local id, next_id = flow_of(tx[4], step), flow_of(flows, goes_on and step + 1 or step)
 local pause, why, left = tonumber(ARGV[10]), text, tonumber(ARGV[18])
 if left and pause == 0 then pause, why = pause_of(left, tonumber(ARGV[19])) end
 local flow = (pause > 0 or left or tx[13] or not ends) and read_flow(id)
@@ -68,26 +67,28 @@ if throttled then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 if told then
   tell(key, tx[6], step, known, ARGV[6], ARGV[9], ARGV[13], verdict == "NEXT" and "" or text)
 end
-local writes = {"k", step, "st", ARGV[9], "at", tonumber(tx[10] or 0) + tonumber(ARGV[7])}
+local writes = {"k", goes_on and step + 1 or step, "st", ARGV[9],
+  "at", goes_on and 0 or tonumber(tx[10] or 0) + tonumber(ARGV[7])}
 local function also(field, value)
   if value ~= "" then writes[#writes + 1], writes[#writes + 2] = field, value end
 end
 if ARGV[6] == "unknown" then also("u", 1)
+elseif goes_on then also("u", tx[16] and 1 or 0)
 elseif looks(known) and not looks(memo) then also("u", 0) end -- it is known now
 if memo ~= known then writes[#writes + 1], writes[#writes + 2] = "m", memo end
-if changes then also("fl", flows) end
+if flows ~= tx[4] then also("fl", flows) end
 if throttled then also("th", tonumber(tx[11] or 0) + 1) end
 also("id", ARGV[12])
 also("co", ARGV[13])
-if verdict ~= "NEXT" then also("e", text)
-elseif text ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. text) end -- one line an answer
+if verdict ~= "NEXT" or lost then also("e", lost or text) end
+if verdict == "NEXT" and text ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. text) end -- one line an answer
 if verdict == "NEXT" and tx[5] ~= "1" then -- one line a step
   writes[#writes + 1], writes[#writes + 2] = "ids", (tx[15] and tx[15] .. "\n" or "") .. ARGV[12]
 end
 
 if state ~= "succeeded" then also("t2", now) end
 if ends then
-  finish(key, ends, verdict == "END" and text or "", writes)
+  finish(key, ends, verdict == "END" and text or lost or "", writes)
   return "END"
 end
 
@@ -104,8 +105,6 @@ if verdict == "AGAIN" then
   return "RETRY"
 end
 
-writes[2], writes[6] = step + 1, 0
-also("u", 0)
 redis.call("HSET", name, unpack(writes))
 local next_flow = next_id == id and flow or read_flow(next_id)
 if tonumber(tx[8] or 0) > 0 or not may_ring(next_flow) then
