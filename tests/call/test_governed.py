@@ -175,12 +175,16 @@ def test_called_directly_or_eagerly_it_is_told_what_holds_it(fleet: Fleet, app: 
     fleet.sandbox.post("storm", {"seconds": 60, "match": "* *", "retry_after": 60})
     app.conf.task_always_eager = app.conf.task_eager_propagates = True
     task = task_of(app, client="acme", wait_s=1, autoretry_for=(Exception,))
+    runs = []
+    run = task._orig_run
+    task._orig_run = lambda name: (runs.append(name), run(name))
 
     with pytest.raises(Throttled):
-        task("a")
+        task("direct")
     with pytest.raises(Throttled):
-        task.delay("a")
+        task.delay("eager")
 
+    assert runs == ["direct", "eager"]
     assert fleet.report()["refused_429"] == 1
 
 
@@ -212,6 +216,21 @@ def test_a_task_calls_another_one_under_its_own_keys(fleet: Fleet, app: Celery) 
     keys = [it["key"] for it in writes(fleet)]
     assert keys[:2] == keys[2:]
     assert len(set(keys)) == 2
+
+
+def test_a_task_that_calls_itself_shares_no_key_with_its_caller(fleet: Fleet, app: Celery) -> None:
+    app.conf.task_always_eager = app.conf.task_eager_propagates = True
+
+    @app.task(base=Governed, bind=True, shared=False, client="acme")  # type: ignore[untyped-decorator]
+    def nested(self: Any, left: int) -> None:
+        self.session.post("/things/1", json={"business_id": f"a.{left}"})
+        if left:
+            self(left - 1)
+
+    nested.apply_async([2], task_id="t1")
+
+    assert len({it["key"] for it in writes(fleet)}) == 3
+    assert len(fleet.effects()) == 3
 
 
 def test_a_session_is_shared_by_the_tasks_of_a_client(fleet: Fleet, app: Celery) -> None:
