@@ -22,7 +22,7 @@ setup: .venv/.ready ## Install everything into .venv
 demo: .venv/.ready ## Send 5,000 contacts to a strict local provider at the full permitted rate
 	@$(BIN)/headgate demo
 
-test: .venv/.ready ## Run the tests (real store, real worker processes; under 5 minutes)
+test: .venv/.ready ## Run the tests (real store, real worker processes; 5 to 8 minutes on two cores)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.ready ## Ruff with every rule on, mypy strict
