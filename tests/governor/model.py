@@ -558,18 +558,19 @@ class Model:
                 continue
             leases += 1
             tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + 1, True, (), False
+            outcome = "not_executed" if tx.guards[tx.step - 1] == "r" else "unknown"
             if tx.crashes >= self.max_crashes:
                 why = f"its worker died or froze {tx.crashes} times"
             elif tx.guards[tx.step - 1] == "n":
                 why = "sent, then its worker died or froze: not sent again without a guard"
             else:
-                self._tell(tx, "unknown", "", "its worker died or froze")
+                self._tell(tx, outcome, "", "its worker died or froze")
                 if tx.guards[tx.step - 1] == "l" and not tx.looking:
                     tx.remember("l")
                 self._to_line(tx, self.now)
                 continue
             ended += 1
-            self._tell(tx, "unknown", "", why)
+            self._tell(tx, outcome, "", why)
             tx.kept["e"] = why
             self._finish(tx, "unknown", why)
         return bells, leases, ended

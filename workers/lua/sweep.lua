@@ -42,7 +42,7 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
       leases = leases + 1
       if tx[8] then free_slots(tx[8]) end
       if tx[8] or tx[9] then redis.call("HDEL", name, "cc", "pb") end
-      tell(key, tx[5], tx[2], tx[10], "unknown", "", "", why or "its worker died or froze")
+      tell(key, tx[5], tx[2], tx[10], guard == "r" and "not_executed" or "unknown", "", "", why or "its worker died or froze")
       if why then
         ended = ended + 1
         local ends = ending(key, tx[5], "unknown", tonumber(tx[6] or 1), tx[7])
