@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import redis
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds until a connection attempt or an answer counts as missing.
 TIMEOUT_S = 5.0
+#: Threads bound the connections. redis-py's own bound (100) counts all that were ever opened.
+MOST_CONNECTIONS = 2**31
 
 
 def _not_now(error: RedisError) -> StoreAway:
@@ -66,38 +69,42 @@ class Store(redis.Redis):
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 -- as redis-py
         super().__init__(*args, **options)
-        self._mine = threading.local()
+        self._process, self._idle = os.getpid(), deque[_Connection]()
 
     def ask(self, *command: str | bytes | float) -> Any:  # noqa: ANN401 -- as the server answers
-        """Send one command over this thread's own connection.
+        """Send one command over a connection that is kept for this.
 
-        It goes without the pool, the metrics and the hooks of `execute_command`, which cost more
-        than the round trip of a short command.
+        It goes without the locks, the metrics and the hooks of `execute_command`, which cost more
+        than the round trip of a short command. There are as many connections as threads have
+        asked at one moment.
 
         Raises:
             FunctionUnknown: the server does not know the function that it is to call.
             StoreAway: it gave no answer, or refused.
         """
-        connection = self._own_connection()
+        connection = self._take()
         try:
             connection.send_command(*command)
-            return connection.read_response()
+            answer = connection.read_response()
         except RedisError as error:
+            connection.disconnect()
             if isinstance(error, ResponseError) and str(error) == "Function not found":
                 raise FunctionUnknown(f"the store did not answer ({error})") from None
-            connection.disconnect()
             raise _not_now(error) from None
         except BaseException:  # an answer that nobody read would be taken for that of the next one
             connection.disconnect()
             raise
+        self._idle.append(connection)
+        return answer
 
-    def _own_connection(self) -> _Connection:
-        """The connection of this thread; one that was closed meanwhile is opened anew."""
-        mine = self._mine
-        if getattr(mine, "process", None) != os.getpid():
-            mine.connection = self.connection_pool.make_connection()
-            mine.process = os.getpid()
-        connection: _Connection = mine.connection
+    def _take(self) -> _Connection:
+        """The connection that was used last, if one is free; it may have been closed meanwhile."""
+        if self._process != os.getpid():  # a fork: these are the parent's
+            self._process, self._idle = os.getpid(), deque()
+        try:
+            connection = self._idle.pop()
+        except IndexError:  # another thread may have been faster: no lock is needed
+            connection = cast("_Connection", self.connection_pool.make_connection())
         try:
             if connection.is_connected and connection.can_read(0):  # a close is all it can be
                 connection.disconnect()
@@ -129,6 +136,8 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
+        max_connections=MOST_CONNECTIONS,
+        driver_info=None,
         protocol=2,
     )
     return cast("Store", store)

@@ -15,17 +15,31 @@ local function look_at(cell)
   end
 end
 
+-- What a flow's name, lane:tenant:limits with 8 characters at its end, says. Kept for later calls.
+KEPT.names, KEPT.named = {}, 0
+local function named(id)
+  local it = KEPT.names[id]
+  if not it then
+    if KEPT.named == 10000 then KEPT.names, KEPT.named = {}, 0 end
+    local lane, name = string.sub(id, 1, 1), string.sub(id, 1, -10)
+    it = {lane = tonumber(lane), name = name, tenant = string.sub(name, 3), limits = string.sub(id, -8),
+      pass = "p:" .. name}
+    KEPT.names[id], KEPT.named = it, KEPT.named + 1
+  end
+  return it
+end
+
 -- What flows of equal limits have in common: the end of their names, unless their tenant got limits of
 -- its own later.
-local function limits_name(id)
-  local tenant = string.sub(id, 3, -10)
-  local own = gov.capped and gov.capped ~= "" and string.find(gov.capped, "/" .. tenant .. "/", 1, true)
-  return own and tenant .. "/" .. string.sub(id, -8) or string.sub(id, -8)
+local function limits_name(id, it)
+  if not gov.capped or gov.capped == "" then return it.limits end
+  local own = string.find(gov.capped, "/" .. it.tenant .. "/", 1, true)
+  return own and it.tenant .. "/" .. it.limits or it.limits
 end
 
 -- How many calls of this flow may still be rung.
 local function available(id, lane)
-  local ending = limits_name(id)
+  local ending = limits_name(id, named(id))
   limits_of[ending] = limits_of[ending] or read_flow(id).limits
   local least = room
   for _, cell in ipairs(limits_of[ending]) do

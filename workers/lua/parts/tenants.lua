@@ -7,33 +7,34 @@ local function before(a, b)
 end
 
 -- The tenants for which a limit lets something through, each with the names of its flows; and of flows
--- with equal limits one each.
+-- with equal limits one each. Hundreds may have work: what is written here counts.
 local function tenants_of(ids, gov, available)
   local tenants, different, by_name, busy = {}, {}, {}, {}
   for _, id in ipairs(ids) do
-    local lane, limits, name = string.sub(id, 1, 1), limits_name(id), string.sub(id, 1, -10)
-    local open = busy[lane]
-    if not open then
-      open = {}
-      busy[lane] = open
+    local it = named(id)
+    local lane, limits = busy[it.lane], limits_name(id, it)
+    if not lane then
+      lane = {open = {}, time = number("v:" .. it.lane)}
+      busy[it.lane] = lane
     end
-    if open[limits] == nil then
-      open[limits] = available(id, tonumber(lane)) > 0
-      if open[limits] then different[#different + 1] = {id = id, lane = tonumber(lane)} end
+    if lane.open[limits] == nil then
+      lane.open[limits] = available(id, it.lane) > 0
+      if lane.open[limits] then different[#different + 1] = {id = id, lane = it.lane} end
     end
-    if open[limits] then
-      local tenant = by_name[name]
+    if lane.open[limits] then
+      local tenant = by_name[it.name]
       if tenant then tenant[#tenant + 1] = id
       else
-        local pass = math.max(tonumber(gov["p:" .. name] or 0), tonumber(gov["v:" .. lane] or 0))
-        tenant = {id, name = name, lane = tonumber(lane), pass = pass}
-        by_name[name], tenants[#tenants + 1] = tenant, tenant
+        local pass = gov[it.pass] and tonumber(gov[it.pass]) or 0
+        if pass < lane.time then pass = lane.time end
+        tenant = {id, name = it.name, lane = it.lane, pass = pass}
+        by_name[it.name], tenants[#tenants + 1] = tenant, tenant
       end
     end
   end
   -- In a lane without work nobody is ahead of anybody: its passes are forgotten.
   for lane = 0, 2 do
-    if gov["v:" .. lane] and not busy[tostring(lane)] then
+    if gov["v:" .. lane] and not busy[lane] then
       for field in pairs(gov) do
         if string.find(field, "^[pv]:" .. lane) then redis.call("HDEL", GOV, field) end
       end
