@@ -113,12 +113,16 @@ def shares(weights: Mapping[str, int], count: int = 2500) -> dict[str, Any]:
 
 
 def urgent(limit: Mapping[str, Any], calls_s: float, bulk: int, times: int = 60) -> dict[str, Any]:
-    """Single urgent calls beside a full bulk backlog: from acceptance to their arrival."""
+    """Single urgent calls, one a second, beside a full bulk backlog: from acceptance to arrival.
+
+    They begin when the backlog has been worked on for five seconds: the burst that an idle fleet
+    has saved leaves as fast as its processors can send, and whoever comes then waits for these.
+    """
     with ordinary_fleet([limit]) as fleet:
         _start(fleet)
         idle = _urgent_ms(fleet, "idle", times // 3)
         fleet.submit(calls(bulk), job="bulk", lane=2)
-        until(lambda: fleet.ended("bulk") >= calls_s, 60, "the steady part", fleet)
+        until(lambda: fleet.ended("bulk") >= 5 * calls_s, 60, "the steady part", fleet)
         before, began = fleet.report()["effects"], time.monotonic()
         busy = _urgent_ms(fleet, "busy", times)
         rate = (fleet.report()["effects"] - before) / (time.monotonic() - began)
@@ -136,7 +140,7 @@ def _urgent_ms(fleet: Fleet, prefix: str, times: int) -> list[float]:
         name = f"{prefix}{number}"
         fleet.submit(calls(1, prefix=name), job=name, lane=0)
         accepted[f"{name}0.1"] = time.time_ns() // 1000
-        time.sleep(0.5)
+        time.sleep(1)
     until(lambda: all(fleet.ended(f"{prefix}{n}") == 1 for n in range(times)), 30, "all", fleet)
     arrived = {it["business_id"]: it["t_us"] for it in fleet.effects()}
     return [(arrived[name] - at) / 1e3 for name, at in accepted.items()]
@@ -233,8 +237,8 @@ def main() -> None:
     show("200 per fixed second", one_limit(fixed, 3000))
     show("two tenants, 3 : 1", shares({"a": 3, "b": 1}))
     show("four tenants of one weight", shares(four))
-    show("urgent calls beside bulk, 200/s bucket", urgent(APP, 180, 9000))
-    show("urgent calls beside bulk, 300 per 10 s", urgent(TIGHT, 30, 1400))
+    show("urgent calls beside bulk, 200/s bucket", urgent(APP, 180, 14_000))
+    show("urgent calls beside bulk, 300 per 10 s", urgent(TIGHT, 30, 2400))
     show("300 per 10 s, half of it taken by somebody else", shared())
     show("one route refused for two hours", daily())
     show("two workers and a script that is no job", outside())
