@@ -82,7 +82,8 @@ def line_of(client: Client, row: Row, key: str, found: dict[str, str]) -> Line:
         found: The transaction's hash; empty while its page is not opened.
     """
     state, error = state_of(found), found.get("e")
-    steps = steps_of(client, found) if int(found.get("n", 1)) > 1 else None
+    several = int(found.get("n", 1)) > 1 or "pt" in found
+    steps = steps_of(client, found) if several else None
     if state == "succeeded":
         error = None  # what an earlier attempt met is of no interest any more
     elif steps and state in FINAL:

@@ -12,18 +12,23 @@ from workers.ledger import FINAL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tasks.kind import Planned
     from workers.clients import Client
     from workers.ledger import Row
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished step."""
+    """A finished step, or the finished parts of one."""
 
     step: str  #: its name, or "step 2" where it has none
     id: str | None  #: what the provider calls its result; None: the answer did not say
+    parts: int | None = None  #: of a step with parts: how many are finished
+    of: int | None = None  #: and how many there are
 
     def __str__(self) -> str:
+        if self.parts:
+            return f"{self.step} {self.parts} of {self.of} parts"
         return f"{self.step} {self.id}" if self.id else self.step
 
 
@@ -34,24 +39,19 @@ class Steps:
     count: int
     at: int  #: the step that is next, out, or where it stopped; 1-based
     name: str  #: of that step, "" = none
-    done: Sequence[Done]  #: the steps that are finished, in their order
-
-    @property
-    def several(self) -> bool:
-        """Whether there is more than one, so that a part of them can be done."""
-        return self.count > 1
+    done: Sequence[Done]  #: the steps that are finished, in their order, and parts of the next
 
     @property
     def place(self) -> str:
         """Such as " at step 3 of 4 (activate)"; "" for a single step."""
-        if not self.several:
+        if self.count == 1:
             return ""
         name = f" ({self.name})" if self.name else ""
         return f" at step {self.at} of {self.count}{name}"
 
     def stopped(self, state: str, why: str) -> str:
         """One sentence: how the transaction ended, where, what is done, and why."""
-        done = f"; done: {told(self.done)}" if self.several and self.done else ""
+        done = f"; done: {told(self.done)}" if self.done else ""
         return f"{state}{self.place}{done}" + (f": {why}" if why else "")
 
 
@@ -67,17 +67,25 @@ def steps_of(client: Client, tx: Mapping[str, str]) -> Steps:
         client: Whose it is.
         tx: Its hash, which must not be empty.
     """
-    count, at = int(tx["n"]), int(tx["k"])
-    if count == 1:
+    count, at, part = int(tx["n"]), int(tx["k"]), int(tx.get("pt", 0))
+    if count == 1 and not part:
         return Steps(1, 1, "", ())
     row = row_of(client, tx)
-    names = [""] * count if row is None else _names(client, tx["j"], row)
+    its = [None] * count if row is None else _planned(client, tx["j"], row)
+    names = [it.name if it else "" for it in its]
+    parts = [it.parts if it else 1 for it in its]
     finished = count if tx["s"] == "succeeded" else at - 1
     ids = tx["ids"].split("\n") if "ids" in tx else []
     done = [
-        Done(names[n] or f"step {n + 1}", (ids[n] if n < len(ids) else "") or None)
+        Done(
+            names[n] or f"step {n + 1}",
+            (ids[n] if n < len(ids) else "") or None,
+            *([parts[n]] * 2 if parts[n] > 1 else ()),
+        )
         for n in range(finished)
     ]
+    if finished < at and part and parts[at - 1] > 1:
+        done.append(Done(names[at - 1] or f"step {at}", None, part, parts[at - 1]))
     return Steps(count, at, names[at - 1], done)
 
 
@@ -94,7 +102,6 @@ def state_of(tx: Mapping[str, str]) -> str:
     return letter if letter in FINAL else "in_flight" if letter == "s" else "waiting"
 
 
-def _names(client: Client, job: str, row: Row) -> list[str]:
+def _planned(client: Client, job: str, row: Row) -> Sequence[Planned]:
     about = client.ledger.about(job)
-    planned = KINDS[about["kind"]].plan(row, about, client.configured)
-    return [it.name for it in planned]
+    return KINDS[about["kind"]].plan(row, about, client.configured)

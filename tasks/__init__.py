@@ -14,7 +14,7 @@ from tasks import base, calls, genesys
 if TYPE_CHECKING:
     from celery import Celery
 
-    from tasks.base import Kind
+    from tasks.kind import Kind
 
 #: Every kind of job by its name.
 KINDS: Final[dict[str, Kind]] = {"calls": calls.Calls(), "contacts": genesys.Contacts()}

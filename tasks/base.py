@@ -9,34 +9,32 @@ import logging
 import random
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from celery import Task
 from celery.exceptions import Reject
 
+from tasks.kind import CannotSay, Kept, Polled
 from workers import boundaries
 from workers.clients import clients
 from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
 from workers.feedback import HEARD_FROM_S, read_feedback
 from workers.governor import Aged, Go, Settled
 from workers.http import ConnectFailed
-from workers.identity import step_key
+from workers.identity import part_key, step_key
 from workers.outcome import Next, Outcome, read
-from workers.reconcile import Case, in_doubt, is_done
+from workers.reconcile import Case, Guard, in_doubt, is_done
 from workers.rotation import request_key, rotate
-from workers.verdict import UNSENT, Verdict, judge
+from workers.verdict import UNSENT, Verdict, judge, poll_ended, to_go_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from workers.client_settings import ClientSettings
+    from tasks.kind import Kind, Planned
     from workers.clients import Client
     from workers.credentials import Token
     from workers.http import Connection, Request
     from workers.ledger import Row
     from workers.outcome import Answer
-    from workers.reconcile import Guard, Sight
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
 AWAY_S = 1.0
@@ -50,49 +48,8 @@ _warned: dict[str, str] = {}
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One call that a row will make: its route decides the limits, its guard the re-sends."""
-
-    route: str  #: method and path
-    guard: Guard
-    lookup: str = ""  #: the same of the call that asks what became of it, for guard `lookup`
-    after_unknown: Mapping[str, str] = field(default_factory=dict)  #: see `reconcile.meaning`
-    name: str = ""  #: what people call the step; "" = it has only its number
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept of a successful answer."""
-
-    provider_id: str = ""
-    values: str = ""  #: one line of JSON for later steps, "" = none
-
-
-class CannotSay(Exception):
-    """A step cannot be sent as it was given; the text says what is missing."""
-
-
 class Unanswered(Exception):
     """Why Celery counts down to another attempt, as Flower shows it."""
-
-
-class Kind(Protocol):
-    """What a job's rows are."""
-
-    task: str  #: name of the Celery task, as Flower shows it
-
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
-        """The calls that the row becomes, in their order."""
-
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
-        """What this step sends, or its look-up (`grant.looking`); raises `CannotSay`."""
-
-    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
-        """What the look-up saw; never raises."""
-
-    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
-        """What to keep of the answer of a step that succeeded, or of a look-up that found it."""
 
 
 class Step(Task):  # type: ignore[misc]  # Celery ships no types
@@ -149,8 +106,9 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         try:
             about = it.ledger.about(grant.job)
             row = it.ledger.page(grant.job, grant.page)[grant.row_index]
+            planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
             request = self.kind.request(row, about, grant)
-            request = _signed(request, it, grant, request_key(it, grant, row), token)
+            request = replace(request, headers=_headers(request, it, grant, planned, row, token))
             if grant.start_in_s:
                 _never.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
@@ -163,18 +121,23 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             text = f"step {grant.step} cannot be sent: {why}"
             return Verdict(kind="END", how=how, outcome=Outcome.NOT_EXECUTED, text=text)
         boundaries.reach("answer_read")
-        verdict = self.verdict(it, grant, token, row, answer)
+        verdict = self.verdict(it, grant, token, planned, row, answer)
         quota = read_feedback(answer.headers, None)
         if quota and quota.reset_s > HEARD_FROM_S:
             return replace(verdict, remaining=quota.remaining, reset_s=quota.reset_s)
         return verdict
 
-    def verdict(
-        self, it: Client, grant: Go, token: Token | None, row: Row, answer: Answer
+    def verdict(  # noqa: PLR0913, PLR0917 -- everything that is known of the call
+        self,
+        it: Client,
+        grant: Go,
+        token: Token | None,
+        planned: Planned,
+        row: Row,
+        answer: Answer,
     ) -> Verdict:
         """What the answer comes to."""
         about = it.ledger.about(grant.job)
-        planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
         route = planned.lookup if grant.looking else planned.route
         refused = it.refusals.heard(route, row.get("tenant", about["tenant"]), answer)
         case = Case(
@@ -184,8 +147,12 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             sight=self.kind.sight(row, grant, answer) if grant.looking else None,
         )
         reading = read(answer, earlier_unknown=case.doubt and not grant.looking)
-        if is_done(answer, reading, case):
-            return self.done(row, grant, answer)
+        polled = self.kind.polled(row, grant, answer) if planned.polls else Polled.UNSAID
+        if polled in {Polled.FAILED, Polled.NOT_YET}:
+            return _waits(planned, grant, polled, answer)
+        if polled is Polled.READY or is_done(answer, reading, case):
+            verdict = self.done(row, grant, answer)
+            return verdict if grant.part + 1 >= planned.parts else to_go_on(answer)
         verdict = judge(
             answer,
             reading,
@@ -236,6 +203,15 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return word
 
 
+def _waits(planned: Planned, grant: Go, polled: Polled, answer: Answer) -> Verdict:
+    """The verdict on a poll that shows that what it waits for is not ready."""
+    if polled is Polled.FAILED:
+        return poll_ended(answer, "the provider says that it failed")
+    if grant.part + 1 >= planned.polls:
+        return poll_ended(answer, f"it was not ready at the last of {planned.polls} polls")
+    return to_go_on(answer, planned.every_s)
+
+
 def _warn(it: Client, text: str) -> None:
     """Say why a client is held, once until it changes."""
     if _warned.get(it.name) != text:
@@ -249,18 +225,22 @@ def step_of(kind: Kind) -> Step:
     return step
 
 
-def _signed(request: Request, it: Client, grant: Go, key: str, token: Token | None) -> Request:
-    """The request with what every request carries: the key, and the token of the client.
+def _headers(  # noqa: PLR0913, PLR0917 -- everything that a request carries
+    request: Request, it: Client, grant: Go, planned: Planned, row: Row, token: Token | None
+) -> dict[str, str]:
+    """The request's headers with what every request carries: the key, and the token of the client.
 
-    A look-up has no key: a provider that matches keys alone would answer it with what it
-    remembers of the send.
+    A read and a look-up have no key: a provider that matches keys alone would answer them with
+    what it remembers of another call.
     """
-    scope = it.settings.key_scope
     headers = dict(request.headers)
-    if not grant.looking:
-        headers[it.settings.idempotency_header] = (
-            key if scope == "transaction" else step_key(key, grant.step)
-        )
+    if not (grant.looking or planned.guard is Guard.READ):
+        key = request_key(it, grant, row)
+        if planned.parts > 1:
+            key = part_key(key, grant.step, grant.part + 1)
+        elif it.settings.key_scope == "step":
+            key = step_key(key, grant.step)
+        headers[it.settings.idempotency_header] = key
     if token:
         headers |= token.headers
-    return replace(request, headers=headers)
+    return headers

@@ -1,10 +1,12 @@
 """Kind `calls`: any REST request, or a chain of them, as a row.
 
 A row's steps are `{"name", "method", "path", "headers", "body", "guard"}`, and where need be
-`"lookup"` and `"after_unknown"`. A later step may use an earlier answer: `{create.id}` stands for
-the value `id` in the answer of step `create`. In a path it is quoted as one segment; a body string
-that is nothing but a reference becomes the value itself. A look-up is a request of this form with
-`"found"`, and maybe `"absent"`; how its answer is read stands in `tasks.looking`.
+`"lookup"` and `"after_unknown"`, `"poll"` or `"parts"`. A later step may use an earlier answer:
+`{create.id}` stands for the value `id` in the answer of step `create`. In a path it is quoted as
+one segment; a body string that is nothing but a reference becomes the value itself. A step with
+`"parts"`, a list of objects, is sent once for each of them, one after the other: `{part.id}` is the
+value `id` of the part. A look-up is a request of this form with `"found"`, and maybe `"absent"`;
+how its answer is read stands in `tasks.looking`, and that to a poll in `tasks.polling`.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from tasks import looking
-from tasks.base import CannotSay, Kept, Planned
+from tasks import looking, polling
+from tasks.kind import CannotSay, Kept, Planned, Polled
 from workers.http import Request
 from workers.reconcile import Guard, Sight
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
 #: Longest value that is kept of an answer, characters of JSON.
 MAX_VALUE = 4096
+#: The name by which a step refers to its part.
+PART: Final = "part"
 #: Methods without an effect at the provider.
 READS = frozenset({"GET", "HEAD"})
 #: How a look-up's answer is read.
@@ -55,11 +59,14 @@ def guard_of(step: Mapping[str, Any], client: ClientSettings) -> Guard:
 
 
 def references(step: Mapping[str, Any], earlier: Sequence[str]) -> Iterator[str]:
-    """Every reference of a step, and its look-up, to one of the earlier steps: "create.id"."""
+    """Every reference of a step, and its look-up, to one of the earlier steps: "create.id".
+
+    A step with parts refers to them by the name `PART`.
+    """
     lookup = step.get("lookup", {})
     texts = [step["path"], lookup.get("path", "")]
     texts += [json.dumps([it.get("headers"), it.get("body")]) for it in (step, lookup)]
-    texts += [json.dumps([lookup.get("found"), lookup.get("absent")])]
+    texts += [json.dumps([lookup.get("found"), lookup.get("absent"), step.get("poll")])]
     for text in texts:
         for name, path in REFERENCE.findall(text):
             if name in earlier:
@@ -81,6 +88,9 @@ class Calls:
                 _route(step["lookup"]) if "lookup" in step else "",
                 step.get("after_unknown", {}),
                 step.get("name", ""),
+                parts=len(step.get("parts", [None])),
+                polls=step["poll"]["times"] if "poll" in step else 0,
+                every_s=step["poll"]["every_s"] if "poll" in step else 0.0,
             )
             for step in row["steps"]
         ]
@@ -91,7 +101,7 @@ class Calls:
         step = row["steps"][grant.step - 1]
         step = step["lookup"] if grant.looking else step
         headers, body, path = dict(step.get("headers", {})), step.get("body"), step["path"]
-        if grant.step > 1:
+        if grant.step > 1 or "parts" in row["steps"][grant.step - 1]:
             fill = _Filler.of(row, grant)
             path, body = fill.text(path, _segment), fill.value(body)
             headers = {name: fill.text(value, _header) for name, value in headers.items()}
@@ -109,6 +119,14 @@ class Calls:
         except CannotSay:  # a value that it asks for was not kept
             return Sight.UNSURE
         return looking.sight(answer, read)
+
+    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+        """What the step's poll says."""
+        poll = row["steps"][grant.step - 1]["poll"]
+        try:
+            return polling.polled(answer, _Filler.of(row, grant).value(poll))
+        except CannotSay:  # a value that it asks for was not kept
+            return Polled.FAILED
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The provider's id, and the values that later steps refer to."""
@@ -140,6 +158,11 @@ def id_in(body: Any) -> str:  # noqa: ANN401 -- any JSON value
     value = body.get("id") if isinstance(body, dict) else None
     text = str(value)[:128] if isinstance(value, str | int) else ""
     return text.encode(errors="replace").decode()
+
+
+def of_part(part: Any, reference: str) -> Any:  # noqa: ANN401 -- any JSON value
+    """The value of a part that a reference names; None when it has none."""
+    return _look_up(part, reference.split(".")[1:])
 
 
 def _look_up(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 -- any JSON value
@@ -180,9 +203,17 @@ class _Filler:
 
     @classmethod
     def of(cls, row: Row, grant: Go) -> _Filler:
-        """With the answers to the steps before this one."""
+        """With the answers to the steps before this one, and its part if it has some."""
         values = {name: value for answer in grant.answers for name, value in answer.items()}
-        return cls(values, [it["name"] for it in row["steps"][: grant.step - 1]])
+        names, step = (
+            [it["name"] for it in row["steps"][: grant.step - 1]],
+            row["steps"][grant.step - 1],
+        )
+        if "parts" in step:
+            names.append(PART)
+            for it in references(step, [PART]):
+                values[it] = of_part(step["parts"][grant.part], it)
+        return cls(values, names)
 
     def _of(self, found: re.Match[str]) -> Any:  # noqa: ANN401 -- any JSON value
         reference = found[0][1:-1]

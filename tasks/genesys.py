@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tasks.base import Kept, Planned
 from tasks.calls import id_in
+from tasks.kind import Kept, Planned, Polled
 from workers.http import Request
 from workers.reconcile import Guard, Sight
 
@@ -42,6 +42,11 @@ class Contacts:
         """Nothing: an upsert is sent again without a look-up."""
         del row, grant, answer
         return Sight.UNSURE
+
+    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+        """Nothing: its call is no poll."""
+        del row, grant, answer
+        return Polled.UNSAID
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The id under which the platform keeps the contact."""

@@ -34,10 +34,10 @@ _SUCCESS: Final = range(200, 300)
 
 def sight(answer: Answer, lookup: Mapping[str, Any]) -> Sight:
     """What a look-up, `{"found": condition, "absent": condition or missing}`, saw."""
-    if _fits(answer, lookup["found"]):
+    if fits(answer, lookup["found"]):
         return Sight.FOUND
     if "absent" in lookup:
-        absent = _fits(answer, lookup["absent"])
+        absent = fits(answer, lookup["absent"])
     else:
         absent = answer.status in NOTHING or (
             answer.status in _SUCCESS and _body(answer) is not None
@@ -67,7 +67,8 @@ def pointed(value: Any, pointer: str) -> Any:  # noqa: ANN401 -- any JSON value
     return value
 
 
-def _fits(answer: Answer, condition: Mapping[str, Any]) -> bool:
+def fits(answer: Answer, condition: Mapping[str, Any]) -> bool:
+    """Whether an answer is as a condition says."""
     status = condition.get("status")
     if answer.status != status if status else answer.status not in _SUCCESS:
         return False

@@ -28,6 +28,7 @@ class Attempt:
     key: str  #: of the transaction
     job: str
     step: int
+    part: int  #: calls of the step that were done before: its parts, or polls
     what: str  #: "send" or "look-up"
     outcome: str  #: executed, not_executed or unknown
     status: str
@@ -50,8 +51,8 @@ def read(store: Store, keys: ClientKeys, *, job: str, key: str = "") -> Iterator
         found: Any = store.xrange(keys.attempts, min=after, count=_AT_ONCE)
         for _, it in found:
             if it["job"] == job and it["key"] == (key or it["key"]):
-                about = {name: value for name, value in it.items() if name not in {"us", "step"}}
-                yield Attempt(at_us=int(it["us"]), step=int(it["step"]), **about)
+                at_us, step, part = int(it.pop("us")), int(it.pop("step")), int(it.pop("part", 0))
+                yield Attempt(at_us=at_us, step=step, part=part, **it)
         if len(found) < _AT_ONCE:
             return
         after = f"({found[-1][0]}"

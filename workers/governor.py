@@ -79,6 +79,7 @@ class Go(NamedTuple):
     answers: list[dict[str, Any]]  #: one for each finished step
     memo: str = ""  #: see `workers.reconcile`
     generation: int = 1  #: of its idempotency key
+    part: int = 0  #: calls of this step that are done: parts, or polls
 
     @property
     def looking(self) -> bool:
@@ -173,7 +174,7 @@ class Governor:
             return NoGo(f"{str(reply[0]).lower()}: {reply[1]}")
         _, start_us, spread_us, job, place, attempts, unknown, throttled, answers, *more = reply
         page, _, index = place.partition(":")
-        memo, generation = more
+        memo, generation, part = more
         return Go(
             key=key,
             step=step,
@@ -189,6 +190,7 @@ class Governor:
             answers=[json.loads(line) for line in answers.splitlines()] if answers else [],
             memo=memo,
             generation=int(generation),
+            part=int(part),
         )
 
     def rotate(self, aged: Aged, entry: Sequence[str]) -> str:

@@ -46,6 +46,11 @@ def step_key(key: str, step: int) -> str:
     return str(uuid.uuid5(uuid.UUID(key), f"step {step}"))
 
 
+def part_key(key: str, step: int, part: int) -> str:
+    """The key of one part, both counted from 1, of a step that takes several calls."""
+    return str(uuid.uuid5(uuid.UUID(key), f"step {step} part {part}"))
+
+
 def payload_hash(payload: Any) -> str:  # noqa: ANN401 -- any JSON value
     """A short digest by which two rows are told to be the same."""
     text = json.dumps(payload, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -15,6 +15,7 @@ store's compact form only while it is small:
 | t1, f | first send under its key, in us since the epoch; fence of the newest grant |
 | t2 | when the newest answer came; absent after a success |
 | gn | generation of its key, see lua/rotate.lua; absent = 1 |
+| pt | calls of this step that are done: its parts, or polls; absent = 0 |
 | at, th, cr | attempts of this step, answers of 429, workers that died under it |
 | cc | while it is out: limits of how many calls may be, in which it has a place, + between |
 | m | what the next call of this step must know, see `workers.reconcile`; l… = it is the look-up, |

@@ -93,6 +93,34 @@ def _clean(text: str) -> str:
 UNSENT = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line")
 
 
+def to_go_on(answer: Answer, after_s: float = 0.0) -> Verdict:
+    """The verdict on a part of a step that is done, or on a poll that came too early.
+
+    The step goes on after `after_s` at the earliest: back to the line, no attempt made.
+    """
+    return Verdict(
+        kind="AGAIN",
+        how="line",
+        outcome=Outcome.EXECUTED,
+        status=answer.status,
+        correlation_id=answer.correlation_id or "",
+        delay_s=after_s,
+        memo="",
+    )
+
+
+def poll_ended(answer: Answer, text: str) -> Verdict:
+    """The verdict on a poll that shows that what it waits for will not come."""
+    return Verdict(
+        kind="END",
+        how="failed",
+        outcome=Outcome.NOT_EXECUTED,
+        status=answer.status,
+        text=text,
+        correlation_id=answer.correlation_id or "",
+    )
+
+
 def judge(  # noqa: PLR0913 -- everything that a verdict depends on
     answer: Answer,
     reading: Reading,

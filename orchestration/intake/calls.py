@@ -1,8 +1,9 @@
 """Rows of kind `calls`, from JSON lines.
 
 A line is one request, `{"id", "method", "path", "body", "headers", "guard", "lookup",
-"after_unknown", "tenant", "lane"}`, or a chain of them, `{"id", "steps": [{"name", "method", …}],
-"tenant", "lane"}`. Both become rows with steps; a single request is the step `call`.
+"after_unknown", "poll", "parts", "tenant", "lane"}`, or a chain of them, `{"id", "steps":
+[{"name", "method", …}], "tenant", "lane"}`. Both become rows with steps; a single request is the
+step `call`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from orchestration.intake.rows import (
     shown,
     tenant_fault,
 )
-from tasks.calls import GUARDS, READS, REFERENCE, guard_of, references
+from orchestration.intake.several import read_parts, read_poll
+from tasks.calls import GUARDS, PART, READS, REFERENCE, guard_of, references
 from workers.errors import InputError
 from workers.flows import lane_of
 from workers.reconcile import Guard
@@ -44,7 +46,9 @@ MAX_STEPS: Final = 20
 MAX_DEPTH: Final = 64
 
 _ROW = frozenset(("id", "tenant", "lane"))
-_STEP = frozenset(("method", "path", "headers", "body", "guard", "lookup", "after_unknown"))
+_STEP = frozenset(
+    ("method", "path", "headers", "body", "guard", "lookup", "after_unknown", "poll", "parts")
+)
 _SINGLE, _CHAIN, _NAMED = _ROW | _STEP, _ROW | {"steps"}, _STEP | {"name"}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -107,6 +111,10 @@ def _chain(given: Any, client: ClientSettings) -> list[dict[str, Any]]:  # noqa:
         name = it.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise Bad(f"{place}name: must be text of 1 to 64 characters out of A-Z a-z 0-9 _ -")
+        if name == PART and any("parts" in one for one in given if isinstance(one, dict)):
+            raise Bad(
+                f"{place}name: {PART} is what steps with parts call their part; use another one"
+            )
         if name in names:
             raise Bad(f"{place}name: step {names.index(name) + 1} has the same one")
         names.append(name)
@@ -126,6 +134,7 @@ def _refers_back(step: dict[str, Any], names: Sequence[str], index: int) -> None
 
 
 def _paths_refer(step: dict[str, Any], earlier: Sequence[str], place: str) -> None:
+    earlier = [*earlier, PART] if "parts" in step else earlier
     _path_refers(step["path"], earlier, place)
     if "lookup" in step:
         _path_refers(step["lookup"]["path"], earlier, f"{place}lookup, ")
@@ -145,7 +154,11 @@ def _all_run(steps: Sequence[dict[str, Any]], client: ClientSettings) -> None:
     """Under one key a provider answers the second of two equal calls without running it."""
     if client.key_scope == "step":
         return
-    writes = [(n, it) for n, it in enumerate(steps, 1) if it["method"] not in READS]
+    writes = [
+        (n, it)
+        for n, it in enumerate(steps, 1)
+        if it["method"] not in READS and len(it.get("parts", ())) <= 1  # else they have their own
+    ]
     for (first, one), (second, other) in combinations(writes, 2):
         if _place(one) != _place(other):
             continue
@@ -175,6 +188,12 @@ def _step(given: dict[str, Any], client: ClientSettings, place: str) -> dict[str
         step["lookup"] = read_lookup(given["lookup"], client, f"{place}lookup")
     if (said := given.get("after_unknown")) is not None:
         step["after_unknown"] = read_meanings(said, guard_of(step, client), place)
+    if (poll := given.get("poll")) is not None:
+        if given.get("parts") is not None or guard is not None:
+            raise Bad(f"{place}poll: goes with neither parts nor a guard; leave them out")
+        step["poll"] = read_poll(poll, step["method"], place)
+    if (parts := given.get("parts")) is not None:
+        step["parts"] = read_parts(parts, step, place)
     return step
 
 

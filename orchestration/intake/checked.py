@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchestration.intake.submission import Submission
-    from tasks.base import Planned
+    from tasks.kind import Planned
     from workers.clients import Client
     from workers.ledger import Row
 
@@ -107,9 +107,9 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
                 planned = kind.plan(row, about, settings)
                 if not unguarded and (weak := weak_guard(planned)):
                     raise forgotten(weak, f"{source.name}, line {row['line']}")
-                calls = len(planned)
+                calls = sum(one.parts for one in planned)
                 for one in planned:
-                    charged[limits_of(one.route)] += 1
+                    charged[limits_of(one.route)] += one.parts
             checked.calls += calls
             checked.spool.add(row, calls)
     checked.spool.finish()

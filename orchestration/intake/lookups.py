@@ -30,11 +30,7 @@ def read_lookup(given: Any, client: ClientSettings, place: str) -> dict[str, Any
     lookup = read_request(given, client, f"{place}, ", METHODS)
     for name in ("found", "absent"):
         if name == "found" or given.get(name) is not None:
-            lookup[name] = _condition(given.get(name), f"{place}, {name}")
-            if lookup["method"] == "HEAD" and lookup[name].keys() - {"status"}:
-                raise Bad(
-                    f"{place}, {name}: the answer to HEAD has no body; use GET or status alone"
-                )
+            lookup[name] = read_condition(given.get(name), lookup["method"], f"{place}, {name}")
     return lookup
 
 
@@ -50,10 +46,13 @@ def read_meanings(given: Any, guard: Guard, place: str) -> dict[str, str]:  # no
     return given
 
 
-def _condition(given: Any, place: str) -> dict[str, Any]:  # noqa: ANN401 -- any JSON value
+def read_condition(given: Any, method: str, place: str) -> dict[str, Any]:  # noqa: ANN401
+    """A condition on the answer to a request of this method, checked; raises `Bad`."""
     if not isinstance(given, dict) or not given:
         raise Bad(f"{place}: must be a JSON object with some of {' '.join(_CONDITION)}")
     only(given, _CONDITION, f"{place}, ")
+    if method == "HEAD" and given.keys() - {"status"}:
+        raise Bad(f"{place}: the answer to HEAD has no body; use GET or status alone")
     status = given.get("status", 200)
     if type(status) is not int or not 200 <= status <= 499:  # noqa: PLR2004
         raise Bad(f"{place}, status: must be a number from 200 to 499")

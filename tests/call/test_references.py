@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.base import CannotSay
 from tasks.calls import MAX_VALUE, Calls, id_in
+from tasks.kind import CannotSay
 from workers.governor import Go
 from workers.outcome import Answer
 

@@ -97,6 +97,7 @@ class Transaction:
     rows: int
     steps: int
     step: int = 1
+    part: int = 0  #: calls of the step that are done
     state: str = "w"
     due: int | None = None  #: when it may go: None = new, it never went
     until: int = 0  #: while it is out: by then somebody must have touched it
@@ -124,6 +125,11 @@ class Transaction:
     def looking(self) -> bool:
         """The next call, or the one that is out, is the look-up of its step."""
         return self.memo.startswith("l")
+
+    @property
+    def keyed(self) -> bool:
+        """The next call carries the key: it is neither a read nor a look-up."""
+        return not self.looking and self.guards[self.step - 1] != "r"
 
     @property
     def suspect(self) -> bool:
@@ -429,7 +435,7 @@ class Model:
         if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
             return NoGo("drop: not due")
         old = tx.first_sent is not None and now - tx.first_sent > self.max_age_us
-        if (old and not tx.looking) or tx.memo == "o":
+        if (old and tx.keyed) or tx.memo == "o":
             return Aged(key, step, tx.job, tx.page, tx.index, tx.generation)
 
         if self.breaker and self.breaker.until > now:
@@ -452,7 +458,7 @@ class Model:
             if not bucket.route or bucket.tokens(now) < bucket.burst:
                 bucket.take(now + start)  # the call leaves then, so then it counts
         tx.state, tx.fence, tx.until = "s", fence, now + self.lease_us
-        tx.first_sent = now if tx.first_sent is None else tx.first_sent
+        tx.first_sent = now if tx.first_sent is None and tx.keyed else tx.first_sent
         self._count(self.sent)
         if self.breaker:
             self.breaker.until, self.breaker.prober, tx.probe = now + self.lease_us, key, True
@@ -472,13 +478,13 @@ class Model:
             answers=[json.loads(answer) for answer in tx.answers],
             memo=tx.memo,
             generation=tx.generation,
+            part=tx.part,
         )
 
     def rotate(self, aged: Aged) -> str:
         """Replace a key that is too old, where no send under it may have been executed."""
         tx = self.txs[aged.key]
-        doubt = tx.unknown and tx.guards[tx.step - 1] != "r"
-        if doubt:
+        if tx.unknown:
             why = "its key is older than the provider remembers it, and it may have been executed"
         elif tx.generation == MOST_KEYS:
             why = (
@@ -495,7 +501,7 @@ class Model:
             self._to_line(tx, self.now)
             return "old: fresh"
         tx.kept["e"] = why
-        ended = "unknown" if doubt else "failed"
+        ended = "unknown" if tx.unknown else "failed"
         self._finish(tx, ended, why)
         return f"old: {ended}"
 
@@ -525,6 +531,8 @@ class Model:
             return self._finish(tx, verdict.how, verdict.text)
         if verdict.kind == "AGAIN":
             tx.remember(memo)
+            if verdict.outcome is Outcome.EXECUTED:  # of the step, one call of several
+                tx.part, tx.attempts, tx.unknown = tx.part + 1, 0, False
             due = now + round(verdict.delay_s * 1e6)
             if verdict.how == "line" or tx.suspect:
                 return self._to_line(tx, due)
@@ -537,7 +545,7 @@ class Model:
             tx.ids.append(verdict.provider_id)
         if tx.step == tx.steps:
             return self._finish(tx, "succeeded")
-        tx.step, tx.attempts, tx.unknown = tx.step + 1, 0, False
+        tx.step, tx.part, tx.attempts, tx.unknown = tx.step + 1, 0, 0, False
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
         if tx.suspect or ahead or self.breaker or self.free(flow) < 1:
@@ -595,6 +603,7 @@ class Model:
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
         tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
+        tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
         tx.kept.pop("e", None)
         tx.remember("l" if doubt and guard == "l" else "")
         self._to_line(tx, self.now)
@@ -823,6 +832,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
     return {
         "s": tx.state,
         "k": tx.step,
+        "pt": tx.part,
         "at": tx.attempts,
         "th": tx.throttled,
         "cr": tx.crashes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -32,9 +33,9 @@ from workers.governor import Aged, Go, Governor
 from workers.keys import ClientKeys
 from workers.ledger import DEAD, FINAL, Ledger, Opened
 from workers.limit_settings import LimitSettings, TenantSettings
-from workers.outcome import Outcome
+from workers.outcome import Answer, Outcome
 from workers.settings import WorkerSettings
-from workers.verdict import UNSENT, Verdict
+from workers.verdict import UNSENT, Verdict, to_go_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ def some_verdict(chance: Random) -> Verdict:
     """Any verdict that a call may come to, successes most often."""
     some = chance.choice
     told = some([{}, {}, {}, {"remaining": some([0, 1, 9]), "reset_s": some([0.0, 0.3, 4.0])}])
-    kind = chance.choices(["NEXT", "AGAIN", "END", "UNSENT"], [10, 7, 2, 1])[0]
+    kind = chance.choices(["NEXT", "AGAIN", "PART", "END", "UNSENT"], [9, 6, 2, 2, 1])[0]
     if kind == "NEXT":
         return Verdict(
             kind="NEXT",
@@ -114,6 +115,9 @@ def some_verdict(chance: Random) -> Verdict:
             memo=some([None, "", "x1", "l0", "l1", "o"]),
             **told,
         )
+    if kind == "PART":
+        answer = Answer(status=200, headers=some([{}, {"x-request-id": "c2"}]))
+        return replace(to_go_on(answer, some([0.0, 0.04, 20.0])), **told)
     if kind == "END":
         how = some(["failed", "unknown", "cancelled"])
         memo = some([None, "", "l0"])
@@ -210,6 +214,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
     return {
         "s": tx["s"],
         "k": int(tx["k"]),
+        "pt": int(tx.get("pt", 0)),
         "at": int(tx.get("at", 0)),
         "th": int(tx.get("th", 0)),
         "cr": int(tx.get("cr", 0)),

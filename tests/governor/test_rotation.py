@@ -9,8 +9,8 @@ from test_scripts import APP, DONE, LATER, LEASE_US, RETRY, Rig, S
 
 from workers import attempts, audit
 from workers.governor import KEY_LIFE_S, MOST_KEYS, QUIET_S, Aged, Settled
-from workers.outcome import Outcome
-from workers.verdict import Verdict
+from workers.outcome import Answer, Outcome
+from workers.verdict import Verdict, to_go_on
 
 if TYPE_CHECKING:
     from workers.store import Store
@@ -109,7 +109,7 @@ def test_after_a_worker_died_under_a_send_its_key_is_never_replaced(store: Store
     assert (told.step, told.what, told.outcome) == (1, "send", "unknown")
 
 
-def test_a_read_whose_worker_died_goes_on_under_a_fresh_key(store: Store) -> None:
+def test_a_read_carries_no_key_and_goes_on_however_old_its_transaction_is(store: Store) -> None:
     rig = Rig(store, APP)
     (key,) = rig.line_up(1, "GET /x", guards="r")
     rig.fill()
@@ -119,7 +119,24 @@ def test_a_read_whose_worker_died_goes_on_under_a_fresh_key(store: Store) -> Non
     rig.governor.sweep()
     ring_later(rig, key, DAY_US)
 
-    assert rig.rotate(key) == "old: fresh"
+    assert rig.grant(key).generation == 1
+
+
+def test_a_key_does_not_age_while_the_reads_before_its_first_send_wait(store: Store) -> None:
+    rig = Rig(store, APP)
+    (key,) = rig.line_up(1, "GET /x", "POST /x", guards="rk")
+    rig.fill()
+    rig.ring()
+    rig.serve(key, verdict=to_go_on(Answer(status=200), 30 * 3600))
+    rig.us += 2 * DAY_US
+    assert rig.ring_on(S) == [key]
+    rig.serve(key)
+    rig.us += DAY_US
+    rig.governor.sweep()  # its bell, which nobody answered
+    assert rig.ring_on(S) == [key]
+
+    assert rig.grant(key, 2).generation == 1
+    assert int(rig.ledger.transaction(key)["t1"]) == rig.us
 
 
 def test_keys_are_not_replaced_for_ever(store: Store) -> None:

@@ -11,18 +11,19 @@
 -- Parts    seconds, cell, charge, line, looking
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries; on WAIT the line
 -- Returns  {"GO", start_in_us, spread_us, job, page, attempts, unknown, throttled, answers,
---           memo, generation of the key}
+--           memo, generation of the key, calls of this step that are done}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
 --                              taken), or a probe of the breaker is out: back in the line,
 --                              nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
 --          {"OLD", job, page, generation}  its key is past max_age_us, or the provider takes it no
---                              more: nothing is written, lua/rotate.lua decides; a look-up may go
+--                              more: nothing is written, lua/rotate.lua decides; a read and a
+--                              look-up carry no key, and may go
 -- Cost     O(limits), 6 commands
 local key, step, fence, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local name = tx_key(key)
 local tx = redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at", "th", "j", "p", "an", "r", "cr",
-  "m", "gn")
+  "m", "gn", "g", "pt")
 local state = tx[1]
 if not state then return {"DROP", "missing"} end
 if state == "s" then return {"DROP", "lease held"} end
@@ -33,7 +34,8 @@ if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + 20
   return {"DROP", "not due"}
 end
 
-local old = tx[4] and now - tonumber(tx[4]) > tonumber(ARGV[6]) and not looks(tx[13])
+local keyed = not looks(tx[13]) and guard_of(tx[15], step) ~= "r" -- else it carries no key
+local old = tx[4] and keyed and now - tonumber(tx[4]) > tonumber(ARGV[6])
 if old or refuses(tx[13]) then return {"OLD", tx[8], tx[9], tx[14] or "1"} end
 
 local id = flow_of(tx[3], step)
@@ -75,9 +77,9 @@ redis.call("ZADD", TOUCH, now + lease, key)
 redis.call("HSET", GOV, unpack(writes))
 if bell == 0 then redis.call("ZREM", RETRIES, key) end
 local sent = {"f", fence, "s", "s"}
-if not tx[4] then sent[5], sent[6] = "t1", now end
+if not tx[4] and keyed then sent[5], sent[6] = "t1", now end
 if slots[1] then sent[#sent + 1], sent[#sent + 2] = "cc", table.concat(slots, "+") end
 if probe then sent[#sent + 1], sent[#sent + 2] = "pb", 1 end
 redis.call("HSET", name, unpack(sent))
 return {"GO", wait, spread, tx[8], tx[9], tx[6] or "0", tx[5] or "0", tx[7] or "0", tx[10] or "",
-  tx[13] or "", tx[14] or "1"}
+  tx[13] or "", tx[14] or "1", tx[16] or "0"}

@@ -52,7 +52,7 @@ local function flow_of(flows, step)
 end
 
 -- What a flow's definition says. It is kept decoded, for later calls of all scripts: nobody changes it.
-local KEPT = {flows = {}, size = 0}
+local KEPT = {flows = {}, size = 0, names = {}, named = 0}
 local function decode(definition)
   local flow = KEPT.flows[definition]
   if not flow then

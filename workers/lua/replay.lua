@@ -49,6 +49,7 @@ redis.call("HDEL", job_key(job), "finished_us")
 if counted[1] - counted[2] + 1 >= tonumber(counted[3] or 0) then redis.call("SREM", HUNGRY, job) end
 redis.call("HDEL", name, "d", "e", "cr")
 if ARGV[4] == "1" then redis.call("HDEL", name, "b") end -- then no later step was sent either
+if guard == "r" then redis.call("HDEL", name, "pt") end -- a poll waits as long again; parts stay done
 redis.call("HSET", name, "at", 0, "u", doubt and 1 or 0, "m", memo, "fl", flows)
 to_line(key, id, flow.lane, now, 0)
 return "WAITS"

@@ -19,7 +19,7 @@
 -- Cost     O(limits), about 12 commands
 local key, generation = ARGV[2], tonumber(ARGV[4])
 local tx = redis.call("HMGET", tx_key(key),
-  "s", "k", "fl", "u", "j", "r", "cr", "gn", "t1", "t2", "at", "m", "g")
+  "s", "k", "fl", "u", "j", "r", "cr", "gn", "t1", "t2", "at", "m")
 local state = tx[1]
 if state ~= "r" and state ~= "t" or tx[2] ~= ARGV[3] or tonumber(tx[8] or 1) ~= generation then return "DROP" end
 
@@ -29,7 +29,7 @@ redis.call("HLEN", GOV)
 local function leave_bell() if state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end end
 
 local ended, why
-if tx[4] == "1" and guard_of(tx[13], tx[2]) ~= "r" then -- a read has no effect
+if tx[4] == "1" then
   ended, why = "unknown", "its key is older than the provider remembers it, and it may have been executed"
 elseif generation >= tonumber(ARGV[6]) then
   ended, why = "failed", "it was never executed under " .. generation .. " keys, each older in the end than the provider remembers it"

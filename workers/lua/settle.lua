@@ -7,7 +7,8 @@
 -- ARGV[3]   step         1-based
 -- ARGV[4]   fence        as given to admit
 -- ARGV[5]   verdict      "NEXT" | "AGAIN" | "END"
--- ARGV[6]   outcome      "executed" | "not_executed" | "unknown"
+-- ARGV[6]   outcome      "executed" | "not_executed" | "unknown"; AGAIN with the first: one part of the
+--                        step is done, or one poll
 -- ARGV[7]   attempt      1 when this was an attempt, else 0
 -- ARGV[8]   throttled    1 when it was a 429, else 0
 -- ARGV[9]   status       HTTP status, "" when there was none
@@ -33,17 +34,19 @@
 local key, step, verdict, text, how = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[11], ARGV[15]
 local name, throttled = tx_key(key), ARGV[8] == "1"
 local tx = redis.call("HMGET", name,
-  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids", "b", "g")
+  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids", "b", "g", "pt")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
 -- Everything is looked at before the first write.
-local known, goes_on, lost = tx[14] or "", verdict == "NEXT" and step < tonumber(tx[5]), nil
+local known, part, lost = tx[14] or "", verdict == "AGAIN" and ARGV[6] == "executed", nil
+local goes_on = part or verdict == "NEXT" and step < tonumber(tx[5])
+local next_step = goes_on and not part and step + 1 or step
 local memo = verdict == "NEXT" and "" or ARGV[20] == "=" and known or ARGV[20]
 local flows = verdict ~= "NEXT" and looks(memo) ~= looks(known) and changed_over(tx[4], step) or tx[4]
-if goes_on and tx[16] then flows, memo, lost = maybe_sent(tx[17], flows, step + 1, memo) end
+if goes_on and tx[16] then flows, memo, lost = maybe_sent(tx[17], flows, next_step, memo) end
 local state = verdict == "END" and how or lost and "unknown" or verdict == "NEXT" and not goes_on and "succeeded"
 local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
-local id, next_id = flow_of(tx[4], step), flow_of(flows, goes_on and step + 1 or step)
+local id, next_id = flow_of(tx[4], step), flow_of(flows, next_step)
 local pause, why, left = tonumber(ARGV[10]), text, tonumber(ARGV[18])
 if left and pause == 0 then pause, why = pause_of(left, tonumber(ARGV[19])) end
 local flow = (pause > 0 or left or tx[13] or not ends) and read_flow(id)
@@ -65,26 +68,24 @@ if tx[12] or tx[13] then redis.call("HDEL", name, "cc", "pb") end
 if throttled then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
 
 if told then
-  tell(key, tx[6], step, known, ARGV[6], ARGV[9], ARGV[13], verdict == "NEXT" and "" or text)
+  tell(key, tx[6], step, tx[18], known, ARGV[6], ARGV[9], ARGV[13], verdict == "NEXT" and "" or text)
 end
-local writes = {"k", goes_on and step + 1 or step, "st", ARGV[9],
+local writes = {"k", next_step, "st", ARGV[9],
   "at", goes_on and 0 or tonumber(tx[10] or 0) + tonumber(ARGV[7])}
-local function also(field, value)
-  if value ~= "" then writes[#writes + 1], writes[#writes + 2] = field, value end
-end
+local function also(field, value) writes[#writes + 1], writes[#writes + 2] = field, value end
+local function told_of(field, value) if value ~= "" then also(field, value) end end
 if ARGV[6] == "unknown" then also("u", 1)
 elseif goes_on then also("u", tx[16] and 1 or 0)
 elseif looks(known) and not looks(memo) then also("u", 0) end -- it is known now
-if memo ~= known then writes[#writes + 1], writes[#writes + 2] = "m", memo end
+if part or tx[18] and next_step > step then also("pt", part and tonumber(tx[18] or 0) + 1 or 0) end
+if memo ~= known then also("m", memo) end
 if flows ~= tx[4] then also("fl", flows) end
 if throttled then also("th", tonumber(tx[11] or 0) + 1) end
-also("id", ARGV[12])
-also("co", ARGV[13])
-if verdict ~= "NEXT" or lost then also("e", lost or text) end
+told_of("id", ARGV[12])
+told_of("co", ARGV[13])
+if verdict ~= "NEXT" or lost then told_of("e", lost or text) end
 if verdict == "NEXT" and text ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. text) end -- one line an answer
-if verdict == "NEXT" and tx[5] ~= "1" then -- one line a step
-  writes[#writes + 1], writes[#writes + 2] = "ids", (tx[15] and tx[15] .. "\n" or "") .. ARGV[12]
-end
+if verdict == "NEXT" and tx[5] ~= "1" then also("ids", (tx[15] and tx[15] .. "\n" or "") .. ARGV[12]) end -- one a step
 
 if state ~= "succeeded" then also("t2", now) end
 if ends then
@@ -92,9 +93,9 @@ if ends then
   return "END"
 end
 
+redis.call("HSET", name, unpack(writes))
 if verdict == "AGAIN" then
   local due = now + tonumber(ARGV[14])
-  redis.call("HSET", name, unpack(writes))
   if how == "line" or tonumber(tx[8] or 0) > 0 then
     to_line(key, next_id, flow.lane, due, tx[8])
     return "LINE"
@@ -105,7 +106,6 @@ if verdict == "AGAIN" then
   return "RETRY"
 end
 
-redis.call("HSET", name, unpack(writes))
 local next_flow = next_id == id and flow or read_flow(next_id)
 if tonumber(tx[8] or 0) > 0 or not may_ring(next_flow) then
   to_line(key, next_id, next_flow.lane, now, tx[8])

@@ -23,7 +23,7 @@ end
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
   local name = tx_key(key)
-  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb", "m")
+  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb", "m", "pt")
   local state, crashes = tx[1], tonumber(tx[7] or 0)
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", TOUCH, key)
@@ -42,7 +42,7 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0,
       leases = leases + 1
       if tx[8] then free_slots(tx[8]) end
       if tx[8] or tx[9] then redis.call("HDEL", name, "cc", "pb") end
-      tell(key, tx[5], tx[2], tx[10], guard == "r" and "not_executed" or "unknown", "", "", why or "its worker died or froze")
+      tell(key, tx[5], tx[2], tx[11], tx[10], guard == "r" and "not_executed" or "unknown", "", "", why or "its worker died or froze")
       if why then
         ended = ended + 1
         local ends = ending(key, tx[5], "unknown", tonumber(tx[6] or 1), tx[7])

@@ -16,7 +16,6 @@ local function look_at(cell)
 end
 
 -- What a flow's name, lane:tenant:limits with 8 characters at its end, says. Kept for later calls.
-KEPT.names, KEPT.named = {}, 0
 local function named(id)
   local it = KEPT.names[id]
   if not it then
