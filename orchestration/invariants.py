@@ -149,9 +149,9 @@ def looked_up(
     ]
     pipe = client.store.pipeline(transaction=False)
     for name in names:
-        pipe.hmget(client.keys.transaction(name), "s", "k", "j", "p")
+        pipe.hmget(client.keys.transaction(name), "s", "k", "j", "p", "pt")
     for (index, row), name, values in zip(good, names, pipe.execute(), strict=True):
-        found = dict(zip("skjp", (it or "" for it in values), strict=True))
+        found = dict(zip(("s", "k", "j", "p", "pt"), (it or "" for it in values), strict=True))
         yield row, name, f"{page}:{index}", found
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: What the sandbox's control API lists: effects or requests.
 Record = dict[str, Any]
+#: One call of a transaction: the step, from 1, and its part, from 0.
+Place = tuple[int, int]
 
 #: The part of all transactions that succeeds where the provider ends healthy.
 MOST = 0.95
@@ -43,11 +45,24 @@ class Transaction:
     step: int  #: that is next, out, or the last one
     routes: tuple[str, ...]  #: method and path of each step, with references to earlier answers
     guards: str  #: the guard of each step, one letter each
+    part: int = 0  #: calls of the step that are done
+    parts: tuple[int, ...] = ()  #: how many calls each step takes; () = one each
 
     @property
-    def writes(self) -> list[int]:
-        """The steps that have an effect."""
-        return [number for number, it in enumerate(self.guards, 1) if it != Guard.READ]
+    def at(self) -> Place:
+        """The call that is next, out, or the last one."""
+        return self.step, self.part
+
+    @property
+    def writes(self) -> list[Place]:
+        """The calls that have an effect, in their order."""
+        parts = self.parts or (1,) * len(self.guards)
+        return [
+            (number, part)
+            for number, guard in enumerate(self.guards, 1)
+            if guard != Guard.READ
+            for part in range(parts[number - 1])
+        ]
 
 
 def mostly_succeeded(transactions: Iterable[Transaction], part: float = MOST) -> list[str]:
@@ -80,17 +95,17 @@ def effects_match_states(
     violations = []
     for it in known:
         if it.state in ("succeeded", "failed", "unknown"):
-            must = [k for k in it.writes if it.state == "succeeded" or k < it.step]
+            must = [place for place in it.writes if it.state == "succeeded" or place < it.at]
             violations += [
-                f"{it.key} is {it.state}, but step {k} had no effect"
-                for k in must
-                if k not in done[it.key]
+                f"{it.key} is {it.state}, but {_named(place)} had no effect"
+                for place in must
+                if place not in done[it.key]
             ]
         if it.state == "failed":
             violations += [
-                f"{it.key} failed at step {it.step}, but step {k} had an effect"
-                for k in done[it.key]
-                if k >= it.step
+                f"{it.key} failed at {_named(it.at)}, but {_named(place)} had an effect"
+                for place in done[it.key]
+                if place >= it.at
             ]
     return violations
 
@@ -101,10 +116,10 @@ def steps_in_order(transactions: Iterable[Transaction], effects: Iterable[Record
     done = _by_step(known, effects)
     violations = []
     for it in known:
-        moments = [done[it.key].get(k) for k in it.writes]
-        for k, (earlier, later) in enumerate(pairwise(moments)):
+        for before, after in pairwise(it.writes):
+            earlier, later = done[it.key].get(before), done[it.key].get(after)
             if later is not None and (earlier is None or earlier > later):
-                violations.append(f"{it.key}: step {it.writes[k + 1]} before step {it.writes[k]}")
+                violations.append(f"{it.key}: {_named(after)} before {_named(before)}")
     return violations
 
 
@@ -195,36 +210,48 @@ def transactions(client: Client, job: str) -> Iterator[Transaction]:
                     key=key,
                     state=tx["s"],
                     step=int(tx["k"] or 1),
+                    part=int(tx["pt"] or 0),
+                    parts=tuple(it.parts for it in planned),
                     routes=tuple(it.route for it in planned),
                     guards="".join(it.guard for it in planned),
                 )
 
 
-def _keys_of(it: Transaction) -> list[str]:
-    """The key of the transaction, and those of its steps, for providers that want them apart."""
-    return [it.key, *(identity.step_key(it.key, k) for k in range(1, len(it.routes) + 1))]
+def _named(place: Place) -> str:
+    step, part = place
+    return f"step {step}" + (f", part {part + 1}" if part else "")
+
+
+def _keys_of(it: Transaction) -> dict[str, Place | None]:
+    """The key of the transaction, and those of its calls, where they are to be told apart."""
+    keys: dict[str, Place | None] = {it.key: None}
+    for k in range(1, len(it.routes) + 1):
+        keys[identity.step_key(it.key, k)] = (k, 0)
+    for k, part in it.writes:
+        keys[identity.part_key(it.key, k, part + 1)] = (k, part)
+    return keys
 
 
 def _by_step(
     known: Iterable[Transaction], effects: Iterable[Record]
-) -> defaultdict[str, dict[int, int]]:
-    """For each key: step → position of its first effect in the journal.
+) -> defaultdict[str, dict[Place, int]]:
+    """For each key: step and part → position of its first effect in the journal.
 
     The step is told by its own key, else by its route; among steps of one route they count in
     order.
     """
-    of_key = {name: (it, k) for it in known for k, name in enumerate(_keys_of(it))}
-    done: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    of_key = {name: (it, place) for it in known for name, place in _keys_of(it).items()}
+    done: defaultdict[str, dict[Place, int]] = defaultdict(dict)
     for effect in effects:
-        it, step = of_key.get(effect["key"], (None, 0))
+        it, place = of_key.get(effect["key"], (None, None))
         if it is None:
             continue
-        if not step:
+        if place is None:
             call = f"{effect['method']} {effect['path']}"
             fitting = [k for k, route in enumerate(it.routes, 1) if _pattern(route).match(call)]
-            fresh = [k for k in fitting if k not in done[it.key]]
-            step = (fresh or fitting or [0])[0]
-        done[it.key].setdefault(step, effect["seq"])
+            fresh = [k for k in fitting if (k, 0) not in done[it.key]]
+            place = ((fresh or fitting or [0])[0], 0)
+        done[it.key].setdefault(place, effect["seq"])
     return done
 
 

@@ -111,7 +111,7 @@ def _attempt(it: Attempt, *, of_job: bool) -> str:
     key = it.key if of_job else ""
     parts = (
         f"{at:%Y-%m-%d %H:%M:%S}",
-        f"{it.what} of step {it.step}",
+        f"{it.what} of step {it.step}" + (f", call {it.part + 1}" if it.part else ""),
         key,
         said,
         it.text,

@@ -112,9 +112,7 @@ def _chain(given: Any, client: ClientSettings) -> list[dict[str, Any]]:  # noqa:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise Bad(f"{place}name: must be text of 1 to 64 characters out of A-Z a-z 0-9 _ -")
         if name == PART and any("parts" in one for one in given if isinstance(one, dict)):
-            raise Bad(
-                f"{place}name: {PART} is what steps with parts call their part; use another one"
-            )
+            raise Bad(f"{place}name: {PART} means a part of steps with parts; use another one")
         if name in names:
             raise Bad(f"{place}name: step {names.index(name) + 1} has the same one")
         names.append(name)
@@ -190,7 +188,7 @@ def _step(given: dict[str, Any], client: ClientSettings, place: str) -> dict[str
         step["after_unknown"] = read_meanings(said, guard_of(step, client), place)
     if (poll := given.get("poll")) is not None:
         if given.get("parts") is not None or guard is not None:
-            raise Bad(f"{place}poll: goes with neither parts nor a guard; leave them out")
+            raise Bad(f"{place}poll: goes with neither parts nor a guard")
         step["poll"] = read_poll(poll, step["method"], place)
     if (parts := given.get("parts")) is not None:
         step["parts"] = read_parts(parts, step, place)

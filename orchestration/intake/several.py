@@ -24,7 +24,7 @@ def read_poll(given: Any, method: str, place: str) -> dict[str, Any]:  # noqa: A
     """The poll of a step, checked, its conditions as lists; raises `Bad`."""
     place = f"{place}poll"
     if method not in READS:
-        raise Bad(f"{place}: is for GET and HEAD, which have no effect however often they are sent")
+        raise Bad(f"{place}: is for GET and HEAD, which have no effect")
     if not isinstance(given, dict):
         raise Bad(f"{place}: must be a JSON object")
     only(given, _POLL, f"{place}, ")
