@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled
-from workers.ledger import DEAD, FINAL, Replayed
+from workers.ledger import DEAD, FINAL, Recovered, Replayed
 from workers.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class Transaction:
     memo: str = ""  #: what the next call of the step must know
     kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
     answers: list[str] = field(default_factory=list)
+    backup: int | None = None  #: what is to come may have been sent since this backup
     ids: list[str] = field(default_factory=list)  #: of several steps: what the provider calls each
     places: tuple[str, ...] = ()  #: what it takes under limits of how many calls may be out
     probe: bool = False  #: it was let through to see whether the breaker may close
@@ -156,6 +157,7 @@ class Job:
     closed: bool = False
     throttled: int = 0
     finished_us: int | None = None
+    since: int | None = None  #: the backup from which the store came back
 
 
 @dataclass
@@ -324,6 +326,8 @@ class Model:
                 rows=new.rows,
                 steps=new.steps,
             )
+            if self.jobs[job].since is not None:
+                self._doubt(self.txs[new.key], self.jobs[job].since)
         for key in joined:
             self.txs[key].rows += 1
         self.jobs[job].opened += 1
@@ -505,7 +509,7 @@ class Model:
         self._finish(tx, ended, why)
         return f"old: {ended}"
 
-    def settle(self, grant: Go, verdict: Verdict) -> Settled:  # noqa: C901 -- case by case
+    def settle(self, grant: Go, verdict: Verdict) -> Settled:  # noqa: C901, PLR0912 -- case by case
         """Record what a grant came to."""
         now, tx = self.now, self.txs[grant.key]
         if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
@@ -533,6 +537,8 @@ class Model:
             tx.remember(memo)
             if verdict.outcome is Outcome.EXECUTED:  # of the step, one call of several
                 tx.part, tx.attempts, tx.unknown = tx.part + 1, 0, False
+                if tx.backup is not None and self._doubt(tx, tx.backup):
+                    return Settled.END
             due = now + round(verdict.delay_s * 1e6)
             if verdict.how == "line" or tx.suspect:
                 return self._to_line(tx, due)
@@ -546,6 +552,8 @@ class Model:
         if tx.step == tx.steps:
             return self._finish(tx, "succeeded")
         tx.step, tx.part, tx.attempts, tx.unknown = tx.step + 1, 0, 0, False
+        if tx.backup is not None and self._doubt(tx, tx.backup):
+            return Settled.END
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
         if tx.suspect or ahead or self.breaker or self.free(flow) < 1:
@@ -603,11 +611,56 @@ class Model:
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
         tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
+        tx.backup = None if not_executed else tx.backup
         tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
         tx.kept.pop("e", None)
         tx.remember("l" if doubt and guard == "l" else "")
         self._to_line(tx, self.now)
         return Replayed.WAITS
+
+    def recover(self, job: str, at: int, keys: Iterable[str], *, dry: bool) -> list[Recovered]:
+        """Mark what may have been sent after the backup."""
+        it = self.jobs[job]
+        if not dry:
+            it.since = at if it.since is None else min(at, it.since)
+        return [self._recover(self.txs.get(key), at, dry=dry) for key in keys]
+
+    def _recover(self, tx: Transaction | None, at: int, *, dry: bool) -> Recovered:
+        if tx is None or tx.state in FINAL:
+            return Recovered.ENDED
+        if tx.backup == at:
+            return Recovered.MARKED
+        guard, flow, was = tx.guards[tx.step - 1], tx.flow, tx.state
+        if was == "s":
+            word = Recovered.LEASE
+        elif guard == "n":
+            word = Recovered.UNKNOWN
+        else:
+            word = Recovered.LOOK if guard == "l" or tx.looking else Recovered.SEND
+        if dry:
+            return word
+        if word is Recovered.LEASE:
+            tx.backup, tx.first_sent = at, min(tx.first_sent or at, at)
+        elif not self._doubt(tx, at) and (was != "w" or flow != tx.flow):
+            waited = was == "w" and tx.due is not None
+            self._to_line(tx, tx.due if waited and tx.due is not None else self.now)
+        return word
+
+    def _doubt(self, tx: Transaction, at: int) -> bool:
+        """The next call may have been sent since the backup; whether that ends it."""
+        tx.backup, tx.unknown = at, True
+        tx.first_sent = min(tx.first_sent or at, at)
+        guard = tx.guards[tx.step - 1]
+        if guard == "n":
+            why = (
+                "it may have been sent after the backup was made, and nothing guards a second send"
+            )
+            tx.kept["e"] = why
+            self._finish(tx, "unknown", why)
+            return True
+        if guard == "l":
+            tx.remember("l")
+        return False
 
     # What they share.
 
@@ -635,11 +688,18 @@ class Model:
             self.buckets[limit].look(self.now)
 
     def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
-        dead = verdict.kind == "END" and verdict.how in DEAD
+        dead = (verdict.kind == "END" and verdict.how in DEAD) or self._is_lost(tx, verdict)
         failed = verdict.attempt or verdict.outcome is Outcome.UNKNOWN
         if failed or tx.looking or tx.attempts or dead:
             text = "" if verdict.kind == "NEXT" else verdict.text
             self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
+
+    def _is_lost(self, tx: Transaction, verdict: Verdict) -> bool:
+        """What comes next may have been sent before the store came back, and nothing guards it."""
+        part = verdict.kind == "AGAIN" and verdict.outcome is Outcome.EXECUTED
+        following = tx.step if part else tx.step + 1 if verdict.kind == "NEXT" else tx.steps + 1
+        goes_on = tx.backup is not None and following <= tx.steps
+        return goes_on and tx.guards[following - 1] == "n"
 
     def _tell(self, tx: Transaction, outcome: str, status: str, text: str) -> None:
         self.told_of.append((tx.key, tx.step, outcome, status, text))
@@ -833,6 +893,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "s": tx.state,
         "k": tx.step,
         "pt": tx.part,
+        "b": tx.backup,
         "at": tx.attempts,
         "th": tx.throttled,
         "cr": tx.crashes,

@@ -215,6 +215,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "s": tx["s"],
         "k": int(tx["k"]),
         "pt": int(tx.get("pt", 0)),
+        "b": int(tx["b"]) if "b" in tx else None,
         "at": int(tx.get("at", 0)),
         "th": int(tx.get("th", 0)),
         "cr": int(tx.get("cr", 0)),
@@ -445,6 +446,16 @@ class Governed(RuleBasedStateMachine):
         answer = self.ledger.replay(tx.key, letter, entry, not_executed=stated)
         assert answer == self.model.replay(tx.key, not_executed=stated)
 
+    def recover(self, chance: Random) -> None:
+        """The store came back from a backup, and somebody says so; maybe not the first time."""
+        job = chance.choice(list(self.pages))
+        its = [tx.key for tx in self.model.txs.values() if tx.job == job]
+        keys = [*chance.sample(its, chance.randint(0, len(its))), "nobody"]
+        at, dry = self.us - chance.choice([0, S, 60 * S]), chance.random() < 0.2
+        at -= at % S
+        answer = self.ledger.recover(job, at, keys, dry=dry)
+        assert answer == self.model.recover(job, at, keys, dry=dry)
+
     def refuse_everything(self, chance: Random) -> None:
         """The provider answers 429 to whatever comes, or to most of it, and asks for no pause."""
         for _ in range(chance.choice([10, 30])):
@@ -557,6 +568,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.lose_a_cell: 1,
     Governed.refuse_everything: 2,
     Governed.replay: 3,
+    Governed.recover: 1,
 }
 
 
