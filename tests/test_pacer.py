@@ -47,16 +47,14 @@ def test_a_page_that_cannot_be_read_strands_neither_its_job_nor_another_one(
     assert (fleet.job("damaged")["opened"], fleet.job("sound")["opened"]) == (0, 1)
     assert "job damaged: its next page cannot be opened" in caplog.text
     store.set(name, page)
-    turns(20)
-    assert fleet.job("damaged")["opened"] == 1
+    until(lambda: turns() and fleet.job("damaged")["opened"] == 1)
 
 
 def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_line(
     fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     fleet.submit(calls(10), job="new")
-    fleet.client.governor.ring("w1", 4)
-    turns(2)  # the page is open
+    until(lambda: turns() and fleet.job("new")["opened"] == 1)
     fleet.client.store.hset(fleet.client.keys.job("new"), "kind", "holograms")
     fleet.client.ledger._jobs.clear()
 
@@ -80,5 +78,4 @@ def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_unde
     assert (fleet.job("first")["opened"], fleet.job("second")["opened"]) == (1, 0)
     assert "above 80% of its memory: job second waits" in caplog.text
     store.config_set("maxmemory", 0)
-    turns(20)
-    assert fleet.job("second")["opened"] == 1
+    until(lambda: turns() and fleet.job("second")["opened"] == 1)

@@ -58,7 +58,7 @@ class Ring:
 
     turn_s: float  #: from now to the caller's next turn
     sweep: bool  #: something is out past its time
-    hungry: str  #: a job that wants its next page opened, or ""
+    hungry: str  #: a job of which the caller opens the next page, or ""
     bells: list[Bell]
 
 

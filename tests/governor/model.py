@@ -198,6 +198,7 @@ class Model:
         self.told: dict[str, tuple[int, int]] = {}  #: by scope: calls left, and until when
         self.held_until = 0  #: no limit holds the client back until then, a pause does
         self.jobs: dict[str, Job] = {}
+        self.opening: dict[str, int] = {}  #: jobs whose next page somebody opens until then
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
         self.beat = 0
         self.at = 0  #: when somebody rang last
@@ -331,6 +332,7 @@ class Model:
         for key in joined:
             self.txs[key].rows += 1
         self.jobs[job].opened += 1
+        self.opening.pop(job, None)
         self._look_for_end(job)
         return True
 
@@ -374,8 +376,10 @@ class Model:
             self._bell(self.txs[key])
         assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
 
-        hungry = self.hungry()
+        hungry = {it for it in self.hungry() if self.opening.get(it, 0) <= now}
         assert answer.hungry in (hungry or {""})
+        if answer.hungry:
+            self.opening[answer.hungry] = now + 250 * MS
         bells = [
             Bell(tx.key, tx.step, tx.steps, tx.job)
             for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
@@ -669,6 +673,7 @@ class Model:
         for bucket in self.buckets.values():
             bucket.at -= back
         self.held_until -= back
+        self.opening = {job: till - back for job, till in self.opening.items()}
         self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
         self.beat, self.at = self.beat - back, self.now
         if self.breaker:
@@ -849,6 +854,7 @@ class Model:
             "passes": self.passes,
             "virtual": self.virtual,
             "hungry": self.hungry(),
+            "opening": self.opening,
             "jobs": {name: self._counters(name) for name in self.jobs},
             "dead": self.dead,
             "rotations": self.rotations,

@@ -185,6 +185,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
         "hungry": found.get("hungry", set()),
+        "opening": numbers("o:"),
         "jobs": {job: _counters(it) for job, it in named("job:").items() if ":page:" not in job},
         "dead": [(it["key"], it["job"], it["state"], it["why"]) for it in dead],
         "rotations": [

@@ -997,6 +997,21 @@ def test_a_job_asks_for_its_next_page_when_few_are_unfinished(store: Store) -> N
     assert asked == ["", job, "", job, "", ""]
 
 
+def test_one_pacer_at_a_time_opens_the_next_page_and_another_when_that_one_died(
+    store: Store,
+) -> None:
+    rig = Rig(store)
+    job = rig.accept(1, pages=2)
+    assert [rig.governor.ring(worker, 8).hungry for worker in ("w1", "w2")] == [job, ""]
+
+    rig.us += 250 * MS  # the page of the first one is not open yet
+    assert rig.governor.ring("w2", 8).hungry == job
+
+    flow = flows.flow(rig.client, 1, "-", "POST /x")
+    rig.ledger.open(job, 0, rig.definitions(flow), [Opened("key", flow.id, "k", 1, 0)], [])
+    assert rig.governor.ring("w1", 8).hungry == job
+
+
 def test_the_grants_of_the_newest_sixteen_seconds_are_kept_and_no_older_ones(store: Store) -> None:
     rig = Rig(store)
     for key in rig.line_up(90):

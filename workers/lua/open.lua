@@ -75,6 +75,7 @@ if opened == tonumber(it[2]) or waiting >= tonumber(it[5] or 0) then
   redis.call("SREM", HUNGRY, job)
 end
 redis.call("HSET", name, "opened", opened)
+redis.call("HDEL", GOV, "o:" .. job)
 for _, key in ipairs(lost) do
   local ends = ending(key, job, "unknown", tonumber(redis.call("HGET", tx_key(key), "r") or 1))
   finish(key, ends, UNGUARDED, {"e", UNGUARDED})

@@ -12,8 +12,8 @@
 -- Reads    gov, active, flows, the lines, touch, retries, suspects, hungry, guests; writes gov, the lines,
 --          tx:<key>, touch, retries, suspects
 -- Returns  {turn_us, sweep, hungry, key, step, steps, job, key, step, …}: when the caller's next
---          turn is, in us from now; 1 when the sweep has work; a job that wants its next page
---          opened or ""; then four values for each bell, which the caller publishes
+--          turn is, in us from now; 1 when the sweep has work; a job of which the caller opens
+--          the next page or ""; then four values for each bell, which the caller publishes
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
 -- Cost     O(fields of gov + flows with work × log + 4 per bell)
 may_line("")
@@ -32,8 +32,7 @@ room = math.floor(threads * 1.25)
   - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)
 room = math.min(room, 1000) -- what one script, and the batch that is published, may hold
 
-local reply = {turn - now, (overdue(TOUCH) or overdue(GUESTS)) and 1 or 0,
-  redis.call("SRANDMEMBER", HUNGRY) or ""}
+local reply = {turn - now, (overdue(TOUCH) or overdue(GUESTS)) and 1 or 0, hungry_job()}
 local moved, set, touched = {}, {}, {} -- written once, at the end
 local function move(field, by) moved[field] = (moved[field] or 0) + by end
 local function ring(key, limits)

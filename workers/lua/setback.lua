@@ -35,7 +35,7 @@ for _, flow in ipairs(flows) do move_sent(line_key(flow) .. ":due") end
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
-  if string.find(field, "^[cg]:") or field == "beat" or field == "refused_us" or field == "breaker" or field == "asked" then
+  if string.find(field, "^[cgo]:") or field == "beat" or field == "refused_us" or field == "breaker" or field == "asked" then
     redis.call("HSET", GOV, field, tonumber(value) - back)
   elseif string.find(field, "^w:") then
     local count, till = string.match(value, "(%d+) (%d+)")

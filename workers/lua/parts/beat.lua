@@ -28,6 +28,19 @@ local function take_turn(worker, threads, beat)
   return turn, threads
 end
 
+-- A job that wants its next page opened, told to one caller at a time: until the page is open
+-- (lua/open.lua), or for OPENING if that caller dies.
+local OPENING = 250000
+local function hungry_job()
+  for _, job in ipairs(redis.call("SRANDMEMBER", HUNGRY, 4)) do
+    if number("o:" .. job) <= now then
+      redis.call("HSET", GOV, "o:" .. job, now + OPENING)
+      return job
+    end
+  end
+  return ""
+end
+
 -- A retry whose countdown is over is a bell from now on.
 local function count_retries()
   for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, 200)) do
