@@ -139,6 +139,7 @@ class Config:
     latency_ms: float = 0.0  #: median time between acceptance and effect
     latency_sigma: float = 0.0  #: of a log-normal spread; 0: none
     idempotency: Literal["method_path_key", "key", "off"] = "method_path_key"
+    idempotency_match: str = "* *"  #: glob over "METHOD /path": where keys are honoured at all
     idempotency_header: str = "Idempotency-Key"
     idempotency_lifetime_s: float = 86_400.0
     store_5xx: bool = False  #: all 5xx answers are remembered and replayed, as those of 5xx_stored

@@ -32,7 +32,7 @@ from orchestration.sandbox.genesys import Genesys, Operation, template
 from orchestration.sandbox.headers import rate_headers, retry_after
 from orchestration.sandbox.idempotency import KeyState, KeyStore, Scope
 from orchestration.sandbox.journal import Entry, Journal
-from orchestration.sandbox.limits import Limiter
+from orchestration.sandbox.limits import Limiter, matcher
 from orchestration.sandbox.oauth import OPEN_PATHS, OAuth
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ class Sandbox:
     def _claim(self, call: Call, operation: Operation) -> tuple[Scope | None, Answer | None]:
         """Take the call's key: its scope, or the answer that ends the call early."""
         config = self.config
-        if not call.key or operation.reads or config.idempotency == "off":
+        honoured = matcher(config.idempotency_match).match(f"{call.method} {call.path}")
+        if not call.key or operation.reads or config.idempotency == "off" or not honoured:
             return None, None
         scope: Scope = (call.client, call.key)
         if config.idempotency == "method_path_key":

@@ -12,19 +12,20 @@ if TYPE_CHECKING:
     from tests.fleet import Fleet
 
 
-def check_all(fleet: Fleet, job: str = "job", *, healthy: bool = True) -> None:
+def check_all(fleet: Fleet, *jobs: str, healthy: bool = True) -> None:
     """Every invariant that holds after a run.
 
     Args:
         fleet: What ran.
-        job: Its only job.
+        jobs: All of its jobs; none named: its only one.
         healthy: Whether most of its rows could be done.
     """
-    transactions = list(journal.transactions(fleet.client, job))
+    jobs = jobs or ("job",)
+    transactions = [it for job in jobs for it in journal.transactions(fleet.client, job)]
     effects = fleet.effects()
     limits = [LimitSettings(**limit) for limit in fleet.limits]
     found = [line for lines in check_ledger(fleet.client).values() for line in lines]
-    found += everything_ended(fleet.client, job)
+    found += [line for job in jobs for line in everything_ended(fleet.client, job)]
     found += journal.at_most_one_effect(effects)
     found += journal.effects_match_states(transactions, effects)
     found += journal.steps_in_order(transactions, effects)

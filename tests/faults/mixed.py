@@ -68,7 +68,7 @@ def mixed(seed: int, guards: Iterable[str], times: int) -> Mixed:
         for n, plan in enumerate(plans):
             row = f"{guard}{n}"
             hit = f"{row}.{rng.randint(1, 2)}"
-            rows.append({"id": row, "steps": [_step(guard, row, k) for k in (1, 2)]})
+            rows.append({"id": row, "steps": [step(guard, row, k) for k in (1, 2)]})
             for fault in plan:
                 # The sandbox names a read by its method and path.
                 met[fault].append(f"GET /things/{hit}" if guard == "read" else hit)
@@ -84,14 +84,14 @@ def mixed(seed: int, guards: Iterable[str], times: int) -> Mixed:
     return Mixed([{"line": n, **row} for n, row in enumerate(rows, 1)], faults)
 
 
-def _step(guard: str, row: str, k: int) -> dict[str, Any]:
+def step(guard: str, row: str, k: int) -> dict[str, Any]:
     """One call, to a path of its own: so the journal tells whose it was."""
     name = f"{row}.{k}"
-    step: dict[str, Any] = {"name": f"s{k}", "method": "POST", "path": f"/things/{name}"}
+    it: dict[str, Any] = {"name": f"s{k}", "method": "POST", "path": f"/things/{name}"}
     if guard == "read":
-        return {**step, "method": "GET"}
-    step |= {"guard": guard, "body": {"business_id": name}}
+        return {**it, "method": "GET"}
+    it |= {"guard": guard, "body": {"business_id": name}}
     if guard == "upsert":  # sent again, the same contact stays one contact
-        step["path"] = f"/api/v2/outbound/contactlists/{name}/contacts"
-        step["body"] = [{"id": name, "contactListId": name, "data": {"note": "Köln"}}]
-    return step | looked_up(name, name) if guard == "lookup" else step
+        it["path"] = f"/api/v2/outbound/contactlists/{name}/contacts"
+        it["body"] = [{"id": name, "contactListId": name, "data": {"note": "Köln"}}]
+    return it | looked_up(name, name) if guard == "lookup" else it

@@ -113,6 +113,19 @@ def test_the_mode_decides_whether_a_key_is_shared_by_paths(
     assert sandbox.get("report")["replays"] == replays
 
 
+def test_keys_are_honoured_only_where_they_are_said_to_be(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("config", {"idempotency_match": "POST /orders*"})
+
+    for path in ("/orders", "/orders", "/dials", "/dials"):
+        post(http, sandbox.url + path)
+
+    report = sandbox.get("report")
+    assert report["replays"] == 1
+    assert report["duplicate_list"] == [["POST", "/dials", "order-1", 2]]
+
+
 def test_without_key_support_every_repeat_is_a_duplicate(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
