@@ -77,6 +77,10 @@ class Throttled(NotNow):
         super().__init__(message)
         self.wait_s = wait_s
 
+    def __reduce__(self) -> tuple[type, tuple[str, float]]:
+        """So that it passes between processes, as a task's error does."""
+        return type(self), (str(self), self.wait_s)
+
 
 class CircuitOpen(Throttled):
     """The breaker of the client is open: most of its calls were refused of late."""

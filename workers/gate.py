@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from workers import flows
 from workers.clock import now_ns
-from workers.errors import CircuitOpen, Throttled
+from workers.errors import CircuitOpen, StoreAway, Throttled
 from workers.scripts import Scripts
 from workers.verdict import MAX_TEXT
 
@@ -112,6 +113,9 @@ class Gate:
     ) -> None:
         """Say what the call came to; must be said once for each entry.
 
+        The caller has its answer, so a store that is away raises nothing: the entry is taken back
+        when its lease is over, as that of a guest that died.
+
         Args:
             entry: The grant.
             came_to: Refused is a 429, none an unknown outcome.
@@ -120,7 +124,8 @@ class Gate:
             quota: What the answer's headers leave.
         """
         left = (quota.remaining, round(quota.reset_s * 1e6)) if quota else ("", 0)
-        self._run("leave", entry.guest, came_to, round(pause_s * 1e6), why[:MAX_TEXT], *left)
+        with suppress(StoreAway):
+            self._run("leave", entry.guest, came_to, round(pause_s * 1e6), why[:MAX_TEXT], *left)
 
     def _flow(self, route: str) -> str:
         it = flows.flow(self._client.settings, self._lane, self._tenant, route)

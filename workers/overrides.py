@@ -77,7 +77,7 @@ class Overrides:
             return client
         owners = {"": client.limits, **{name: it.limits for name, it in client.tenants.items()}}
         merged = {owner: {it.name: it for it in limits} for owner, limits in owners.items()}
-        for name, it in self.limits.items():
+        for name, it in sorted(self.limits.items()):
             owner, slash, own = name.rpartition("/")
             there = None if slash and not owner else merged.get(owner, {}).get(own)
             if there is None and (slash or not it.is_whole):

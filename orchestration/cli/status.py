@@ -117,7 +117,9 @@ def _hold(it: Hold) -> str:
 
 
 def _dead(it: ClientStatus) -> str:
-    return click.style(f"{it.dead_letters}", fg="red" if it.dead_letters else None)
+    if not it.dead_letters:
+        return "0"
+    return click.style(f"{it.dead_letters}", fg="red") + "  (headgate dead list)"
 
 
 def _fact(name: str, text: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
-from tests.fleet import Fleet
-from workers.errors import ConfigError, Throttled, UsageError
+from tests.fleet import Fleet, until
+from workers.errors import CircuitOpen, ConfigError, Throttled, UsageError
 from workers.session import governed_session
 
 if TYPE_CHECKING:
@@ -90,6 +92,26 @@ def test_an_answer_that_is_lost_is_never_asked_for_again(
         session.post("/things/1", json={"business_id": "a"})
 
     assert fleet.report()["requests"] == 1
+
+
+def test_an_answer_is_the_caller_s_although_the_store_went_away_meanwhile(
+    fleet: Fleet, session: GovernedSession
+) -> None:
+    session.post("/things/1", json={"business_id": "a"})  # it has the token
+    fleet.sandbox.post("config", {"latency_ms": 800})
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(session.post, "/things/1", json={"business_id": "b"})
+        until(lambda: fleet.sandbox.get("health")["in_flight"] == 1, what="the call")
+        fleet.kill_store()
+
+        assert answer.result().status_code == 201
+
+
+def test_errors_of_the_governor_pass_between_processes() -> None:
+    for kind in (Throttled, CircuitOpen):
+        error = pickle.loads(pickle.dumps(kind("no token", 2.5)))  # noqa: S301 -- our own
+
+        assert (type(error), str(error), error.wait_s) == (kind, "no token", 2.5)
 
 
 def test_errors_of_the_provider_are_answers(fleet: Fleet, session: GovernedSession) -> None:
