@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class Done:
     """A finished step, or the finished parts of one."""
 
-    step: str  #: its name, or "step 2" where it has none
+    step: str  #: its name, or "step 2" where it has none; "" of a single step
     id: str | None  #: what the provider calls its result; None: the answer did not say
     parts: int | None = None  #: of a step with parts: how many are finished
     of: int | None = None  #: and how many there are
 
     def __str__(self) -> str:
         if self.parts:
-            return f"{self.step} {self.parts} of {self.of} parts"
+            return f"{self.step} {self.parts} of {self.of} parts".lstrip()
         return f"{self.step} {self.id}" if self.id else self.step
 
 

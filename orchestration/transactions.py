@@ -88,8 +88,8 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
     steps: Sequence[dict[str, Any]],
     *,
     id: str,  # noqa: A002 -- as in the line of a file
-    lane: str = "normal",
-    tenant: str = NO_TENANT,
+    lane: str | int = "normal",
+    tenant: str | None = None,
     config: str | None = None,
 ) -> Transaction:
     """Submit one transaction; whoever submits it again gets the same one.
@@ -102,7 +102,7 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
     Args:
         client: Whose quota it uses.
         steps: As `steps` in a line of `headgate submit calls`: 1 to 20 of `name`, `method`,
-            `path`, `headers`, `body`, `guard`, `lookup`, `after_unknown`.
+            `path`, `headers`, `body`, `guard`, `lookup`, `after_unknown`, `poll`, `parts`.
         id: What you call it: 1 to 128 characters out of A-Z a-z 0-9 . _ : @ + -
         lane: urgent, normal, bulk, or a priority from 0 to 9.
         tenant: Whose it is, where the client has tenants.
@@ -116,8 +116,8 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
         StoreUnfit: the store has no room left.
         StoreAway: the store does not answer; submit it again.
     """
-    it, tenant = _sender(client, tenant, config)
-    about = Submission(client=it, kind="calls", path=Path(), lane=lane_of(lane), tenant=tenant)
+    it, tenant = _sender(client, tenant or NO_TENANT, config)
+    about = Submission(client=it, kind="calls", path=Path(), lane=lane_of(str(lane)), tenant=tenant)
     return _accept(it, _row(it, id, steps), about.about)
 
 

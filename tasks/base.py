@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from workers.credentials import Token
     from workers.http import Connection, Request
     from workers.ledger import Row
-    from workers.outcome import Answer
+    from workers.outcome import Answer, Reading
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
 AWAY_S = 1.0
@@ -127,7 +127,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             return replace(verdict, remaining=quota.remaining, reset_s=quota.reset_s)
         return verdict
 
-    def verdict(  # noqa: PLR0913, PLR0917 -- everything that is known of the call
+    def verdict(  # noqa: PLR0911, PLR0913, PLR0917 -- all that is known of the call, case by case
         self,
         it: Client,
         grant: Go,
@@ -147,9 +147,14 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             sight=self.kind.sight(row, grant, answer) if grant.looking else None,
         )
         reading = read(answer, earlier_unknown=case.doubt and not grant.looking)
-        polled = self.kind.polled(row, grant, answer) if planned.polls else Polled.UNSAID
+        polled = Polled.UNSAID
+        if planned.polls:
+            try:
+                polled = self.kind.polled(row, grant, answer)
+            except CannotSay as error:
+                return poll_ended(answer, f"what it waits for is not known: {error}")
         if polled in {Polled.FAILED, Polled.NOT_YET}:
-            return _waits(planned, grant, polled, answer)
+            return _waits(planned, grant, polled, answer, reading)
         if polled is Polled.READY or is_done(answer, reading, case):
             verdict = self.done(row, grant, answer)
             return verdict if grant.part + 1 >= planned.parts else to_go_on(answer)
@@ -162,6 +167,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             line_after_s=it.fleet.worker.line_after_s,
             rng=self.rng,
         )
+        if planned.polls and verdict.kind == "END" and reading.next is Next.RETRY:
+            return _waits(planned, grant, Polled.NOT_YET, answer, reading)
         if refused:
             return replace(verdict, refused=refused)
         if reading.next is Next.TOKEN and token:
@@ -203,12 +210,15 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return word
 
 
-def _waits(planned: Planned, grant: Go, polled: Polled, answer: Answer) -> Verdict:
-    """The verdict on a poll that shows that what it waits for is not ready."""
+def _waits(
+    planned: Planned, grant: Go, polled: Polled, answer: Answer, reading: Reading
+) -> Verdict:
+    """The verdict on a poll that shows that what it waits for is not ready, or shows nothing."""
     if polled is Polled.FAILED:
         return poll_ended(answer, "the provider says that it failed")
     if grant.part + 1 >= planned.polls:
-        return poll_ended(answer, f"it was not ready at the last of {planned.polls} polls")
+        why = f"it was not ready at the last of {planned.polls} polls: {reading.reason}"
+        return poll_ended(answer, why)
     return to_go_on(answer, planned.every_s)
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
 #: Longest value that is kept of an answer, characters of JSON.
 MAX_VALUE = 4096
+#: More digits than the place in any list has.
+MAX_DIGITS = 7
 #: The name by which a step refers to its part.
 PART: Final = "part"
 #: Methods without an effect at the provider.
@@ -123,10 +125,7 @@ class Calls:
     def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
         """What the step's poll says."""
         poll = row["steps"][grant.step - 1]["poll"]
-        try:
-            return polling.polled(answer, _Filler.of(row, grant).value(poll))
-        except CannotSay:  # a value that it asks for was not kept
-            return Polled.FAILED
+        return polling.polled(answer, _Filler.of(row, grant).value(poll))
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The provider's id, and the values that later steps refer to."""
@@ -160,6 +159,19 @@ def id_in(body: Any) -> str:  # noqa: ANN401 -- any JSON value
     return text.encode(errors="replace").decode()
 
 
+def check_part(step: Mapping[str, Any], part: Any) -> None:  # noqa: ANN401 -- any JSON value
+    """See to it that a part fills the path and the headers of its step.
+
+    Raises:
+        CannotSay: it does not; the text says what cannot stand where.
+        ValueError: the path that comes of it leads elsewhere.
+    """
+    fill = _Filler({it: of_part(part, it) for it in references(step, [PART])}, [PART])
+    for it in filter(None, (step, step.get("lookup"))):
+        headers = {name: fill.text(value, _header) for name, value in it.get("headers", {}).items()}
+        Request(it["method"], fill.text(it["path"], _segment), headers)
+
+
 def of_part(part: Any, reference: str) -> Any:  # noqa: ANN401 -- any JSON value
     """The value of a part that a reference names; None when it has none."""
     return _look_up(part, reference.split(".")[1:])
@@ -169,8 +181,8 @@ def _look_up(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 -- any JSO
     for part in path:
         if isinstance(value, dict):
             value = value.get(part)
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
+        elif isinstance(value, list) and len(part) < MAX_DIGITS and part.isdigit():
+            value = value[int(part)] if int(part) < len(value) else None
         else:
             return None
     return value
@@ -179,14 +191,14 @@ def _look_up(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 -- any JSO
 def _segment(value: Any) -> str:  # noqa: ANN401 -- any JSON value
     text = _plain(value)
     if text in {"", ".", ".."}:  # the path would lead to something else
-        raise CannotSay("a value of an earlier answer is empty or dots, which no path can hold")
+        raise CannotSay("a value is empty or dots, which no path can hold")
     return quote(text, safe="")
 
 
 def _header(value: Any) -> str:  # noqa: ANN401 -- any JSON value
     text = _plain(value)
     if not text.isprintable() or not text.isascii():
-        raise CannotSay("a value of an earlier answer cannot stand in a header")
+        raise CannotSay("a value cannot stand in a header, which is printable ASCII")
     return text
 
 
@@ -237,7 +249,7 @@ class _Filler:
     def value(self, value: Any) -> Any:  # noqa: ANN401 -- any JSON value
         """A JSON value with the references in its strings replaced."""
         if isinstance(value, dict):
-            return {name: self.value(it) for name, it in value.items()}
+            return {self.text(name): self.value(it) for name, it in value.items()}
         if isinstance(value, list):
             return [self.value(it) for it in value]
         if isinstance(value, str):

@@ -67,7 +67,10 @@ class Kind(Protocol):
         """What the look-up saw; never raises."""
 
     def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
-        """What a poll's answer says; only steps whose plan has `polls` are asked. Never raises."""
+        """What a poll's answer says; only steps whose plan has `polls` are asked.
+
+        Raises `CannotSay` when what it waits for is not known.
+        """
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """What to keep of the answer of a step that succeeded, or of a look-up that found it."""

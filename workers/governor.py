@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 KEY_LIFE_S = 23 * 3600
 #: A key is replaced only when its newest send ended so long ago: it may lie in a proxy meanwhile.
 QUIET_S = 600
-#: So many keys one transaction may have, the first one included.
+#: Under so many keys a step may be sent, and once more when it is replayed.
 MOST_KEYS = 3
 #: How many unanswered bells and expired leases one sweep takes.
 SWEEP_AT_ONCE = 200

@@ -13,8 +13,9 @@ store's compact form only while it is small:
 | j, p | job, and page:index of the payload |
 | r | rows of the file that share it; absent = 1 |
 | t1, f | first send under its key, in us since the epoch; fence of the newest grant |
-| t2 | when the newest answer came; absent after a success |
-| gn | generation of its key, see lua/rotate.lua; absent = 1 |
+| t2 | when the newest answer to a send came; absent after a success |
+| gn, g0 | generation of its key, see lua/rotate.lua; that with which its step, or replay, |
+| | began; absent = 1 |
 | pt | calls of this step that are done: its parts, or polls; absent = 0 |
 | at, th, cr | attempts of this step, answers of 429, workers that died under it |
 | cc | while it is out: limits of how many calls may be, in which it has a place, + between |
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 FINAL: Final = ("succeeded", "failed", "unknown", "cancelled", "expired", "rejected")
 #: Those of a dead letter, which a replay takes back.
 DEAD: Final = ("failed", "unknown")
-#: Pages that one process keeps unpacked.
-CACHED_PAGES = 32
+#: Pages that one process keeps unpacked, and jobs that it knows.
+CACHED_PAGES, CACHED_JOBS = 32, 1000
 
 Row = dict[str, Any]
 
@@ -108,7 +109,7 @@ class Ledger:
         self._keys = keys
         self._run = Scripts(store, keys, clock)
         self._pages: OrderedDict[tuple[str, int], list[Row]] = OrderedDict()
-        self._jobs: dict[str, dict[str, Any]] = {}
+        self._jobs: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = Lock()
 
     def begin(self, job: str, about: Mapping[str, str | int]) -> dict[str, str]:
@@ -185,7 +186,11 @@ class Ledger:
         known = self._jobs.get(job)
         if known is None:
             kind, about = self._store.hmget(self._keys.job(job), "kind", "about")
-            known = self._jobs[job] = {"kind": kind, **json.loads(about or "{}")}
+            known = {"kind": kind, **json.loads(about or "{}")}
+            with self._lock:
+                self._jobs[job] = known
+                if len(self._jobs) > CACHED_JOBS:
+                    self._jobs.popitem(last=False)  # it is read again, if ever
         return known
 
     def page(self, job: str, page: int) -> list[Row]:

@@ -43,7 +43,7 @@ def command(what: str | None, as_json: bool) -> None:  # noqa: FBT001 -- as clic
     Exit:     0 shown, 1 no store, 2 no such thing or wrong usage
     """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
-    if what and what not in clients.names():
+    if what is not None and what not in clients.names():
         _show_history(clients, what, as_json=as_json)
     else:
         _show_clients(clients, [what] if what else clients.names(), as_json=as_json)
@@ -124,8 +124,27 @@ def line(it: Entry) -> str:
     """The entry on one line."""
     at = datetime.fromtimestamp(it.at_ms / 1000, UTC).astimezone()
     change = f"{_values(it.before)} → {_values(it.after)}" if it.before or it.after else ""
-    parts = (f"{at:%Y-%m-%d %H:%M:%S}", it.by, it.action, it.subject, it.key, change, it.reason)
+    facts = ", ".join(
+        f"{name.replace('_', ' ')} {_fact(name, it.facts[name])}" for name in it.facts
+    )
+    parts = (
+        f"{at:%Y-%m-%d %H:%M:%S}",
+        it.by,
+        it.action,
+        it.subject,
+        it.key,
+        change,
+        it.reason,
+        facts,
+    )
     return "  ".join(filter(None, parts))
+
+
+def _fact(name: str, text: str) -> str:
+    """A fact for people; moments are in us since the epoch."""
+    if name.endswith("_us") and text.isdigit():
+        text = f"{datetime.fromtimestamp(int(text) / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{name.removesuffix('_us').replace('_', ' ')} {text or '-'}"
 
 
 def _values(text: str) -> str:

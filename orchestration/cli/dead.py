@@ -43,7 +43,7 @@ def command() -> None:
 @command.command("list")
 @click.argument("client", required=False)
 @click.option(
-    "--most", type=click.IntRange(1), default=SHOWN, show_default=True, metavar="N",
+    "--most", type=click.IntRange(1, 1_000_000), default=SHOWN, show_default=True, metavar="N",
     help="Show so many at the most, the newest ones.",
 )  # fmt: skip
 @options.as_json

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import click
 
 from orchestration import recovery
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
-from orchestration.cli.client import Span
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions
-    """A moment: ISO 8601, without a zone local; or how long ago, such as 90s, 30m, 2h or 1d."""
+    """A moment, ISO 8601, without a zone local: a second run must mean the same one."""
 
     name = "moment"
 
@@ -23,19 +22,13 @@ class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     ) -> int:
         """Read it, or say what it looks like; microseconds since the epoch."""
         try:
-            seconds = Span().convert(value, param, ctx)
-        except click.BadParameter:
-            pass
-        else:
-            return _us(datetime.now(UTC) - timedelta(seconds=seconds))
-        try:
             found = _us(datetime.fromisoformat(str(value)).astimezone())
         except (ValueError, OverflowError, OSError):
             found = 0
         if found <= 0:
             self.fail(
                 f"{value!r} is no moment; use 2026-03-01T02:00:00Z, 2026-03-01T03:00:00+01:00, "
-                f"2026-03-01T03:00 in local time, or how long ago: 30m, 2h, 1d",
+                f"or 2026-03-01T03:00 in local time",
                 param,
                 ctx,
             )
@@ -45,7 +38,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
 @click.command()
 @click.option(
     "--since", "since_us", type=Moment(), required=True, metavar="T",
-    help="The moment of the backup: ISO time, or how long ago, such as 2h.",
+    help="The moment of the backup, an ISO time.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @reasoned

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.lookups import read_condition
 from orchestration.intake.rows import Bad, only, shown
-from tasks.calls import PART, READS, of_part, references
+from tasks.calls import PART, READS, check_part, of_part, references
+from tasks.kind import CannotSay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,8 @@ def _conditions(given: Any, method: str, place: str) -> list[dict[str, Any]]:  #
 
 def read_parts(given: Any, step: Mapping[str, Any], place: str) -> list[dict[str, Any]]:  # noqa: ANN401
     """The parts of a step, checked; raises `Bad`."""
+    if step["method"] in READS:
+        raise Bad(f"{place}parts: are for calls that have an effect; give each read a step")
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_PARTS:
         raise Bad(f"{place}parts: must be a list of 1 to {MAX_PARTS} JSON objects")
     for number, part in enumerate(given, 1):
@@ -57,4 +60,8 @@ def read_parts(given: Any, step: Mapping[str, Any], place: str) -> list[dict[str
         for it in references(step, [PART]):
             if of_part(part, it) is None:
                 raise Bad(f"{place}parts, part {number}: has no value for {{{shown(it)}}}")
+        try:
+            check_part(step, part)
+        except (CannotSay, ValueError) as error:
+            raise Bad(f"{place}parts, part {number}: {error}") from None
     return given

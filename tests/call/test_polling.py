@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.calls import Calls
-from tasks.kind import Polled
+from tasks.kind import CannotSay, Polled
 from tasks.polling import polled
 from workers.governor import Go
 from workers.outcome import Answer
@@ -76,7 +76,8 @@ def test_what_a_poll_waits_for_is_kept_of_the_earlier_answer() -> None:
     assert json.loads(kept.values) == {"a.version": 3}
 
 
-def test_a_poll_for_a_value_that_was_not_kept_has_failed() -> None:
+def test_a_poll_for_a_value_that_was_not_kept_says_so() -> None:
     row, grant = a_wait({"a.id": "7"})
 
-    assert Calls().polled(row, grant, Answer(status=200, body=b'{"version": 3}')) is FAILED
+    with pytest.raises(CannotSay, match=r"the answer of step a holds no a\.version"):
+        Calls().polled(row, grant, Answer(status=200, body=b'{"version": 3}'))

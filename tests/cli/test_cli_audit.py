@@ -54,7 +54,7 @@ def test_only_the_newest_entries_are_shown(world: World) -> None:
 def test_an_entry_of_another_version_is_shown_as_far_as_it_is_known(world: World) -> None:
     world.client.store.xadd(world.client.keys.audit, {"by": "maria", "ticket": "7"})
 
-    assert world.run("audit").stdout.splitlines()[1].endswith("  maria")
+    assert world.run("audit").stdout.splitlines()[1].endswith("  maria  ticket 7")
 
 
 def test_a_client_to_which_nothing_was_done_says_so_and_an_unknown_one_is_exit_2(

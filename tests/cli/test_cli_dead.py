@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tests.cli.conftest import World
 
 ROOT = Path(__file__).parents[2]
+#: A step without parts.
+WHOLE = {"parts": None, "of": None}
 WHY = ("--reason", "the list is there now", "--by", "maria")
 UNKNOWN = Verdict(kind="END", how="unknown", outcome=Outcome.UNKNOWN, text="no answer came back")
 NOBODY = "0b9c1b7e-0000-8000-8000-000000000001"
@@ -91,7 +93,7 @@ def test_a_report_says_where_a_transaction_stopped_and_what_of_it_is_done(world:
     (cells,) = csv.DictReader(io.StringIO(world.run("report", "j1").stdout))
 
     assert row["error"] == "failed at step 2 of 2 (start); done: make made-0: refused (400)"
-    assert row["done"] == [{"step": "make", "id": "made-0"}]
+    assert row["done"] == [{"step": "make", "id": "made-0", **WHOLE}]
     assert (cells["error"], cells["done"]) == (row["error"], "make made-0")
 
 
@@ -150,7 +152,7 @@ def test_an_id_of_a_provider_stays_one_line_and_commands_no_terminal(world: Worl
 
     (row,) = reported(world)
 
-    assert row["done"] == [{"step": "make", "id": "a b\x1b[2J"}]
+    assert row["done"] == [{"step": "make", "id": "a b\x1b[2J", **WHOLE}]
     for shown in (world.run("dead", "list").stdout, world.run("dead", "show", key).stdout):
         assert "make a b\\x1b[2J" in shown
         assert "\x1b[2J" not in shown
@@ -186,7 +188,7 @@ def test_programs_get_the_same_letters(world: World) -> None:
     assert found["total"] == 1
     (it,) = found["letters"]
     assert (it["key"], it["line"], it["state"], it["why"]) == (key, 1, "failed", "refused (400)")
-    assert it["steps"]["done"] == [{"step": "make", "id": "made-0"}]
+    assert it["steps"]["done"] == [{"step": "make", "id": "made-0", **WHOLE}]
     assert it["at_ms"] > 1_700_000_000_000
 
 

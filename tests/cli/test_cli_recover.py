@@ -146,7 +146,7 @@ def test_while_a_worker_is_alive_it_is_refused_in_one_sentence(world: World) -> 
     world.client.governor.ring("w1", 1)
     before = states(world, keys)
 
-    result = world.run("recover", "--since", "1h", *WHY)
+    result = world.run("recover", "--since", now(hours=1), *WHY)
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert "workers are alive for client acme (w1)" in result.stderr
@@ -155,7 +155,7 @@ def test_while_a_worker_is_alive_it_is_refused_in_one_sentence(world: World) -> 
     assert states(world, keys) == before
     # 5 s later
     world.client.store.hset(world.gov, "w:w1", f"1 {time.time_ns() // 1000 - 1}")
-    assert world.run("recover", "--since", "1h", *WHY).exit_code == 0
+    assert world.run("recover", "--since", now(hours=1), *WHY).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_while_a_worker_is_alive_it_is_refused_in_one_sentence(world: World) -> 
         ("0001-01-01", "is no moment"),
         ("9999-12-31T23:59:59-23:00", ""),
         ("1960-01-01T00:00Z", "is no moment"),
-        ("2h ago", "is no moment"),
+        ("2h", "is no moment"),  # a second run would mean another one
         ("nan", "is no moment"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_moment_without_a_zone_is_local(
 
 def test_it_wants_a_moment_and_a_reason(world: World) -> None:
     assert world.run("recover", *WHY).exit_code == 2
-    assert world.run("recover", "--since", "1h").exit_code == 2
+    assert world.run("recover", "--since", now(hours=1)).exit_code == 2
 
 
 def test_a_finished_job_and_one_that_is_still_accepted_are_told_apart(world: World) -> None:
@@ -213,7 +213,7 @@ def test_a_finished_job_and_one_that_is_still_accepted_are_told_apart(world: Wor
     world.client.store.hdel(world.gov, "w:w1")
     world.accept(2, "half")
 
-    result = world.run("recover", "--since", "1h", *WHY)
+    result = world.run("recover", "--since", now(hours=1), *WHY)
 
     assert "pages to open: 1" in result.stdout
     assert "since" not in world.client.ledger.job("done")

@@ -145,7 +145,7 @@ def test_a_poll_that_is_never_ready_fails_after_as_many_as_it_says_and_is_replay
 
         assert [len(it) for it in polls(fleet).values()] == [3]
         (it,) = fleet.transactions().values()
-        assert it["e"] == "it was not ready at the last of 3 polls"
+        assert it["e"] == "it was not ready at the last of 3 polls: the provider answered 200"
         headgate = CliRunner(env=fleet.environment)
         why = ("--reason", "once more", "--by", "maria")
         assert headgate.invoke(main, ["dead", "replay", it["key"], *why]).exit_code == 0

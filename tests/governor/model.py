@@ -105,6 +105,7 @@ class Transaction:
     first_sent: int | None = None
     last_heard: int = 0  #: when an answer came that did not end it
     generation: int = 1  #: of its key
+    first_generation: int = 1  #: of the key with which this step, or its replay, began
     attempts: int = 0
     throttled: int = 0
     crashes: int = 0
@@ -136,6 +137,11 @@ class Transaction:
     def suspect(self) -> bool:
         """A worker died under it."""
         return self.crashes > 0
+
+    def begin(self) -> None:
+        """What comes now was never sent, and no worker died under it."""
+        self.attempts, self.crashes, self.unknown = 0, 0, False
+        self.first_generation = self.generation
 
     def remember(self, memo: str) -> None:
         """Take a memo; the step's call changes over between send and look-up as that says."""
@@ -494,12 +500,13 @@ class Model:
         tx = self.txs[aged.key]
         if tx.unknown:
             why = "its key is older than the provider remembers it, and it may have been executed"
-        elif tx.generation == MOST_KEYS:
+        elif tx.generation - tx.first_generation + 1 >= MOST_KEYS:
             why = (
-                f"it was never executed under {MOST_KEYS} keys, each older in the end than the "
-                f"provider remembers it"
+                f"it was never executed under {MOST_KEYS} keys, each of which the provider takes "
+                f"no more"
             )
         elif tx.last_heard + self.quiet_us > self.now:
+            tx.kept["e"] = "it waits for a fresh key, until its newest send is long over"
             self._to_line(tx, tx.last_heard + self.quiet_us)
             return "old: quiet"
         else:
@@ -532,7 +539,7 @@ class Model:
         tx.kept |= {name: value for name, value in kept.items() if value}
         tx.kept["st"] = str(verdict.status or "")
 
-        if verdict.kind != "NEXT" or tx.step < tx.steps:
+        if tx.keyed and (verdict.kind != "NEXT" or tx.step < tx.steps):
             tx.last_heard = now
         if verdict.kind == "END":
             tx.remember(memo)
@@ -540,7 +547,8 @@ class Model:
         if verdict.kind == "AGAIN":
             tx.remember(memo)
             if verdict.outcome is Outcome.EXECUTED:  # of the step, one call of several
-                tx.part, tx.attempts, tx.unknown = tx.part + 1, 0, False
+                tx.part += 1
+                tx.begin()
                 if tx.backup is not None and self._doubt(tx, tx.backup):
                     return Settled.END
             due = now + round(verdict.delay_s * 1e6)
@@ -555,7 +563,8 @@ class Model:
             tx.ids.append(verdict.provider_id)
         if tx.step == tx.steps:
             return self._finish(tx, "succeeded")
-        tx.step, tx.part, tx.attempts, tx.unknown = tx.step + 1, 0, 0, False
+        tx.step, tx.part = tx.step + 1, 0
+        tx.begin()
         if tx.backup is not None and self._doubt(tx, tx.backup):
             return Settled.END
         flow = self.flows[tx.flow]
@@ -616,6 +625,7 @@ class Model:
         self.jobs[tx.job].finished_us = None
         tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
         tx.backup = None if not_executed else tx.backup
+        tx.first_generation = tx.generation
         tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
         tx.kept.pop("e", None)
         tx.remember("l" if doubt and guard == "l" else "")
@@ -911,6 +921,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "t1": tx.first_sent,
         "t2": tx.last_heard,
         "gn": tx.generation,
+        "g0": tx.first_generation,
         "an": tx.answers,
         "ids": tx.ids,
         "d": tx.state in DEAD,

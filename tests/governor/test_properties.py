@@ -228,6 +228,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "t1": int(tx["t1"]) if "t1" in tx else None,
         "t2": int(tx.get("t2", 0)),
         "gn": int(tx.get("gn", 1)),
+        "g0": int(tx.get("g0", 1)),
         "an": tx["an"].split("\n") if "an" in tx else [],
         "ids": tx["ids"].split("\n") if "ids" in tx else [],
         "d": "d" in tx,

@@ -109,6 +109,57 @@ def test_after_a_worker_died_under_a_send_its_key_is_never_replaced(store: Store
     assert (told.step, told.what, told.outcome) == (1, "send", "unknown")
 
 
+def test_each_step_and_each_replay_may_be_sent_under_as_many_keys_as_the_first(
+    store: Store,
+) -> None:
+    rig, key = a_sent_one(store)
+    for _ in range(MOST_KEYS - 1):
+        ring_later(rig, key, DAY_US)
+        assert rig.rotate(key) == "old: fresh"
+        assert rig.ring_on(S) == [key]
+        rig.serve(key, verdict=LATER)
+    ring_later(rig, key, DAY_US)
+    assert rig.rotate(key) == "old: failed"
+
+    letter = rig.ledger.transaction(key)["d"]
+    rig.ledger.replay(key, letter, audit.addition("dead replay", key=key))
+    assert rig.ring_on(S) == [key]
+
+    assert rig.rotate(key) == "old: fresh"
+
+
+def test_a_step_that_was_never_sent_is_not_held_to_the_keys_of_the_one_before(
+    store: Store,
+) -> None:
+    rig = Rig(store, APP)
+    (key,) = rig.line_up(1, "POST /x", "POST /y")
+    rig.fill()
+    rig.ring()
+    rig.serve(key, verdict=LATER)
+    for _ in range(MOST_KEYS - 1):
+        ring_later(rig, key, DAY_US)
+        assert rig.rotate(key) == "old: fresh"
+        assert rig.ring_on(S) == [key]
+        rig.serve(key, verdict=LATER)
+    assert rig.ring_on(3 * S) == [key]
+    rig.serve(key)
+    rig.us += DAY_US
+    rig.governor.sweep()
+    assert rig.ring_on(S) == [key]
+
+    assert rig.rotate(key, 2) == "old: fresh"
+
+
+def test_a_key_that_waits_says_what_for(store: Store) -> None:
+    rig, key = a_sent_one(store)
+    store.hset(rig.keys.transaction(key), "m", "o")
+    assert rig.ring_on(3 * S) == [key]
+
+    assert rig.rotate(key) == "old: quiet"
+
+    assert rig.ledger.transaction(key)["e"].startswith("it waits for a fresh key")
+
+
 def test_a_read_carries_no_key_and_goes_on_however_old_its_transaction_is(store: Store) -> None:
     rig = Rig(store, APP)
     (key,) = rig.line_up(1, "GET /x", guards="r")

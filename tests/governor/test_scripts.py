@@ -770,7 +770,9 @@ def test_a_suspect_that_is_gone_does_not_block_the_others(store: Store) -> None:
     assert waiting in rig.ring() + rig.ring()
 
 
-def test_the_chain_of_a_suspect_goes_back_to_the_suspects_at_each_step(store: Store) -> None:
+def test_a_suspect_is_none_any_more_once_the_step_under_which_a_worker_died_succeeds(
+    store: Store,
+) -> None:
     rig = Rig(store)
     key, *_ = rig.line_up(1, "POST /x", "POST /x")
     rig.ring()
@@ -779,10 +781,22 @@ def test_the_chain_of_a_suspect_goes_back_to_the_suspects_at_each_step(store: St
     rig.governor.sweep()
     rig.ring()
 
-    assert rig.serve(key, 1) is Settled.LINE
+    assert rig.serve(key, 1) is Settled.RING
+    assert store.hget(rig.keys.governor, "suspect") is None
+    assert rig.serve(key, 2, RETRY) is Settled.RETRY
+
+
+def test_a_suspect_that_fails_again_stays_one(store: Store) -> None:
+    rig = Rig(store)
+    key, *_ = rig.line_up(1)
+    rig.ring()
+    rig.grant(key)
+    rig.us += LEASE_US
+    rig.governor.sweep()
+    rig.ring()
+
+    assert rig.serve(key, 1, RETRY) is Settled.LINE
     assert store.zrange(rig.keys.suspects, 0, -1) == [key]
-    assert rig.ring() == [key]
-    assert rig.serve(key, 2, RETRY) is Settled.LINE
 
 
 # Order and fairness

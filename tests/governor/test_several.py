@@ -94,6 +94,24 @@ def test_parts_that_are_done_stay_done_when_a_worker_dies_or_a_dead_letter_is_re
     assert rig.grant(key).part == 1
 
 
+def test_a_worker_that_died_under_a_part_makes_no_suspect_of_the_parts_after_it(
+    store: Store,
+) -> None:
+    rig, key = a_rung_one(store, "POST /x", "POST /y")
+    rig.grant(key)
+    rig.us += LEASE_US
+    rig.governor.sweep()
+    assert rig.ring_on(S) == [key]
+    assert store.hget(rig.keys.governor, "suspect") == key
+
+    rig.serve(key, verdict=PART)
+
+    assert rig.ledger.transaction(key)["cr"] == "0"
+    assert store.hget(rig.keys.governor, "suspect") is None
+    assert store.zcard(rig.keys.suspects) == 0
+    assert rig.ring_on(S) == [key]
+
+
 def test_a_poll_that_is_replayed_waits_as_long_again(store: Store) -> None:
     rig, key = a_rung_one(store, guards="r")
     rig.serve(key, verdict=to_go_on(Answer(status=200)))

@@ -73,6 +73,18 @@ def test_a_poll_that_cannot_be_is_rejected_in_one_sentence(
         (in_parts(parts=[]), f"parts: must be a list of 1 to {MAX_PARTS} JSON objects"),
         (in_parts(parts=[1]), "parts, part 1: must be a JSON object"),
         (in_parts(parts=[*TWO, {"ID": "c"}]), "parts, part 3: has no value for {part.id}"),
+        (
+            in_parts(path="/x/{part.id}", parts=[*TWO, {"id": ""}]),
+            "parts, part 3: a value is empty or dots, which no path can hold",
+        ),
+        (
+            in_parts(headers={"X-Name": "{part.id}"}, parts=[{"id": "ü"}]),
+            "parts, part 1: a value cannot stand in a header, which is printable ASCII",
+        ),
+        (
+            in_parts(method="GET", body=None, path="/x/{part.id}"),
+            "parts: are for calls that have an effect; give each read a step",
+        ),
         (in_parts(path="/x/{part.no}"), "parts, part 1: has no value for {part.no}"),
         (a_call(path="/x/{part.id}"), "path: {part.id} refers to no earlier step of this row"),
         (
@@ -85,6 +97,20 @@ def test_a_step_of_several_calls_that_cannot_be_is_rejected_in_one_sentence(
     line: dict[str, Any], error: str
 ) -> None:
     assert read_one(line)["error"] == error
+
+
+@pytest.mark.parametrize("value", ["../y", "a/../../b"])
+def test_a_part_that_leads_a_path_upwards_is_rejected(value: str) -> None:
+    error = read_one(in_parts(path="/x/{part.id}/z", parts=[*TWO, {"id": value}]))["error"]
+
+    assert error.startswith("parts, part 3: ")
+    assert "segment" in error
+
+
+def test_a_place_in_a_list_that_no_list_has_is_rejected_like_any_value_that_is_missing() -> None:
+    far = "{part.id.%s}" % ("9" * 5000)
+
+    assert "has no value for" in read_one(in_parts(body=far, parts=[{"id": [1]}]))["error"]
 
 
 def test_a_step_may_be_called_part_where_no_step_has_parts() -> None:

@@ -17,7 +17,7 @@
 -- Cost     O(log of what waits), about 25 commands
 local key, letter = ARGV[2], ARGV[3]
 local name = tx_key(key)
-local tx = redis.call("HMGET", name, "s", "d", "k", "g", "at", "m", "fl", "j", "r")
+local tx = redis.call("HMGET", name, "s", "d", "k", "g", "at", "m", "fl", "j", "r", "gn")
 local state, step, job = tx[1], tx[3], tx[8]
 if (state ~= "failed" and state ~= "unknown") or tx[2] ~= letter then return "NOT_DEAD" end
 
@@ -50,6 +50,6 @@ if counted[1] - counted[2] + 1 >= tonumber(counted[3] or 0) then redis.call("SRE
 redis.call("HDEL", name, "d", "e", "cr")
 if ARGV[4] == "1" then redis.call("HDEL", name, "b") end -- then no later step was sent either
 if guard == "r" then redis.call("HDEL", name, "pt") end -- a poll waits as long again; parts stay done
-redis.call("HSET", name, "at", 0, "u", doubt and 1 or 0, "m", memo, "fl", flows)
+redis.call("HSET", name, "at", 0, "u", doubt and 1 or 0, "m", memo, "fl", flows, "g0", tx[10] or 1)
 to_line(key, id, flow.lane, now, 0)
 return "WAITS"

@@ -8,7 +8,7 @@
 -- ARGV[3]  step         1-based
 -- ARGV[4]  generation   of the key that admit found too old
 -- ARGV[5]  quiet_us     how long ago the newest send must have ended
--- ARGV[6]  generations  most keys that one transaction may have
+-- ARGV[6]  generations  most keys under which one step may be sent
 -- ARGV[7…] entry        of the audit, as XADD takes it behind the stream's name; the reason is added
 -- Parts    cell, line, ending, looking
 -- Reads    tx:<key>, flows; writes audit, tx:<key>, gov, touch, retries, the line or the job
@@ -19,7 +19,7 @@
 -- Cost     O(limits), about 12 commands
 local key, generation = ARGV[2], tonumber(ARGV[4])
 local tx = redis.call("HMGET", tx_key(key),
-  "s", "k", "fl", "u", "j", "r", "cr", "gn", "t1", "t2", "at", "m")
+  "s", "k", "fl", "u", "j", "r", "cr", "gn", "t1", "t2", "at", "m", "g0")
 local state = tx[1]
 if state ~= "r" and state ~= "t" or tx[2] ~= ARGV[3] or tonumber(tx[8] or 1) ~= generation then return "DROP" end
 
@@ -31,8 +31,8 @@ local function leave_bell() if state == "r" then count_bells(flow.limits, -1) el
 local ended, why
 if tx[4] == "1" then
   ended, why = "unknown", "its key is older than the provider remembers it, and it may have been executed"
-elseif generation >= tonumber(ARGV[6]) then
-  ended, why = "failed", "it was never executed under " .. generation .. " keys, each older in the end than the provider remembers it"
+elseif generation - tonumber(tx[13] or 1) + 1 >= tonumber(ARGV[6]) then
+  ended, why = "failed", "it was never executed under " .. ARGV[6] .. " keys, each of which the provider takes no more"
 end
 if ended then
   local ends = ending(key, tx[5], ended, tonumber(tx[6] or 1), tx[7])
@@ -46,6 +46,7 @@ must_be("stream", base .. "audit")
 may_line(id)
 leave_bell()
 if quiet > now then
+  redis.call("HSET", tx_key(key), "e", "it waits for a fresh key, until its newest send is long over")
   to_line(key, id, flow.lane, quiet, tx[7])
   return "QUIET"
 end

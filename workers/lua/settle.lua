@@ -23,7 +23,7 @@
 -- ARGV[18]  remaining    calls that the provider's headers leave, "" = they say nothing
 -- ARGV[19]  reset_us     from now until they leave more
 -- ARGV[20]  memo         what the next call of the step must know, "=" = what it knew before
--- Parts     seconds, cell, breaker, pause, line, ending, looking, restored, attempts
+-- Parts     seconds, cell, breaker, pause, line, ending, looking, restored, attempts, next
 -- Reads     tx:<key>, flows, gov; writes gov, tx:<key>, touch, retries, attempts, the line or the job
 -- Returns   "RING"  the Celery chain goes on: its next link is a bell that is counted
 --           "LINE"  the chain stops, the pacer will ring
@@ -34,7 +34,7 @@
 local key, step, verdict, text, how = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[11], ARGV[15]
 local name, throttled = tx_key(key), ARGV[8] == "1"
 local tx = redis.call("HMGET", name,
-  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids", "b", "g", "pt")
+  "s", "k", "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids", "b", "g", "pt", "gn")
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
 -- Everything is looked at before the first write.
@@ -79,6 +79,7 @@ elseif goes_on then also("u", tx[16] and 1 or 0)
 elseif looks(known) and not looks(memo) then also("u", 0) end -- it is known now
 if part or tx[18] and next_step > step then also("pt", part and tonumber(tx[18] or 0) + 1 or 0) end
 if memo ~= known then also("m", memo) end
+if goes_on then begin_next(key, tx[8], tx[19], also) end
 if flows ~= tx[4] then also("fl", flows) end
 if throttled then also("th", tonumber(tx[11] or 0) + 1) end
 told_of("id", ARGV[12])
@@ -87,7 +88,7 @@ if verdict ~= "NEXT" or lost then told_of("e", lost or text) end
 if verdict == "NEXT" and text ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. text) end -- one line an answer
 if verdict == "NEXT" and tx[5] ~= "1" then also("ids", (tx[15] and tx[15] .. "\n" or "") .. ARGV[12]) end -- one a step
 
-if state ~= "succeeded" then also("t2", now) end
+if state ~= "succeeded" and guard_of(tx[17], step) ~= "r" and not looks(known) then also("t2", now) end
 if ends then
   finish(key, ends, verdict == "END" and text or lost or "", writes)
   return "END"
@@ -96,8 +97,9 @@ end
 redis.call("HSET", name, unpack(writes))
 if verdict == "AGAIN" then
   local due = now + tonumber(ARGV[14])
-  if how == "line" or tonumber(tx[8] or 0) > 0 then
-    to_line(key, next_id, flow.lane, due, tx[8])
+  local crashes = part and 0 or tonumber(tx[8] or 0)
+  if how == "line" or crashes > 0 then
+    to_line(key, next_id, flow.lane, due, crashes)
     return "LINE"
   end
   redis.call("ZADD", RETRIES, due, key)
@@ -107,8 +109,8 @@ if verdict == "AGAIN" then
 end
 
 local next_flow = next_id == id and flow or read_flow(next_id)
-if tonumber(tx[8] or 0) > 0 or not may_ring(next_flow) then
-  to_line(key, next_id, next_flow.lane, now, tx[8])
+if not may_ring(next_flow) then
+  to_line(key, next_id, next_flow.lane, now)
   return "LINE"
 end
 count_bells(next_flow.limits, 1)
