@@ -124,9 +124,7 @@ def line(it: Entry) -> str:
     """The entry on one line."""
     at = datetime.fromtimestamp(it.at_ms / 1000, UTC).astimezone()
     change = f"{_values(it.before)} → {_values(it.after)}" if it.before or it.after else ""
-    facts = ", ".join(
-        f"{name.replace('_', ' ')} {_fact(name, it.facts[name])}" for name in it.facts
-    )
+    facts = ", ".join(_fact(name, text) for name, text in it.facts.items())
     parts = (
         f"{at:%Y-%m-%d %H:%M:%S}",
         it.by,

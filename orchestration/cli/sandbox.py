@@ -21,6 +21,7 @@ def command(sandbox_options: tuple[str, ...]) -> None:
 
     \b
     Options:  --port PORT       where to listen; 0 = any free port, which is printed
+              --transfer-port PORT    where files are sent to; default any free port
               --host HOST       default 127.0.0.1
               --config JSON     an object, or a file that holds one: clients, limits, faults …
               --journal FILE    where every request is recorded; none = in memory only

@@ -5,5 +5,6 @@ effect per business id in a journal outside the product's store. It imports noth
 Headgate, so it cannot share our mistakes.
 
 Path of a request: `server` (arrival, auth, limits, faults) → `idempotency` → `genesys` or
-`generic` (the effect) → `journal` → `delivery` (the answer, or what is left of it).
+`generic` (the effect) → `journal` → `delivery` (the answer, or what is left of it). A file goes
+another way: `transfers`, at a port of its own.
 """

@@ -23,6 +23,7 @@ from orchestration.sandbox.config import Config, ConfigError
 from orchestration.sandbox.control import control
 from orchestration.sandbox.journal import Journal
 from orchestration.sandbox.server import Sandbox
+from orchestration.sandbox.transfers import Transfers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _LAG_S = 0.05
 _PARENT_S = 1.0
 _MAX_REQUEST_BYTES = 256 << 20
+_MAX_FILE_BYTES = 1 << 40
+_CHUNK_BYTES = 1 << 18  # of a file: what is held at once
 
 
 def serve(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sandbox", description="A provider that obeys tests.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True, help="0: any free port")
+    parser.add_argument("--transfer-port", type=int, default=0, help="for files; 0: any free port")
     parser.add_argument("--config", default="{}", help="a JSON object, or a file that holds one")
     parser.add_argument("--journal", type=Path, help="file of the journal; none: memory only")
     parser.add_argument("--parent", type=int, metavar="PID", help="end when this process is gone")
@@ -75,10 +79,16 @@ def _config_json(given: str) -> dict[str, object]:
 
 
 async def _run(config: Config, options: argparse.Namespace) -> None:
-    sandbox = Sandbox(config, Journal(options.journal, config.limits))
     sockets = bind_sockets(options.port, options.host)
+    transfer_sockets = bind_sockets(options.transfer_port, options.host)
+    transfer_port = transfer_sockets[0].getsockname()[1]
+    sandbox = Sandbox(config, Journal(options.journal, config.limits), transfer_port)
     server = HTTPServer(partial(_answer, sandbox), max_buffer_size=_MAX_REQUEST_BYTES)
     server.add_sockets(sockets)
+    transfers = HTTPServer(
+        Transfers(sandbox), max_buffer_size=_CHUNK_BYTES, max_body_size=_MAX_FILE_BYTES
+    )
+    transfers.add_sockets(transfer_sockets)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -91,6 +101,7 @@ async def _run(config: Config, options: argparse.Namespace) -> None:
     sys.stdout.flush()
     await stop.wait()
     server.stop()
+    transfers.stop()
     for chore in chores:
         chore.cancel()
     sandbox.journal.close()

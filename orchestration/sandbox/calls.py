@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tornado.httputil import HTTPServerRequest
 
     from orchestration.sandbox.config import Config
@@ -40,6 +42,7 @@ class Call:
         self.t_us = t_us  #: arrival, wall clock
         self.method = request.method or ""
         self.path = sys.intern(request.path)  # the journal keeps it
+        self.host = ""  #: "transfers": it came to the host of the signed URLs; "": to the API
         self.body = request.body
         self.route = route  #: path template
         self.key = request.headers.get(config.idempotency_header, "")
@@ -97,6 +100,10 @@ class Call:
         """Return the query's parameters, the last value of each."""
         return {name: values[-1] for name, values in parse_qs(self.request.query).items()}
 
+    def asks(self, name: str) -> bool:
+        """Tell whether a parameter is given as true."""
+        return self.query().get(name, "").lower() == "true"
+
     def query_number(self, name: str, default: int) -> int:
         """Return a parameter that must be a whole number from 1; ApiError 400 otherwise."""
         text = self.query().get(name, str(default))
@@ -111,12 +118,24 @@ class Answer:
 
     status: int
     body: bytes = b""
-    #: effect, repeat, replay, refused, unauthorised, fault, read, error or token
+    #: effect, repeat, replay, refused, unauthorised, fault, read, url, error, token or leak
     kind: str = "error"
     headers: dict[str, str] = field(default_factory=dict)
     created: tuple[str, ...] = ()  #: business ids of effects
     updated: tuple[str, ...] = ()  #: business ids whose data changed
     repeated: tuple[str, ...] = ()  #: business ids that were there already, with the same data
+    queued: tuple[str, ...] = ()  #: contacts that were put into the queue to be dialled
+    md5: str = ""  #: of a file that arrived, hexadecimal
+    size: int = 0  #: bytes of a file
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a call asks for; its business ids are known before it runs, for the faults."""
+
+    run: Callable[[int], Answer]  #: takes the lifetimes' clock at the moment of the effect
+    business_ids: Callable[[], tuple[str, ...]]
+    reads: bool = False  #: no effect, so no key is needed
 
 
 def encode(value: object) -> bytes:

@@ -17,7 +17,7 @@ class Clock:
         return (self._epoch_ns + time.monotonic_ns()) // 1000
 
     def lifetime_us(self) -> int:
-        """Now, as tokens, idempotency keys and the read lag see it."""
+        """Now, as tokens, keys, signed URLs, the read lag and whatever takes time see it."""
         return self.real_us() + self.advanced_us
 
     def advance(self, seconds: float) -> None:

@@ -87,7 +87,8 @@ class Fault:
     """One way to misbehave; `*_before` kinds and plain statuses have no effect, the rest do."""
 
     kind: FaultKind
-    match: str = "* *"  #: glob over "METHOD /path"; the token endpoint only if it is named
+    #: glob over "METHOD /path"; the token endpoints and /transfers/ only if they are named
+    match: str = "* *"
     when: When = field(default_factory=When)
     times: int | None = None  #: most hits in all
     per_business_id_times: int | None = None  #: most hits per business id
@@ -144,6 +145,21 @@ class Config:
     idempotency_lifetime_s: float = 86_400.0
     store_5xx: bool = False  #: all 5xx answers are remembered and replayed, as those of 5xx_stored
     strict_lists: bool = False  #: contacts for an unknown list are refused, not a new list
+    #: lists and campaigns without a field that the platform requires, and campaigns for an unknown
+    #: list, are refused
+    strict_fields: bool = False
+    #: a list, campaign, prompt or asset with the name of another one is a second one, or a 409
+    duplicate_names: Literal["allowed", "refused"] = "allowed"
+    #: of an update with a version that is not the current one
+    stale_version: Literal["409", "400"] = "409"
+    #: of a start of what is not off. harmless: 200, it runs on, and the journal counts a start
+    second_start: Literal["harmless", "409", "400"] = "harmless"
+    stopping_s: float = 0.0  #: a stopped campaign is `stopping` so long before it is off
+    dials_per_s: float = 0.0  #: contacts that a running campaign calls; 0: none, it runs on
+    url_lifetime_s: float = 600.0  #: of the signed URLs for files
+    transcode_s: float = 0.0  #: from a file's arrival until it is ready, or has failed
+    #: glob over a file's name (an asset's; of a prompt "name/language"): its transcoding fails
+    bad_files: str = "*transcode-fails*"
     max_contacts: int = 1000  #: in one call
     max_body_bytes: int = 512_000  #: of a call that adds contacts
     unique: str = ""  #: glob over "METHOD /path": a second write of a business id is refused, 409

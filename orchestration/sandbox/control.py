@@ -3,11 +3,13 @@
 GET   report, counts, health, config
       effects?after=N&limit=M, requests?after=N&limit=M    pages of up to M (1000) from seq N + 1
 POST  reset, revoke
+      expire                         every signed URL that was given out is expired from now on
       config {field: value, ...}     replaces top-level fields of the configuration
       faults [rule, ...]             replaces the list, counters at zero
       storm {"seconds": N, "share": 1, "match": "* *", "retry_after": null}
                                      429 for that share of the calls; takes the last one's place
-      clock {"advance_s": N}         moves the clock of tokens, keys and the read lag ahead
+      clock {"advance_s": N}         moves the clock ahead: of tokens, keys, signed URLs, the
+                                     read lag, dialling and transcoding
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ def _health(sandbox: Sandbox, _request: HTTPServerRequest) -> object:
         "t_us": sandbox.clock.real_us(),
         "in_flight": sandbox.in_flight,
         "max_lag_us": sandbox.max_lag_us,
+        "transfer_port": sandbox.transfer_port,
     }
 
 
@@ -103,6 +106,7 @@ _CHANGES: dict[str, Callable[[Sandbox, HTTPServerRequest], object]] = {
     "storm": _storm,
     "clock": _advance,
     "revoke": lambda sandbox, _: {"revoked": sandbox.oauth.revoke_all()},
+    "expire": lambda sandbox, _: sandbox.genesys.presigned.expire_all(),
     "reset": lambda sandbox, _: sandbox.reset(),
 }
 

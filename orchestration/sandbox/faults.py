@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from orchestration.sandbox.calls import Answer, error, too_many_requests
+from orchestration.sandbox.genesys.presigned import TRANSFERS
 from orchestration.sandbox.limits import matcher
 from orchestration.sandbox.oauth import OPEN_PATHS
 
@@ -47,6 +48,7 @@ class _Rule:
         self.fault = fault
         self._pattern = matcher(fault.match)
         self._names_token = any(path in fault.match for path in OPEN_PATHS)
+        self._names_files = TRANSFERS in fault.match
         self._random = Random(fault.seed)  # noqa: S311 - a repeatable fault, no secret
         self._seen = self._hits = 0
         self._hits_by_id: Counter[str] = Counter()
@@ -56,7 +58,9 @@ class _Rule:
         fault, when = self.fault, self.fault.when
         if not self._pattern.match(f"{method} {path}"):
             return False
-        if path in OPEN_PATHS and not self._names_token:
+        if (path in OPEN_PATHS and not self._names_token) or (
+            path.startswith(TRANSFERS) and not self._names_files
+        ):
             return False
         ids: Collection[str] = ()
         if when.business_ids is not None or fault.per_business_id_times is not None:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestration.sandbox import calls
-from orchestration.sandbox.calls import Answer, encode
-from orchestration.sandbox.genesys import Operation
+from orchestration.sandbox.calls import Answer, Operation, encode
 from orchestration.sandbox.limits import matcher
 
 if TYPE_CHECKING:

@@ -33,14 +33,20 @@ class Entry(NamedTuple):
     path: str
     key: str  #: idempotency key; "" without one
     status: int  #: as sent; 0: the connection was closed without an answer
-    kind: str  #: effect, repeat, replay, refused, unauthorised, fault, read, error or token
+    #: effect, repeat, replay, refused, unauthorised, fault, read, url (a signed URL was given out),
+    #: error, token, or leak (credentials of the API came to the host of the signed URLs)
+    kind: str
     fault: str = ""  #: kind of the fault that hit it, or "storm"
     created: tuple[str, ...] = ()  #: business ids of effects that made something
     updated: tuple[str, ...] = ()  #: business ids of effects that changed something
     repeated: tuple[str, ...] = ()  #: business ids that were there already: no effect
+    queued: tuple[str, ...] = ()  #: contacts that were put into the queue to be dialled
     work_us: int = 0  #: from the arrival to this entry
     refused_by: str = ""  #: name of the limit that refused it
     ahead_us: int = 0  #: how far the clock of lifetimes was ahead of `t_us`
+    host: str = ""  #: "transfers": it came to the host of the signed URLs; "": to the API
+    md5: str = ""  #: of a file that arrived, hexadecimal
+    size: int = 0  #: bytes of a file, as far as it came
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry as an object without its empty parts."""
@@ -49,7 +55,7 @@ class Entry(NamedTuple):
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Entry:
         """Undo `as_json`."""
-        lists = ("created", "updated", "repeated")
+        lists = ("created", "updated", "repeated", "queued")
         known = {**raw, **{name: tuple(raw.get(name, ())) for name in lists}}
         return cls(**{"client": "", "method": "", "path": "", "key": "", **known})
 
@@ -122,6 +128,7 @@ class Journal:
                             "path": entry.path,
                             "business_id": name,
                             "key": entry.key,
+                            **({"md5": entry.md5, "size": entry.size} if entry.md5 else {}),
                         }
                     )
                 if len(page) == limit:

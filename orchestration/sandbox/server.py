@@ -17,7 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING, cast
 
 from orchestration.sandbox import calls
-from orchestration.sandbox.calls import Answer, ApiError, Call
+from orchestration.sandbox.calls import Answer, ApiError, Call, Operation
 from orchestration.sandbox.clock import Clock
 from orchestration.sandbox.delivery import BREAKING, break_off, send
 from orchestration.sandbox.faults import (
@@ -28,7 +28,8 @@ from orchestration.sandbox.faults import (
     is_remembered,
 )
 from orchestration.sandbox.generic import Generic
-from orchestration.sandbox.genesys import Genesys, Operation, template
+from orchestration.sandbox.genesys import Genesys
+from orchestration.sandbox.genesys.routes import template
 from orchestration.sandbox.headers import rate_headers, retry_after
 from orchestration.sandbox.idempotency import KeyState, KeyStore, Scope
 from orchestration.sandbox.journal import Entry, Journal
@@ -49,9 +50,10 @@ log = logging.getLogger(__name__)
 class Sandbox:
     """One provider: its state, and the callback of its HTTP server."""
 
-    def __init__(self, config: Config, journal: Journal) -> None:
+    def __init__(self, config: Config, journal: Journal, transfer_port: int = 0) -> None:
         self.config = config
         self.journal = journal
+        self.transfer_port = transfer_port  #: where the signed URLs lead to
         self.clock = Clock()
         self.oauth = OAuth()
         self.max_lag_us = 0  #: longest time that this process kept arrivals waiting
@@ -61,7 +63,7 @@ class Sandbox:
 
     def _forget(self) -> None:
         self.keys = KeyStore()
-        self.genesys, self.generic = Genesys(), Generic()
+        self.genesys, self.generic = Genesys(self.transfer_port), Generic()
         self.limiter = Limiter(self.config.limits)
         self.faults = FaultBook(self.config.faults)
         self.storm: StormInForce | None = None
@@ -167,7 +169,7 @@ class Sandbox:
         if scope and keeps_5xx:
             self.keys.remember(scope, answer.status, answer.body)
         if fault.kind in BREAKING:
-            self._record(call, answer)
+            self.record(call, answer)
             await break_off(call.request, answer, _headers(call), fault)
         else:
             self._end(call, answer)
@@ -210,10 +212,11 @@ class Sandbox:
         return answer
 
     def _end(self, call: Call, answer: Answer) -> None:
-        self._record(call, answer)
+        self.record(call, answer)
         send(call.request, answer, _headers(call))
 
-    def _record(self, call: Call, answer: Answer) -> None:
+    def record(self, call: Call, answer: Answer) -> None:
+        """Put a call and what became of it into the journal."""
         _free(call)
         self.journal.add(
             Entry(
@@ -228,9 +231,13 @@ class Sandbox:
                 created=answer.created,
                 updated=answer.updated,
                 repeated=answer.repeated,
+                queued=answer.queued,
                 work_us=self.clock.real_us() - call.t_us,
                 refused_by=call.refused_by,
                 ahead_us=call.ahead_us,
+                host=call.host,
+                md5=answer.md5,
+                size=answer.size,
             )
         )
 

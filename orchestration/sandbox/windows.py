@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.genesys import template
+from orchestration.sandbox.genesys.routes import template
 from orchestration.sandbox.limits import matcher, scope_of
 
 if TYPE_CHECKING:
