@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestration.invariants import looked_up, number, page_of
 from orchestration.progress import iso
 from workers import audit
-from workers.errors import UsageError
+from workers.errors import HeadgateError, UsageError
 from workers.ledger import FINAL, Recovered
 from workers.readings import live_threads
 
@@ -72,10 +72,9 @@ def check(clients: Iterable[Client], since_us: int) -> None:
                 f"--since {iso(since_us)} is in the future: the store's clock says {iso(now_us)}; "
                 f"give the moment of the backup"
             )
-        gov: Any = client.store.hgetall(client.keys.governor)
-        if alive := sorted(live_threads(gov, now_us)):
+        if alive := _alive(client):
             raise UsageError(
-                f"workers are alive for client {client.name} ({', '.join(alive)}), and would send "
+                f"workers are alive for client {client.name} ({alive}), and would send "
                 f"meanwhile: stop all workers, and give the command again 5 s later"
             )
 
@@ -90,6 +89,10 @@ def recover(client: Client, since_us: int, *, by: str, reason: str) -> Recovery:
         since_us: The moment of the backup, in us since the epoch.
         by: Who recovers it.
         reason: Why.
+
+    Raises:
+        HeadgateError: a worker was started meanwhile.
+        StoreAway: the store gives no answer.
     """
     it = foreseen(client, since_us)
     # First of all, so that there is no change without an entry.
@@ -102,12 +105,25 @@ def recover(client: Client, since_us: int, *, by: str, reason: str) -> Recovery:
         reason=reason,
         after=f"backup of {iso(since_us)}: {it.text}",
     )
-    return _walk(client, since_us, dry=False)
+    found = _walk(client, since_us, dry=False)
+    if alive := _alive(client):
+        raise HeadgateError(
+            f"a worker of client {client.name} was started meanwhile ({alive}), and may have sent "
+            f"what was not marked yet: stop it, restore the backup again, and recover again"
+        )
+    return found
 
 
 def foreseen(client: Client, since_us: int) -> Recovery:
     """What `recover` would do; nothing is written."""
     return _walk(client, since_us, dry=True)
+
+
+def _alive(client: Client) -> str:
+    """The names of the client's live workers."""
+    seconds, us = client.store.time()
+    gov: Any = client.store.hgetall(client.keys.governor)
+    return ", ".join(sorted(live_threads(gov, seconds * 1_000_000 + us)))
 
 
 def _walk(client: Client, since_us: int, *, dry: bool) -> Recovery:

@@ -19,6 +19,7 @@ from orchestration import jobs
 from orchestration.invariants import check_ledger
 from orchestration.progress import snapshot
 from workers import audit
+from workers.ledger import Ledger
 
 if TYPE_CHECKING:
     from tests.cli.conftest import World
@@ -200,6 +201,24 @@ def test_a_moment_without_a_zone_is_local(
     offset = {"": 3, "Z": 0, "+05:30": 5.5}[zone]
     at = datetime(2026, 1, 2, 6, tzinfo=UTC) - timedelta(hours=offset)
     assert world.client.ledger.job("j1")["since"] == str(round(at.timestamp() * 1e6))
+
+
+def test_a_worker_that_is_started_meanwhile_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(world)
+    recover = Ledger.recover
+
+    def with_a_worker(*args: Any, **more: Any) -> Any:
+        if not more["dry"]:
+            world.client.governor.ring("w1", 1)
+        return recover(*args, **more)
+
+    monkeypatch.setattr(Ledger, "recover", with_a_worker)
+    result = world.run("recover", "--since", now(hours=1), *WHY)
+
+    assert result.exit_code == 1
+    assert "a worker of client acme was started meanwhile (w1)" in result.stderr
 
 
 def test_it_wants_a_moment_and_a_reason(world: World) -> None:

@@ -154,6 +154,18 @@ def test_a_poll_that_is_never_ready_fails_after_as_many_as_it_says_and_is_replay
         check_all(fleet, healthy=False)
 
 
+def test_a_poll_outlives_an_outage_that_is_longer_than_its_attempts() -> None:
+    outage = {"match": "GET *", "kind": "5xx_before", "times": 8}
+    with Fleet(sandbox={"faults": [outage]}, client={"max_retries": 1}) as fleet:
+        fleet.submit(waiting_for_it(1, every_s=0.1))
+        fleet.start_worker("w1")
+
+        assert fleet.wait() == {"succeeded": 1}
+
+        assert [len(it) for it in polls(fleet).values()] == [9]
+        check_all(fleet)
+
+
 def test_a_poll_that_the_provider_answers_with_failed_ends_at_once() -> None:
     with Fleet(sandbox=LAGS) as fleet:
         fleet.submit(waiting_for_it(1, failed=[{"equals": {"/total": 0}}]))

@@ -63,6 +63,13 @@ def test_a_transaction_runs_all_its_steps_under_its_key(fleet: Fleet) -> None:
     assert started["path"].endswith("/start")
 
 
+def test_a_lane_may_be_a_number_and_the_tenant_may_be_none(fleet: Fleet) -> None:
+    made = submit(fleet, lane=9, tenant=None)
+
+    about = json.loads(fleet.client.ledger.job(made.job)["about"])
+    assert (about["lane"], about["tenant"]) == (2, "-")
+
+
 def test_a_failure_tells_status_and_reason(fleet: Fleet) -> None:
     fleet.sandbox.post("faults", [{"kind": "400"}])
     fleet.start_worker("w1")
