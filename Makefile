@@ -36,8 +36,10 @@ bench: .venv/.ready ## Print the figures: use of the permitted rate, bells, roun
 chaos: .venv/.ready ## Kill everything at every boundary, long; and break lines that must turn tests red
 	@$(BIN)/python -m pytest -v -o python_files="chaos_*.py" tests/chaos
 
-lock: .venv/.ready ## Write requirements.lock anew from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-annotate --no-header pyproject.toml -o requirements.lock
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+lock: .venv/.ready ## Write the locks anew from pyproject.toml: everything, and what the image needs
+	@$(BIN)/$(COMPILE) --extra build --extra dev pyproject.toml -o requirements.lock
+	@$(BIN)/$(COMPILE) --extra build --constraint requirements.lock pyproject.toml -o compose/requirements.lock
 
 clean: ## Remove .venv, caches and the embedded store with its data
 	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; from workers.embedded import stop_embedded; stop_embedded(Path(".headgate"))'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -16,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
-from celery.utils.nodenames import default_nodename, host_format
+from celery.utils.nodenames import nodename
 
 from workers.app import QUEUE, app
 from workers.clients import clients
@@ -43,7 +44,7 @@ def celery_worker(name: str, concurrency: int, loglevel: str) -> int:
     """Run a Celery worker in this process until it is drained; returns its exit code."""
     clients()  # a wrong configuration ends here, in one sentence
     worker = app.Worker(
-        hostname=host_format(default_nodename(name)),
+        hostname=nodename(name, socket.gethostname()),
         queues=[QUEUE],
         concurrency=concurrency,
         loglevel=loglevel,

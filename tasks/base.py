@@ -48,8 +48,20 @@ _warned: dict[str, str] = {}
 logger = logging.getLogger(__name__)
 
 
-class Unanswered(Exception):
-    """Why Celery counts down to another attempt, as Flower shows it."""
+class Said(Exception):
+    """A sentence for Flower, which shows an exception by its repr."""
+
+    def __repr__(self) -> str:
+        """The sentence."""
+        return str(self)
+
+
+class Unanswered(Said):
+    """Why Celery counts down to another attempt."""
+
+
+class Ended(Said):
+    """Why a transaction ended without success, so that Flower counts it as failed."""
 
 
 class Step(Task):  # type: ignore[misc]  # Celery ships no types
@@ -58,6 +70,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     abstract = True
     ignore_result = True
     acks_late = False  # the ledger rings again: a redelivery is never needed
+    throws = (Ended,)  # no error of the worker's: no traceback in its log
     max_retries = None  # attempts are counted in the ledger, never by Celery
     kind: Kind
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
@@ -80,7 +93,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 if isinstance(grant, Aged):
                     return self.stop(rotate(it, grant))
                 if not isinstance(grant, Go):
-                    return self.stop(grant.word)
+                    return self.stop(grant.said)
                 boundaries.reach("admitted")
                 verdict = self.call(it, grant, token, connection)
         except (TokenUnavailable, ConnectFailed, ConfigError) as error:
@@ -99,7 +112,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 return verdict.word  # Celery publishes the next link of the chain
             case Settled.RETRY:
                 self.retry_later(verdict)
-        return self.stop(verdict.word)
+        word = self.stop(verdict.word)
+        if verdict.kind == "END":
+            raise Ended(word)
+        return word
 
     def call(self, it: Client, grant: Go, token: Token | None, connection: Connection) -> Verdict:
         """Send what the grant allows, and judge the answer."""

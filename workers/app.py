@@ -33,7 +33,9 @@ transport.install()
 # These options have no setting of their own; the subcommand reads its defaults after this module.
 for _flag in ("GOSSIP", "MINGLE"):
     os.environ.setdefault(f"CELERY_WORKER_WITHOUT_{_flag}", "1")
-os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")  # it has no login of its own
+# So do these: Flower has no login of its own, and shows neither arguments nor answers unasked.
+os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
+os.environ.setdefault("FLOWER_TASKS_COLUMNS", "name,args,state,result,received,runtime,worker,uuid")
 # Says at each lost connection what a later Celery will do; nothing a user could act on.
 warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 

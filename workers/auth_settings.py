@@ -115,14 +115,13 @@ class AuthSettings(Model):
             return None
         if "password" not in NEEDS[self.auth]:
             return Secrets(self.secret())
-        name, variable, file = self.name, self.password_env, self.password_file
-        return Secrets(self.secret(), read_secret(name, "password", variable, file))
+        owner, variable, file = f"client {self.name}", self.password_env, self.password_file
+        return Secrets(self.secret(), read_secret(owner, "password", variable, file))
 
     def secret(self) -> SecretStr:
         """The client secret, token or key; as `secrets`."""
-        return read_secret(
-            self.name, "client_secret", self.client_secret_env, self.client_secret_file
-        )
+        owner, variable = f"client {self.name}", self.client_secret_env
+        return read_secret(owner, "client_secret", variable, self.client_secret_file)
 
     def names(self, *keys: str) -> str:
         """For a sentence: the keys as they stand in the configuration, joined by "and"."""

@@ -105,6 +105,16 @@ class NoGo:
 
     word: str
 
+    @property
+    def said(self) -> str:
+        """What Flower shows: a wait is told in microseconds, which nobody reads."""
+        kind, _, why = self.word.partition(": ")
+        if kind != "wait" or not why.isdigit():
+            return self.word
+        short_s = int(why) / 1e6
+        # admit says 1 us where all places of a limit are taken: nobody knows for how long
+        return f"wait: no token for {short_s:.2f} s" if int(why) > 1 else "wait: no place is free"
+
 
 class Settled(StrEnum):
     """What follows from a settled grant."""

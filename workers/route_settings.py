@@ -51,5 +51,8 @@ class RouteSettings(Model):
         if not self.proxy_username:
             return None
         return read_secret(
-            self.name, "proxy_password", self.proxy_password_env, self.proxy_password_file
+            f"client {self.name}",
+            "proxy_password",
+            self.proxy_password_env,
+            self.proxy_password_file,
         )

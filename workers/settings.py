@@ -13,9 +13,11 @@ import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -31,7 +33,8 @@ from pydantic_settings import (
 from workers.client_settings import ClientSettings, with_profile
 from workers.errors import ConfigError
 from workers.model import NAME, Model, Seconds, require_known
-from workers.urls import RedisUrl
+from workers.secret_source import read_secret
+from workers.urls import RedisUrl, with_password
 
 #: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
 DEFAULT_FILE = "headgate.toml"
@@ -42,11 +45,39 @@ class StoreSettings(Model):
 
     url: RedisUrl | None = None  #: redis:// or rediss://; None starts the embedded store
     broker_url: RedisUrl | None = None  #: None: the store's server
+    password_env: str | None = None  #: variable that holds the password of `url`, or
+    password_file: Path | None = None  #: file that holds it; both None: it stands in `url`
     data_dir: Path = Path(".headgate")  #: folder of the embedded store
     namespace: str = Field("headgate", pattern=NAME)  #: first part of every key
     accept_everysec: bool = False  #: run guards `none` and `lookup` on appendfsync everysec
     durable: Literal["always", "everysec"] | None = None
     """What the operator states where the store does not allow CONFIG GET."""
+
+    @model_validator(mode="after")
+    def _password_has_its_url(self) -> StoreSettings:
+        """A password is for a server of one's own, and stands in one place."""
+        given = [it for it in ("password_env", "password_file") if getattr(self, it)]
+        if not given:
+            return self
+        if self.url is None:
+            raise ValueError(f"{given[0]} goes with url; set it, or remove {given[0]}")
+        if len(given) > 1 or urlsplit(self.url.get_secret_value()).password:
+            raise ValueError("the password of the store stands in two places; keep one of them")
+        return self
+
+    def server_url(self) -> str | None:
+        """The URL of the user's own server with its password; None = the embedded store.
+
+        Raises:
+            ConfigError: the variable or file that should hold the password does not.
+        """
+        if self.url is None:
+            return None
+        url = self.url.get_secret_value()
+        if not (self.password_env or self.password_file):
+            return url
+        password = read_secret("store", "password", self.password_env, self.password_file)
+        return with_password(url, password.get_secret_value())
 
 
 class WorkerSettings(Model):
@@ -61,6 +92,24 @@ class WorkerSettings(Model):
     events: bool = True  #: send task events, so that Flower shows tasks
 
 
+class FlowerSettings(Model):
+    """Who may look at `headgate flower`."""
+
+    user: str = Field("headgate", pattern=NAME)  #: name of the login
+    password_env: str | None = None  #: variable that holds its password, or
+    password_file: Path | None = None  #: file that holds it; both None: one is made
+
+    def password(self) -> SecretStr | None:
+        """The password that was set, None = none was.
+
+        Raises:
+            ConfigError: the variable or file that should hold it does not.
+        """
+        if not (self.password_env or self.password_file):
+            return None
+        return read_secret("flower", "password", self.password_env, self.password_file)
+
+
 class Settings(BaseSettings):
     """The whole configuration, frozen."""
 
@@ -70,6 +119,7 @@ class Settings(BaseSettings):
 
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
+    flower: FlowerSettings = FlowerSettings()
     clients: dict[str, ClientSettings] = Field(default_factory=dict)
 
     @classmethod
@@ -130,7 +180,7 @@ class Settings(BaseSettings):
 
 
 class _Sections(InitSettingsSource):
-    """The environment, reduced to the three sections.
+    """The environment, reduced to the sections.
 
     Other HEADGATE_ variables (HEADGATE_CONFIG, secrets of clients) are none of its business.
     """
@@ -172,8 +222,9 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
         raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
     except SettingsError:
         raise ConfigError(
-            "environment: HEADGATE_STORE, HEADGATE_WORKER, HEADGATE_CLIENTS, or a variable below "
-            "them is not valid JSON; correct it, or set single values: HEADGATE_STORE__URL"
+            "environment: HEADGATE_STORE, HEADGATE_WORKER, HEADGATE_FLOWER, HEADGATE_CLIENTS, or "
+            "a variable below them is not valid JSON; correct it, or set single values: "
+            "HEADGATE_STORE__URL"
         ) from None
 
 

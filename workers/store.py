@@ -145,9 +145,7 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
 
 def url_of(settings: StoreSettings) -> str:
     """The URL of the store, starting the embedded one when none is configured."""
-    if settings.url is not None:
-        return settings.url.get_secret_value()
-    return open_embedded(settings.data_dir).url
+    return settings.server_url() or open_embedded(settings.data_dir).url
 
 
 def keep_embedded(settings: StoreSettings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import redis
 from pydantic import AfterValidator, SecretStr
@@ -61,6 +61,13 @@ def _redis_url(value: SecretStr) -> SecretStr:
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not whole:
         raise fault
     return value
+
+
+def with_password(url: str, password: str) -> str:
+    """A Redis URL without a password, with this one."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]

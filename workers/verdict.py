@@ -59,8 +59,9 @@ class Verdict:
     def word(self) -> str:
         """What Flower shows for this answer."""
         state = {"NEXT": "succeeded", "AGAIN": "again", "END": self.how}[self.kind]
-        why = "" if self.kind == "NEXT" else self.text
-        return " ".join(str(it) for it in (state, self.status, why) if it)
+        if self.kind != "NEXT" and self.text:  # which tells the status
+            return f"{state}: {self.text}"
+        return f"{state} {self.status}" if self.status else state
 
     def args(self, grace_us: int) -> tuple[str | int, ...]:
         """As lua/settle.lua takes it."""

@@ -27,6 +27,7 @@ COMMANDS = {
     "audit": "audit",
     "doctor": "doctor",
     "worker": "worker",
+    "flower": "flower",
     "sandbox": "sandbox",
     "config": "config",
 }

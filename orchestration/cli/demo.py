@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 
 from orchestration import demo
-from orchestration.cli.options import INTERRUPTED
-from orchestration.cli.watch import show_live, show_plain
+from orchestration.cli.options import INTERRUPTED, clients, configured
+from orchestration.cli.watch import Away, show_live, show_plain
+from orchestration.progress import follow
 from orchestration.words import counted
 from workers.errors import UsageError
 
@@ -31,17 +32,31 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Use this new or empty folder and keep it: configuration, store, logs, journal.",
 )
-def command(keep: Path | None) -> None:
+@click.option(
+    "--client",
+    metavar="NAME",
+    help="Use this client of the configuration, a sandbox, and workers that run already.",
+)
+@configured
+def command(keep: Path | None, client: str | None) -> None:
     """Send 5,000 contacts through two workers to a strict local provider, and ask it what it got.
 
     It brings everything: a store, a provider of 200 calls/s that answers 429 to the 201st, two
     worker processes, and a CSV of invented contacts with a few bad lines. It takes about 35 s.
+    With --client it brings the contacts only.
 
     \b
     Example:  headgate demo --keep demo-run
     Exit:     0 the provider's journal confirms that nothing was refused, lost or doubled,
               1 it does not, 2 wrong usage, 130 interrupted
     """  # noqa: D301 -- click wants the character itself
+    if client and keep:
+        raise UsageError("--keep and --client do not go together; leave out one of them")
+    if client:
+        it = clients()[client]
+        summary = demo.run_on(it, lambda job: _follow(it, job), click.echo)
+        _show(summary)
+        raise SystemExit(0 if summary.confirmed else 1)
     try:
         with _folder(keep) as folder:
             summary = demo.run(folder, _watch, click.echo)
@@ -54,6 +69,11 @@ def command(keep: Path | None) -> None:
             f"\nlook around: headgate report {summary.last.job} --config {keep}/headgate.toml"
         )
     raise SystemExit(0 if summary.confirmed else 1)
+
+
+def _follow(client: Client, job: str) -> Progress:
+    away = Away()
+    return _watch(away.back(follow(client, job, away=away.away)), client)
 
 
 def _watch(looks: Iterable[Progress], client: Client) -> Progress:

@@ -56,7 +56,7 @@ def command(job: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
     """  # noqa: D301 -- click wants the character itself
     client, _ = find_job(options.clients(), job)
     live = not as_json and Console().is_terminal
-    store = _StoreAway()
+    store = Away()
     looks = store.back(follow(client, job, every_s=LIVE_S if live else EVERY_S, away=store.away))
     if not live:
         looks = _explained(looks)
@@ -185,7 +185,7 @@ def _explained(looks: Iterable[Progress]) -> Iterator[Progress]:
         yield look
 
 
-class _StoreAway:
+class Away:
     """Says once that the store is away, and once that it is back."""
 
     def __init__(self) -> None:

@@ -18,11 +18,12 @@ import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.progress import follow
-from orchestration.sandbox.process import SandboxProcess
+from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from workers.clients import Clients
 from workers.embedded import stop_embedded
 from workers.errors import HeadgateError
@@ -115,6 +116,32 @@ def run(
         say(f"submitted {checked.file}: {checked.rows:,} rows, {checked.calls:,} calls")
         last = watch(_moving(follow(client, job, every_s=EVERY_S), workers, folder), client)
         return _summary(client, last, checked, sandbox)
+
+
+def run_on(client: Client, watch: Callable[[str], Progress], say: Callable[[str], None]) -> Summary:
+    """Run the demo through workers that run already, to the sandbox that `client` names.
+
+    Done again it is the same job: what was sent is not sent again, and the journal is asked anew.
+
+    Args:
+        client: Whose quota is used; its provider is a sandbox with a journal of its own.
+        watch: Follows a job to its end, and returns the last look.
+        say: Told what happens, one line at a time.
+
+    Raises:
+        HeadgateError: its provider is no sandbox, or it could not come to its end.
+    """
+    sandbox = SandboxControl(client.settings.base_url)
+    try:
+        sandbox.get("report")
+    except (OSError, HTTPException, ValueError, TypeError):
+        raise HeadgateError(
+            f"client {client.name}: there is no sandbox at {sandbox.url}; name a client whose "
+            f"provider is one, or leave out --client"
+        ) from None
+    job, checked = _submit(client)
+    say(f"submitted {checked.file} as {job}: {checked.rows:,} rows, {checked.calls:,} calls")
+    return _summary(client, watch(job), checked, sandbox)
 
 
 def _start_sandbox(stack: ExitStack, folder: Path) -> SandboxProcess:
@@ -219,7 +246,7 @@ def _last_words(log: Path) -> str:
     return last[0].strip() if last else "it said nothing"
 
 
-def _summary(client: Client, last: Progress, checked: Checked, sandbox: SandboxProcess) -> Summary:
+def _summary(client: Client, last: Progress, checked: Checked, sandbox: SandboxControl) -> Summary:
     """Hold the rows of the file against the effects in the provider's journal."""
     report, effects = sandbox.get("report"), _effects(sandbox)
     pages = int(client.ledger.job(last.job)["pages"])
@@ -240,7 +267,7 @@ def _summary(client: Client, last: Progress, checked: Checked, sandbox: SandboxP
     )
 
 
-def _effects(sandbox: SandboxProcess) -> list[dict[str, Any]]:
+def _effects(sandbox: SandboxControl) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while page := sandbox.get(f"effects?after={len(found)}&limit={_PAGE}"):
         found += page

@@ -22,7 +22,35 @@ _ANSWER_S = 60.0
 _STOP_S = 10.0
 
 
-class SandboxProcess:
+class SandboxControl:
+    """A sandbox that runs somewhere, as its control answers."""
+
+    def __init__(self, url: str) -> None:
+        """Nothing is sent yet."""
+        self.url = url  #: http://HOST:PORT
+
+    def get(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        """Return what `GET /_sandbox/<name>` answers."""
+        return self._control("GET", name, None)
+
+    def post(self, name: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+        """Return what `POST /_sandbox/<name>` answers to a JSON body; see `control`."""
+        return self._control("POST", name, body)
+
+    def _control(self, method: str, name: str, body: object) -> Any:  # noqa: ANN401 - JSON
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=_ANSWER_S)
+        try:
+            connection.request(method, CONTROL_PREFIX + name, json.dumps(body))
+            answer = connection.getresponse()
+            result = json.loads(answer.read())
+        finally:
+            connection.close()
+        if "error" in result:
+            raise ValueError(result["error"])
+        return result
+
+
+class SandboxProcess(SandboxControl):
     """A running sandbox; a context manager that stops it, and it never outlives this process.
 
     Example:
@@ -58,21 +86,13 @@ class SandboxProcess:
         if "http://" not in ready:
             self.stop()
             raise RuntimeError("the sandbox did not start; its reason is on stderr")
-        self.url = ready.split()[-1]  #: http://127.0.0.1:PORT
+        super().__init__(ready.split()[-1])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def get(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        """Return what `GET /_sandbox/<name>` answers."""
-        return self._control("GET", name, None)
-
-    def post(self, name: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """Return what `POST /_sandbox/<name>` answers to a JSON body; see `control`."""
-        return self._control("POST", name, body)
 
     def stop(self) -> int:
         """End it with SIGTERM; return its exit status."""
@@ -84,15 +104,3 @@ class SandboxProcess:
             self._process.kill()
             if self._process.stdout:
                 self._process.stdout.close()
-
-    def _control(self, method: str, name: str, body: object) -> Any:  # noqa: ANN401 - JSON
-        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=_ANSWER_S)
-        try:
-            connection.request(method, CONTROL_PREFIX + name, json.dumps(body))
-            answer = connection.getresponse()
-            result = json.loads(answer.read())
-        finally:
-            connection.close()
-        if "error" in result:
-            raise ValueError(result["error"])
-        return result

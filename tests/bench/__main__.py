@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench import handover, limits, storm, windows
-from tests.bench.cpu import cpu_beside_plain_celery, most_calls
+from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import run, show
 from tests.conftest import start_server
 from tests.tls import make_certificate, slow_front
@@ -150,6 +150,7 @@ def main() -> None:
         show(f"300 per 10 s, {shape}, behind slow TLS", behind_tls(limit, 1200))
     show("calls per s where no limit binds, 64 threads a worker", most_calls())
     show("CPU per call, workers and enqueuer", cpu_beside_plain_celery())
+    show("CPU per call at 180/s, with and without task events", events())
     limits.main()
     show("two tenants 3 : 1, a comes and goes", handover.handover())
     show("70 % of 429 without Retry-After, four processes", storm.storm().figures())

@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
@@ -55,9 +56,16 @@ class Spent:
         return (self.workers_s + self.enqueuer_s) / self.count * 1e3
 
 
-def headgate(limit: Mapping[str, Any], count: int, workers: int = 2, threads: int = 32) -> Spent:
+def headgate(
+    limit: Mapping[str, Any],
+    count: int,
+    workers: int = 2,
+    threads: int = 32,
+    *,
+    events: bool = True,
+) -> Spent:
     """A run of ours, from a file on disk."""
-    with ordinary_fleet([limit], fsync="everysec") as fleet:
+    with ordinary_fleet([limit], fsync="everysec", worker={"events": events}) as fleet:
         for number in range(workers):
             fleet.start_worker(f"w{number}", threads)
         pids = [fleet.worker_pid(f"w{number}") for number in range(workers)]
@@ -153,6 +161,18 @@ def cpu_beside_plain_celery() -> dict[str, Any]:
             lambda: plain(PACED, 2000, pace=180),
         ),
         **pairs("no limit binds", lambda: headgate(FREE, 5000), lambda: plain(FREE, 5000)),
+    }
+
+
+def events() -> dict[str, Any]:
+    """What the task events of Flower cost, whether or not anybody listens."""
+    with_them = partial(headgate, PACED, 2000)
+    without = partial(headgate, PACED, 2000, events=False)
+    runs = [(with_them(), without()) for _ in range(3)]
+    return {
+        "with events, ms": " ".join(f"{one.ms:.2f}" for one, _ in runs),
+        "without, ms": " ".join(f"{other.ms:.2f}" for _, other in runs),
+        "ratio, median": statistics.median(one.ms / other.ms for one, other in runs),
     }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         while not status(world.client).workers:
             assert process.poll() is None
+        rings = " ".join(world.client.store.hkeys(world.gov))
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=20)
 
@@ -37,3 +39,5 @@ def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
     assert "worker w.1_a-b@" in said
     assert "with 1 thread" in said
     assert said.count("\n") == 1
+    # Workers of one name on two hosts are two.
+    assert f"w.1_a-b@{socket.gethostname()}" in rings

@@ -20,7 +20,7 @@ from celery import Celery
 
 from orchestration import deadletters, jobs
 from orchestration.sandbox.process import SandboxProcess
-from tasks.base import Step
+from tasks.base import Ended, Step
 from tasks.calls import Calls
 from tests.faults import aged
 from tests.fleet import looked_up
@@ -162,6 +162,8 @@ class Soak:
                 return
             try:
                 word = self._step.answer_bell(self.client, key, step)
+            except Ended as ended:
+                word = str(ended)
             except _Died:
                 self.met["death"] += 1
                 return

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from tests.conftest import hide_settings
 from workers.errors import ConfigError
 from workers.settings import Settings, load
+from workers.store import broker_url_of, url_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +69,35 @@ def test_a_store_url_that_cannot_be_read_is_told_without_its_password(
 
     assert f"store.{name}: must be redis://" in said
     assert "%23 for #" in said
+
+
+@pytest.mark.parametrize("url", ["redis://app@h:6379/0?socket_timeout=5", "redis://h/0"])
+def test_the_password_of_a_store_may_stand_in_a_file_of_its_own(
+    home: Home, tmp_path: Path, url: str
+) -> None:
+    (tmp_path / "password").write_text("canary#/?@:%\n")
+
+    store = home.load(f'[store]\nurl = "{url}"\npassword_file = "{tmp_path}/password"\n').store
+
+    assert "canary" not in repr(store)
+    connection = redis.ConnectionPool.from_url(url_of(store)).connection_kwargs
+    assert connection["password"] == "canary#/?@:%"
+    assert connection.get("username") == ("app" if "app@" in url else None)
+    assert (connection["host"], connection["db"]) == ("h", 0)
+    assert connection.get("socket_timeout") == (5.0 if "?" in url else None)
+    assert broker_url_of(store) == url_of(store)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('password_file = "f"', "password_file goes with url"),
+        ('url = "redis://:canary@h/0"\npassword_file = "f"', "in two places"),
+        ('url = "redis://h/0"\npassword_env = "P"\npassword_file = "f"', "in two places"),
+    ],
+)
+def test_the_password_of_a_store_stands_in_one_place(home: Home, text: str, said: str) -> None:
+    assert said in home.refusal(f"[store]\n{text}\n")
 
 
 def test_a_quoted_password_and_options_of_the_connection_are_good(home: Home) -> None:

@@ -1,0 +1,149 @@
+"""`headgate flower`: Flower behind a login."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+from ast import literal_eval
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestration.cli import options
+from workers.errors import ConfigError, HeadgateError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workers.settings import Settings
+
+#: Where a password that was made is kept, in `store.data_dir`.
+PASSWORD_FILE = "flower_password"  # noqa: S105 -- the name of a file
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Where it is."
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; beyond this machine only with a password of your own.",
+)
+@options.configured
+def command(port: int, host: str) -> None:
+    """Show workers and tasks in Flower, behind a login, to look at only.
+
+    The user is flower.user, the password that of flower.password_file or flower.password_env.
+    Without one a password is made, kept in the data folder and shown once, on a terminal. Flower's
+    own options may be set as FLOWER_ variables; FLOWER_READ_ONLY=false lets it revoke tasks.
+
+    \b
+    Example:  headgate flower --port 5555
+    Exit:     0 asked to stop, 1 no store or no such address, 2 wrong configuration or usage
+    """  # noqa: D301 -- click wants the character itself
+    settings = options.clients().settings
+    login = f"{settings.flower.user}:{_password(settings, host)}"
+
+    from flower.options import default_options as chosen
+
+    from workers.app import app
+    from workers.store import connect, url_of
+
+    with connect(url_of(settings.store)) as store:
+        store.ping()
+    _require_free(host, port)
+    os.environ.setdefault("FLOWER_READ_ONLY", "true")
+    # Set here and not given on: arguments and environment are for everybody to read.
+    chosen.basic_auth = [login]
+    chosen.format_task = readable
+    click.echo(f"headgate: Flower at http://{host}:{port}, user {settings.flower.user}", err=True)
+    app.start(["--quiet", "flower", f"--address={host}", f"--port={port}", "--logging=warning"])
+
+
+def readable(task: Any) -> Any:  # noqa: ANN401 -- Flower's copy of one of Celery's
+    """A task as Flower shows it: its arguments as words, and as result also why it has none.
+
+    Flower cuts off what is long, so the key stands last.
+    """
+    with suppress(SyntaxError, TypeError, ValueError):  # another application's: left as it is
+        client, key, step = literal_eval(task.args)
+        task.args = f"{client} step {step} {key}"
+        if task.result:
+            task.result = literal_eval(task.result)
+        elif task.exception:  # a bell that counts down is received again at once, with its reason
+            retry = re.fullmatch(r"Retry\(Retry\(\.\.\.\), (.*), ([0-9.]+)\)", task.exception)
+            task.result = f"{retry[1]}; in {float(retry[2]):.1f} s" if retry else task.exception
+    return task
+
+
+def _password(settings: Settings, host: str) -> str:
+    """The password that was set; else, for this machine alone, the one that is kept or made."""
+    given = settings.flower.password()
+    if given is not None:
+        if not given.get_secret_value().isascii():
+            raise ConfigError("flower: the password may hold ASCII characters only; choose another")
+        return given.get_secret_value()
+    if not _is_loopback(host):
+        raise UsageError(
+            f"--host {host} can be reached from elsewhere, so the login needs a password of your "
+            f"own; set flower.password_file"
+        )
+    return _kept(settings.store.data_dir.expanduser() / PASSWORD_FILE)
+
+
+def _kept(file: Path) -> str:
+    try:
+        with suppress(FileNotFoundError):
+            if kept := file.read_text("utf-8").strip():
+                return kept
+        password = secrets.token_urlsafe(18)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # As new, so that nobody opened it before it was only ours.
+        file.unlink(missing_ok=True)
+        with open(file, "x", encoding="utf-8", opener=_only_ours) as it:
+            it.write(password + "\n")
+    except OSError as error:
+        raise ConfigError(
+            f"the password of Flower cannot be kept in {file} ({error.strerror}); set "
+            f"flower.password_file"
+        ) from None
+    shown = password if sys.stderr.isatty() else f"in {file}"  # else it would stand in a log
+    click.echo(f"headgate: a password was made for Flower: {shown}", err=True)
+    return password
+
+
+def _only_ours(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _require_free(host: str, port: int) -> None:
+    """Say in one sentence what Flower would say in a traceback."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as it:
+            it.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            it.bind(address)
+    except OSError as error:
+        raise HeadgateError(
+            f"Flower cannot listen on {host}:{port} ({error.strerror}); choose another --port or "
+            f"--host"
+        ) from None
