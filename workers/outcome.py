@@ -34,6 +34,9 @@ CORRELATION_HEADERS: Final = (
     "x-request-id",
 )
 _CORRELATION_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+#: As Genesys Cloud names them: domain, entity, action.
+_PERMISSION = re.compile(r"\b[a-z][A-Za-z]{1,31}:[a-z][A-Za-z]{1,31}:(?:[a-z][A-Za-z]{1,31}\b|\*)")
+_LOOKED_AT: Final = 4096
 _MACHINE_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -164,6 +167,15 @@ def machine_code(answer: Answer) -> str | None:
         if isinstance(value, str) and _MACHINE_CODE.fullmatch(value):
             return value
     return None
+
+
+def permissions(answer: Answer) -> list[str]:
+    """The permissions that a refusal names, such as `outbound:contact:add`; at most three.
+
+    Nothing else of its text: that may hold anything.
+    """
+    text = answer.body[:_LOOKED_AT].decode(errors="replace")
+    return list(dict.fromkeys(_PERMISSION.findall(text)))[:3]
 
 
 def _refuse(constant: str) -> Never:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from workers.backoff import countdown_s, pause_s
-from workers.outcome import Next, Outcome, Reading
+from workers.outcome import Next, Outcome, Reading, permissions
 from workers.reconcile import (
     KEY_REFUSED,
     STORED_AFTER,
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 #: Longest error sentence that is kept, characters.
 MAX_TEXT = 300
+#: The client may not do this; a new token would not help, a person might.
+FORBIDDEN = 403
+#: An operation that is not permitted is tried again after this, seconds.
+FORBIDDEN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class Verdict:
     status: int | None = None
     pause_s: float = 0.0  #: nothing may leave so long for what was refused
     wide: bool = False  #: the pause is for the whole client
+    alone: bool = False  #: it is for this operation, whatever else is refused
     text: str = ""  #: NEXT: the answer to keep, one line of JSON; else the error sentence
     provider_id: str = ""
     correlation_id: str = ""
@@ -78,7 +83,7 @@ class Verdict:
             round(self.delay_s * 1e6),
             self.how,
             grace_us,
-            int(self.wide),
+            1 if self.wide else 2 if self.alone else 0,
             "" if self.remaining is None else self.remaining,
             round(self.reset_s * 1e6),
             "=" if self.memo is None else self.memo,
@@ -176,7 +181,7 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
     elif case.guard is Guard.LOOKUP and maybe:  # an attempt only if it is not found
         it = replace(base, memo="l0", delay_s=client.lookup_after_s)
     else:
-        it = _after_send(answer, reading, grant, case, again, ended, client)
+        it = _after_send(answer, reading, grant, case, again, ended, client, rng)
     if it.kind == "END":
         return it
     return replace(it, how="retry" if it.delay_s <= line_after_s else "line")
@@ -206,6 +211,7 @@ def _after_send(  # noqa: PLR0913, PLR0917 -- see `judge`
     again: Verdict,
     ended: Verdict,
     client: ClientSettings,
+    rng: Random,
 ) -> Verdict:
     """What follows when a send did not succeed, and no look-up can tell more."""
     left = grant.attempts < client.max_retries
@@ -218,6 +224,11 @@ def _after_send(  # noqa: PLR0913, PLR0917 -- see `judge`
         if left and case.guard is not Guard.NONE:
             return replace(again, memo=memo)
         return replace(ended, attempt=True)
+    if left and answer.status == FORBIDDEN:
+        needed = " ".join(permissions(answer)) or "what it needs"
+        text = f"{reading.reason}: grant the OAuth client {needed}; this operation is held"
+        wait_s = pause_s(FORBIDDEN_S, client.backoff_base_s, rng)
+        return replace(again, text=text, pause_s=wait_s, alone=True, delay_s=wait_s)
     if keyed and left and case.doubt and meaning(answer, case.given) is Meaning.IN_PROGRESS:
         return replace(again, delay_s=max(again.delay_s, answer.retry_after_s or 0))
     return ended

@@ -43,6 +43,10 @@ _REFUSALS = {
 }
 
 
+#: What a refusal for want of a permission says, as the platform words it.
+_MISSING = "Unable to perform it: missing permission(s): [outbound:contact:add]"
+
+
 class _Rule:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -134,7 +138,8 @@ def damaged(call: Call, fault: Fault, done: Answer | None) -> Answer:  # noqa: P
             return too_many_requests(call, retry_after)
         case "400" | "401" | "403" | "404" | "409":
             code = _REFUSALS[fault.kind]
-            return error(call, int(fault.kind), code, "Refused on command.", kind="fault")
+            message = _MISSING if fault.kind == "403" else "Refused on command."
+            return error(call, int(fault.kind), code, message, kind="fault")
         case "5xx_before" | "5xx_after" | "5xx_stored":
             status = fault.status or (503 if fault.kind == "5xx_before" else 500)
             failed = error(call, status, "internal.server.error", "Failed on command.")

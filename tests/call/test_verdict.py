@@ -76,6 +76,21 @@ def test_a_401_is_no_attempt_where_a_token_can_be_renewed_and_the_end_where_none
     assert "set token_url" in ended.text
 
 
+def test_a_403_holds_its_operation_alone_and_names_the_permission_that_is_missing() -> None:
+    said = b'{"code": "missing.permissions", "message": "Jane Doe lacks [outbound:contact:add]"}'
+
+    _, it = verdict_on(Answer(status=403, body=said), Guard.KEY, grant())
+    _, ended = verdict_on(Answer(status=403, body=said), Guard.KEY, grant(CLIENT.max_retries))
+
+    assert (it.kind, it.how, it.attempt, it.alone, it.wide) == ("AGAIN", "line", True, True, False)
+    assert 30 <= it.pause_s <= it.delay_s <= 31
+    assert it.text == (
+        "the provider answered 403 (missing.permissions): grant the OAuth client "
+        "outbound:contact:add; this operation is held"
+    )
+    assert (ended.kind, ended.how, ended.pause_s) == ("END", "failed", 0)
+
+
 def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
     it = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, text="a\ud800", provider_id="\udfff")
 

@@ -734,15 +734,19 @@ class Model:
             self.told[self.flows[tx.flow].scope] = left, self.now + reset_us
             if not pause_us and left <= len(self.standing("s")) - 1:
                 pause_us, why = reset_us, f"the provider leaves {left} calls until its reset"
-        self._pause(tx, pause_us, why, wide=verdict.wide)
+        self._pause(tx, pause_us, why, wide=verdict.wide, alone=verdict.alone)
 
-    def _pause(self, tx: Transaction, pause_us: int, why: str, *, wide: bool) -> None:
+    def _pause(
+        self, tx: Transaction, pause_us: int, why: str, *, wide: bool, alone: bool = False
+    ) -> None:
         if pause_us <= 0:
             return
         flow = self.flows[tx.flow]
-        if self.refused and self.refused[0] != flow.scope and self.now - self.refused[1] < S:
-            wide = True
-        self.refused = flow.scope, self.now
+        if not alone:
+            other = self.refused and self.refused[0] != flow.scope
+            if self.refused and other and self.now - self.refused[1] < S:
+                wide = True
+            self.refused = flow.scope, self.now
         held = "client" if wide else flow.scope
         if wide or flow.scope == "client":
             self._hold(self.now + pause_us, why)

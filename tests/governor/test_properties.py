@@ -108,7 +108,7 @@ def some_verdict(chance: Random) -> Verdict:
             throttled=some([True, False]),
             status=some([None, 429, 503]),
             pause_s=some([0.0, 0.0, 0.0, 0.7, 3.0]),
-            wide=some([False, False, True]),
+            **some([{}, {}, {"wide": True}, {"alone": True}]),
             text="the provider answered so",
             delay_s=some([0.0, 0.04, 2.0, 20.0]),
             how=some(["retry", "line"]),

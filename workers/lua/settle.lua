@@ -19,7 +19,8 @@
 -- ARGV[14]  delay_us     AGAIN: backoff; ignored else
 -- ARGV[15]  how          AGAIN: "retry" = Celery's countdown, "line"; END: the final state
 -- ARGV[16]  grace_us     how long a bell may stay unanswered
--- ARGV[17]  wide         1 = the pause is for the whole client, else for the flow's scope
+-- ARGV[17]  wide         1 = the pause is for the whole client, 0 = for the flow's scope, which other
+--                        refusals may widen, 2 = for the scope alone
 -- ARGV[18]  remaining    calls that the provider's headers leave, "" = they say nothing
 -- ARGV[19]  reset_us     from now until they leave more
 -- ARGV[20]  memo         what the next call of the step must know, "=" = what it knew before
@@ -57,7 +58,7 @@ local told = ARGV[7] == "1" or ARGV[6] == "unknown" or looks(known) or tonumber(
 if told then may_tell() end
 
 if left then keep_told(flow, left, tonumber(ARGV[19])) end
-if pause > 0 then pause_flow(flow, pause, why, ARGV[17] == "1") end
+if pause > 0 then pause_flow(flow, pause, why, ARGV[17] == "1", ARGV[17] == "2") end
 if tx[13] then
   local heard = ARGV[9] ~= "" and ARGV[6] ~= "unknown"
   probed(key, throttled and "refused" or heard and "answered" or "none", flow.limits)

@@ -2,10 +2,11 @@
 -- of the headers what they leave ("z:" + scope).
 
 -- No tokens until the pause ends, and then from empty: what waited is paced, not released. Held is
--- the flow's scope; a second scope that is refused in the same second widens the pause to all.
-local function pause_flow(flow, pause, why, wide)
+-- the flow's scope; a second scope that is refused in the same second widens the pause to all, unless
+-- it is `alone`: for a reason that no other scope shares.
+local function pause_flow(flow, pause, why, wide, alone)
   local scope, at = unpack(redis.call("HMGET", GOV, "refused", "refused_us"))
-  wide = wide or scope and scope ~= flow.scope and now - at < 1000000
+  wide = wide or not alone and scope and scope ~= flow.scope and now - at < 1000000
   local held = wide and "client" or flow.scope
   for _, cell in ipairs(flow.limits) do
     if not is_slots(cell) and (wide or cell[1] == flow.scope) then
@@ -17,7 +18,7 @@ local function pause_flow(flow, pause, why, wide)
       end
     end
   end
-  redis.call("HSET", GOV, "refused", flow.scope, "refused_us", now)
+  if not alone then redis.call("HSET", GOV, "refused", flow.scope, "refused_us", now) end
 end
 
 -- The pause that follows from what the headers leave: what is out will take it, this call excepted.
