@@ -1,6 +1,7 @@
 """All guards in one job under every fault: each mode of keys, each boundary, seeds of chance.
 
-`python -m tests.faults.guards --write` makes such a run and writes the table of docs/guards.md.
+`python -m tests.faults.guards --write` makes such a run and writes the table
+of docs/idempotency.md.
 """
 
 from __future__ import annotations

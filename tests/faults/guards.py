@@ -2,7 +2,7 @@
 
 python -m tests.faults.guards                 runs everything, prints the tables
 python -m tests.faults.guards --seed N        as it was once
-python -m tests.faults.guards --write         puts the tables into docs/guards.md as well
+python -m tests.faults.guards --write         puts the tables into docs/idempotency.md as well
 """
 
 from __future__ import annotations

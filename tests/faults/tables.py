@@ -1,4 +1,4 @@
-"""The tables of docs/guards.md, as a run of `tests.faults.guards` fills them."""
+"""The tables of docs/idempotency.md, as a run of `tests.faults.guards` fills them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.faults.guards import Run
     from tests.faults.tally import Tally
 
-DOCS: Final = Path(__file__).parents[2] / "docs/guards.md"
+DOCS: Final = Path(__file__).parents[2] / "docs/idempotency.md"
 BEGIN: Final = "<!-- Written by python -m tests.faults.guards --write -->\n"
 END: Final = "<!-- The end of what it writes -->\n"
 

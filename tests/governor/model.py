@@ -513,6 +513,7 @@ class Model:
             tx.generation += 1
             self.rotations.append((tx.key, tx.generation, tx.attempts))
             tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, "", None, 0
+            tx.kept.pop("e", None)
             self._to_line(tx, self.now)
             return "old: fresh"
         tx.kept["e"] = why

@@ -1,4 +1,4 @@
-"""The rows that docs/configuration.md shows are accepted as they stand."""
+"""The rows that the docs show are accepted as they stand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from orchestration.intake.calls import read_calls
 from tests.intake.test_intake_calls import ACME
 
 DOCS = Path(__file__).parents[2] / "docs"
-SHOWN = re.findall(r"```json\n(.*?)```", (DOCS / "configuration.md").read_text("utf-8"), re.DOTALL)
+SHOWN = [
+    row
+    for page in ("configuration.md", "provider-facts.md")
+    for row in re.findall(r"```json\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
+]
 
 
 @pytest.mark.parametrize("text", SHOWN)

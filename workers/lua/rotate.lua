@@ -57,7 +57,7 @@ for _, text in ipairs({
   "first_sent_us", tx[9] or "", "last_sent_us", tx[10] or "", "us", string.format("%.0f", now),
 }) do entry[#entry + 1] = text end
 redis.call("XADD", base .. "audit", unpack(entry))
-redis.call("HDEL", tx_key(key), "t1", "t2")
+redis.call("HDEL", tx_key(key), "t1", "t2", "e")
 redis.call("HSET", tx_key(key), "gn", generation + 1, "at", 0, "m", "")
 to_line(key, id, flow.lane, now, tx[7])
 return "FRESH"
