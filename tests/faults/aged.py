@@ -88,6 +88,22 @@ def only_explained(
     return violations + [f"key {key} arrived, which nobody made" for key in moments.keys() - known]
 
 
+def _numbered(entries: Iterable[Entry]) -> list[str]:
+    """Keys are numbered on, and of a step there are no more than `MOST_KEYS` before its replay."""
+    generations, of_step = Counter[str](), Counter[tuple[str, str]]()
+    violations = list[str]()
+    for it in entries:
+        if it.action == "dead replay":
+            of_step = Counter({step: n for step, n in of_step.items() if step[0] != it.key})
+        if it.action == "rotate key":
+            generations[it.key] += 1
+            of_step[it.key, it.subject] += 1
+            number = int(it.facts["generation"])
+            if number != generations[it.key] + 1 or of_step[it.key, it.subject] >= MOST_KEYS:
+                violations.append(f"rotation of {it.key}, {it.subject}: it is generation {number}")
+    return violations
+
+
 def explained(entries: Iterable[Entry], tries: Told, timeout_s: float, lookups: int) -> list[str]:
     """Each rotation of the audit is a right one, by the audit and the attempts alone.
 
@@ -97,11 +113,12 @@ def explained(entries: Iterable[Entry], tries: Told, timeout_s: float, lookups: 
         timeout_s: So much before its time a key is too old already.
         lookups: With so many in vain it is believed that nothing was done.
     """
-    generations, stated_ms = Counter[str](), dict[str, int]()
+    stated_ms = dict[str, int]()
     of_key: dict[str, list[tuple[int, Mapping[str, str]]]] = defaultdict(list)
     for at_ms, one in tries:
         of_key[one["key"]].append((at_ms, one))
-    violations = list[str]()
+    entries = list(entries)
+    violations = _numbered(entries)
     for it in entries:
         if it.action == "dead replay" and it.after == STATED:
             stated_ms[it.key] = it.at_ms
@@ -109,9 +126,6 @@ def explained(entries: Iterable[Entry], tries: Told, timeout_s: float, lookups: 
             continue
         facts, wrong = it.facts, list[str]()
         at_us, sent_us = int(facts["us"]), int(facts["first_sent_us"])
-        generations[it.key] += 1
-        if int(facts["generation"]) != generations[it.key] + 1 or generations[it.key] >= MOST_KEYS:
-            wrong.append(f"it is generation {facts['generation']}")
         age_s = (at_us - sent_us) / 1e6
         if it.reason != KEY_REFUSED and (it.reason != TOO_OLD or age_s < KEY_LIFE_S - timeout_s):
             wrong.append(f"its key was {age_s:.0f} s old: {it.reason}")
@@ -120,7 +134,8 @@ def explained(entries: Iterable[Entry], tries: Told, timeout_s: float, lookups: 
             for _, one in of_key[it.key]
             if f"step {one['step']}" == it.subject and int(one["us"]) <= at_us
         ]
-        heard_us = [int(one["us"]) for one in own] + [int(facts["last_sent_us"] or 0)]
+        sent = [one for one in own if one["what"] == "send"]
+        heard_us = [int(one["us"]) for one in sent] + [int(facts["last_sent_us"] or 0)]
         if max(heard_us) + QUIET_S * 1e6 > at_us:
             wrong.append("its newest send was not long over")
         doubts = [
