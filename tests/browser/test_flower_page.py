@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +104,20 @@ def run(browser: Any) -> Iterator[tuple[Fleet, str]]:
             for name in WORKERS:
                 fleet.start_worker(name)
             until(lambda: len(online(url)) == len(WORKERS), 30, "two workers in Flower")
+            numbers = count()
+            until(lambda: heard(fleet, url, next(numbers)), 30, "events, which Flower turned on")
             fleet.submit(rows)
             fleet.wait_for(29)
             until(lambda: any(states(url)[it] for it in COUNTING), 10, "a countdown in Flower")
             until(lambda: states(url)["SUCCESS"] >= 28 * 3, 10, "all tasks in Flower")
             yield fleet, url
+
+
+def heard(fleet: Fleet, url: str, number: int) -> bool:
+    """Whether Flower hears of what both workers do; some calls for them to do."""
+    fleet.submit(calls(8, prefix=f"e{number}-"), job=f"e{number}")
+    time.sleep(0.5)
+    return len({it["worker"] for it in api(url, "tasks?limit=1000").values()}) == len(WORKERS)
 
 
 def online(url: str) -> list[str]:
@@ -129,7 +139,7 @@ def page(browser: Any, run: tuple[Fleet, str]) -> Iterator[Any]:
     context = browser.new_context(
         base_url=run[1],
         http_credentials={"username": LOGIN[0], "password": LOGIN[1]},
-        viewport={"width": 1200, "height": 480},
+        viewport={"width": 1500, "height": 560},
     )
     yield context.new_page()
     context.close()
