@@ -83,8 +83,8 @@ class Pacer(threading.Thread):
             self._publish(client, ring)
             if ring.sweep:
                 self._sweep(client)
-            if ring.hungry:
-                self._open(client, ring.hungry)
+            if ring.hungry and self._open(client, ring.hungry):
+                return 0.0  # urgent work does not wait for the next turn
             return max(0.0, ring.turn_s - (time.monotonic() - started))
         except HeadgateError as error:
             self._warn(f"client {name}", f"client {name} is not rung for now: {error}")
@@ -116,21 +116,26 @@ class Pacer(threading.Thread):
                 self._warn(bell.job, f"job {bell.job} is of kind {kind!r}, which this worker lacks")
                 client.governor.give_back(bell.key, bell.step)
 
-    def _open(self, client: Client, job: str) -> None:
-        """Open the job's next page; one that cannot be opened must not stop the other jobs."""
+    def _open(self, client: Client, job: str) -> bool:
+        """Open the job's next page; returns whether that is urgent.
+
+        One that cannot be opened must not stop the other jobs.
+        """
         if self._rests(job):
-            return
+            return False
         left, most = room(client.store)
         if most and left < 0:
             self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
-            return
+            return False
         try:
-            jobs.open_next_page(client, job)
+            opened = jobs.open_next_page(client, job)
+            return opened and client.ledger.about(job)["lane"] == 0
         except HeadgateError:
             raise
         except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way
             why = f"job {job}: its next page cannot be opened ({type(error).__name__})"
             self._warn(job, f"{why}; headgate doctor looks at the ledger")
+            return False
 
     def _warn(self, about: str, text: str) -> None:
         """Say what is wrong with a job or client, once in a while; a job's pages rest as long."""

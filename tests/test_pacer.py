@@ -79,3 +79,16 @@ def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_unde
     assert "above 80% of its memory: job second waits" in caplog.text
     store.config_set("maxmemory", 0)
     until(lambda: turns() and fleet.job("second")["opened"] == 1)
+
+
+def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_turn(
+    fleet: Fleet, turns: Any
+) -> None:
+    turns(2)
+    fleet.submit(calls(1, prefix="n"), job="normal", lane=1)
+    (of_normal,) = turns()
+    fleet.submit(calls(1, prefix="u"), job="urgent", lane=0)
+    (of_urgent,) = turns()
+
+    assert (fleet.job("normal")["opened"], fleet.job("urgent")["opened"]) == (1, 1)
+    assert of_urgent == 0 < of_normal
