@@ -39,7 +39,7 @@ app.conf.update(
     task_ignore_result=True,
     task_default_queue="plain",
     worker_prefetch_multiplier=1,
-    worker_send_task_events=True,
+    worker_send_task_events=False,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     broker_connection_retry_on_startup=True,
