@@ -85,7 +85,8 @@ def steps_of(client: Client, tx: Mapping[str, str]) -> Steps:
         for n in range(finished)
     ]
     if finished < at and part and parts[at - 1] > 1:
-        done.append(Done(names[at - 1] or f"step {at}", None, part, parts[at - 1]))
+        name = "" if count == 1 else names[at - 1] or f"step {at}"
+        done.append(Done(name, None, part, parts[at - 1]))
     return Steps(count, at, names[at - 1], done)
 
 

@@ -175,7 +175,7 @@ def _accept(it: Client, row: Row, about: dict[str, Any]) -> Transaction:
             f"give other steps another id"
         )
     if new:
-        if ledger.accept(job, 0, [row], rejected=0, calls=len(calls)) != 1:
+        if ledger.accept(job, 0, [row], rejected=0, calls=sum(it.parts for it in calls)) != 1:
             raise NotNow(f"the store lost transaction {row['id']} meanwhile; submit it again")
         ledger.close(job)
     return Transaction(it.key(job, row["id"]), job, row["id"], new, it)

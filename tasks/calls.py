@@ -217,10 +217,8 @@ class _Filler:
     def of(cls, row: Row, grant: Go) -> _Filler:
         """With the answers to the steps before this one, and its part if it has some."""
         values = {name: value for answer in grant.answers for name, value in answer.items()}
-        names, step = (
-            [it["name"] for it in row["steps"][: grant.step - 1]],
-            row["steps"][grant.step - 1],
-        )
+        *earlier, step = row["steps"][: grant.step]
+        names = [it["name"] for it in earlier]
         if "parts" in step:
             names.append(PART)
             for it in references(step, [PART]):

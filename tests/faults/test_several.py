@@ -120,6 +120,23 @@ def test_a_row_that_stops_between_parts_says_which_are_done_and_goes_on_there() 
         check_all(fleet)
 
 
+def test_a_single_call_that_stops_between_parts_says_how_many_are_done() -> None:
+    (row,) = in_parts(1, 3)
+    row["steps"] = [{**row["steps"][1], "name": "call"}]
+    refusal = {"match": "POST *", "kind": "404", "when": {"business_ids": ["r0.2.1"]}}
+    with Fleet(sandbox={"faults": [refusal]}) as fleet:
+        fleet.submit([row])
+        fleet.start_worker("w1")
+
+        assert fleet.wait() == {"failed": 1}
+
+        headgate = CliRunner(env=fleet.environment)
+        told = json.loads(headgate.invoke(main, ["report", "job", "--format", "jsonl"]).stdout)
+        assert told["error"] == (
+            "failed; done: 1 of 3 parts: the provider answered 404 (not.found)"
+        )
+
+
 def test_polls_are_governed_and_spaced_and_the_chain_goes_on_when_it_is_ready() -> None:
     with Fleet(sandbox=LAGS) as fleet:
         fleet.submit(waiting_for_it(20))

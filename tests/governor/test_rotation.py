@@ -38,6 +38,15 @@ def ring_later(rig: Rig, key: str, us: int) -> None:
     assert rig.ring_on(S) == [key]
 
 
+def spend_keys(rig: Rig, key: str) -> None:
+    """It is sent in vain under all but the last of the keys that a step may have."""
+    for _ in range(MOST_KEYS - 1):
+        ring_later(rig, key, DAY_US)
+        assert rig.rotate(key) == "old: fresh"
+        assert rig.ring_on(S) == [key]
+        rig.serve(key, verdict=LATER)
+
+
 def test_a_key_that_was_never_executed_is_replaced_and_the_attempts_begin_anew(
     store: Store,
 ) -> None:
@@ -113,11 +122,7 @@ def test_each_step_and_each_replay_may_be_sent_under_as_many_keys_as_the_first(
     store: Store,
 ) -> None:
     rig, key = a_sent_one(store)
-    for _ in range(MOST_KEYS - 1):
-        ring_later(rig, key, DAY_US)
-        assert rig.rotate(key) == "old: fresh"
-        assert rig.ring_on(S) == [key]
-        rig.serve(key, verdict=LATER)
+    spend_keys(rig, key)
     ring_later(rig, key, DAY_US)
     assert rig.rotate(key) == "old: failed"
 
@@ -136,11 +141,7 @@ def test_a_step_that_was_never_sent_is_not_held_to_the_keys_of_the_one_before(
     rig.fill()
     rig.ring()
     rig.serve(key, verdict=LATER)
-    for _ in range(MOST_KEYS - 1):
-        ring_later(rig, key, DAY_US)
-        assert rig.rotate(key) == "old: fresh"
-        assert rig.ring_on(S) == [key]
-        rig.serve(key, verdict=LATER)
+    spend_keys(rig, key)
     assert rig.ring_on(3 * S) == [key]
     rig.serve(key)
     rig.us += DAY_US
@@ -192,11 +193,7 @@ def test_a_key_does_not_age_while_the_reads_before_its_first_send_wait(store: St
 
 def test_keys_are_not_replaced_for_ever(store: Store) -> None:
     rig, key = a_sent_one(store)
-    for _ in range(MOST_KEYS - 1):
-        ring_later(rig, key, DAY_US)
-        assert rig.rotate(key) == "old: fresh"
-        assert rig.ring_on(S) == [key]
-        rig.serve(key, verdict=LATER)
+    spend_keys(rig, key)
     ring_later(rig, key, DAY_US)
 
     assert rig.rotate(key) == "old: failed"

@@ -70,6 +70,14 @@ def test_a_lane_may_be_a_number_and_the_tenant_may_be_none(fleet: Fleet) -> None
     assert (about["lane"], about["tenant"]) == (2, "-")
 
 
+def test_each_part_of_a_step_is_counted_as_a_call(fleet: Fleet) -> None:
+    step = {"name": "add", "method": "POST", "path": "/x", "body": "{part.n}"}
+
+    made = submit(fleet, [{**step, "parts": [{"n": n} for n in range(3)]}, {**STEPS[0]}])
+
+    assert fleet.client.ledger.job(made.job)["calls"] == "4"
+
+
 def test_a_failure_tells_status_and_reason(fleet: Fleet) -> None:
     fleet.sandbox.post("faults", [{"kind": "400"}])
     fleet.start_worker("w1")
