@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,10 +52,26 @@ class CannotSay(Exception):
     """A step cannot be sent as it was given; the text says what is missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How many rows a provider takes in one call."""
+
+    rows: int
+    size: int  #: bytes of the call's body
+
+
+#: Each row has a transaction of its own.
+ALONE: Final = Packing(rows=1, size=0)
+
+
 class Kind(Protocol):
     """What a job's rows are."""
 
     task: str  #: name of the Celery task, as Flower shows it
+    packing: Packing
+
+    def size(self, row: Row, about: Mapping[str, Any]) -> int:
+        """How many bytes of the call's body the row takes; 0 where each goes alone."""
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """The calls that the row becomes, in their order."""
