@@ -63,32 +63,33 @@ class Act(Step):
 
 def verdict(acted: Acted, planned: Planned, grant: Go, it: Client, rng: Random) -> Verdict:
     """What a step that makes no call came to, as it is recorded."""
-    text, settings = acted.text, it.settings
-    failed = replace(_FAILED, text=text)
-    if acted.how == "done":
-        return replace(
-            _GOES_ON,
-            kind="NEXT",
-            how="",
-            text=acted.kept.values,
-            provider_id=acted.kept.provider_id,
-        )
-    if acted.how == "not yet":
-        if planned.polls and grant.part + 1 >= planned.polls:
-            return replace(failed, text=f"it was not ready at the last of {planned.polls}: {text}")
-        return replace(_GOES_ON, text=text, delay_s=acted.after_s)
-    if acted.how == "back":
-        # Each step before has kept one answer, and one more for each time that it was done again.
-        if len(grant.answers) >= grant.step - 1 + settings.max_retries or grant.step == 1:
-            return failed
-        return replace(failed, kind="AGAIN", how="back", attempt=True, memo="")
-    if acted.how == "failed" or grant.attempts >= settings.max_retries:
-        return replace(failed, attempt=acted.how == "again")
-    wait_s = countdown_s(
-        grant.attempts, settings.backoff_base_s, settings.backoff_cap_s, rng
-    )
-    how = "retry" if wait_s <= it.fleet.worker.line_after_s else "line"
-    return replace(failed, kind="AGAIN", how=how, attempt=True, delay_s=wait_s, memo="")
+    failed = replace(_FAILED, text=acted.text)
+    match acted.how:
+        case "done":
+            kept = acted.kept
+            done = replace(_GOES_ON, kind="NEXT", how="", text=kept.values)
+            return replace(done, provider_id=kept.provider_id)
+        case "not yet" if not planned.polls or grant.part + 1 < planned.polls:
+            return replace(_GOES_ON, text=acted.text, delay_s=acted.after_s)
+        case "not yet":
+            text = f"it was not ready at the last of {planned.polls} looks: {acted.text}"
+            return replace(failed, text=text)
+        case "back" if _may_go_back(grant, it.settings.max_retries):
+            return replace(failed, kind="AGAIN", how="back", attempt=True, memo="")
+        case "again" if grant.attempts < it.settings.max_retries:
+            settings = it.settings
+            wait_s = countdown_s(
+                grant.attempts, settings.backoff_base_s, settings.backoff_cap_s, rng
+            )
+            how = "retry" if wait_s <= it.fleet.worker.line_after_s else "line"
+            again = replace(failed, kind="AGAIN", attempt=True, memo="")
+            return replace(again, how=how, delay_s=wait_s)
+    return replace(failed, attempt=acted.how != "failed")
+
+
+def _may_go_back(grant: Go, most: int) -> bool:
+    """Each step before has kept an answer, and one more for each time that it was done again."""
+    return grant.step > 1 and len(grant.answers) < grant.step - 1 + most
 
 
 def act_of(kind: Kind) -> Act:

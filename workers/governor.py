@@ -177,7 +177,9 @@ class Governor:
     def admit(self, key: str, step: int, *, acts: bool = False) -> Go | Aged | NoGo:
         """Ask whether this call may leave now; a `Go` has been charged and is durable.
 
-        The lease of a step that `acts`, and so makes no call, is short: see `renew`. The fence is named here, not by the store: when the reply is lost, the grant that may
+        The lease of a step that `acts`, and so makes no call, is shorter: see `renew`.
+
+        The fence is named here, not by the store: when the reply is lost, the grant that may
         stand there can still be settled as not sent, and is.
         """
         asked_ns = now_ns()

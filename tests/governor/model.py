@@ -363,9 +363,7 @@ class Model:
         self._look_for_end(job)
         return True
 
-    def ring(
-        self, worker: str, threads: int, pool: str, answer: Ring, active: set[str]
-    ) -> Ring:
+    def ring(self, worker: str, threads: int, pool: str, answer: Ring, active: set[str]) -> Ring:
         """What `ring` has to answer; `answer` tells its choices, which are checked.
 
         It looks at the `active` flows: those in which something waits, and it may be at others.
@@ -457,7 +455,7 @@ class Model:
                 passes[flow] = passes[moved]
         self.passes[moved.lane, moved.tenant] = passes[moved]
 
-    def admit(self, key: str, step: int, fence: str) -> Go | Aged | NoGo:  # noqa: C901 -- case by case
+    def admit(self, key: str, step: int, fence: str) -> Go | Aged | NoGo:  # noqa: C901, PLR0912 -- case by case
         """Whether this call may leave now."""
         now, tx = self.now, self.txs.get(key)
         if tx is None:
@@ -824,13 +822,13 @@ class Model:
 
     def _break(self, tx: Transaction, verdict: Verdict) -> None:
         """What an answer says of the breaker."""
+        acts = self.flows[tx.flow].pool
         if tx.probe:
             self._probed(tx, verdict)
         elif verdict.throttled:
             self._turned_away()
-        elif verdict.outcome.value == "not_executed" and verdict.status is None:
-            if not self.flows[tx.flow].pool:
-                self._count(self.unsent)
+        elif verdict.outcome.value == "not_executed" and verdict.status is None and not acts:
+            self._count(self.unsent)
 
     def _turned_away(self) -> None:
         """More than 60 % of at least 20 calls of ten seconds open the breaker."""

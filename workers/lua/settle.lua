@@ -51,8 +51,7 @@ local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
 local id, next_id = flow_of(tx[4], step), flow_of(flows, next_step)
 local pause, why, left = tonumber(ARGV[10]), text, tonumber(ARGV[18])
 if left and pause == 0 then pause, why = pause_of(left, tonumber(ARGV[19])) end
-local unsent = ARGV[6] == "not_executed" and ARGV[9] == ""
-local flow = (pause > 0 or left or tx[13] or unsent or not ends) and read_flow(id)
+local flow = (pause > 0 or left or tx[13] or ARGV[9] == "" or not ends) and read_flow(id)
 if flow or throttled or tx[12] then redis.call("HLEN", GOV) end
 if throttled then must_be("hash", job_key(tx[6])) end
 if not ends then may_line(next_id) end
@@ -65,7 +64,7 @@ if tx[13] then
   local heard = ARGV[9] ~= "" and ARGV[6] ~= "unknown"
   probed(key, throttled and "refused" or heard and "answered" or "none", flow.limits)
 elseif throttled then refused()
-elseif unsent and is_governed(flow.limits) then count("u:") end
+elseif ARGV[6] == "not_executed" and ARGV[9] == "" and is_governed(flow.limits) then count("u:") end
 if tx[12] then free_slots(tx[12]) end
 if tx[12] or tx[13] then redis.call("HDEL", name, "cc", "pb") end
 if throttled then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
