@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tasks import looking, polling
-from tasks.kind import ALONE, CannotSay, Kept, Planned, Polled
+from tasks.kind import CannotSay, Kept, Kind, Planned, Polled
 from workers.http import Request
 from workers.reconcile import Guard, Sight
 
@@ -75,16 +75,10 @@ def references(step: Mapping[str, Any], earlier: Sequence[str]) -> Iterator[str]
                 yield name + path
 
 
-class Calls:
+class Calls(Kind):
     """Rows that say themselves what is sent."""
 
     task = "calls.call"
-    packing = ALONE
-
-    def size(self, row: Row, about: Mapping[str, Any]) -> int:
-        """Nothing: each row has calls of its own."""
-        del row, about
-        return 0
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """One call a step."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tasks.calls import id_in
-from tasks.kind import Kept, Packing, Planned, Polled
+from tasks.kind import Kept, Kind, Packing, Planned, Polled
 from workers.batch import rows_of
 from workers.http import Request
 from workers.reconcile import Guard, Sight
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workers.outcome import Answer
 
 
-class Contacts:
+class Contacts(Kind):
     """Rows are contacts; their own ids make each add an upsert."""
 
     task = "genesys.add_contacts"

@@ -205,7 +205,7 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _submit(client: Client) -> tuple[str, Checked]:
-    """What `headgate submit contacts --batch-size 1` does with the shipped file; returns the job."""
+    """What `headgate submit contacts` does with the shipped file; returns the job."""
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, accept, check
 
