@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tasks import base, calls, genesys
+from tasks import base, calls, campaigns, genesys
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from tasks.kind import Kind
 
 #: Every kind of job by its name.
-KINDS: Final[dict[str, Kind]] = {"calls": calls.Calls(), "contacts": genesys.Contacts()}
+KINDS: Final[dict[str, Kind]] = {
+    "calls": calls.Calls(),
+    "contacts": genesys.Contacts(),
+    "campaigns": campaigns.Campaigns(),
+}
 
 
 def register(app: Celery) -> None:
