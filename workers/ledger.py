@@ -155,8 +155,9 @@ class Ledger:
         boundaries.reach("released")
         if not told:
             return None
-        *counts, elapsed_us, finished = told
-        return Loading(*counts, elapsed_s=elapsed_us / 1e6, finished=bool(finished))
+        names = ("rows", "ended", "rejected", "succeeded", "failed", "unknown")
+        counts = dict(zip(names, told, strict=False))
+        return Loading(**counts, elapsed_s=told[-2] / 1e6, finished=bool(told[-1]))
 
     def open(
         self,
