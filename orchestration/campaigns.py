@@ -45,6 +45,15 @@ class Dialled:
     contacts: int | None = None
     percentage: int | None = None
 
+    @property
+    def words(self) -> str:
+        """For people."""
+        if self.campaign is None:
+            return "not made yet"
+        if self.called is None or self.contacts is None:
+            return "the provider does not know it, or not yet"
+        return f"{self.called:,} of {self.contacts:,} contacts called, {self.percentage or 0} %"
+
     def as_dict(self) -> dict[str, Any]:
         """As programs get it."""
         return asdict(self)
@@ -57,7 +66,7 @@ class Stopped:
     row: str
     campaign: str | None
     stopped: bool  #: it calls nobody, or soon will not
-    said: str  #: in words
+    words: str  #: for people
 
     def as_dict(self) -> dict[str, Any]:
         """As programs get it."""
@@ -124,17 +133,17 @@ def stop(session: GovernedSession, it: Made) -> Stopped:
         HeadgateError: as `GovernedSession.request`.
     """
     if it.campaign is None:
-        said = f"not made yet: its row is {it.state}, and would start it later"
+        words = f"not made yet: its row is {it.state}, and would start it later"
         if it.state == "failed":
-            said = "was not made: its row has failed"
-        return Stopped(it.row, None, it.state == "failed", said)
+            words = "was not made: its row has failed"
+        return Stopped(it.row, None, it.state == "failed", words)
     try:
         before = _state(session, it.campaign)
         if before in OFF or before in STOPPING:
-            return Stopped(it.row, it.campaign, stopped=True, said=f"already {before}")
+            return Stopped(it.row, it.campaign, stopped=True, words=f"already {before}")
         return _stopped(session, it)
     except (requests.RequestException, HeadgateError) as error:
-        return Stopped(it.row, it.campaign, stopped=False, said=f"could not be stopped: {error}")
+        return Stopped(it.row, it.campaign, stopped=False, words=f"could not be stopped: {error}")
 
 
 def _stopped(session: GovernedSession, it: Made) -> Stopped:
@@ -144,8 +153,8 @@ def _stopped(session: GovernedSession, it: Made) -> Stopped:
         after = _state(session, str(it.campaign))
         if after not in OFF and after not in STOPPING:
             raise
-        return Stopped(it.row, it.campaign, stopped=True, said=after)
-    return Stopped(it.row, it.campaign, stopped=True, said="stopping")
+        return Stopped(it.row, it.campaign, stopped=True, words=after)
+    return Stopped(it.row, it.campaign, stopped=True, words="stopping")
 
 
 def _state(session: GovernedSession, campaign: str) -> str:

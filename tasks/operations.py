@@ -106,6 +106,13 @@ OPERATIONS: Final = {
 }  # fmt: skip
 
 
+def advice(route: str, status: int | None) -> str:
+    """What to do about an answer to a call of this route, "" = nothing is known."""
+    method, _, path = route.partition(" ")
+    name = operation_of(method, path) if status == 404 else ""  # noqa: PLR2004
+    return OPERATIONS[name].missing if name else ""
+
+
 def operation_of(method: str, path: str) -> str:
     """The name of the operation that a request calls; "" = none of them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import requests
@@ -16,6 +16,8 @@ from workers.flows import NO_TENANT
 from workers.session import GovernedSession
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestration.campaigns import Dialled, Stopped
     from workers.clients import Client
 
@@ -85,19 +87,9 @@ def _session(client: Client) -> GovernedSession:
     return GovernedSession.of(client, "urgent", NO_TENANT, WAIT_S)
 
 
-def _show(found: list[Any], *, as_json: bool) -> None:
+def _show(found: Sequence[Dialled | Stopped], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([it.as_dict() for it in found]))
         return
     for it in found:
-        click.echo(f"{it.row:20}  {it.campaign or '-':36}  {_words(it)}")
-
-
-def _words(it: Dialled | Stopped) -> str:
-    if hasattr(it, "said"):
-        return it.said
-    if it.campaign is None:
-        return "not made yet"
-    if it.called is None or it.contacts is None:
-        return "the provider does not know it, or does not yet"
-    return f"{it.called:,} of {it.contacts:,} contacts called, {it.percentage or 0} %"
+        click.echo(f"{it.row:20}  {it.campaign or '-':36}  {it.words}")
