@@ -29,7 +29,6 @@ class Planned:
     parts: int = 1  #: calls that it takes one after the other, each with a key of its own
     polls: int = 0  #: calls that may wait for one thing to become ready; 0 = it is no poll
     every_s: float = 0.0  #: between two polls
-    governed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +46,6 @@ class Polled(StrEnum):
     NOT_YET = "not yet"
     FAILED = "failed"  #: it will never be ready
     UNSAID = "unsaid"  #: nothing of that; the answer is judged like any other
-
-
-@dataclass(frozen=True, slots=True)
-class Acted:
-    how: str
-    after_s: float = 0.0
-    text: str = ""
-    kept: Kept = Kept()
-
-    @classmethod
-    def done(cls, kept):
-        return cls("done", kept=kept)
-
-    @classmethod
-    def not_yet(cls, after_s):
-        return cls("not yet", after_s=after_s)
-
-    @classmethod
-    def failed(cls, text):
-        return cls("failed", text=text)
 
 
 class CannotSay(Exception):
