@@ -32,6 +32,9 @@ _HEADERS = {
 def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None:
     """Publish a chain for each (task name, bell), all in one round trip.
 
+    Each goes to the queue of its pool. The chain goes on by itself only among steps of the same
+    task and pool; before any other one it stops, and the step is rung for itself.
+
     Raises:
         kombu.exceptions.OperationalError: the broker is away; any of them may have been published.
     """
@@ -41,7 +44,7 @@ def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None
             producer.publish(
                 body,
                 exchange="",
-                routing_key=QUEUE,
+                routing_key=bell.pool or QUEUE,
                 headers=headers,
                 serializer="json",
                 retry=False,
@@ -59,7 +62,11 @@ def message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[str, An
     """
     names = [client, bell.key, bell.step]
     task_id = str(uuid.uuid4())
-    rest = [signature(task, [client, bell.key, step]) for step in range(bell.steps, bell.step, -1)]
+    queue = bell.pool or QUEUE
+    rest = [
+        signature(task, [client, bell.key, step], queue)
+        for step in range(bell.steps, bell.step, -1)
+    ]
     embed = {"callbacks": None, "errbacks": None, "chain": rest or None, "chord": None}
     headers = {
         **_HEADERS,
@@ -72,13 +79,13 @@ def message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[str, An
     return [names, {}, embed], headers
 
 
-def signature(task: str, names: list[Any]) -> dict[str, Any]:
+def signature(task: str, names: list[Any], queue: str) -> dict[str, Any]:
     """One further link of a chain, immutable."""
     return {
         "task": task,
         "args": names,
         "kwargs": {},
-        "options": {"queue": QUEUE, "task_id": str(uuid.uuid4())},
+        "options": {"queue": queue, "task_id": str(uuid.uuid4())},
         "subtask_type": None,
         "immutable": True,
     }

@@ -96,7 +96,7 @@ def _broker(clients: Clients) -> Check:
 
 def _workers(clients: Clients, name: str) -> Check:
     it = status(clients[name])
-    missing = it.open_rows and not it.workers
+    missing = (it.open_rows and not it.workers) or (it.media.waiting and not it.media.workers)
     return Check(
         name=f"client {name}",
         text=f"{it.workers} workers alive with {it.threads} threads, {it.open_rows:,} rows to go",

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasks import KINDS
-from workers.flows import NO_TENANT, Flow, coarse, define, flow
+from workers.flows import NO_TENANT, Flow, coarse, define, flow, of_pool
 from workers.ledger import Opened
 from workers.limits import cell
 
@@ -57,6 +57,11 @@ def open_next_page(client: Client, job: str) -> bool:
         lane, tenant = row.get("lane", about["lane"]), row.get("tenant", about["tenant"])
         names = []
         for call in planned:
+            if not call.governed:
+                its = of_pool(lane, tenant or NO_TENANT, call.pool)
+                flows[its.id] = its
+                names.append(its.id)
+                continue
             # A look-up waits in the line of its own route, and is charged to the limits of that.
             routes = [call.route, call.lookup] if call.lookup else [call.route]
             both = [flow_of(lane, tenant or NO_TENANT, it) for it in routes]

@@ -41,12 +41,15 @@ logger = logging.getLogger(__name__)
 class Pacer(threading.Thread):
     """Rings for every configured client until stopped."""
 
-    def __init__(self, app: Celery, clients: Clients, worker: str, threads: int) -> None:
+    def __init__(
+        self, app: Celery, clients: Clients, worker: str, threads: int, pool: str = "calls"
+    ) -> None:
         super().__init__(name="pacer", daemon=True)
         self._app = app
         self._clients = clients
         self._worker = worker
         self._threads = threads
+        self._pool = pool
         self._stop_asked = threading.Event()
         self._not_before: dict[str, float] = {}
         self._store_due_s = time.monotonic() + STORE_S
@@ -78,7 +81,7 @@ class Pacer(threading.Thread):
         """Ring once; returns seconds until the next turn."""
         try:
             client = self._clients[name]
-            ring = client.governor.ring(self._worker, self._threads)
+            ring = client.governor.ring(self._worker, self._threads, self._pool)
             started = time.monotonic()
             self._publish(client, ring)
             if ring.sweep:
@@ -110,8 +113,9 @@ class Pacer(threading.Thread):
         """The bells with their tasks; those of a kind that a newer release knows go back."""
         for bell in rung:
             kind = client.ledger.about(bell.job)["kind"]
-            if kind in KINDS:
-                yield KINDS[kind].task, bell
+            it = KINDS.get(kind)
+            if task := it and (it.act_task if bell.pool else it.task):
+                yield task, bell
             else:
                 self._warn(bell.job, f"job {bell.job} is of kind {kind!r}, which this worker lacks")
                 client.governor.give_back(bell.key, bell.step)

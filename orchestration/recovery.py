@@ -15,6 +15,7 @@ from orchestration.invariants import looked_up, number, page_of
 from orchestration.progress import iso
 from workers import audit
 from workers.errors import HeadgateError, UsageError
+from workers.flows import POOLS
 from workers.ledger import FINAL, Recovered
 from workers.readings import live_threads
 
@@ -123,7 +124,8 @@ def _alive(client: Client) -> str:
     """The names of the client's live workers."""
     seconds, us = client.store.time()
     gov: Any = client.store.hgetall(client.keys.governor)
-    return ", ".join(sorted(live_threads(gov, seconds * 1_000_000 + us)))
+    now_us = seconds * 1_000_000 + us
+    return ", ".join(sorted(it for pool in POOLS for it in live_threads(gov, now_us, pool)))
 
 
 def _walk(client: Client, since_us: int, *, dry: bool) -> Recovery:

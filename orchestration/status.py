@@ -11,9 +11,10 @@ from orchestration.holds import Hold, half_open, holds, told
 from orchestration.progress import all_jobs, iso
 from orchestration.refused import RefusedRoute, by_route
 from orchestration.suggestions import suggestions
+from orchestration.words import counted
 from workers import flows, refusals
 from workers.limits import cell, own_cell
-from workers.readings import live_threads, number, tokens_left
+from workers.readings import live_threads, number, out_of_pool, tokens_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,24 @@ class LimitStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MediaStatus:
+    """Transfers of files: threads of their own do them, and no limit holds them."""
+
+    waiting: int  #: transactions whose next step is a transfer
+    out: int  #: rung or under way
+    workers: int  #: for media, that rang within the last seconds
+    threads: int  #: of these workers
+
+    @property
+    def advice(self) -> str | None:
+        """What is missing; None: nothing."""
+        if not self.waiting or self.workers:
+            return None
+        wait = f"{counted(self.waiting, 'transfer')} {'waits' if self.waiting == 1 else 'wait'}"
+        return f"{wait} and no media worker runs; start one with `headgate worker --for media`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStatus:
     """One client; all counts are transactions unless they say otherwise."""
 
@@ -64,7 +83,7 @@ class ClientStatus:
     told: dict[str, int]  #: calls that the provider's headers leave, by limit or route
     refused: list[RefusedRoute]  #: over the last `REFUSALS_S` seconds
     suggestions: list[str]  #: what these refusals say about the limits, one sentence each
-    bells_out: int  #: rung and not yet answered
+    bells_out: int  #: rung and not yet answered; transfers count in `media`
     in_flight: int  #: sent and not yet settled
     retries: int  #: in their backoff
     suspects: int  #: a worker died under them; they go one at a time
@@ -73,14 +92,15 @@ class ClientStatus:
     open_jobs: int
     open_rows: int  #: rows of these jobs that have not ended, the line included
     dead_letters: int
-    workers: int  #: that rang within the last seconds
+    workers: int  #: for calls, that rang within the last seconds
     threads: int  #: of these workers
+    media: MediaStatus
 
     @property
     def advice(self) -> str | None:
         """What holds this client back although its quota does not; None: nothing."""
-        if not self.open_rows or self.holds:
-            return None
+        if self.media.advice or not self.open_rows or self.holds:
+            return self.media.advice
         if not self.workers:
             return "no worker is alive; start one with `headgate worker`"
         # What no call is charged to now holds nothing back, unless it is for every call.
@@ -135,7 +155,8 @@ def status(client: Client) -> ClientStatus:
     bells = number(gov, "b:client")
     grants = grants_by_second(gov)
     calls_per_s = sum(grants.get(seconds - ago, 0) for ago in range(1, USE_S + 1)) / USE_S
-    threads = live_threads(gov, now_us)
+    threads, of_media = (live_threads(gov, now_us, pool) for pool in flows.POOLS)
+    no_calls = {pool: sum(out_of_pool(gov, pool)) for pool in flows.POOLS}
     spans = flows.spans(store, keys)
     held = holds(gov, spans, now_us)
     waits = {
@@ -158,7 +179,7 @@ def status(client: Client) -> ClientStatus:
         refused=by_route(seen, now_us),
         suggestions=suggestions(seen, client.settings.limits),
         bells_out=bells,
-        in_flight=max(0, out - retries - bells),
+        in_flight=max(0, out - retries - bells - sum(no_calls.values())),
         retries=retries,
         suspects=suspects,
         waiting=lines.by_lane(who),
@@ -168,6 +189,16 @@ def status(client: Client) -> ClientStatus:
         dead_letters=dead,
         workers=len(threads),
         threads=sum(threads.values()),
+        media=MediaStatus(
+            waiting=sum(
+                count
+                for count, it in zip(waits.values(), definitions, strict=True)
+                if it and flows.read(it).pool == "media"
+            ),
+            out=no_calls["media"],
+            workers=len(of_media),
+            threads=sum(of_media.values()),
+        ),
     )
 
 

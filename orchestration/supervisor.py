@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import click
 from celery.utils.nodenames import nodename
 
-from workers.app import QUEUE, app
+from workers.app import app
 from workers.clients import clients
 from workers.errors import HeadgateError, UsageError
 
@@ -40,12 +40,12 @@ ASKING = (signal.SIGTERM, signal.SIGINT)
 PARENT = "HEADGATE_PARENT"
 
 
-def celery_worker(name: str, concurrency: int, loglevel: str) -> int:
+def celery_worker(name: str, concurrency: int, loglevel: str, queue: str) -> int:
     """Run a Celery worker in this process until it is drained; returns its exit code."""
     clients()  # a wrong configuration ends here, in one sentence
     worker = app.Worker(
         hostname=nodename(name, socket.gethostname()),
-        queues=[QUEUE],
+        queues=[queue],
         concurrency=concurrency,
         loglevel=loglevel,
         quiet=True,

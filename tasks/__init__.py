@@ -1,7 +1,8 @@
 """What one step says to a provider, and how its answer is read.
 
 A *kind* is what a job's rows are; its module says which calls a row becomes (`plan`) and what
-exactly each of them sends (`request`). Each has one Celery task. `tasks.governed` is for tasks of
+exactly each of them sends (`request`). Each has a Celery task for its calls, and maybe one for
+steps that make none. `tasks.governed` is for tasks of
 other people's applications: importing it touches no application, neither ours nor theirs.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tasks import base, calls, campaigns, genesys
+from tasks import acting, base, calls, campaigns, genesys
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -25,6 +26,8 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 def register(app: Celery) -> None:
-    """Give the application one task for each kind."""
+    """Give the application the tasks of each kind."""
     for kind in KINDS.values():
         app.register_task(base.step_of(kind))
+        if kind.act_task:
+            app.register_task(acting.act_of(kind))

@@ -107,6 +107,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             # Under the limits of now: a refusal under others suggests nothing. It is for people.
             with suppress(StoreAway, ConfigError):
                 it.refusals.record(verdict.refused, it.look()[1], verdict.pause_s)
+        return self.go_on(settled, verdict)
+
+    def go_on(self, settled: Settled, verdict: Verdict) -> str:
+        """The next bell, or none; the returned word is what Flower shows."""
         match settled:
             case Settled.RING:
                 boundaries.reach("next_published")

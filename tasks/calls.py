@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tasks import looking, polling
-from tasks.kind import CannotSay, Kept, Planned, Polled
+from tasks.kind import CannotSay, Kept, Kind, Planned, Polled
 from workers.http import Request
 from workers.reconcile import Guard, Sight
 
@@ -75,7 +75,7 @@ def references(step: Mapping[str, Any], earlier: Sequence[str]) -> Iterator[str]
                 yield name + path
 
 
-class Calls:
+class Calls(Kind):
     """Rows that say themselves what is sent."""
 
     task = "calls.call"

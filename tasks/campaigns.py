@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from tasks import looking
 from tasks.calls import id_in
-from tasks.kind import Acted, CannotSay, Kept, Planned, Polled
+from tasks.kind import Acted, CannotSay, Kept, Kind, Planned
 from tasks.operations import OPERATIONS
 from workers.http import Request
 from workers.reconcile import Guard, Sight
@@ -75,10 +75,11 @@ def name_of(name: str, key: str) -> str:
     return f"{name} [{key[:TAG]}]"
 
 
-class Campaigns:
+class Campaigns(Kind):
     """Rows are campaigns as `orchestration.intake.campaigns` reads them."""
 
     task = "genesys.campaign"
+    act_task = "genesys.load"
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """Up to the start, or to the campaign that somebody else will start."""
@@ -105,15 +106,16 @@ class Campaigns:
         child, load = child_of(grant.key), row["load"]
         it = client.ledger.release(child, _kept(grant, "list"), load["rows"])
         if it is None:
-            return Acted.failed(
+            return Acted(
+                "failed",
                 f"its contacts, job {child}, are not whole in the store: submit the file with "
-                f"--again, or restore the store's data and replay this campaign"
+                f"--again, or restore the store's data and replay this campaign",
             )
         if not it.finished:
-            return Acted.not_yet(_again_s(it))
+            return Acted("not yet", _so_far(child, it), after_s=_again_s(it))
         if not it.succeeded or it.failed + it.unknown > row["may_fail"]:
-            return Acted.failed(_short_of(child, it, row["may_fail"]))
-        return Acted.done(Kept(child))
+            return Acted("failed", _short_of(child, it, row["may_fail"]))
+        return Acted("done", kept=Kept(child))
 
     def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
         """What the step's look-up saw."""
@@ -126,11 +128,6 @@ class Campaigns:
         made = row["list"] if name == "create_list" else row["campaign"]
         found = {**_FOUND, "equals": {"/name": name_of(made["name"], grant.key)}}
         return looking.sight(answer, {"found": found})
-
-    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
-        """Nothing: none of its calls is a poll."""
-        del row, grant, answer
-        return Polled.UNSAID
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The ids of list and campaign."""
@@ -173,6 +170,10 @@ def _again_s(it: Loading) -> float:
     """When to look again: when all will have ended if it goes on as it went."""
     done, left = it.ended - it.rejected, it.rows - it.ended
     return min(LATEST_S, max(SOONEST_S, it.elapsed_s * left / max(1, done)))
+
+
+def _so_far(child: str, it: Loading) -> str:
+    return f"job {child} has ended {it.ended:,} of {it.rows:,} contacts"
 
 
 def _short_of(child: str, it: Loading, may_fail: int) -> str:

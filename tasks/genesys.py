@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tasks.calls import id_in
-from tasks.kind import Kept, Planned, Polled
+from tasks.kind import Kept, Kind, Planned, Polled
 from workers.http import Request
 from workers.reconcile import Guard, Sight
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workers.outcome import Answer
 
 
-class Contacts:
+class Contacts(Kind):
     """Rows are contacts; the contact's own id makes each add an upsert."""
 
     task = "genesys.add_contacts"

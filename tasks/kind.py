@@ -1,25 +1,36 @@
-"""What a kind of job is: which calls its rows become, what each sends, how its answer is read."""
+"""What a kind of job is: which calls its rows become, what each sends, how its answer is read.
+
+A step may also make no call (`Planned.governed` is False): the kind then does it itself, in `act`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal
+
+from workers.reconcile import Guard, Sight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workers.client_settings import ClientSettings
+    from workers.clients import Client
     from workers.governor import Go
     from workers.http import Request
     from workers.ledger import Row
     from workers.outcome import Answer
-    from workers.reconcile import Guard, Sight
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One call that a row will make: its route decides the limits, its guard the re-sends."""
+    """One step of a row, mostly a call: its route decides the limits, its guard the re-sends.
+
+    A step that is not `governed` makes no call to the provider's API: nothing is charged, no token
+    of the client is used, no pause and no breaker holds it. It may be done any number of times, so
+    its guard is `READ`; of `polls` it is looked at again so often at the most, 0 = for ever.
+    """
 
     route: str  #: method and path
     guard: Guard
@@ -29,6 +40,14 @@ class Planned:
     parts: int = 1  #: calls that it takes one after the other, each with a key of its own
     polls: int = 0  #: calls that may wait for one thing to become ready; 0 = it is no poll
     every_s: float = 0.0  #: between two polls
+    governed: bool = True  #: False: `Kind.act` does it
+    pool: str = "calls"  #: whose threads do a step that is not governed: calls or media
+
+    def __post_init__(self) -> None:
+        if self.governed and self.pool != "calls":
+            raise ValueError("calls are done by the pool calls")
+        if not self.governed and self.guard is not Guard.READ:
+            raise ValueError("a step that makes no call may be done any number of times: a read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +71,68 @@ class CannotSay(Exception):
     """A step cannot be sent as it was given; the text says what is missing."""
 
 
-class Kind(Protocol):
-    """What a job's rows are."""
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What a step that makes no call came to.
 
-    task: str  #: name of the Celery task, as Flower shows it
+    | how | what follows |
+    | --- | --- |
+    | done | the next step; `kept` is for later ones |
+    | not yet | it is looked at again after `after_s`, no attempt made |
+    | back | the step before is done once more, for what it said has expired |
+    | again | an attempt failed: it is done again after a backoff, `max_retries` times |
+    | failed | the end, at which surely nothing is left half done |
 
+    `text` is one sentence for people: what is wrong, where, what to do. It holds no secret.
+    """
+
+    how: Literal["done", "not yet", "back", "again", "failed"]
+    text: str = ""
+    kept: Kept = field(default_factory=Kept)
+    after_s: float = 0.0
+
+
+class Kind(ABC):
+    """What a job's rows are. A kind gives what its steps need of these methods."""
+
+    task: str  #: name of the Celery task of its calls, as Flower shows it
+    act_task: str = ""  #: that of the steps that make no call; "" = it has none
+
+    @abstractmethod
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """The calls that the row becomes, in their order."""
 
+    @abstractmethod
     def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
         """What this step sends, or its look-up (`grant.looking`); raises `CannotSay`."""
 
     def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
-        """What the look-up saw; never raises."""
+        """What the look-up saw; never raises. Without one: nothing."""
+        del row, grant, answer
+        return Sight.UNSURE
 
     def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
         """What a poll's answer says; only steps whose plan has `polls` are asked.
 
         Raises `CannotSay` when what it waits for is not known.
         """
+        del row, grant, answer
+        return Polled.UNSAID
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """What to keep of the answer of a step that succeeded, or of a look-up that found it."""
+        del row, grant, answer
+        return Kept()
+
+    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+        """Do a step that makes no call.
+
+        One that takes long calls `client.governor.renew(grant)` as it goes on: where that says no,
+        the step is another worker's by now, and what this one came to will not be recorded.
+
+        Raises:
+            CannotSay: it cannot be done as it was given, ever.
+            StoreAway: the store is away; it is done later.
+        """
+        del row, about, client
+        raise CannotSay(f"step {grant.step} makes a call")

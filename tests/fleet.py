@@ -148,12 +148,16 @@ class Fleet:
     # Workers
 
     def start_worker(
-        self, name: str, concurrency: int = 16, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        concurrency: int = 16,
+        env: Mapping[str, str] | None = None,
+        pool: str = "calls",
     ) -> subprocess.Popen[bytes]:
         """`headgate worker`, supervised; its output goes to <name>.log in the folder."""
         log = (self.folder / f"{name}.log").open("ab")
         command = [sys.executable, "-m", "orchestration.cli", "worker"]
-        command += ["--name", name, "--concurrency", str(concurrency)]
+        command += ["--name", name, "--concurrency", str(concurrency), "--for", pool]
         environment = {**self.environment, **(env or {})}
         worker = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
         log.close()

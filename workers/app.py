@@ -20,11 +20,13 @@ from celery.exceptions import CPendingDeprecationWarning
 
 from workers import reconnect, store, transport
 from workers.clients import clients
-from workers.errors import HeadgateError
+from workers.errors import ConfigError, HeadgateError
 from workers.http import pool_size, require_descriptors
 
 #: The queue of API calls; media and events have their own processes and queues.
 QUEUE = "calls"
+#: That of transfers of files.
+MEDIA = "media"
 #: How long a thread may compute while others wait. With Python's 5 ms a bell that passes through
 #: several threads waits for tens of them while a page is opened.
 SWITCH_S = 0.001
@@ -74,6 +76,17 @@ def _warm_up() -> None:
             clients()[name].warm_up()
 
 
+def _pool_of(worker: Any) -> str:  # noqa: ANN401 -- Celery's object
+    """What the worker's threads are for: the one of our queues from which it takes."""
+    queues = set(worker.app.amqp.queues.consume_from)
+    if {QUEUE, MEDIA} <= queues:
+        raise ConfigError(
+            f"a worker is for {QUEUE} or for {MEDIA}, or transfers would take the threads of "
+            f"calls; start one with -Q {QUEUE} and one with -Q {MEDIA}"
+        )
+    return MEDIA if MEDIA in queues else QUEUE
+
+
 def _register(sender: Celery, **_: object) -> None:
     """Load the tasks, which reads the configuration: only when the application is used.
 
@@ -96,16 +109,20 @@ class _Pacer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no 
 
     def start(self, parent: Any) -> None:  # noqa: ANN401
         """Begin to ring."""
+        pool = _pool_of(parent)
+        calls = pool == QUEUE
         require_descriptors(
             sum(
-                pool_size(parent.concurrency, client.max_retries)
+                pool_size(parent.concurrency, client.max_retries) if calls else parent.concurrency
                 for client in clients().settings.clients.values()
             )
         )
         sys.setswitchinterval(SWITCH_S)
-        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+        if calls:
+            threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
         module = import_module("orchestration.pacer")
-        self.pacer = module.Pacer(parent.app, clients(), parent.hostname, parent.concurrency)
+        its = (parent.hostname, parent.concurrency, pool)
+        self.pacer = module.Pacer(parent.app, clients(), *its)
         self.pacer.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 LANES: Final = ("urgent", "normal", "bulk")
 #: Every call of a client passes this cell: it holds nothing back but a pause.
 CLIENT_CELL: Final = ("client", 0, 0, 0, 10**9, 0)
+#: Whose threads do a step: worker processes for calls, or for transfers.
+POOLS: Final = ("calls", "media")
+#: Which places a step that makes no call takes: as many as its pool has threads, which ring knows.
+ANY_PLACES: Final = 1_000_000
 #: A tenant of weight w advances its pass by STRIDE / w for each call.
 STRIDE: Final = 1_000_000
 #: The tenant of rows that name none.
@@ -66,6 +70,7 @@ class Flow:
     names: tuple[str, ...]  #: the client's limits that its calls matched when they were released
     route: str  #: see `route_class`
     capped: bool = False  #: its tenant has limits of its own
+    pool: str = ""  #: of a step that makes no call: whose threads do it; "" = a call
 
     @property
     def id(self) -> str:
@@ -73,6 +78,8 @@ class Flow:
 
         Flows of equal ending are charged to the same limits.
         """
+        if self.pool:
+            return f"{self.lane}:{self.tenant}:{_digest(f'pool:{self.pool}')}"
         own = self.tenant if self.capped else ""
         return f"{self.lane}:{self.tenant}:{_digest('+'.join(self.names), self.route, own)}"
 
@@ -80,7 +87,10 @@ class Flow:
         """The cells of its limits under the configuration as it is now.
 
         A limit that came later, or under another name, counts where its pattern fits the route.
+        A step that makes no call is charged to none.
         """
+        if self.pool:
+            return []
         fits = {limit.name for limit in matching(client.limits, self.route)}
         cells = [cell(it) for it in client.limits if it.name in fits.union(self.names)]
         own = client.tenants[self.tenant].limits if self.tenant in client.tenants else ()
@@ -93,6 +103,7 @@ class Flow:
         that it binds only after a pause: what waited then is paced. `scope` is the cell that a
         refusal pauses: the narrowest limit of an endpoint, else the route, else the client.
         `fields` are those of the hash gov that hold the state of each cell, and its bells.
+        A step that makes no call has its pool instead of all these.
         """
         cells = self.charged(client)
         weight = client.tenants[self.tenant].weight if self.tenant in client.tenants else 1
@@ -107,6 +118,9 @@ class Flow:
                 rows.append([scope, *tightest.row()[1:], 1])
         rows += [it.row() for it in cells if not it.interval_us]  # places, asked last
         limits: list[Sequence[Any]] = [CLIENT_CELL, *rows]
+        if self.pool:
+            scope = f"pool:{self.pool}"
+            limits = [(scope, 0, ANY_PLACES, *CLIENT_CELL[3:])]
         hot: dict[str, Any] = {
             "lane": self.lane,
             "stride": STRIDE // weight,
@@ -114,7 +128,7 @@ class Flow:
             "scope": scope,
             "fields": [field for row in limits for field in _fields(*row)],
         }
-        cold = [self.lane, self.tenant, self.names, self.route]
+        cold = [self.lane, self.tenant, self.names, self.route, self.pool]
         return "\n".join(json.dumps(it, separators=(",", ":")) for it in (hot, cold))
 
 
@@ -125,10 +139,15 @@ def flow(client: ClientSettings, lane: int, tenant: str, route: str) -> Flow:
     return Flow(lane, tenant, names, route_class(route), capped)
 
 
+def of_pool(lane: int, tenant: str, pool: str) -> Flow:
+    """The flow of a step that makes no call."""
+    return Flow(lane, tenant, (), "", pool=pool)
+
+
 def read(definition: str) -> Flow:
     """The flow of a definition that was written earlier."""
-    lane, tenant, names, route = json.loads(definition.partition("\n")[2])
-    return Flow(lane, tenant, tuple(names), route)
+    lane, tenant, names, route, *pool = json.loads(definition.partition("\n")[2])
+    return Flow(lane, tenant, tuple(names), route, pool=pool[0] if pool else "")
 
 
 def coarse(it: Flow, routes: set[str]) -> Flow:
@@ -193,7 +212,7 @@ def refresh(
         seen = (live.version, len(known), json.dumps([it.row() for it in changes]))
         args = [text for name, it in flows.items() for text in (name, it.definition(now))]
         if Scripts(store, keys, clock)("redefine", *seen, *args):
-            return {it.route for it in flows.values()}
+            return {it.route for it in flows.values() if not it.pool}
 
 
 def define(store: Store, keys: ClientKeys, version: int, definitions: Mapping[str, str]) -> bool:

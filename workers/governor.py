@@ -50,6 +50,7 @@ class Bell:
     step: int
     steps: int
     job: str
+    pool: str = ""  #: whose threads do a step that makes no call; "" = it is a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,9 @@ class Governor:
         self._worker = worker
         self._lease_s = client.total_timeout_s + client.connect_timeout_s + worker.lease_margin_s
         self._lease_us = round(self._lease_s * 1e6)
+        # Of a step that makes no call, and prolongs it as it goes on: by then something moves.
+        act_lease_s = client.read_timeout_s + client.connect_timeout_s + worker.lease_margin_s
+        self._act_lease_us = round(act_lease_s * 1e6)
         # Whatever the limits allow: a call that starts later than this could outlive its lease.
         self._margin_us = round(worker.lease_margin_s * 1e6)
         # No send may start so late that it could arrive after the key's life.
@@ -151,28 +155,38 @@ class Governor:
         self._grace_us = round(worker.bell_grace_s * 1e6)
         self._never = threading.Event()
 
-    def ring(self, worker: str, threads: int) -> Ring:
-        """Take out of the lines what can leave now; the caller must publish the bells."""
+    def ring(self, worker: str, threads: int, pool: str = "calls") -> Ring:
+        """Take out of the lines what can leave now; the caller must publish the bells.
+
+        Args:
+            worker: Who rings.
+            threads: That the worker has.
+            pool: What they do, one of `flows.POOLS`.
+        """
         beat_us = round(self._worker.beat_s * 1e6)
-        turn_us, sweep, hungry, *flat = self._run("ring", worker, threads, self._grace_us, beat_us)
+        reply = self._run("ring", worker, threads, self._grace_us, beat_us, pool)
+        turn_us, sweep, hungry, *flat = reply
         bells = [
-            Bell(key, int(step), int(steps), job)
-            for key, step, steps, job in zip(*[iter(flat)] * 4, strict=True)
+            Bell(key, int(step), int(steps), job, whose)
+            for key, step, steps, job, whose in zip(*[iter(flat)] * 5, strict=True)
         ]
         if bells:
             boundaries.reach("rung")
         return Ring(turn_us / 1e6, bool(sweep), hungry, bells)
 
-    def admit(self, key: str, step: int) -> Go | Aged | NoGo:
+    def admit(self, key: str, step: int, *, acts: bool = False) -> Go | Aged | NoGo:
         """Ask whether this call may leave now; a `Go` has been charged and is durable.
+
+        The lease of a step that `acts`, and so makes no call, is shorter: see `renew`.
 
         The fence is named here, not by the store: when the reply is lost, the grant that may
         stand there can still be settled as not sent, and is.
         """
         asked_ns = now_ns()
         fence = f"{self._process}.{next(self._grants)}"
+        lease_us = self._act_lease_us if acts else self._lease_us
         try:
-            reply = self._run("admit", key, step, fence, self._lease_us, self._max_age_us)
+            reply = self._run("admit", key, step, fence, lease_us, self._max_age_us)
         except StoreAway:
             self._settle(key, step, fence, UNSENT.args(self._grace_us))
             return NoGo("wait: the store was away")
@@ -202,6 +216,13 @@ class Governor:
             generation=int(generation),
             part=int(part),
         )
+
+    def renew(self, grant: Go) -> bool:
+        """Prolong the lease of a step that makes no call; False: it is another's by now.
+
+        It lasts as long as nothing may move in a transfer, and a margin.
+        """
+        return bool(self._run("renew", grant.key, grant.fence, self._act_lease_us))
 
     def rotate(self, aged: Aged, entry: Sequence[str]) -> str:
         """Replace a key that is too old, if that is safe; else the transaction ends.

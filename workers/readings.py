@@ -43,12 +43,17 @@ def tokens_left(it: Cell, gov: Mapping[str, str], now_us: int) -> int | None:
     return max(0, (it.interval_us * it.burst - short_us) // it.interval_us)
 
 
-def live_threads(gov: Mapping[str, str], now_us: int) -> dict[str, int]:
-    """The threads of each worker that rang of late, by its name."""
-    live = {}
+def live_threads(gov: Mapping[str, str], now_us: int, pool: str = "calls") -> dict[str, int]:
+    """The threads of each worker of a pool that rang of late, by its name."""
+    live, kind = {}, "m:" if pool == "media" else "w:"
     for field, value in gov.items():
-        if field.startswith("w:"):
+        if field.startswith(kind):
             threads, _, till_us = value.partition(" ")
             if int(till_us) > now_us:
-                live[field.removeprefix("w:")] = int(threads)
+                live[field.removeprefix(kind)] = int(threads)
     return live
+
+
+def out_of_pool(gov: Mapping[str, str], pool: str) -> tuple[int, int]:
+    """Steps without a call that threads of this pool do: bells out, and those under way."""
+    return number(gov, f"b:pool:{pool}"), number(gov, f"l:pool:{pool}")

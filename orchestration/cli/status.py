@@ -67,10 +67,19 @@ def _text(it: ClientStatus) -> str:
         _fact("jobs", f"{it.open_jobs} open with {counted(it.open_rows, 'row')} to go"),
         _fact("aside", f"retries {it.retries}  suspects {it.suspects}  dead letters {_dead(it)}"),
         _fact("workers", f"{it.workers} alive with {counted(it.threads, 'thread')}"),
+        *_media(it),
     ]
     if it.advice:
         lines.append(_fact("advice", click.style(it.advice, fg="yellow")))
     return "\n".join(lines)
+
+
+def _media(it: ClientStatus) -> Iterator[str]:
+    """The transfers of files, where there are any or somebody waits for them."""
+    media = it.media
+    if media.waiting or media.out or media.workers:
+        who = f"{counted(media.workers, 'worker')} with {counted(media.threads, 'thread')}"
+        yield _fact("media", f"{who}  transfers waiting {media.waiting:,}  out {media.out}")
 
 
 def _limit(it: LimitStatus) -> str:

@@ -13,6 +13,7 @@ import click
 from orchestration.cli import options
 from orchestration.words import counted
 from workers.errors import UsageError
+from workers.flows import POOLS
 from workers.model import NAME
 
 
@@ -25,6 +26,14 @@ from workers.model import NAME
 )
 @click.option("--name", "-n", help="Name in Flower and in the logs; default: w and a number.")
 @click.option(
+    "--for",
+    "pool",
+    type=click.Choice(POOLS),
+    default="calls",
+    show_default=True,
+    help="What its threads do: calls of the API, or transfers of files, without a token.",
+)
+@click.option(
     "--loglevel",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
     default="WARNING",
@@ -32,13 +41,15 @@ from workers.model import NAME
     help="What the worker says; INFO is two lines a call.",
 )
 @options.configured
-def command(concurrency: int | None, name: str | None, loglevel: str) -> None:
+def command(concurrency: int | None, name: str | None, pool: str, loglevel: str) -> None:
     """Run a worker, and start it again if it dies.
 
-    It drains on SIGTERM: running calls finish, nothing new starts.
+    It drains on SIGTERM: running calls finish, nothing new starts. Files are transferred by workers
+    of their own (--for media), so that long transfers never take a thread from calls.
 
     \b
     Example:  headgate worker --concurrency 64 --name w1
+              headgate worker --for media --concurrency 16
     Exit:     0 drained, 1 no store, 2 wrong configuration or usage
     """  # noqa: D301 -- click wants the character itself
     from celery.exceptions import SecurityWarning
@@ -58,11 +69,11 @@ def command(concurrency: int | None, name: str | None, loglevel: str) -> None:
     with connect(url_of(settings.store)) as store:
         require_durable(store, settings.store)
         node, threads = name or f"w{os.getpid()}", settings.worker.concurrency
-        about = f"worker {node}@{platform.node()} with {counted(threads, 'thread')}"
+        about = f"worker {node}@{platform.node()} with {counted(threads, 'thread')} for {pool}"
         if not os.geteuid():
             # Celery says the same in six lines, at each start of the process.
             about += ", as root: a user of its own is safer"
             warnings.filterwarnings("ignore", category=SecurityWarning)
         click.echo(f"headgate: {about}", err=True)
-        work = partial(celery_worker, node, threads, loglevel)
+        work = partial(celery_worker, node, threads, loglevel, pool)
         raise SystemExit(Supervisor(work).run())

@@ -107,6 +107,7 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
                 planned = kind.plan(row, about, settings)
                 if not unguarded and (weak := weak_guard(planned)):
                     raise forgotten(weak, f"{source.name}, line {row['line']}")
+                planned = [one for one in planned if one.governed]  # the others cost no quota
                 calls = sum(one.parts for one in planned)
                 for one in planned:
                     charged[limits_of(one.route)] += one.parts

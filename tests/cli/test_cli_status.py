@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestration.status import ClientStatus, status
+from orchestration.status import ClientStatus, MediaStatus, status
 from tests.cli.conftest import FAILED
 from workers.outcome import Answer, Outcome
 from workers.verdict import Verdict
@@ -162,6 +162,7 @@ BOUND = ClientStatus(
     dead_letters=0,
     workers=2,
     threads=8,
+    media=MediaStatus(waiting=0, out=0, workers=0, threads=0),
 )
 
 

@@ -82,6 +82,7 @@ class Flow(NamedTuple):
     limits: tuple[str, ...]  #: limits of a rate
     slots: tuple[str, ...]  #: limits of how many calls are out at once
     scope: str  #: the cell that a refusal pauses
+    pool: str  #: whose threads do it, where it is no call; "" = a call
 
 
 @dataclass
@@ -185,6 +186,7 @@ class Model:
         beat_us: int,
         grace_us: int,
         lease_us: int,
+        act_lease_us: int,
         max_age_us: int,
         quiet_us: int,
         max_crashes: int,
@@ -192,6 +194,7 @@ class Model:
     ) -> None:
         self._clock = clock
         self.beat_us, self.grace_us, self.lease_us = beat_us, grace_us, lease_us
+        self.act_lease_us = act_lease_us
         self.max_age_us, self.quiet_us, self.max_crashes = max_age_us, quiet_us, max_crashes
         self.rotations: list[tuple[str, int, int]] = []  #: key, its generation, attempts before
         self.told_of: list[tuple[str, int, str, str, str]] = []  #: sends that were no success
@@ -233,9 +236,9 @@ class Model:
         return [tx for tx in self.standing("w") if not tx.suspect]
 
     def bells(self, limit: str | None = None) -> int:
-        """Bells out that will be charged to this limit; None = all of them."""
+        """Bells out that will be charged to this limit; None = those of all calls."""
         charged = [self.flows[tx.flow] for tx in self.standing("r")]
-        return sum(limit is None or limit in it.limits + it.slots for it in charged)
+        return sum(limit in it.limits + it.slots if limit else not it.pool for it in charged)
 
     def taken(self, limit: str) -> int:
         """Calls that are out under a limit of how many may be."""
@@ -246,18 +249,34 @@ class Model:
         here = [tx for tx in self.waiting() if tx.flow == flow]
         return _by_due(here, self.now) + [tx for tx in here if tx.due is None]
 
-    def room(self) -> int:
-        """How many more bells may ring: bells and leases are at most 1.25 × the threads."""
-        threads = sum(count for count, _ in self.workers.values())
-        return threads * 5 // 4 - len(self.standing("r", "s"))
+    def room(self, pool: str) -> int:
+        """How many more bells may ring: bells and leases are at most 1.25 × the threads.
+
+        Those of the pool media are at most its threads, and take none of the others.
+        """
+        kind = "m:" if pool == "media" else "w:"
+        threads = sum(n for name, (n, _) in self.workers.items() if name.startswith(kind))
+        out = [self.flows[tx.flow].pool == "media" for tx in self.standing("r", "s")]
+        if pool == "media":
+            return threads - sum(out)
+        return threads * 5 // 4 - (len(out) - sum(out))
+
+    def rooms(self) -> bool:
+        """Whether any pool has room."""
+        return self.room("calls") > 0 or self.room("media") > 0
+
+    def able(self, flow: Flow) -> bool:
+        """Whether one of this flow may be rung: tokens and threads are there."""
+        return self.free(flow, ahead=True) > 0 and self.room(flow.pool) > 0
 
     def free(self, flow: Flow, *, ahead: bool = False) -> int:
         """Tokens of a flow that no bell has spoken for; `ahead` counts a limit's lead in."""
-        if self.held_until > self.now:
-            return 0
-        free = [10**6 - self.bells()]
-        if self.breaker:
-            free = [int(self.breaker.until <= self.now) - self.bells()]
+        free = [10**6]
+        if not flow.pool:
+            if self.held_until > self.now:
+                return 0
+            at_once = int(self.breaker.until <= self.now) if self.breaker else 10**6
+            free = [at_once - self.bells()]
         for limit in flow.limits:
             bucket = self.buckets[limit]
             lead = Fraction(bucket.lead_us * ahead, bucket.interval_us)
@@ -306,7 +325,8 @@ class Model:
         for name, definition in definitions.items():
             lane, tenant, _ = name.split(":")
             it = json.loads(definition.partition("\n")[0])
-            _, *cells = it["limits"]  # the client's own is `held_until`
+            pool = it["scope"].removeprefix("pool:") if it["scope"].startswith("pool:") else ""
+            cells = it["limits"][not pool :]  # the client's own is `held_until`
             limits = [cell for cell in cells if cell[1]]
             slots = [cell for cell in cells if not cell[1]]
             for limit, *row in limits:
@@ -320,6 +340,7 @@ class Model:
                 tuple(cell[0] for cell in limits),
                 tuple(cell[0] for cell in slots),
                 it["scope"],
+                pool,
             )
         for new in opened:
             flows, guards = new.flows.split(","), new.guards
@@ -342,7 +363,7 @@ class Model:
         self._look_for_end(job)
         return True
 
-    def ring(self, worker: str, threads: int, answer: Ring, active: set[str]) -> Ring:
+    def ring(self, worker: str, threads: int, pool: str, answer: Ring, active: set[str]) -> Ring:
         """What `ring` has to answer; `answer` tells its choices, which are checked.
 
         It looks at the `active` flows: those in which something waits, and it may be at others.
@@ -355,7 +376,8 @@ class Model:
         turn = max(self.beat, now) + self.beat_us
         self.at, self.beat = now, turn
         self.workers = {name: it for name, it in self.workers.items() if it[1] > now}
-        self.workers[worker] = (threads, now + 5 * S)
+        name = f"{'m' if pool == 'media' else 'w'}:{worker}"
+        self.workers[name] = (threads, now + 5 * S)
         for tx in self.standing("t"):
             if tx.due is not None and tx.due <= now:
                 tx.state = "r"
@@ -387,18 +409,18 @@ class Model:
         if answer.hungry:
             self.opening[answer.hungry] = now + 250 * MS
         bells = [
-            Bell(tx.key, tx.step, tx.steps, tx.job)
+            Bell(tx.key, tx.step, tx.steps, tx.job, self.flows[tx.flow].pool)
             for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
         ]
         return Ring((turn - now) / 1e6, overdue, answer.hungry, bells)
 
     def _next_suspect(self) -> Transaction | None:
         """The suspect that may go now: one at a time."""
-        if self.room() <= 0 or any(tx.suspect for tx in self.standing("r", "s", "t")):
+        if not self.rooms() or any(tx.suspect for tx in self.standing("r", "s", "t")):
             return None
-        for tx in _by_due((tx for tx in self.standing("w") if tx.suspect), self.now)[:1]:
+        for tx in _by_due((tx for tx in self.standing("w") if tx.suspect), self.now)[:16]:
             self._look(self.flows[tx.flow])
-            if self.free(self.flows[tx.flow], ahead=True) > 0:
+            if self.able(self.flows[tx.flow]):
                 return tx
         return None
 
@@ -408,23 +430,21 @@ class Model:
         A tenant that was idle goes on where its lane stands: at the pass of who went last.
         """
         passes: dict[Flow, int] = {}
-        if self.room() <= 0:
+        if not self.rooms():
             return passes
         busy = {self.flows[name].lane for name in active}
         self.passes = {it: n for it, n in self.passes.items() if it[0] in busy}
         self.virtual = {lane: n for lane, n in self.virtual.items() if lane in busy}
         for flow in map(self.flows.__getitem__, active):
             self._look(flow)
-            if self.line(flow.name) and self.free(flow, ahead=True) > 0:
+            if self.line(flow.name) and self.able(flow):
                 own = self.passes.get((flow.lane, flow.tenant), 0)
                 passes[flow] = max(own, self.virtual.get(flow.lane, 0))
         return passes
 
     def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
         """Who may go next: the first of each line of the first lane's least pass."""
-        if self.room() <= 0:
-            return set()
-        able = [it for it in passes if self.line(it.name) and self.free(it, ahead=True) > 0]
+        able = [it for it in passes if self.line(it.name) and self.able(it)]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
         return {self.line(it.name)[0].key for it in able if (it.lane, passes[it]) == least}
 
@@ -435,7 +455,7 @@ class Model:
                 passes[flow] = passes[moved]
         self.passes[moved.lane, moved.tenant] = passes[moved]
 
-    def admit(self, key: str, step: int, fence: str) -> Go | Aged | NoGo:  # noqa: C901 -- case by case
+    def admit(self, key: str, step: int, fence: str) -> Go | Aged | NoGo:  # noqa: C901, PLR0912 -- case by case
         """Whether this call may leave now."""
         now, tx = self.now, self.txs.get(key)
         if tx is None:
@@ -452,12 +472,14 @@ class Model:
         if (old and tx.keyed) or tx.memo == "o":
             return Aged(key, step, tx.job, tx.page, tx.index, tx.generation)
 
-        if self.breaker and self.breaker.until > now:
-            self._to_line(tx, now)
-            return NoGo(f"wait: {self.breaker.until - now}")
         flow = self.flows[tx.flow]
+        breaker = None if flow.pool else self.breaker
+        if breaker and breaker.until > now:
+            self._to_line(tx, now)
+            return NoGo(f"wait: {breaker.until - now}")
         limits = [self.buckets[limit] for limit in flow.limits]
-        waits = [(self.held_until - now if self.held_until > now else 0, 0)]
+        held = self.held_until > now and not flow.pool
+        waits = [(self.held_until - now if held else 0, 0)]
         # They are asked in the order of the flow's cells: rates, then places.
         waits += [(it.wait_us(now), 100 * MS if it.lead_us else 0) for it in limits]
         waits += [(int(self.taken(it) >= self.places[it]), 0) for it in flow.slots]
@@ -471,11 +493,13 @@ class Model:
             bucket.look(now)
             if not bucket.route or bucket.tokens(now) < bucket.burst:
                 bucket.take(now + start)  # the call leaves then, so then it counts
-        tx.state, tx.fence, tx.until = "s", fence, now + self.lease_us
+        lease_us = self.act_lease_us if flow.pool else self.lease_us
+        tx.state, tx.fence, tx.until = "s", fence, now + lease_us
         tx.first_sent = now if tx.first_sent is None and tx.keyed else tx.first_sent
-        self._count(self.sent)
-        if self.breaker:
-            self.breaker.until, self.breaker.prober, tx.probe = now + self.lease_us, key, True
+        if not flow.pool:
+            self._count(self.sent)
+        if breaker:
+            breaker.until, breaker.prober, tx.probe = now + self.lease_us, key, True
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
         return Go(
             key=key,
@@ -552,8 +576,13 @@ class Model:
                 tx.begin()
                 if tx.backup is not None and self._doubt(tx, tx.backup):
                     return Settled.END
+            if verdict.how == "back":
+                tx.step, tx.part = tx.step - 1, 0
+                tx.begin()
+                if tx.backup is not None and self._doubt(tx, tx.backup):
+                    return Settled.END
             due = now + round(verdict.delay_s * 1e6)
-            if verdict.how == "line" or tx.suspect:
+            if verdict.how != "retry" or tx.suspect:
                 return self._to_line(tx, due)
             tx.state, tx.due, tx.until = "t", due, due + self.grace_us
             return Settled.RETRY
@@ -561,19 +590,28 @@ class Model:
         if verdict.text:
             tx.answers.append(verdict.text)
         if tx.steps > 1:
-            tx.ids.append(verdict.provider_id)
+            tx.ids = [*tx.ids[: tx.step - 1], verdict.provider_id]
         if tx.step == tx.steps:
             return self._finish(tx, "succeeded")
+        done = self.flows[tx.flow]
         tx.step, tx.part = tx.step + 1, 0
         tx.begin()
         if tx.backup is not None and self._doubt(tx, tx.backup):
             return Settled.END
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
-        if tx.suspect or ahead or self.breaker or self.free(flow) < 1:
+        if tx.suspect or ahead or self.breaker or self.free(flow) < 1 or flow.pool != done.pool:
             return self._to_line(tx, now)
         self._bell(tx)
         return Settled.RING
+
+    def renew(self, grant: Go) -> bool:
+        """Prolong the lease of what is still at work."""
+        tx = self.txs[grant.key]
+        if tx.state != "s" or tx.fence != grant.fence:
+            return False
+        tx.until = self.now + self.act_lease_us
+        return True
 
     def sweep(self) -> tuple[int, int, int]:
         """Take back what nobody answered, by the clock as it is now."""
@@ -714,6 +752,7 @@ class Model:
         """What comes next may have been sent before the store came back, and nothing guards it."""
         part = verdict.kind == "AGAIN" and verdict.outcome is Outcome.EXECUTED
         following = tx.step if part else tx.step + 1 if verdict.kind == "NEXT" else tx.steps + 1
+        following = tx.step - 1 if verdict.how == "back" else following
         goes_on = tx.backup is not None and following <= tx.steps
         return goes_on and tx.guards[following - 1] == "n"
 
@@ -733,7 +772,8 @@ class Model:
         if left is not None:
             reset_us = round(verdict.reset_s * 1e6)
             self.told[self.flows[tx.flow].scope] = left, self.now + reset_us
-            if not pause_us and left <= len(self.standing("s")) - 1:
+            calls = [tx for tx in self.standing("s") if not self.flows[tx.flow].pool]
+            if not pause_us and left <= len(calls) - 1:
                 pause_us, why = reset_us, f"the provider leaves {left} calls until its reset"
         self._pause(tx, pause_us, why, wide=verdict.wide, alone=verdict.alone)
 
@@ -782,11 +822,12 @@ class Model:
 
     def _break(self, tx: Transaction, verdict: Verdict) -> None:
         """What an answer says of the breaker."""
+        acts = self.flows[tx.flow].pool
         if tx.probe:
             self._probed(tx, verdict)
         elif verdict.throttled:
             self._turned_away()
-        elif verdict.outcome.value == "not_executed" and verdict.status is None:
+        elif verdict.outcome.value == "not_executed" and verdict.status is None and not acts:
             self._count(self.unsent)
 
     def _turned_away(self) -> None:

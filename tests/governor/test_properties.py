@@ -28,7 +28,7 @@ from model import MS, Model, S
 
 from workers import audit
 from workers.client_settings import ClientSettings
-from workers.flows import Flow, flow
+from workers.flows import POOLS, Flow, flow, of_pool
 from workers.governor import Aged, Go, Governor
 from workers.keys import ClientKeys
 from workers.ledger import DEAD, FINAL, Ledger, Opened
@@ -67,7 +67,7 @@ ROUTES = ("POST /x", "POST /ep/1", "GET /t", "POST /ep/2")
 
 QUIET_S = 20  #: a key is replaced no sooner after its newest send
 KEY_LIFE_S = 240  #: a short memory of the provider, so that keys grow old
-LEASE_S = 70
+LEASE_S, ACT_LEASE_S = 70, 40
 #: Definitions of flows, transactions, and keys of earlier ones that further rows join.
 Page = tuple[dict[str, str], list[Opened], list[str]]
 
@@ -122,6 +122,27 @@ def some_verdict(chance: Random) -> Verdict:
         how = some(["failed", "unknown", "cancelled"])
         memo = some([None, "", "l0"])
         return Verdict(kind="END", outcome=some([*Outcome]), text="refused", how=how, memo=memo)
+    return UNSENT
+
+
+def some_act(chance: Random, step: int) -> Verdict:
+    """Any verdict on a step that makes no call."""
+    some = chance.choice
+    kinds = ["done", "not yet", "back", "again", "failed", "unsent"]
+    kind = chance.choices(kinds, [9, 4, 3 if step > 1 else 0, 3, 1, 1])[0]
+    no = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", text="no", memo="")
+    match kind:
+        case "done":
+            return replace(DONE, status=None, text=some(["", '{"url": 1}']), provider_id="p2")
+        case "not yet":
+            return replace(no, outcome=Outcome.EXECUTED, delay_s=some([0.0, 0.04, 20.0]))
+        case "back":
+            return replace(no, how="back", attempt=True)
+        case "again":
+            how = some(["retry", "line"])
+            return replace(no, how=how, attempt=True, delay_s=some([0.04, 2.0]))
+        case "failed":
+            return replace(no, kind="END", how="failed")
     return UNSENT
 
 
@@ -181,7 +202,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "held_us": held_us,
         "beat": int(gov.get("beat", 0)),
         "at": int(gov.get("at", 0)),
-        "workers": {it[2:]: tuple(map(int, gov[it].split())) for it in gov if it.startswith("w:")},
+        "workers": {it: tuple(map(int, gov[it].split())) for it in gov if it[:2] in {"w:", "m:"}},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
         "hungry": found.get("hungry", set()),
@@ -286,6 +307,7 @@ class Governed(RuleBasedStateMachine):
             beat_us=round(worker.beat_s * S),
             grace_us=round(worker.bell_grace_s * S),
             lease_us=LEASE_S * S,
+            act_lease_us=ACT_LEASE_S * S,
             max_age_us=(KEY_LIFE_S - 60) * S,
             quiet_us=QUIET_S * S,
             max_crashes=worker.max_crashes,
@@ -327,6 +349,9 @@ class Governed(RuleBasedStateMachine):
         routes = chance.choices(ROUTES, k=chance.choice([1, steps])) * steps
         its = [flow(self.client, lane, tenant, it) for it in routes[:steps]]
         guards = "".join(chance.choices("kulnr", k=chance.choice([1, steps])))
+        for at, guard in enumerate(guards * steps if len(guards) == 1 else guards):
+            if guard == "r" and chance.random() < 0.6:  # it makes no call
+                its[at] = of_pool(lane, tenant, chance.choice(POOLS))
         names = [it.id for it in its]
         for at, guard in enumerate(guards * steps if len(guards) == 1 else guards):
             if guard == "l":  # its look-up goes by a flow of its own, or by the same
@@ -354,7 +379,13 @@ class Governed(RuleBasedStateMachine):
 
     def ring_at_any_time(self, chance: Random) -> None:
         """A pacer rings whenever it likes."""
-        self.ring(chance.choice(["w1", "w2", "w3"]), chance.choice([0, 1, 4, 8]))
+        pool = chance.choice(POOLS)
+        self.ring(chance.choice(["w1", "w2", "w3"]), chance.choice([0, 1, 4, 8]), pool)
+
+    def beat_for_media(self, chance: Random) -> None:
+        """The pacer of a worker for transfers rings at its turn."""
+        self.us += chance.choice([5, 25, 100]) * MS
+        self.ring("m1", chance.choice([1, 4]), "media")
 
     def wait(self, chance: Random) -> None:
         """Time goes on; or the clock is corrected, a little back."""
@@ -397,7 +428,7 @@ class Governed(RuleBasedStateMachine):
             tx = chance.choice(bells)
             if grant := self.admit(tx.key, tx.step):
                 self.us += chance.randint(0, 20) * MS
-                self.settle(grant, some_verdict(chance))
+                self.settle(grant, self.verdict(grant, chance))
 
     def retry_a_call(self, chance: Random) -> None:
         """Celery's countdown ends, about when it should."""
@@ -406,7 +437,7 @@ class Governed(RuleBasedStateMachine):
             self.us = max(self.us, (tx.due or 0) - chance.choice([0, 20, 21]) * MS)
             self.ring("w1", chance.choice([1, 8]))
             if grant := self.admit(tx.key, tx.step):
-                self.settle(grant, some_verdict(chance))
+                self.settle(grant, self.verdict(grant, chance))
 
     def answer_an_old_bell(self, chance: Random) -> None:
         """A bell that was delivered twice, or late, or is none at all."""
@@ -415,7 +446,8 @@ class Governed(RuleBasedStateMachine):
     def settle_a_grant(self, chance: Random) -> None:
         """A slow call ends; it may have been settled already, or taken over."""
         if self.grants:
-            self.settle(chance.choice(self.grants[-8:]), some_verdict(chance))
+            grant = chance.choice(self.grants[-8:])
+            self.settle(grant, self.verdict(grant, chance))
 
     def take_over(self, chance: Random) -> None:
         """A worker freezes, another takes its place, and then both end."""
@@ -424,18 +456,26 @@ class Governed(RuleBasedStateMachine):
             frozen = self.admit(tx.key, tx.step)
             self.us += LEASE_S * S
             self.sweep()
+            self.ring("m1", 4, "media")
             for _ in range(3):
                 self.us += 400 * MS
                 self.ring("w3", 8)
             self.admit(tx.key, tx.step)
             if frozen:
-                self.settle(frozen, some_verdict(chance))
+                self.settle(frozen, self.verdict(frozen, chance))
+
+    def renew(self, chance: Random) -> None:
+        """A step that makes no call goes on, or thinks that it does."""
+        if self.grants:
+            grant = chance.choice(self.grants[-8:])
+            assert self.governor.renew(grant) == self.model.renew(grant)
 
     def give_back(self, chance: Random) -> None:
         """A bell that could not be published or answered, or any other."""
         txs = list(self.model.txs.values())
         tx = chance.choice(chance.choice([self.model.standing("r", "t"), txs]) or txs)
         step, pause_s = chance.choice([tx.step, 1, 2]), chance.choice([0.0, 0.0, 1.5])
+        pause_s = 0.0 if self.model.flows[tx.flow].pool else pause_s
         self.governor.give_back(tx.key, step, pause_s, "nobody is there")
         self.model.give_back(tx.key, step, pause_s, "nobody is there")
 
@@ -465,14 +505,16 @@ class Governed(RuleBasedStateMachine):
             self.ring("w1", 8)
             for tx in self.model.standing("r"):
                 if grant := self.admit(tx.key, tx.step):
-                    self.settle(grant, some_verdict(chance) if chance.random() < 0.2 else REFUSED)
+                    usual = None if chance.random() < 0.2 else REFUSED
+                    self.settle(grant, self.verdict(grant, chance, usual))
         good = chance.choice([0.8, 1])
         for _ in range(chance.choice([0, 15, 30]) if self.model.breaker else 0):
             self.us += chance.choice([450 * MS, S])
             self.ring("w1", 8)
             for tx in self.model.standing("r"):
                 if grant := self.admit(tx.key, tx.step):
-                    self.settle(grant, DONE if chance.random() < good else some_verdict(chance))
+                    usual = DONE if chance.random() < good else None
+                    self.settle(grant, self.verdict(grant, chance, usual))
 
     def lose_a_cell(self, chance: Random) -> None:
         """The state of a limit is lost."""
@@ -490,15 +532,15 @@ class Governed(RuleBasedStateMachine):
         answer = self.ledger.open(job, page, definitions, opened, joined)
         assert answer == self.model.open(job, page, definitions, opened, joined)
 
-    def ring(self, worker: str, threads: int) -> None:
+    def ring(self, worker: str, threads: int, pool: str = "calls") -> None:
         """Ring."""
         active: Any = self.store.smembers(self.keys.active)
-        answer = self.governor.ring(worker, threads)
-        assert answer == self.model.ring(worker, threads, answer, active)
+        answer = self.governor.ring(worker, threads, pool)
+        assert answer == self.model.ring(worker, threads, pool, answer, active)
 
     def admit(self, key: str, step: int) -> Go | None:
         """Admit; the fence is the governor's to name."""
-        answer = self.governor.admit(key, step)
+        answer = self.governor.admit(key, step, acts=self.acts(key, step))
         fence = answer.fence if isinstance(answer, Go) else ""
         assert answer == self.model.admit(key, step, fence)
         if isinstance(answer, Aged):
@@ -508,6 +550,19 @@ class Governed(RuleBasedStateMachine):
             return None
         self.grants.append(answer)
         return answer
+
+    def verdict(self, grant: Go, chance: Random, usual: Verdict | None = None) -> Verdict:
+        """What a step comes to: the usual verdict on a call, or any."""
+        if self.acts(grant.key, grant.step):
+            return some_act(chance, grant.step)
+        return usual or some_verdict(chance)
+
+    def acts(self, key: str, step: int) -> bool:
+        """Whether the step makes no call."""
+        tx = self.model.txs.get(key)
+        if tx is None or step > tx.steps:
+            return False
+        return bool(self.model.flows[tx.flows[step - 1].split(">")[0]].pool)
 
     def settle(self, grant: Go, verdict: Verdict) -> None:
         """Settle."""
@@ -539,6 +594,7 @@ class Governed(RuleBasedStateMachine):
         for _ in range(400):
             self.us += 450 * MS
             self.ring("w1", 8)
+            self.ring("m1", 4, "media")
             self.sweep()
             for job in sorted(self.model.hungry()):
                 self.open(job)
@@ -555,6 +611,8 @@ class Governed(RuleBasedStateMachine):
 ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.serve_a_bell: 30,
     Governed.beat: 25,
+    Governed.beat_for_media: 12,
+    Governed.renew: 3,
     Governed.retry_a_call: 10,
     Governed.answer_all_bells: 8,
     Governed.settle_a_grant: 15,

@@ -80,10 +80,18 @@ class Rig:
         joined: tuple[str, ...] = (),
         rejected: int = 0,
     ) -> list[str]:
-        """A job of `count` transactions, opened; returns their keys."""
+        """A job of `count` transactions, opened; returns their keys.
+
+        A route that is the name of a pool stands for a step that makes no call.
+        """
         job = self.accept(count + len(joined) + rejected, rejected=rejected)
         steps = routes or ("POST /x",)
-        its = [flows.flow(self.client, lane, tenant, route) for route in steps]
+        its = [
+            flows.of_pool(lane, tenant, route)
+            if route in flows.POOLS
+            else flows.flow(self.client, lane, tenant, route)
+            for route in steps
+        ]
         names = [it.id for it in its]
         line = ",".join(names) if len(set(names)) > 1 else names[0]
         opened = [Opened(f"{job}-{i:03}", line, guards, len(names), i) for i in range(count)]

@@ -1,5 +1,6 @@
 #!lua
--- Decides whether one call may leave now, and if so makes SENT durable: all limits or none.
+-- Decides whether one call may leave now, and if so makes SENT durable: all limits or none. A step that
+-- makes no call has no limits, and neither a hold nor the breaker stops it.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us      "" or an integer (tests)
@@ -40,7 +41,7 @@ if old or refuses(tx[13]) then return {"OLD", tx[8], tx[9], tx[14] or "1"} end
 
 local id = flow_of(tx[3], step)
 local flow = read_flow(id)
-local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
+local limits, fields, governed = flow.limits, {unpack(flow.fields)}, is_governed(flow.limits) -- a copy: it grows
 local bell = state == "r" and 1 or 0
 
 local grants = #fields + 1
@@ -52,7 +53,7 @@ local function back(short)
   to_line(key, id, flow.lane, now, tx[12])
   return {"WAIT", short}
 end
-local probe = tonumber(states[grants + 1])
+local probe = governed and tonumber(states[grants + 1])
 if probe and probe > now then return back(probe - now) end
 local wait, spread = 0, 1000000000
 for i, cell in ipairs(limits) do
@@ -65,7 +66,7 @@ for i, cell in ipairs(limits) do
 end
 local writes, slots = charges(limits, fields, states, wait)
 local function write(field, value) writes[#writes + 1], writes[#writes + 2] = field, value end
-write(fields[grants], one_more(states[grants]))
+if governed then write(fields[grants], one_more(states[grants])) end
 for i = 2, bell == 1 and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
 if probe then
   write("breaker", now + lease)

@@ -8,12 +8,14 @@
 -- ARGV[3]  threads   threads of the caller
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  beat_us   time between two rings of the whole fleet
+-- ARGV[6]  pool      "calls" or "media": what the caller's threads do
 -- Parts    cell, line, beat, free, heap, tenants
 -- Reads    gov, active, flows, the lines, touch, retries, suspects, hungry, guests; writes gov, the lines,
 --          tx:<key>, touch, retries, suspects
--- Returns  {turn_us, sweep, hungry, key, step, steps, job, key, step, …}: when the caller's next
+-- Returns  {turn_us, sweep, hungry, key, step, steps, job, pool, key, step, …}: when the caller's next
 --          turn is, in us from now; 1 when the sweep has work; a job of which the caller opens
---          the next page or ""; then four values for each bell, which the caller publishes
+--          the next page or ""; then five values for each bell, which the caller publishes;
+--          pool "" = a call, else whose threads do the step, which makes none
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
 -- Cost     O(fields of gov + flows with work × log + 4 per bell)
 may_line("")
@@ -23,14 +25,16 @@ look()
 local beat = tonumber(ARGV[5])
 if number("at") - now >= SET_BACK then return {beat, 1, ""} end
 local silent = now - number("beat") > 500000
-local turn, threads = take_turn(ARGV[2], tonumber(ARGV[3]), beat)
+local turn, threads, media = take_turn(ARGV[2], tonumber(ARGV[3]), ARGV[6], beat)
 count_retries()
 if silent then start_all_empty() end
 
--- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing.
-room = math.floor(threads * 1.25)
-  - redis.call("ZCARD", TOUCH) + redis.call("ZCARD", RETRIES)
-room = math.min(room, 1000) -- what one script, and the batch that is published, may hold
+-- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing. Those of
+-- the pool media never exceed its threads: no bell could wait for a transfer to end.
+local of_media = number("b:" .. MEDIA) + number("l:" .. MEDIA)
+local of_calls = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES) - of_media
+local MOST = 1000 -- what one script, and the batch that is published, may hold
+room, left[MEDIA] = math.min(math.floor(threads * 1.25) - of_calls, MOST), math.min(media - of_media, MOST)
 
 local reply = {turn - now, (overdue(TOUCH) or overdue(GUESTS)) and 1 or 0, hungry_job()}
 local moved, set, touched = {}, {}, {} -- written once, at the end
@@ -42,29 +46,35 @@ local function ring(key, limits)
   for _, cell in ipairs(limits) do move("b:" .. cell[1], 1) end
   touched[#touched + 1], touched[#touched + 2] = now + tonumber(ARGV[4]), key
   redis.call("HSET", tx_key(key), "s", "r")
-  for _, value in ipairs({key, tx[2], tx[3], tx[4]}) do reply[#reply + 1] = value end
+  local pool = is_governed(limits) and "" or string.sub(pool_of(limits), 6)
+  for _, value in ipairs({key, tx[2], tx[3], tx[4], pool}) do reply[#reply + 1] = value end
   return true
 end
 
 -- Suspects, under which a worker died, go one at a time: one bad row condemns no neighbours.
-local suspect = not gov.suspect and room > 0
-  and redis.call("ZRANGEBYSCORE", SUSPECTS, "-inf", now, "LIMIT", 0, 1)[1]
-if suspect then
+-- One that must wait is passed by others: it may wait for a worker of its pool that nobody starts.
+local open_to_some = room > 0 or left[MEDIA] > 0
+local suspects = open_to_some and not gov.suspect
+  and redis.call("ZRANGEBYSCORE", SUSPECTS, "-inf", now, "LIMIT", 0, 16)
+for _, suspect in ipairs(suspects or {}) do
   local tx = redis.call("HMGET", tx_key(suspect), "fl", "k")
   local id = flow_of(tx[1], tx[2])
   local flow = read_flow(id)
   if available(id, flow.lane) > 0 then
     redis.call("ZREM", SUSPECTS, suspect)
-    if ring(suspect, flow.limits) then set.suspect = suspect end
+    if ring(suspect, flow.limits) then
+      set.suspect = suspect
+      break
+    end
   end
 end
 
 local tenants, open = {}, {}
-if room > 0 then tenants, open = tenants_of(redis.call("SMEMBERS", ACTIVE), gov, available) end
+if open_to_some then tenants, open = tenants_of(redis.call("SMEMBERS", ACTIVE), gov, available) end
 make_heap(tenants, before)
 local turns = math.floor(turn / beat)
-while tenants[1] and room > 0 do
-  -- Tokens only become fewer: with the last limit that lets something through the round is over.
+while tenants[1] do
+  -- Tokens and threads only become fewer: with the last limit that lets something through the round is over.
   while #open > 0 and available(open[#open].id, open[#open].lane) <= 0 do table.remove(open) end
   if #open == 0 then break end
   local tenant = tenants[1]

@@ -37,7 +37,7 @@ for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
   if string.find(field, "^[cgo]:") or field == "beat" or field == "refused_us" or field == "breaker" or field == "asked" then
     redis.call("HSET", GOV, field, tonumber(value) - back)
-  elseif string.find(field, "^w:") then
+  elseif string.find(field, "^[wm]:") then
     local count, till = string.match(value, "(%d+) (%d+)")
     redis.call("HSET", GOV, field, count .. " " .. string.format("%.0f", till - back))
   elseif field == "paused" then

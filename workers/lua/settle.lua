@@ -17,7 +17,8 @@
 -- ARGV[12]  provider_id  what the provider calls the result, "" = unknown
 -- ARGV[13]  correlation  correlation id of the answer, "" = none
 -- ARGV[14]  delay_us     AGAIN: backoff; ignored else
--- ARGV[15]  how          AGAIN: "retry" = Celery's countdown, "line"; END: the final state
+-- ARGV[15]  how          AGAIN: "retry" = Celery's countdown, "line", "back" = the line, to do the step
+--                        before once more; END: the final state
 -- ARGV[16]  grace_us     how long a bell may stay unanswered
 -- ARGV[17]  wide         1 = the pause is for the whole client, 0 = for the flow's scope, which other
 --                        refusals may widen, 2 = for the scope alone
@@ -39,9 +40,9 @@ local tx = redis.call("HMGET", name,
 if tx[1] ~= "s" or tonumber(tx[2]) ~= step or tx[3] ~= ARGV[4] then return "STALE" end
 
 -- Everything is looked at before the first write.
-local known, part, lost = tx[14] or "", verdict == "AGAIN" and ARGV[6] == "executed", nil
-local goes_on = part or verdict == "NEXT" and step < tonumber(tx[5])
-local next_step = goes_on and not part and step + 1 or step
+local known, back, part, lost = tx[14] or "", how == "back", verdict == "AGAIN" and ARGV[6] == "executed", nil
+local goes_on = part or back or verdict == "NEXT" and step < tonumber(tx[5])
+local next_step = goes_on and not part and (back and step - 1 or step + 1) or step
 local memo = verdict == "NEXT" and "" or ARGV[20] == "=" and known or ARGV[20]
 local flows = verdict ~= "NEXT" and looks(memo) ~= looks(known) and changed_over(tx[4], step) or tx[4]
 if goes_on and tx[16] then flows, memo, lost = maybe_sent(tx[17], flows, next_step, memo) end
@@ -50,7 +51,7 @@ local ends = state and ending(key, tx[6], state, tonumber(tx[7] or 1), tx[8])
 local id, next_id = flow_of(tx[4], step), flow_of(flows, next_step)
 local pause, why, left = tonumber(ARGV[10]), text, tonumber(ARGV[18])
 if left and pause == 0 then pause, why = pause_of(left, tonumber(ARGV[19])) end
-local flow = (pause > 0 or left or tx[13] or not ends) and read_flow(id)
+local flow = (pause > 0 or left or tx[13] or ARGV[9] == "" or not ends) and read_flow(id)
 if flow or throttled or tx[12] then redis.call("HLEN", GOV) end
 if throttled then must_be("hash", job_key(tx[6])) end
 if not ends then may_line(next_id) end
@@ -63,7 +64,7 @@ if tx[13] then
   local heard = ARGV[9] ~= "" and ARGV[6] ~= "unknown"
   probed(key, throttled and "refused" or heard and "answered" or "none", flow.limits)
 elseif throttled then refused()
-elseif ARGV[6] == "not_executed" and ARGV[9] == "" then count("u:") end
+elseif ARGV[6] == "not_executed" and ARGV[9] == "" and is_governed(flow.limits) then count("u:") end
 if tx[12] then free_slots(tx[12]) end
 if tx[12] or tx[13] then redis.call("HDEL", name, "cc", "pb") end
 if throttled then redis.call("HINCRBY", job_key(tx[6]), "throttled", 1) end
@@ -78,7 +79,7 @@ local function told_of(field, value) if value ~= "" then also(field, value) end 
 if ARGV[6] == "unknown" then also("u", 1)
 elseif goes_on then also("u", tx[16] and 1 or 0)
 elseif looks(known) and not looks(memo) then also("u", 0) end -- it is known now
-if part or tx[18] and next_step > step then also("pt", part and tonumber(tx[18] or 0) + 1 or 0) end
+if part or tx[18] and next_step ~= step then also("pt", part and tonumber(tx[18] or 0) + 1 or 0) end
 if memo ~= known then also("m", memo) end
 if goes_on then begin_next(key, tx[8], tx[19], also) end
 if flows ~= tx[4] then also("fl", flows) end
@@ -87,7 +88,7 @@ told_of("id", ARGV[12])
 told_of("co", ARGV[13])
 if verdict ~= "NEXT" or lost then told_of("e", lost or text) end
 if verdict == "NEXT" and text ~= "" then also("an", (tx[9] and tx[9] .. "\n" or "") .. text) end -- one line an answer
-if verdict == "NEXT" and tx[5] ~= "1" then also("ids", (tx[15] and tx[15] .. "\n" or "") .. ARGV[12]) end -- one a step
+if verdict == "NEXT" and tx[5] ~= "1" then also("ids", first_lines(tx[15], step - 1) .. ARGV[12]) end -- one a step
 
 if state ~= "succeeded" and guard_of(tx[17], step) ~= "r" and not looks(known) then also("t2", now) end
 if ends then
@@ -98,8 +99,8 @@ end
 redis.call("HSET", name, unpack(writes))
 if verdict == "AGAIN" then
   local due = now + tonumber(ARGV[14])
-  local crashes = part and 0 or tonumber(tx[8] or 0)
-  if how == "line" or crashes > 0 then
+  local crashes = goes_on and 0 or tonumber(tx[8] or 0)
+  if how ~= "retry" or crashes > 0 then
     to_line(key, next_id, flow.lane, due, crashes)
     return "LINE"
   end
@@ -110,7 +111,7 @@ if verdict == "AGAIN" then
 end
 
 local next_flow = next_id == id and flow or read_flow(next_id)
-if not may_ring(next_flow) then
+if not may_ring(next_flow, flow) then
   to_line(key, next_id, next_flow.lane, now)
   return "LINE"
 end

@@ -8,24 +8,29 @@ local function look()
   for i = 1, #flat, 2 do
     local field = flat[i]
     gov[field] = flat[i + 1]
-    if string.byte(field) == 119 and string.sub(field, 1, 2) == "w:" then workers[#workers + 1] = field end
+    local kind = string.byte(field) -- a look at the first byte, for there are many fields
+    if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field end
   end
 end
 local function number(field) return tonumber(gov[field] or 0) end
 
--- Each caller is given the next free turn, so that N pacers tick evenly and one alone suffices.
-local function take_turn(worker, threads, beat)
-  local turn = math.max(number("beat"), now) + beat
+-- Each caller is given the next free turn, so that N pacers tick evenly and one alone suffices. Of each
+-- live worker gov has the threads: "w:" + worker, in the pool media "m:" + worker.
+local function take_turn(worker, threads, pool, beat)
+  local turn, kind = math.max(number("beat"), now) + beat, pool == "media" and "m" or "w"
+  local own, live = kind .. ":" .. worker, {w = 0, m = 0}
   redis.call("HSET", GOV, "at", now, "beat", turn,
-    "w:" .. worker, threads .. " " .. string.format("%.0f", now + 5000000))
+    own, threads .. " " .. string.format("%.0f", now + 5000000))
+  live[kind] = threads
   for _, field in ipairs(workers) do
-    if field ~= "w:" .. worker then
+    if field ~= own then
       local count, till = string.match(gov[field], "(%d+) (%d+)")
-      if tonumber(till) > now then threads = threads + tonumber(count)
+      kind = string.sub(field, 1, 1)
+      if tonumber(till) > now then live[kind] = live[kind] + tonumber(count)
       else redis.call("HDEL", GOV, field) end
     end
   end
-  return turn, threads
+  return turn, live.w, live.m
 end
 
 -- A job that wants its next page opened, told to one caller at a time: until the page is open

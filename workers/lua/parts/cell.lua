@@ -12,6 +12,12 @@ local function full_at(state, cell)
   return math.max(tonumber(state) or is_route(cell) and now or now + cell[2] * cell[3], now)
 end
 
+-- A step that makes no call has one cell alone, its pool: it counts the threads that the step holds, as
+-- such a limit counts places, and holds nothing back. How many of them there are, ring knows.
+local MEDIA = "pool:media"
+local function pool_of(limits) return limits[1][1] end
+local function is_governed(limits) return pool_of(limits) == "client" end
+
 local function is_slots(cell) return cell[2] == 0 and cell[3] > 0 end
 local function state_of(cell) return (is_slots(cell) and "l:" or "c:") .. cell[1] end
 

@@ -1,4 +1,5 @@
--- What no bell has spoken for: threads (`room`), and the tokens of each limit, the reserve left out.
+-- What no bell has spoken for: threads (`room`; those of the pool media stand in `left`), and the tokens
+-- of each limit, the reserve left out.
 local room, left, limits_of
 local function start_free() room, left, limits_of = 0, {}, {} end
 
@@ -40,8 +41,9 @@ end
 local function available(id, lane)
   local ending = limits_name(id, named(id))
   limits_of[ending] = limits_of[ending] or read_flow(id).limits
-  local least = room
-  for _, cell in ipairs(limits_of[ending]) do
+  local limits = limits_of[ending]
+  local least = pool_of(limits) == MEDIA and left[MEDIA] or room
+  for _, cell in ipairs(limits) do
     if not left[cell[1]] then look_at(cell) end
     least = math.min(least, left[cell[1]] + (lane == 0 and cell[6] or 0))
   end
@@ -49,6 +51,6 @@ local function available(id, lane)
 end
 
 local function speak_for(limits)
-  room = room - 1
+  if pool_of(limits) ~= MEDIA then room = room - 1 end
   for _, cell in ipairs(limits) do left[cell[1]] = left[cell[1]] - 1 end
 end

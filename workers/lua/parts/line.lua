@@ -22,9 +22,11 @@ local function to_line(key, flow, lane, due, crashes)
   redis.call("HSET", tx_key(key), "s", "w")
 end
 
--- Whether the next step of a transaction may be rung at once: nobody of its lane or before it waits,
--- the breaker is closed, no guest asks, and no bell has spoken for the tokens.
-local function may_ring(flow)
+-- Whether the next step of a transaction may be rung at once: the same threads do it, by the next link of
+-- the same message; nobody of its lane or before it waits, the breaker is closed, no guest asks, and no
+-- bell has spoken for the tokens.
+local function may_ring(flow, from)
+  if pool_of(flow.limits) ~= pool_of(from.limits) then return false end
   local fields, lanes = {unpack(flow.fields)}, #flow.fields -- a copy: it grows
   for lane = 0, flow.lane do fields[lanes + 1 + lane] = "q:" .. lane end
   local more = #fields

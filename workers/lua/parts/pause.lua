@@ -23,9 +23,11 @@ end
 
 -- The pause that follows from what the headers leave: what is out will take it, this call excepted.
 local function pause_of(left, reset)
-  local bells = tonumber(redis.call("HGET", GOV, "b:client") or 0)
-  local flying = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES)
-    + redis.call("ZCARD", GUESTS) - bells - 1
+  local flying = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES) + redis.call("ZCARD", GUESTS) - 1
+  for _, no_call in ipairs(redis.call("HMGET", GOV, "b:client",
+    "b:pool:calls", "l:pool:calls", "b:pool:media", "l:pool:media")) do
+    flying = flying - (tonumber(no_call) or 0)
+  end
   if left <= flying then return reset, "the provider leaves " .. left .. " calls until its reset" end
   return 0
 end
