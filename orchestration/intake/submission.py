@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from orchestration.intake.calls import read_calls
 from orchestration.intake.campaigns import read_campaigns
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The provider's id of a contact list: one segment of a path.
 _LIST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: Stands for a list that is not made yet, and is as long as the id that it will have.
+_PENDING: Final = str(UUID(int=0))
 #: Kinds that speak to Genesys Cloud only, as they are called for people.
 _GENESYS: Final = ("campaigns",)
 
@@ -73,7 +76,7 @@ class Submission:
             case "campaigns":
                 return about | {"start": self.start}
             case "contacts" if self.of:
-                return about | {"list": "", "of": list(self.of)}
+                return about | {"list": _PENDING, "of": list(self.of)}
             case "contacts":
                 return about | {"list": self.contact_list}
         return about
