@@ -15,7 +15,7 @@ import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from orchestration.progress import follow
 from orchestration.sandbox.process import SandboxControl, SandboxProcess
@@ -41,6 +41,17 @@ STUCK_S: Final = 30.0
 #: Longest time for a worker to drain.
 DRAIN_S: Final = 20.0
 _PAGE: Final = 1000
+
+
+class Moving(Protocol):
+    """One look at what is going on."""
+
+    @property
+    def ended(self) -> int:
+        """So much has come to its end."""
+
+
+Moves = TypeVar("Moves", bound=Moving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +149,8 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
 
 
 def moving(
-    looks: Iterable[Progress], workers: list[subprocess.Popen[bytes]], folder: Path
-) -> Iterator[Progress]:
+    looks: Iterable[Moves], workers: list[subprocess.Popen[bytes]], folder: Path
+) -> Iterator[Moves]:
     """The looks, while workers live and something moves."""
     ended, moved_s = -1, time.monotonic()
     for look in looks:
