@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from orchestration.intake.dialing import MODES
 from orchestration.progress import all_jobs
 from tasks.campaigns import child_of
+from tasks.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -322,3 +324,30 @@ def test_a_waiting_job_of_contacts_says_for_whom_it_waits(desk: Desk) -> None:
     assert "waiting" in listed
     assert f"which campaign may of job {it['job']} makes first" in reported.stderr
     assert reported.stdout.count("waiting") == 3
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "genesys.md").read_text("utf-8")
+
+
+def test_the_definition_in_the_docs_is_accepted_as_it_stands(desk: Desk) -> None:
+    desk.file("may.csv", "customer,phone\nk1,+15550100001\n")
+    (shown,) = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
+
+    it = answer(submit(desk, [json.loads(shown)]))
+
+    assert (it["rows"], it["rejected"]) == (1, 0)
+
+
+def test_the_docs_name_each_operation_with_its_permission_and_how_sure_it_is() -> None:
+    for name, it in OPERATIONS.items():
+        line = f"| {name} | `{it.route}` | `{it.permission}` | `{it.mark}` | "
+        (found,) = [one for one in DOCS.splitlines() if one.startswith(line)]
+        assert found.endswith(f" | `{it.guard_mark}` |")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_docs_name_what_each_mode_needs(mode: str) -> None:
+    (line,) = [it for it in DOCS.splitlines() if it.startswith("| `") and f"`{mode}`" in it]
+
+    assert {it for it in FULL if f"`{it}`" in line} - {"site"} == set(MODES[mode])
+    assert ("`site`" in line) == (mode != "preview")
