@@ -57,6 +57,8 @@ def command(ctx: click.Context, keep: Path | None, client: str | None) -> None:
               1 it does not, 2 wrong usage, 130 interrupted
     """  # noqa: D301 -- click wants the character itself
     if ctx.invoked_subcommand:
+        if keep or client:
+            raise UsageError(f"options of demo {ctx.invoked_subcommand} come behind its name")
         return
     if client and keep:
         raise UsageError("--keep and --client do not go together; leave out one of them")

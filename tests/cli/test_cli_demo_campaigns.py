@@ -14,6 +14,8 @@ from orchestration.demo.stage import alone
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.cli.conftest import World
+
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> campaigns.Summary:
@@ -53,3 +55,10 @@ def test_a_journal_that_tells_another_story_does_not_confirm(
     summary: campaigns.Summary, wrong: dict[str, object]
 ) -> None:
     assert not dataclasses.replace(summary, **wrong).confirmed  # type: ignore[arg-type]
+
+
+def test_an_option_before_the_name_is_not_lost_in_silence(world: World) -> None:
+    result = world.run("demo", "--keep", "x", "campaigns")
+
+    assert result.exit_code == 2
+    assert "options of demo campaigns come behind its name" in result.stderr
