@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tasks.operations import operation_of
 from tests.campaigns import (
     KEYLESS,
     STRICT,
@@ -21,6 +20,7 @@ from tests.campaigns import (
 )
 from tests.faults.checks import check_all
 from tests.fleet import Fleet, until
+from tests.journal import only_known_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,15 +37,6 @@ def made(fleet: Fleet) -> list[str]:
     its = [it for it in at_provider(fleet, "contactlists") if not it["path"].endswith("/contacts")]
     its += at_provider(fleet, "campaigns")
     return sorted("start" if it["path"].endswith("/start") else it["path"] for it in its)
-
-
-def strangers(fleet: Fleet) -> set[str]:
-    """Requests that the table of operations does not know."""
-    its = [it for it in fleet.requests() if it["kind"] != "token"]
-    assert its
-    return {
-        f"{it['method']} {it['path']}" for it in its if not operation_of(it["method"], it["path"])
-    }
 
 
 MADE = ["/api/v2/outbound/campaigns", "/api/v2/outbound/contactlists", "start"]
@@ -78,7 +69,7 @@ def test_three_campaigns_run_from_their_files_to_the_start() -> None:
             "stopping",
             "stopping",
         ]
-        assert strangers(fleet) == set()
+        assert only_known_operations(fleet.requests()) == []
 
 
 #: Each step of the chain, by the boundary at which the worker dies and the calls before it.
@@ -244,7 +235,7 @@ def test_faults_at_every_step_double_nothing_and_lose_nothing() -> None:
 
         assert made(fleet) == sorted(MADE * 8)
         assert len(queued(fleet)) == len(set(queued(fleet))) == 320
-        assert strangers(fleet) == set()
+        assert only_known_operations(fleet.requests()) == []
         check_all(fleet, job, *children(fleet, job).values())
 
 
