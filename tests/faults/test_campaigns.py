@@ -190,7 +190,7 @@ def test_contacts_that_fail_stop_the_campaign_before_it_is_made_until_they_are_r
         assert fleet.wait(job) == {"succeeded": 1}
         assert fleet.wait(child) == {"succeeded": 20}
         assert made(fleet) == MADE
-        check_all(fleet, job, child)
+        check_all(fleet, job, child, healthy=False)  # two sends in ten were refused at first
 
 
 def test_as_many_as_may_fail_do_not_hold_the_campaign() -> None:

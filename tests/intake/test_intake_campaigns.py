@@ -93,8 +93,9 @@ def test_a_campaign_is_accepted_with_its_contacts_in_a_job_that_waits(desk: Desk
     assert (by_name[it["job"]].state, by_name[it["job"]].rows) == ("running", 1)
     assert (by_name[child].state, by_name[child].rows) == ("waiting", 3)
     assert (by_name[child].name, by_name[child].of) == ("may.csv", (it["job"], "may"))
-    assert it["contacts"] == {"rows": 3, "rejected": 0, "joined": 0, "calls": 3}
-    assert it["calls"] == 3 + 3  # the contacts, and list, campaign, start
+    calls = int(desk.client.ledger.job(child)["calls"])
+    assert it["contacts"] == {"rows": 3, "rejected": 0, "joined": 0, "calls": calls}
+    assert it["calls"] == calls + 3  # the contacts', and list, campaign, start
     assert desk.rows(child)[0]["data"]["phone"] == "+15550100000"
 
 
@@ -103,7 +104,7 @@ def test_without_a_start_a_campaign_makes_one_call_less_and_is_the_same_job(desk
 
     it = answer(submit(desk, [a_row()], "--no-start", "--dry-run"))
 
-    assert it["calls"] == 3 + 2
+    assert it["calls"] == it["contacts"]["calls"] + 2
     assert it["job"] == answer(submit(desk, [a_row()], "--dry-run"))["job"]
 
 
@@ -258,9 +259,9 @@ def test_a_csv_that_changes_between_the_two_readings_is_refused(
     assert job.state == "accepting"
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+@pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_submit_that_is_killed_goes_on_and_no_work_began_before(desk: Desk, nth: int) -> None:
-    some_contacts(desk, 300)  # two pages
+    some_contacts(desk, 300)
     some_contacts(desk, name="june.csv")
     file = desk.file("campaigns.jsonl", [a_row(), a_row("june", contacts="june.csv")])
     command = ["submit", "campaigns", str(file), "--client", "acme", "--json"]
