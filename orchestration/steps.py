@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestration.invariants import page_of
+from orchestration.pages import page_of
 from tasks import KINDS
 from tasks.campaigns import LOAD, child_of
+from workers.batch import Place, taken
 from workers.ledger import FINAL
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def _loaded(client: Client, key: str) -> Loaded:
 
 
 def row_of(client: Client, tx: Mapping[str, str]) -> Row | None:
-    """The row of a transaction, of several that share it the first; None: its page is missing."""
-    page, _, index = tx["p"].partition(":")
-    rows = page_of(client, tx["j"], int(page))
-    return None if rows is None else rows[int(index)]
+    """The row of a transaction, or its batch; None: its page is missing."""
+    place = Place.read(tx["p"])
+    entries = page_of(client, tx["j"], place.page)
+    return None if entries is None else taken(entries[place.index], place)
 
 
 def state_of(tx: Mapping[str, str]) -> str:

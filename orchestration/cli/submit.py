@@ -75,6 +75,12 @@ def calls(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared opti
 @click.option(
     "--phone-column", default="", metavar="NAME", help="Column whose numbers are checked."
 )
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1, max=1000),
+    metavar="N",
+    help="Most contacts in one call; default: what the platform takes, 1000 or 512000 bytes.",
+)
 def contacts(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
     """Submit FILE, a CSV with a header line: contacts of one contact list.
 

@@ -107,4 +107,4 @@ def _accept_load(it: Submission, row: Row, job: str) -> None:
 def _campaigns(checked: Checked) -> Iterator[Row]:
     """The good rows that are no repeats."""
     for page in checked.spool.pages(0):
-        yield from (row for row in page.rows if "load" in row)
+        yield from (row for row in page.entries if "load" in row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from orchestration.intake.calls import read_calls
 from orchestration.intake.campaigns import read_campaigns
 from orchestration.intake.contacts import read_contacts
 from orchestration.intake.rows import tenant_fault
+from tasks import KINDS
 from workers.errors import UsageError
 from workers.flows import NO_TENANT
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.intake.source import Source
+    from tasks.kind import Packing
     from workers.clients import Client
     from workers.ledger import Row
 
@@ -47,6 +49,7 @@ class Submission:
     contact_list: str = ""  #: contacts: the provider's id of their list
     id_column: str = ""  #: contacts: "" = ids are derived from the content
     phone_column: str = ""  #: contacts: "" = phone numbers are not checked
+    batch_size: int | None = None  #: contacts: most in one call; None: what the provider takes
     #: contacts of a campaign, which will name their list: its job, "" = not known yet, and its row
     of: tuple[str, str] | None = None
     start: bool = True  #: campaigns: whether they are started
@@ -82,11 +85,17 @@ class Submission:
         return about
 
     @property
+    def packing(self) -> Packing:
+        """How the rows are packed into calls."""
+        most = KINDS[self.kind].packing
+        return most if self.batch_size is None else replace(most, rows=self.batch_size)
+
+    @property
     def identity(self) -> list[str]:
         """What makes two submissions of one content different jobs.
 
-        Lane and tenant do not: in whose turn it is sent, the content has the same effects. Nor
-        does the start of campaigns: who starts them later must not make them twice.
+        Lane, tenant and batch size do not: however it is sent, the content has the same effects.
+        Nor does the start of campaigns: who starts them later must not make them twice.
         """
         return [
             self.client.name, self.kind, self.contact_list, self.id_column, self.phone_column
