@@ -11,6 +11,7 @@ import pytest
 from tasks.campaigns import Campaigns, child_of
 from tasks.kind import CannotSay
 from tasks.operations import OPERATIONS, operation_of
+from workers.batch import Place
 from workers.governor import Go
 from workers.ledger import Loading
 from workers.outcome import Answer
@@ -34,7 +35,7 @@ FOUND, ABSENT, UNSURE = Sight
 
 def a_grant(step: int, *answers: dict[str, Any], memo: str = "") -> Go:
     return Go(
-        key=KEY, step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", page=0, row_index=0,
+        key=KEY, step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=0, unknown=False, throttled=0, answers=list(answers), memo=memo,
     )  # fmt: skip
 
