@@ -80,11 +80,6 @@ class Calls(Kind):
 
     task = "calls.call"
 
-    def size(self, row: Row, about: Mapping[str, Any]) -> int:
-        """Nothing: each row has calls of its own."""
-        del row, about
-        return 0
-
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """One call a step."""
         del about
