@@ -108,17 +108,11 @@ class Kind(ABC):
     """What a job's rows are. A kind gives what its steps need of these methods."""
 
     task: str  #: name of the Celery task of its calls, as Flower shows it
-    packing: Packing = ALONE
     act_task: str = ""  #: that of the steps that make no call; "" = it has none
     packing: Packing = ALONE
 
     def size(self, row: Row, about: Mapping[str, Any]) -> int:
         """How many bytes of the call's body the row takes; asked where rows share a call."""
-        del row, about
-        return 0
-
-    def size(self, row: Row, about: Mapping[str, Any]) -> int:
-        """How many bytes of the call's body the row takes; 0 where each goes alone."""
         del row, about
         return 0
 
