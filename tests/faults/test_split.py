@@ -72,7 +72,7 @@ def test_only_the_rows_that_are_refused_fail_and_the_others_are_queued_once() ->
         assert "400" in (lines[9].error or "")
         calls = len([it for it in fleet.requests() if it["method"] == "POST"])
         assert calls - 1 <= 3 + 3 * 2 * 7  # a token; each bad row halves its batch 7 times
-        check_all(fleet, job)
+        check_all(fleet, job, healthy=False)
 
 
 def test_repeated_rows_end_as_the_row_that_they_repeat_wherever_that_went() -> None:
@@ -98,7 +98,7 @@ def test_a_body_that_is_too_large_is_split_until_it_fits() -> None:
 
         assert fleet.wait(job) == {"succeeded": 200}
         assert queued(fleet) == (200, 0)
-        check_all(fleet, job)
+        check_all(fleet, job, healthy=False)
 
 
 @pytest.mark.parametrize("status", ["403", "404", "409"])
@@ -133,7 +133,7 @@ def test_a_worker_that_dies_at_a_split_changes_nothing(boundary: str) -> None:
         assert fleet.wait(job) == {"succeeded": 296, "failed": 4}
         assert once.exists()
         assert queued(fleet) == (296, 0)
-        check_all(fleet, job)
+        check_all(fleet, job, healthy=False)
 
 
 def test_the_counters_and_the_report_agree_while_batches_are_being_split() -> None:
