@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ SECRET = "canary-client-secret"
 
 
 class Fleet:
-    """One client named `acme` and everything around it.
+    """One client named `acme`, or several, and everything around it.
 
     Args:
         limits: The limits of the client and of the sandbox, as in the configuration.
@@ -55,6 +56,7 @@ class Fleet:
         broker: Whether the bells have a server of their own.
         fsync: How store and broker write to disk.
         front: Given the sandbox's URL, what stands before it for the length of a `with`.
+        names: The clients, each with the same configuration and limits, and a quota of its own.
     """
 
     def __init__(
@@ -67,14 +69,16 @@ class Fleet:
         broker: bool = False,
         fsync: str = "always",
         front: Callable[[str], AbstractContextManager[str]] | None = None,
+        names: Iterable[str] = ("acme",),
     ) -> None:
         self._stack = ExitStack()
+        self.names = list(names)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-")))
         self.limits = [dict(limit) for limit in limits]
         self._sandbox_config = {
             "latency_ms": 20,
             "limits": [{"window_s": 1, "shape": "bucket", **stated(it)} for it in self.limits],
-            "clients": {"acme": SECRET},
+            "clients": dict.fromkeys(self.names, SECRET),
             **(sandbox or {}),
         }
         self._client_config = {"idempotency": "key", **SHORT, **(client or {})}
@@ -116,14 +120,15 @@ class Fleet:
             },
             "worker": self._worker_config,
             "clients": {
-                "acme": {
+                name: {
                     "base_url": url,
                     "token_url": f"{self.sandbox.url}/oauth/token",
-                    "client_id": "acme",
+                    "client_id": name,
                     "client_secret_env": "ACME_SECRET",
                     "limits": self.limits,
                     **self._client_config,
                 }
+                for name in self.names
             },
         }
         self.config = self.folder / "headgate.toml"
@@ -136,7 +141,7 @@ class Fleet:
         }
         os.environ["ACME_SECRET"] = SECRET
         self.clients = Clients(load(self.config))
-        self.client: Client = self.clients["acme"]
+        self.client: Client = self.clients[self.names[0]]
 
     def _server(self, name: str, port: int) -> subprocess.Popen[bytes]:
         folder = self.folder / name
@@ -212,6 +217,12 @@ class Fleet:
         self.broker_server = self._server("broker", self.broker_port)
 
     # Work
+
+    def of(self, name: str) -> Self:
+        """The same fleet, looked at with this client's jobs and ledger."""
+        seen = copy(self)
+        seen.client = self.clients[name]
+        return seen
 
     def submit(
         self,
