@@ -75,7 +75,7 @@ class Fleet:
         self.names = list(names)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-")))
         self.limits = [dict(limit) for limit in limits]
-        self._sandbox_config = {
+        self.sandbox_config = {
             "latency_ms": 20,
             "limits": [{"window_s": 1, "shape": "bucket", **stated(it)} for it in self.limits],
             "clients": dict.fromkeys(self.names, SECRET),
@@ -108,11 +108,15 @@ class Fleet:
         if self._separate_broker:
             self.broker_server = self._server("broker", self.broker_port)
         self.sandbox = self._stack.enter_context(
-            SandboxProcess(self._sandbox_config, journal=self.folder / "journal.jsonl")
+            SandboxProcess(self.sandbox_config, journal=self.folder / "journal.jsonl")
         )
         url = self.sandbox.url
         if self._front:
             url = self._stack.enter_context(self._front(url))
+        self._configure(url, f"{self.sandbox.url}/oauth/token")
+
+    def _configure(self, base_url: str, token_url: str) -> None:
+        """Write the configuration, and open what it names."""
         config = {
             "store": {
                 "url": f"redis://127.0.0.1:{self.store_port}/0",
@@ -121,8 +125,8 @@ class Fleet:
             "worker": self._worker_config,
             "clients": {
                 name: {
-                    "base_url": url,
-                    "token_url": f"{self.sandbox.url}/oauth/token",
+                    "base_url": base_url,
+                    "token_url": token_url,
                     "client_id": name,
                     "client_secret_env": "ACME_SECRET",
                     "limits": self.limits,
@@ -179,8 +183,8 @@ class Fleet:
         """Signal the Celery process itself; its supervisor starts it again."""
         os.kill(self.worker_pid(name), number)
 
-    def stop_worker(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """End a worker and its supervisor."""
+    def stop_worker(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """End a worker and its supervisor; returns its exit code."""
         worker = self.workers[name]
         if number is signal.SIGKILL and worker.poll() is None:
             worker.send_signal(signal.SIGSTOP)  # so that it starts no other process
@@ -189,10 +193,10 @@ class Fleet:
         worker.send_signal(number)
         del self.workers[name]
         try:
-            worker.wait(timeout=20)
+            return worker.wait(timeout=20)
         except subprocess.TimeoutExpired:
             worker.kill()
-            worker.wait()
+            return worker.wait()
 
     def log(self, name: str) -> str:
         """What a worker printed."""
