@@ -1,7 +1,8 @@
 """A whole Headgate on this machine: store, broker, sandbox and worker processes of its own.
 
 The cases of the fault tests are written against this one small class: start, submit, kill, wait,
-and look at what the ledger and the sandbox's journal say.
+and look at what the ledger and the sandbox's journal say. `tests.any_fleet` has what of it the
+cluster's cases use, which run on containers as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from orchestration import jobs
-from orchestration.sandbox.process import SandboxProcess
+from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from tests.conftest import free_port, start_server
 from workers.clients import Clients
 from workers.errors import StoreAway
@@ -107,7 +108,7 @@ class Fleet:
         self.broker_port = free_port() if self._separate_broker else self.store_port
         if self._separate_broker:
             self.broker_server = self._server("broker", self.broker_port)
-        self.sandbox = self._stack.enter_context(
+        self.sandbox: SandboxControl = self._stack.enter_context(
             SandboxProcess(self.sandbox_config, journal=self.folder / "journal.jsonl")
         )
         url = self.sandbox.url

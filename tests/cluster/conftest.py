@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from pytest_celery import CeleryTestSetup, RedisTestBackend, RedisTestBroker
 
-    from tests.cluster.any_fleet import AnyFleet
+    from tests.any_fleet import AnyFleet
 
 NETWORK = "{default_pytest_celery_network.name}"
 WORKERS = ("w1", "w2")  #: that are up when a case begins
@@ -52,7 +52,9 @@ def fleet(request: pytest.FixtureRequest) -> Iterator[AnyFleet]:
     if request.param == "containers":
         request.getfixturevalue("engine")
         setup: CeleryTestSetup = request.getfixturevalue("celery_setup")
-        assert setup.ready(control=True)
+        many = len(WORKERS)
+        pongs = setup.app.control.broadcast("ping", reply=True, limit=many, timeout=10)
+        assert len(pongs) == many
         yield request.getfixturevalue("placed")
         return
     with Fleet(broker=True, sandbox=SLOW) as it:

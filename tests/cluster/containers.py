@@ -26,8 +26,6 @@ KEPT_APART = {
         for name in ("user", "read_only", "cap_drop", "security_opt", "pids_limit", "mem_limit")
     },
 }
-#: How the kernel and Docker tell of a process that was killed with -9.
-EXITED = "exited"
 
 
 class Server(RedisContainer):
@@ -103,6 +101,8 @@ class Worker(CeleryWorkerContainer):
 class ContainerFleet(Fleet):
     """The same fleet, but that each of its parts is a container; pytest's fixtures remove them."""
 
+    workers: dict[str, CeleryTestWorker]  # type: ignore[assignment]
+
     def place(
         self,
         store: CeleryTestNode,
@@ -118,6 +118,7 @@ class ContainerFleet(Fleet):
         self.sandbox = SandboxControl(f"http://127.0.0.1:{self._provider.ports['8080/tcp'][0]}")
         inside = f"http://{self._provider.attrs['Config']['Hostname']}:8080"
         self._configure(inside, f"{inside}/oauth/token")
+        self.config.chmod(0o644)  # the image's user is nobody here
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -128,7 +129,7 @@ class ContainerFleet(Fleet):
         return self.workers[name]
 
     def kill_worker(self, name: str) -> None:  # type: ignore[override]
-        """All of the container at once, and as compose.yaml has it it comes back."""
+        """All of the container at once, with its supervisor; then it is started again."""
         self.workers[name].kill()
         self.workers[name].restart()
 

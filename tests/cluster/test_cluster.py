@@ -13,7 +13,7 @@ from tests.faults.checks import check_all
 from tests.fleet import calls, until
 
 if TYPE_CHECKING:
-    from tests.cluster.any_fleet import AnyFleet
+    from tests.any_fleet import AnyFleet
 
 ROWS = 360
 

@@ -1,4 +1,4 @@
-"""What a case may ask of a fleet, wherever its parts run.
+"""What a case of tests/cluster may ask of a fleet, wherever its parts run.
 
 `tests.fleet.Fleet` runs them as processes of this machine, `tests.cluster.containers` as containers
 of the product's own image on the nodes of pytest-celery.
