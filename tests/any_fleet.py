@@ -39,14 +39,14 @@ class AnyFleet(Protocol):
     def start_broker(self) -> None:
         """Again."""
 
-    def submit(self, rows: list[dict[str, Any]]) -> str:
+    def submit(self, rows: list[dict[str, Any]], job: str = "job") -> str:
         """Accept rows as a job."""
 
     def wait_for(self, count: int) -> None:
         """Wait until at least so many rows have ended."""
 
-    def wait(self) -> dict[str, int]:
-        """Wait until every row has ended; returns the counts by state."""
+    def wait(self, job: str = "job") -> dict[str, int]:
+        """Wait until every row of a job has ended; returns the counts by state."""
 
     def report(self) -> dict[str, Any]:
         """The sandbox's journal in numbers."""

@@ -15,7 +15,7 @@ from tests.fleet import calls, until
 if TYPE_CHECKING:
     from tests.any_fleet import AnyFleet
 
-ROWS = 360
+ROWS = 300
 
 
 def workers_that_ring(fleet: AnyFleet) -> int:
@@ -24,12 +24,20 @@ def workers_that_ring(fleet: AnyFleet) -> int:
     return sum(it.startswith("w:") for it in fields)
 
 
-def assert_whole(fleet: AnyFleet) -> None:
-    """Every row is done, once, and the provider refused nothing: by its journal and the ledger."""
-    assert fleet.wait() == {"succeeded": ROWS}
+def assert_whole(fleet: AnyFleet, **jobs: int) -> None:
+    """Every row is done, once, and nothing was refused: so say the journal and the ledger.
+
+    Args:
+        fleet: What ran.
+        jobs: The rows of each job; none named: its only one.
+    """
+    jobs = jobs or {"job": ROWS}
+    for job, rows in jobs.items():
+        assert fleet.wait(job) == {"succeeded": rows}
     report = fleet.report()
-    assert (report["effects"], report["duplicates"], report["refused_429"]) == (ROWS, 0, 0)
-    check_all(fleet)
+    seen = report["effects"], report["duplicates"], report["refused_429"]
+    assert seen == (sum(jobs.values()), 0, 0)
+    check_all(fleet, *jobs)
 
 
 def test_a_job_runs_to_its_end_on_two_workers(fleet: AnyFleet) -> None:
@@ -69,15 +77,16 @@ def test_a_store_that_is_started_anew_loses_and_doubles_nothing(fleet: AnyFleet)
     assert_whole(fleet)
 
 
-def test_a_worker_that_comes_later_takes_over_from_those_that_go(fleet: AnyFleet) -> None:
+def test_a_worker_that_comes_later_goes_on_alone_when_the_others_go(fleet: AnyFleet) -> None:
     fleet.submit(calls(ROWS))
     fleet.wait_for(60)
 
     fleet.start_worker("w3")
     until(lambda: workers_that_ring(fleet) == 3, what="a third worker")
     assert (fleet.stop_worker("w1"), fleet.stop_worker("w2")) == (0, 0)
+    fleet.submit(calls(60, prefix="alone"), job="alone")
 
-    assert_whole(fleet)
+    assert_whole(fleet, job=ROWS, alone=60)
 
 
 def test_sigterm_lets_running_calls_end_and_none_is_sent_again(fleet: AnyFleet) -> None:
