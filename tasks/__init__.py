@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tasks import acting, base, calls, genesys
+from tasks import acting, base, calls, genesys, genesys_assets, genesys_prompts
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from tasks.kind import Kind
 
 #: Every kind of job by its name.
-KINDS: Final[dict[str, Kind]] = {"calls": calls.Calls(), "contacts": genesys.Contacts()}
+KINDS: Final[dict[str, Kind]] = {
+    "calls": calls.Calls(),
+    "contacts": genesys.Contacts(),
+    "prompts": genesys_prompts.Prompts(),
+    "assets": genesys_assets.Assets(),
+}
 
 
 def register(app: Celery) -> None:

@@ -174,7 +174,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             except CannotSay as error:
                 return poll_ended(answer, f"what it waits for is not known: {error}")
         if polled in {Polled.FAILED, Polled.NOT_YET}:
-            return _waits(planned, grant, polled, answer, reading)
+            why = self.kind.failed(row, answer) if polled is Polled.FAILED else ""
+            return _waits(planned, grant, why, answer, reading)
         if polled is Polled.READY or is_done(answer, reading, case):
             verdict = self.done(row, grant, answer)
             return verdict if grant.part + 1 >= planned.parts else to_go_on(answer)
@@ -188,7 +189,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             rng=self.rng,
         )
         if planned.polls and verdict.kind == "END" and reading.next is Next.RETRY:
-            return _waits(planned, grant, Polled.NOT_YET, answer, reading)
+            return _waits(planned, grant, "", answer, reading)
         if refused:
             return replace(verdict, refused=refused)
         if reading.next is Next.TOKEN and token:
@@ -230,12 +231,13 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return word
 
 
-def _waits(
-    planned: Planned, grant: Go, polled: Polled, answer: Answer, reading: Reading
-) -> Verdict:
-    """The verdict on a poll that shows that what it waits for is not ready, or shows nothing."""
-    if polled is Polled.FAILED:
-        return poll_ended(answer, "the provider says that it failed")
+def _waits(planned: Planned, grant: Go, why: str, answer: Answer, reading: Reading) -> Verdict:
+    """The verdict on a poll that shows that what it waits for is not ready, or shows nothing.
+
+    `why` tells that it will never be; "" = it may be later.
+    """
+    if why:
+        return poll_ended(answer, why)
     if grant.part + 1 >= planned.polls:
         why = f"it was not ready at the last of {planned.polls} polls: {reading.reason}"
         return poll_ended(answer, why)

@@ -14,7 +14,6 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING, Final
 
 from orchestration.intake.repeats import Repeats
-from orchestration.intake.source import Source
 from orchestration.intake.spool import Spool
 from tasks import KINDS
 from workers.errors import HeadgateError, InputError
@@ -26,6 +25,7 @@ from workers.store import fsync_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from orchestration.intake.source import Source
     from orchestration.intake.submission import Submission
     from tasks.kind import Planned
     from workers.clients import Client
@@ -66,7 +66,7 @@ def check(it: Submission) -> Iterator[Checked]:
         InputError: the file as a whole cannot be accepted; a bad row is no error, it is rejected.
         HeadgateError: there is no room for temporary files.
     """
-    source = Source(it.path)
+    source = it.source()
     checked = Checked(source.name)
     with closing(checked.spool):
         try:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.calls import read_calls
 from orchestration.intake.contacts import read_contacts
+from orchestration.intake.media import LANGUAGE, MEDIA, Files
 from orchestration.intake.rows import tenant_fault
+from orchestration.intake.source import Source
 from workers.errors import UsageError
 from workers.flows import NO_TENANT
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestration.intake.source import Source
     from workers.clients import Client
     from workers.ledger import Row
 
@@ -41,6 +42,7 @@ class Submission:
     contact_list: str = ""  #: contacts: the provider's id of their list
     id_column: str = ""  #: contacts: "" = ids are derived from the content
     phone_column: str = ""  #: contacts: "" = phone numbers are not checked
+    language: str = ""  #: prompts: of files that name none
 
     def __post_init__(self) -> None:
         settings = self.client.settings
@@ -48,6 +50,13 @@ class Submission:
         settings.proxy_password()
         if self.tenant != NO_TENANT and (fault := tenant_fault(settings, self.tenant)):
             raise UsageError(f"tenant {self.tenant!r}: {fault}; choose another one or configure it")
+        if self.kind in MEDIA and settings.provider.startswith("nice"):
+            raise UsageError(
+                f"client {self.client.name}: media of NICE are not built yet; send such calls with "
+                f"headgate submit calls"
+            )
+        if self.kind == "prompts" and not LANGUAGE.fullmatch(self.language):
+            raise UsageError(f"language {self.language!r} is none; use such as en-us or de-de")
         if self.kind == "contacts" and not _LIST.fullmatch(self.contact_list):
             raise UsageError(
                 f"list {self.contact_list!r} is no id of a contact list: "
@@ -70,8 +79,17 @@ class Submission:
             self.client.name, self.kind, self.contact_list, self.id_column, self.phone_column
         ]  # fmt: skip
 
+    def source(self) -> Source:
+        """The file that is read, or for media a folder of files."""
+        if self.kind in MEDIA:
+            root = self.client.fleet.worker.media_root
+            return Files(self.path, self.kind, root, self.language)
+        return Source(self.path)
+
     def rows(self, source: Source) -> Iterator[Row]:
         """The rows of the file, good and rejected, in its order."""
+        if isinstance(source, Files):
+            return source.rows()
         if self.kind == "calls":
             return read_calls(source, self.client.settings)
         return read_contacts(

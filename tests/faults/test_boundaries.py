@@ -12,7 +12,9 @@ from workers import boundaries
 
 #: Boundaries of a worker; those of the commands `submit` and `dead replay` have their own tests.
 OF_A_WORKER = [
-    name for name in boundaries.NAMES if name not in ("accepted", "replayed", "recovered")
+    name
+    for name in boundaries.NAMES
+    if name not in ("accepted", "replayed", "recovered", "half_sent")
 ]
 #: Some calls fail at first, so that the retry's boundary is reached too.
 FAULTS = [{"match": "POST *", "when": {"every": 7}, "times": 4, "kind": "5xx_before"}]
