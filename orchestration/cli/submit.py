@@ -109,11 +109,11 @@ def media(client: str, kind: str, **given: Any) -> None:  # noqa: ANN401 -- the 
     path, and where wanted name and language. Paths begin at the manifest's folder.
 
     \b
-    Example:   headgate submit media prompts/ --client acme --language de-de
-    Manifest:  path,name,language
-               de/welcome.wav,welcome,de-de
-               en/welcome.wav,welcome,en-us
-    Then:      headgate worker --for media
+    Example:  headgate submit media prompts/ --client acme --language de-de
+    Manifest: path,name,language
+              de/welcome.wav,welcome,de-de
+              en/welcome.wav,welcome,en-us
+    Needs:    headgate worker --for media
     """  # noqa: D301 -- click wants the character itself
     _submit(client, kind, **given)
 
