@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestration.invariants import page_of
+from orchestration.pages import page_of, rows_told
 from workers import attempts, audit
 from workers.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from workers.attempts import Attempt
     from workers.audit import Entry
     from workers.clients import Client
@@ -63,14 +61,10 @@ def key_of_line(client: Client, job: str, line: int) -> str:
     Raises:
         UsageError: the file has no such row, or it was rejected.
     """
-    for row in _rows(client, job):
-        if row["line"] == line and "error" not in row:
-            return client.key(job, row["id"])
+    for page in range(int(client.ledger.job(job).get("pages", 0))):
+        for row, key, _ in rows_told(client, job, page_of(client, job, page) or []):
+            if row["line"] == line:
+                return key
     raise UsageError(
         f"job {job} has no transaction for line {line}; `headgate report {job}` lists its rows"
     )
-
-
-def _rows(client: Client, job: str) -> Iterator[dict[str, Any]]:
-    for page in range(int(client.ledger.job(job).get("pages", 0))):
-        yield from page_of(client, job, page) or []

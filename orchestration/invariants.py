@@ -6,20 +6,21 @@ empty list. They hold on a live store too: `headgate doctor` runs them.
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from workers import identity, keys
-from workers.ledger import DEAD, FINAL
+from orchestration.pages import page_of, rows_told, transactions_of
+from workers.batch import rows_of
+from workers.ledger import DEAD, ENDED, FINAL
 from workers.scripts import Scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from workers.clients import Client
-    from workers.ledger import Row
 
+#: The letters of states in which a transaction waits or is out.
+_OPEN = frozenset("wrts")
 #: Transactions whose places one script looks up.
 _AT_ONCE = 100
 
@@ -47,13 +48,14 @@ def rows_are_accounted_for(client: Client, job: str) -> list[str]:
         if found is None:
             violations.append(f"job {job}: page {page} of its rows is missing or damaged")
             continue
-        rows += len(found)
-        recount["rejected"] += sum("error" in row for row in found)
+        rows += sum(len(rows_of(entry)) for entry in found)
+        recount["rejected"] += sum("error" in entry for entry in found)
         if page < number(before, "opened"):
-            for row, _, _, tx in looked_up(client, job, page, found):
-                if tx["s"] in FINAL:
-                    recount[tx["s"]] += 1
-                elif tx["s"] not in ("w", "r", "t", "s"):
+            for row, _, tx in rows_told(client, job, found):
+                state = tx.get("s")
+                if state in FINAL:
+                    recount[state] += 1
+                elif state not in _OPEN:
                     violations.append(f"job {job}: line {row['line']} is in no state")
     after = client.ledger.job(job)
     replayed = number(after, "replayed") - number(before, "replayed")
@@ -84,12 +86,15 @@ def keys_are_derived(client: Client, job: str) -> list[str]:
     it = client.ledger.job(job)
     own, violations = 0, list[str]()
     for page in range(number(it, "opened")):
-        for row, key, place, tx in looked_up(client, job, page, page_of(client, job, page) or []):
-            own += "joins" not in row
-            if not tx["s"]:
+        for row, key, place, tx in transactions_of(client, job, page):
+            own += 1
+            if not tx:
                 violations.append(f"job {job}: line {row['line']} has no transaction under {key}")
-            elif tx["j"] != job or ("joins" not in row and tx["p"] != place):
+            elif tx["j"] != job or tx["p"] != str(place):
                 violations.append(f"job {job}: {key}, line {row['line']}, belongs to another row")
+        for row, key, tx in rows_told(client, job, page_of(client, job, page) or []):
+            if not tx and "joins" in row:
+                violations.append(f"job {job}: line {row['line']} joins nothing under {key}")
     if own != number(it, "released"):
         violations.append(f"job {job}: {it.get('released', 0)} transactions made for {own} rows")
     return violations
@@ -100,13 +105,13 @@ def nothing_is_stranded(client: Client, job: str) -> list[str]:
     script = Scripts(client.store, client.keys, None)
     violations = []
     for page in range(number(client.ledger.job(job), "opened")):
-        found = looked_up(client, job, page, page_of(client, job, page) or [])
-        still_open = list({key for _, key, _, tx in found if tx["s"] and tx["s"] not in FINAL})
+        made = transactions_of(client, job, page)
+        still_open = [it.key for it in made if it.tx and it.tx["s"] not in ENDED]
         for some in (still_open[at : at + _AT_ONCE] for at in range(0, len(still_open), _AT_ONCE)):
             for key, (state, *stands) in zip(some, script("places", *some), strict=True):
                 out = stands == ["touch"]
                 right = len(stands) == 1 and not out if state == "w" else out
-                if state not in FINAL and not right:
+                if state not in ENDED and not right:
                     there = " and ".join(stands) or "nowhere"
                     violations.append(f"job {job}: {key} in state {state} stands {there}")
     return violations
@@ -126,33 +131,6 @@ def everything_ended(client: Client, job: str) -> list[str]:
     it = client.ledger.job(job)
     missing = number(it, "rows") - number(it, "ended")
     return [f"job {job}: {missing} rows have not ended"] if missing else []
-
-
-def page_of(client: Client, job: str, page: int) -> list[Row] | None:
-    """The rows of a page, None when it is missing or damaged."""
-    try:
-        return client.ledger.page(job, page)
-    except (TypeError, ValueError, zlib.error):  # not there, no JSON, no page
-        return None
-
-
-def looked_up(
-    client: Client, job: str, page: int, rows: list[Row]
-) -> Iterator[tuple[Row, str, str, dict[str, str]]]:
-    """Good rows of an opened page: row, derived key, place, and the transaction of this key."""
-    # Read, never made: a look must not give an installation a new secret.
-    secret = client.store.get(keys.installation(client.fleet.store.namespace)) or ""
-    good = [(index, row) for index, row in enumerate(rows) if "error" not in row]
-    names = [
-        identity.idempotency_key(bytes.fromhex(str(secret)), client.name, job, row["id"])
-        for _, row in good
-    ]
-    pipe = client.store.pipeline(transaction=False)
-    for name in names:
-        pipe.hmget(client.keys.transaction(name), "s", "k", "j", "p", "pt")
-    for (index, row), name, values in zip(good, names, pipe.execute(), strict=True):
-        found = dict(zip(("s", "k", "j", "p", "pt"), (it or "" for it in values), strict=True))
-        yield row, name, f"{page}:{index}", found
 
 
 def number(job: Mapping[str, str], field: str) -> int:

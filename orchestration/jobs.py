@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tasks import KINDS
+from workers.batch import rows_of
 from workers.flows import NO_TENANT, Flow, coarse, define, flow, of_pool
 from workers.ledger import Opened
 from workers.limits import cell
@@ -45,14 +46,15 @@ def open_next_page(client: Client, job: str) -> bool:
         return found.id, found
 
     opened: list[Opened] = []
-    joined: list[str] = []
+    joined: list[tuple[str, int]] = []
     for index, row in enumerate(client.ledger.page(job, page)):
         if "error" in row:
             continue
-        key = client.key(job, row["id"])
         if "joins" in row:
-            joined.append(key)
+            # A page of an earlier release names no batch: the id alone is that of the first row.
+            joined.append((client.key(job, row.get("of") or row["id"]), row.get("at", 0)))
             continue
+        key = client.key(job, row["id"])
         planned = kind.plan(row, about, settings)
         lane, tenant = row.get("lane", about["lane"]), row.get("tenant", about["tenant"])
         names = []
@@ -68,7 +70,8 @@ def open_next_page(client: Client, job: str) -> bool:
             flows |= dict(both)
             names.append(">".join(name for name, _ in both))
         guards = _short([it.guard for it in planned])
-        opened.append(Opened(key, _flows(names), guards, len(planned), index))
+        rows = len(rows_of(row))
+        opened.append(Opened(key, _flows(names), guards, len(planned), index, rows))
     definitions = {name: one.definition(settings) for name, one in flows.items()}
     if not define(client.store, client.keys, version, definitions):
         return False

@@ -11,12 +11,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.invariants import looked_up, number, page_of
+from orchestration.invariants import number
+from orchestration.pages import transactions_of
 from orchestration.progress import iso
 from workers import audit
 from workers.errors import HeadgateError, UsageError
 from workers.flows import POOLS
-from workers.ledger import FINAL, Recovered
+from workers.ledger import ENDED, Recovered
 from workers.readings import live_threads
 
 if TYPE_CHECKING:
@@ -155,11 +156,7 @@ def _open_ones(client: Client, job: str, pages: int) -> Iterator[Sequence[str]]:
     """The keys of the job's transactions that have not ended, a handful at a time."""
     for page in range(pages):
         # What stands on a page that is missing or damaged cannot be sent.
-        found = looked_up(client, job, page, page_of(client, job, page) or [])
-        keys = [
-            key
-            for row, key, _, tx in found
-            if "joins" not in row and tx["s"] and tx["s"] not in FINAL
-        ]
+        made = transactions_of(client, job, page)
+        keys = [it.key for it in made if it.tx and it.tx["s"] not in ENDED]
         for at in range(0, len(keys), _AT_ONCE):
             yield keys[at : at + _AT_ONCE]

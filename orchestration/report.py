@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal
 
-from orchestration.invariants import page_of
+from orchestration.pages import page_of, rows_told
 from orchestration.steps import state_of, steps_of, told
 from orchestration.words import printable
 from workers.errors import HeadgateError
@@ -50,20 +50,21 @@ COLUMNS: Final = tuple(it.name for it in fields(Line))
 def report(client: Client, job: str) -> Iterator[Line]:
     """All rows of the job, page by page; one round trip to the store for each page's states.
 
+    Where batches were split, one more for each time that one was.
+
     Raises:
         HeadgateError: a page of rows is missing or damaged.
     """
     for page in range(int(client.ledger.job(job).get("pages", 0))):
-        rows = page_of(client, job, page)
-        if rows is None:
+        entries = page_of(client, job, page)
+        if entries is None:
             raise HeadgateError(
                 f"job {job}: page {page} of its rows is missing or damaged, so that the report "
                 f"ends here; see what else `headgate doctor` finds, and restore the store's data"
             )
-        keys = [client.key(job, row["id"]) for row in rows if "error" not in row]
-        states = zip(keys, client.ledger.transactions(keys), strict=True)
-        for row in rows:
-            yield _rejected(row) if "error" in row else line_of(client, row, *next(states))
+        lines = [_rejected(entry) for entry in entries if "error" in entry]
+        lines += [line_of(client, *told) for told in rows_told(client, job, entries)]
+        yield from sorted(lines, key=lambda it: it.line)
 
 
 def _rejected(row: Row) -> Line:

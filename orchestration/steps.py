@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestration.invariants import page_of
+from orchestration.pages import page_of
 from tasks import KINDS
+from workers.batch import Place, taken
 from workers.ledger import FINAL
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ def steps_of(client: Client, tx: Mapping[str, str]) -> Steps:
 
 
 def row_of(client: Client, tx: Mapping[str, str]) -> Row | None:
-    """The row of a transaction, of several that share it the first; None: its page is missing."""
-    page, _, index = tx["p"].partition(":")
-    rows = page_of(client, tx["j"], int(page))
-    return None if rows is None else rows[int(index)]
+    """The row of a transaction, or its batch; None: its page is missing."""
+    place = Place.read(tx["p"])
+    entries = page_of(client, tx["j"], place.page)
+    return None if entries is None else taken(entries[place.index], place)
 
 
 def state_of(tx: Mapping[str, str]) -> str:

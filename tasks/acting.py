@@ -46,7 +46,7 @@ class Act(Step):
         """Do what the grant allows."""
         try:
             about = it.ledger.about(grant.job)
-            row = it.ledger.page(grant.job, grant.page)[grant.row_index]
+            row = it.ledger.row(grant.job, grant.place)
             planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
             acted = self.kind.act(row, about, grant, it)
         except StoreAway:

@@ -17,15 +17,17 @@ from celery.exceptions import Reject
 
 from tasks.kind import CannotSay, Kept, Polled
 from workers import boundaries
+from workers.batch import rows_of
 from workers.clients import clients
 from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
 from workers.feedback import HEARD_FROM_S, read_feedback
-from workers.governor import Aged, Go, Settled
+from workers.governor import Aged, Go, Settled, ToSplit
 from workers.http import ConnectFailed
 from workers.identity import part_key, step_key
 from workers.outcome import Next, Outcome, read
 from workers.reconcile import Case, Guard, in_doubt, is_done
 from workers.rotation import request_key, rotate
+from workers.splitting import split
 from workers.verdict import UNSENT, Verdict, judge, poll_ended, to_go_on
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 grant = it.governor.admit(key, step)
                 if isinstance(grant, Aged):
                     return self.stop(rotate(it, grant))
+                if isinstance(grant, ToSplit):
+                    return self.stop(split(it, grant))
                 if not isinstance(grant, Go):
                     return self.stop(grant.said)
                 boundaries.reach("admitted")
@@ -125,7 +129,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         """Send what the grant allows, and judge the answer."""
         try:
             about = it.ledger.about(grant.job)
-            row = it.ledger.page(grant.job, grant.page)[grant.row_index]
+            row = it.ledger.row(grant.job, grant.place)
             planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
             request = self.kind.request(row, about, grant)
             request = replace(request, headers=_headers(request, it, grant, planned, row, token))
@@ -165,6 +169,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             doubt=in_doubt(planned.guard, unknown=grant.unknown, attempts=grant.attempts),
             given=planned.after_unknown,
             sight=self.kind.sight(row, grant, answer) if grant.looking else None,
+            rows=len(rows_of(row)),
         )
         reading = read(answer, earlier_unknown=case.doubt and not grant.looking)
         polled = Polled.UNSAID

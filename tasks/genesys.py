@@ -1,4 +1,4 @@
-"""Kind `contacts`: contacts of a Genesys Cloud contact list, one call each."""
+"""Kind `contacts`: contacts of a Genesys Cloud contact list, as many in a call as it takes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tasks.calls import id_in
-from tasks.kind import Kept, Kind, Planned, Polled
+from tasks.kind import Kept, Kind, Packing, Planned
+from workers.batch import rows_of
 from workers.http import Request
-from workers.reconcile import Guard, Sight
+from workers.reconcile import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 
 
 class Contacts(Kind):
-    """Rows are contacts; the contact's own id makes each add an upsert."""
+    """Rows are contacts; their own ids make each add an upsert."""
 
     task = "genesys.add_contacts"
+    #: The platform's documented limits of one call.
+    packing = Packing(rows=1000, size=512_000)
+
+    def size(self, row: Row, about: Mapping[str, Any]) -> int:
+        """Bytes of the contact as it is sent, and of what parts it from the next one."""
+        return len(_encode(_contact(row, about)).encode()) + 1
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """One call to the list's contacts."""
@@ -31,27 +38,23 @@ class Contacts(Kind):
         return [Planned(f"POST {_path(about)}", Guard.UPSERT)]
 
     def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
-        """Add the contact, or update the one of the same id."""
-        # A contact that may be there already must not be queued, and so dialled, once more.
+        """Add the contacts, or update those of the same ids."""
+        # Contacts that may be there already must not be queued, and so dialled, once more.
         path = f"{_path(about)}?doNotQueue=true" if grant.unknown else _path(about)
-        contact = {"id": row["id"], "contactListId": about["list"], "data": row["data"]}
-        body = json.dumps([contact], ensure_ascii=False, separators=(",", ":")).encode()
+        body = _encode([_contact(it, about) for it in rows_of(row)]).encode()
         return Request("POST", path, {"Content-Type": "application/json"}, body)
 
-    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
-        """Nothing: an upsert is sent again without a look-up."""
-        del row, grant, answer
-        return Sight.UNSURE
-
-    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
-        """Nothing: its call is no poll."""
-        del row, grant, answer
-        return Polled.UNSAID
-
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
-        """The id under which the platform keeps the contact."""
-        del row, grant
-        return Kept(id_in(answer.json()))
+        """The id under which the platform keeps the contact; of a batch they are those we sent."""
+        del grant
+        return Kept(id_in(answer.json()) if len(rows_of(row)) == 1 else "")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _contact(row: Row, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": row["id"], "contactListId": about["list"], "data": row["data"]}
 
 
 def _path(about: Mapping[str, Any]) -> str:

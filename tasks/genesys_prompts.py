@@ -2,7 +2,7 @@
 
 A prompt is found by its name, or made; then its resource in the language; then the file is sent to
 a signed URL, in place of what may be there, and transcoded. Of several rows with one prompt the
-first makes it (`"of"` names it), and the others wait for that.
+first makes it (`"made_by"` names it), and the others wait for that.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Prompts(Media):
         del about, client
         one = f"{_RESOURCES}/{row['language']}"
         find = f"GET {_find(row)}"
-        if "of" in row:
+        if "made_by" in row:
             first = [Planned("", Guard.READ, name="prompt", governed=False)]
         else:
             first = [
@@ -121,9 +121,9 @@ class Prompts(Media):
 
     def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
         """Send the file; or wait for the prompt that another row makes."""
-        if grant.step > 1 or "of" not in row:
+        if grant.step > 1 or "made_by" not in row:
             return super().act(row, about, grant, client)
-        tx = client.ledger.transaction(client.key(grant.job, row["of"]))
+        tx = client.ledger.transaction(client.key(grant.job, row["made_by"]))
         told = [json.loads(it) for it in tx.get("an", "").splitlines()]
         known = {name: value for it in told for name, value in it.items()}
         if prompt := known.get("prompt"):
@@ -131,14 +131,15 @@ class Prompts(Media):
             return Acted("done", kept=Kept(prompt, json.dumps(values)))
         if tx.get("s") in FINAL:
             return Acted(
-                "failed", f"row {row['of']}, which makes this prompt, {tx['s']}; replay it first"
+                "failed",
+                f"row {row['made_by']}, which makes this prompt, {tx['s']}; replay it first",
             )
-        return Acted("not yet", f"row {row['of']} makes this prompt", after_s=LOOK_S)
+        return Acted("not yet", f"row {row['made_by']} makes this prompt", after_s=LOOK_S)
 
 
 def _step(row: Row, grant: Go) -> str:
     names = ("prompt", "resource", "url", "transfer", "ready")
-    return (names if "of" in row else ("find", *names))[grant.step - 1]
+    return (names if "made_by" in row else ("find", *names))[grant.step - 1]
 
 
 def _find(row: Row) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from workers.reconcile import Guard, Sight
 
@@ -72,6 +72,18 @@ class CannotSay(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Packing:
+    """How many rows a provider takes in one call."""
+
+    rows: int
+    size: int  #: bytes of the call's body
+
+
+#: Each row has a transaction of its own.
+ALONE: Final = Packing(rows=1, size=0)
+
+
+@dataclass(frozen=True, slots=True)
 class Acted:
     """What a step that makes no call came to.
 
@@ -99,6 +111,12 @@ class Kind(ABC):
 
     task: str  #: name of the Celery task of its calls, as Flower shows it
     act_task: str = ""  #: that of the steps that make no call; "" = it has none
+    packing: Packing = ALONE
+
+    def size(self, row: Row, about: Mapping[str, Any]) -> int:
+        """How many bytes of the call's body the row takes; 0 where each goes alone."""
+        del row, about
+        return 0
 
     @abstractmethod
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:

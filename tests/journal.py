@@ -14,7 +14,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from orchestration.invariants import looked_up, number, page_of
+from orchestration.invariants import number
+from orchestration.pages import transactions_of
 from tasks import KINDS
 from tasks.calls import READS, REFERENCE
 from workers import identity
@@ -203,18 +204,17 @@ def transactions(client: Client, job: str) -> Iterator[Transaction]:
     about = client.ledger.about(job)
     kind = KINDS[about["kind"]]
     for page in range(number(client.ledger.job(job), "opened")):
-        for row, key, _, tx in looked_up(client, job, page, page_of(client, job, page) or []):
-            if "joins" not in row:
-                planned = kind.plan(row, about, client.settings)
-                yield Transaction(
-                    key=key,
-                    state=tx["s"],
-                    step=int(tx["k"] or 1),
-                    part=int(tx["pt"] or 0),
-                    parts=tuple(it.parts for it in planned),
-                    routes=tuple(it.route for it in planned),
-                    guards="".join(it.guard for it in planned),
-                )
+        for row, key, _, tx in transactions_of(client, job, page):
+            planned = kind.plan(row, about, client.settings)
+            yield Transaction(
+                key=key,
+                state=tx.get("s", ""),
+                step=int(tx.get("k", 1)),
+                part=int(tx.get("pt", 0)),
+                parts=tuple(it.parts for it in planned),
+                routes=tuple(it.route for it in planned),
+                guards="".join(it.guard for it in planned),
+            )
 
 
 def _named(place: Place) -> str:

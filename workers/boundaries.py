@@ -28,6 +28,7 @@ NAMES = (
     "settled",  # the answer is recorded
     "next_published",  # settled with RING: Celery is about to publish the next link
     "retry_published",  # Task.retry has published its message
+    "split",  # two halves wait in the place of a batch that was refused
     "taken_over",  # an expired lease was taken from a dead worker
     "replayed",  # a dead letter waits in the line again
     "recovered",  # some transactions are marked after a restored backup

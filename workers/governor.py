@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers import boundaries
+from workers.batch import Place
 from workers.clock import now_ns
 from workers.errors import StoreAway
 from workers.reconcile import is_look
@@ -72,8 +73,7 @@ class Go(NamedTuple):
     start_in_s: float  #: wait this long first; 0 but for limits with a lead
     stale_at_ns: int  #: by `clock.now_ns`: later than this the grant is not used
     job: str
-    page: int
-    row_index: int
+    place: Place  #: of its payload
     attempts: int  #: attempts of this step that failed before
     unknown: bool  #: an earlier send of this step may have been executed
     throttled: int  #: answers of 429 so far
@@ -95,9 +95,26 @@ class Aged:
     key: str
     step: int
     job: str
-    page: int
-    row_index: int
+    place: Place  #: of its payload
     generation: int  #: of the key
+
+
+@dataclass(frozen=True, slots=True)
+class ToSplit:
+    """The call does not leave: its batch was refused and is to be split, see `Governor.split`."""
+
+    key: str
+    step: int
+    job: str
+    place: Place
+
+
+class Half(NamedTuple):
+    """One of the two transactions into which a batch is split."""
+
+    key: str
+    place: Place
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +191,7 @@ class Governor:
             boundaries.reach("rung")
         return Ring(turn_us / 1e6, bool(sweep), hungry, bells)
 
-    def admit(self, key: str, step: int, *, acts: bool = False) -> Go | Aged | NoGo:
+    def admit(self, key: str, step: int, *, acts: bool = False) -> Go | Aged | ToSplit | NoGo:
         """Ask whether this call may leave now; a `Go` has been charged and is durable.
 
         The lease of a step that `acts`, and so makes no call, is shorter: see `renew`.
@@ -192,12 +209,13 @@ class Governor:
             return NoGo("wait: the store was away")
         if reply[0] == "OLD":
             _, job, place, generation = reply
-            page, _, index = place.partition(":")
-            return Aged(key, step, job, int(page), int(index), int(generation))
+            return Aged(key, step, job, Place.read(place), int(generation))
+        if reply[0] == "SPLIT":
+            _, job, place = reply
+            return ToSplit(key, step, job, Place.read(place))
         if reply[0] != "GO":
             return NoGo(f"{str(reply[0]).lower()}: {reply[1]}")
         _, start_us, spread_us, job, place, attempts, unknown, throttled, answers, *more = reply
-        page, _, index = place.partition(":")
         memo, generation, part = more
         return Go(
             key=key,
@@ -206,8 +224,7 @@ class Governor:
             start_in_s=start_us / 1e6,
             stale_at_ns=asked_ns + min(start_us + spread_us, self._margin_us) * 1000,
             job=job,
-            page=int(page),
-            row_index=int(index),
+            place=Place.read(place),
             attempts=int(attempts),
             unknown=unknown == "1",
             throttled=int(throttled),
@@ -238,6 +255,17 @@ class Governor:
             "rotate", aged.key, aged.step, aged.generation, self._quiet_us, MOST_KEYS, *entry
         )
         return f"old: {str(word).lower()}"
+
+    def split(self, it: ToSplit, halves: Sequence[Half]) -> str:
+        """Let two transactions take the place of a batch that was refused.
+
+        Returns:
+            What Flower shows.
+        """
+        args = [text for half in halves for text in (half.key, str(half.place), half.rows)]
+        word = self._run("split", it.key, it.step, halves[1].place.first, *args)
+        boundaries.reach("split")
+        return f"refused: {str(word).lower()}"
 
     def settle(self, grant: Go, verdict: Verdict) -> Settled:
         """Record what the grant came to.

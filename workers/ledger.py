@@ -5,13 +5,16 @@ store's compact form only while it is small:
 
 | field | meaning |
 | --- | --- |
-| s | state: w in the line, r rung, t Celery's countdown runs, s sent; or a final word |
+| s | state: w in the line, r rung, t Celery's countdown runs, s sent; or a final word; split: |
+| | its rows are those of two other transactions now |
 | k, n | step that is next or out, and number of steps |
 | fl | flow of each step, comma between them; one name when all are the same; where a step has a |
 | | look-up, two with > between them: the first is that of its next call |
 | g | guard of each step, one letter each (k, u, l, n; r = a read); one when all are the same |
-| j, p | job, and page:index of the payload |
+| j, p | job, and the place of the payload, see `workers.batch` |
 | r | rows of the file that share it; absent = 1 |
+| r:0, r:1, … | how often further lines of the file repeat the first, second, … of its rows |
+| h | of a batch that was split: the row with which its second half begins, and both keys |
 | t1, f | first send under its key, in us since the epoch; fence of the newest grant |
 | t2 | when the newest answer to a send came; absent after a success |
 | gn, g0 | generation of its key, see lua/rotate.lua; that with which its step, or replay, |
@@ -20,7 +23,7 @@ store's compact form only while it is small:
 | at, th, cr | attempts of this step, answers of 429, workers that died under it |
 | cc | while it is out: limits of how many calls may be, in which it has a place, + between |
 | m | what the next call of this step must know, see `workers.reconcile`; l… = it is the look-up, |
-| | o = its key is refused |
+| | o = its key is refused, s = it is to be split |
 | u | 1 while an earlier send of this step may have been executed |
 | st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
 | an | answers of finished steps, one line of JSON each |
@@ -40,16 +43,20 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from workers import boundaries
+from workers.batch import taken
 from workers.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from workers.batch import Place
     from workers.keys import ClientKeys
     from workers.store import Store
 
 #: The states in which every row ends.
 FINAL: Final = ("succeeded", "failed", "unknown", "cancelled", "expired", "rejected")
+#: In which nothing more happens to a transaction.
+ENDED: Final = (*FINAL, "split")
 #: Those of a dead letter, which a replay takes back.
 DEAD: Final = ("failed", "unknown")
 #: Pages that one process keeps unpacked, and jobs that it knows.
@@ -89,13 +96,13 @@ class Recovered(StrEnum):
     ENDED = "ENDED"  #: it had ended by then
 
 
-def pack(rows: Sequence[Row]) -> bytes:
-    """A page of rows as it is stored."""
-    return zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode())
+def pack(entries: Sequence[Row]) -> bytes:
+    """A page as it is stored."""
+    return zlib.compress(json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def unpack(page: bytes) -> list[Row]:
-    """The rows of a stored page."""
+    """The entries of a stored page."""
     return json.loads(zlib.decompress(page))  # type: ignore[no-any-return]
 
 
@@ -117,10 +124,28 @@ class Ledger:
         self._run("begin", job, *(it for pair in about.items() for it in pair))
         return self.job(job)
 
-    def accept(self, job: str, page: int, rows: Sequence[Row], *, rejected: int, calls: int) -> int:
-        """Store page number `page`; returns how many pages the job has now."""
-        body = pack(rows)
-        pages = int(self._run("accept", job, page, len(rows), rejected, calls, body))
+    def accept(  # noqa: PLR0913 -- a page and its counts
+        self,
+        job: str,
+        page: int,
+        entries: Sequence[Row],
+        *,
+        rejected: int,
+        calls: int,
+        rows: int | None = None,
+    ) -> int:
+        """Store page number `page`; returns how many pages the job has now.
+
+        Args:
+            job: The job.
+            page: 0-based number of the page.
+            entries: Its rows, and batches of rows.
+            rejected: How many of its rows are rejected.
+            calls: Calls that they will make.
+            rows: How many rows there are in all; None: as many as entries.
+        """
+        rows = len(entries) if rows is None else rows
+        pages = int(self._run("accept", job, page, rows, rejected, calls, pack(entries)))
         boundaries.reach("accepted")
         return pages
 
@@ -134,9 +159,17 @@ class Ledger:
         page: int,
         flows: Mapping[str, str],
         opened: Sequence[Opened],
-        joined: Sequence[str],
+        joined: Sequence[tuple[str, int]],
     ) -> bool:
-        """Put the transactions of a page into their lines; False when somebody else did."""
+        """Put the transactions of a page into their lines; False when somebody else did.
+
+        Args:
+            job: The job.
+            page: Number of the page.
+            flows: Flow → its definition, for flows that may be new.
+            opened: The transactions.
+            joined: Of each further row that joins one: its key, and which of its rows, from 0.
+        """
         args: list[str | int] = []
         for it in opened:
             args += (it.key, it.flows, it.guards, it.steps, it.index, it.rows)
@@ -194,7 +227,7 @@ class Ledger:
         return known
 
     def page(self, job: str, page: int) -> list[Row]:
-        """The rows of a page; the newest pages stay unpacked in the process."""
+        """The entries of a page, rows and batches; the newest stay unpacked in the process."""
         place = (job, page)
         with self._lock:
             if rows := self._pages.get(place):
@@ -208,6 +241,10 @@ class Ledger:
             if len(self._pages) > CACHED_PAGES:
                 self._pages.popitem(last=False)
         return rows
+
+    def row(self, job: str, place: Place) -> Row:
+        """What a transaction sends: a row, or a batch of them."""
+        return taken(self.page(job, place.page)[place.index], place)
 
     def transaction(self, key: str) -> dict[str, str]:
         """One transaction's hash; empty when there is none."""

@@ -19,7 +19,8 @@ as many as `max_retries` the step has failed. For a stale version the look-up is
 
 What the next call of a step must know of those before it is its memo in the ledger: `l` and the
 look-ups made (`l` alone: not even the first wait is over), or `x`, how often the same 5xx came, and
-its digest; or `o`: the provider takes the key no more.
+its digest; or `o`: the provider takes the key no more; or `s`: the batch was refused and is to be
+split.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 #: The memo of a step whose key the provider takes no more.
 KEY_REFUSED: Final = "o"
+#: The memo of a batch that was refused, see `workers.splitting`.
+TO_SPLIT: Final = "s"
+#: A batch may be refused so for what stands in one of its rows, or for its size.
+OF_ROWS: Final = frozenset({400, 413, 422})
 #: The same 5xx so often under one key is the provider's memory of its first answer.
 STORED_AFTER: Final = 3
 
@@ -82,6 +87,7 @@ class Case:
     doubt: bool = False  #: see `in_doubt`
     given: Mapping[str, str] = field(default_factory=dict)  #: see `meaning`
     sight: Sight | None = None  #: what the look-up saw; None: it was a send
+    rows: int = 1  #: more: it was a batch
 
 
 def meaning(answer: Answer, given: Mapping[str, str]) -> Meaning:

@@ -33,7 +33,7 @@ def rotate(it: Client, aged: Aged) -> str:
     Raises:
         StoreAway: nothing has changed, or the answer was lost; the next bell finds out.
     """
-    row = it.ledger.page(aged.job, aged.page)[aged.row_index]
+    row = it.ledger.row(aged.job, aged.place)
     before, after = (it.key(aged.job, row["id"], aged.generation + more) for more in (0, 1))
     entry = audit.addition(
         "rotate key",

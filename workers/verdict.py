@@ -9,7 +9,9 @@ from workers.backoff import countdown_s, pause_s
 from workers.outcome import Next, Outcome, Reading, permissions
 from workers.reconcile import (
     KEY_REFUSED,
+    OF_ROWS,
     STORED_AFTER,
+    TO_SPLIT,
     Case,
     Guard,
     Meaning,
@@ -127,7 +129,7 @@ def poll_ended(answer: Answer, text: str) -> Verdict:
     )
 
 
-def judge(  # noqa: PLR0913 -- everything that a verdict depends on
+def judge(  # noqa: PLR0911, PLR0913 -- everything that a verdict depends on, case by case
     answer: Answer,
     reading: Reading,
     grant: Go,
@@ -174,6 +176,8 @@ def judge(  # noqa: PLR0913 -- everything that a verdict depends on
             case.sight is None and not case.doubt and is_key_refused(answer, case.given)
         ):
             return replace(base, attempt=True, memo=KEY_REFUSED)
+        case Next.REFUSED if case.rows > 1 and not case.doubt and answer.status in OF_ROWS:
+            return replace(base, attempt=True, memo=TO_SPLIT)
     wait_s = countdown_s(grant.attempts, client.backoff_base_s, client.backoff_cap_s, rng)
     again = replace(base, attempt=True, memo="", delay_s=wait_s)
     if case.sight is not None:

@@ -75,6 +75,12 @@ def calls(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared opti
 @click.option(
     "--phone-column", default="", metavar="NAME", help="Column whose numbers are checked."
 )
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1, max=1000),
+    metavar="N",
+    help="Most contacts in one call; default: what the platform takes, 1000 or 512000 bytes.",
+)
 def contacts(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
     """Submit FILE, a CSV with a header line: contacts of one contact list.
 
@@ -136,13 +142,21 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
     dry_run: bool,
     strict: bool,
     again: bool,
+    batch_size: int | None = None,
     **columns: str,
 ) -> None:
     its = clients()
     tenants = its[client].settings.tenants
     if (tenant := columns["tenant"]) in tenants and (own := tenants[tenant].client):
         client, columns["tenant"] = own, NO_TENANT  # it has credentials, and a quota, of its own
-    submission = Submission(client=its[client], kind=kind, path=file, lane=lane_of(lane), **columns)
+    submission = Submission(
+        client=its[client],
+        kind=kind,
+        path=file,
+        lane=lane_of(lane),
+        batch_size=batch_size,
+        **columns,
+    )
     with check(submission) as checked:
         if strict and checked.rejected:
             _say_rejected(checked)

@@ -101,7 +101,14 @@ def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
     for page in checked.spool.pages(cursor):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
             require_room(store, later)
-        ledger.accept(job, page.number, page.rows, rejected=page.rejected, calls=page.calls)
+        ledger.accept(
+            job,
+            page.number,
+            page.entries,
+            rows=page.rows,
+            rejected=page.rejected,
+            calls=page.calls,
+        )
     # A store that rolled back has a cursor behind ours; then the pages above were not the next.
     if int(ledger.job(job).get("rows", 0)) != checked.rows:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")

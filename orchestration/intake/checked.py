@@ -13,7 +13,8 @@ from functools import lru_cache
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Final
 
-from orchestration.intake.repeats import Repeats
+from orchestration.intake.packing import Packer
+from orchestration.intake.repeats import First, Repeats
 from orchestration.intake.spool import Spool
 from tasks import KINDS
 from workers.errors import HeadgateError, InputError
@@ -25,6 +26,7 @@ from workers.store import fsync_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from orchestration.intake.packing import Member
     from orchestration.intake.source import Source
     from orchestration.intake.submission import Submission
     from tasks.kind import Planned
@@ -84,19 +86,13 @@ def check(it: Submission) -> Iterator[Checked]:
 
 
 def _read(it: Submission, source: Source, checked: Checked) -> None:
-    kind, settings, about = KINDS[it.kind], it.client.settings, it.about
-    unguarded = may_be_unguarded(it.client)
-    charged: Counter[tuple[str, ...]] = Counter()
-
-    @lru_cache(maxsize=1024)
-    def limits_of(route: str) -> tuple[str, ...]:
-        return tuple(limit.name for limit in matching(settings.limits, route))
-
+    kind, about = KINDS[it.kind], it.about
+    entered = _Entered(it, checked)
+    packer = Packer(it.packing, lambda row: kind.size(row, about), entered.add)
     with closing(Repeats()) as repeats:
         for given in it.rows(source):
-            row = given if "error" in given else _compared(given, repeats)
+            row = given if "error" in given else _compared(given, repeats, packer.place(given))
             checked.rows += 1
-            calls = 0
             if "error" in row:
                 checked.rejected += 1
                 if len(checked.reasons) < SHOWN:
@@ -104,19 +100,48 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
             elif "joins" in row:
                 checked.joined += 1
             else:
-                planned = kind.plan(row, about, settings)
-                if not unguarded and (weak := weak_guard(planned)):
-                    raise forgotten(weak, f"{source.name}, line {row['line']}")
-                planned = [one for one in planned if one.governed]  # the others cost no quota
-                calls = sum(one.parts for one in planned)
-                for one in planned:
-                    charged[limits_of(one.route)] += one.parts
-            checked.calls += calls
-            checked.spool.add(row, calls)
+                packer.add(row)
+                continue
+            packer.pass_by(row)
+    packer.finish()
     checked.spool.finish()
-    for names, count in charged.items():
-        for name in names:
-            checked.per_limit[name] += count
+    checked.per_limit = entered.per_limit()
+
+
+class _Entered:
+    """Enters rows and batches in the pages, and counts their calls."""
+
+    def __init__(self, it: Submission, checked: Checked) -> None:
+        self._kind, self._settings, self._about = KINDS[it.kind], it.client.settings, it.about
+        self._unguarded = may_be_unguarded(it.client)
+        self._checked = checked
+        self._charged: Counter[tuple[str, ...]] = Counter()
+        self._limits_of = lru_cache(maxsize=1024)(self._matching)
+
+    def add(self, entries: list[Row]) -> None:
+        """Enter what stands on one page together."""
+        calls = 0
+        for entry in entries:
+            if "error" in entry or "joins" in entry:
+                continue
+            planned = self._kind.plan(entry, self._about, self._settings)
+            if not self._unguarded and (weak := weak_guard(planned)):
+                raise forgotten(weak, f"{self._checked.file}, line {entry['line']}")
+            for one in filter(lambda it: it.governed, planned):  # the others cost no quota
+                calls += one.parts
+                self._charged[self._limits_of(one.route)] += one.parts
+        self._checked.calls += calls
+        self._checked.spool.add(entries, calls)
+
+    def per_limit(self) -> Counter[str]:
+        """Calls that each limit is charged."""
+        counts = Counter[str]()
+        for names, count in self._charged.items():
+            counts.update(dict.fromkeys(names, count))
+        return counts
+
+    def _matching(self, route: str) -> tuple[str, ...]:
+        return tuple(limit.name for limit in matching(self._settings.limits, route))
 
 
 def may_be_unguarded(client: Client) -> bool:
@@ -139,14 +164,14 @@ def forgotten(guard: str, place: str) -> InputError:
     )
 
 
-def _compared(row: Row, repeats: Repeats) -> Row:
+def _compared(row: Row, repeats: Repeats, place: Member) -> Row:
     """The row, or what a row comes to that repeats the id of an earlier one."""
     line, row_id = row["line"], row["id"]
     payload = payload_hash({name: it for name, it in row.items() if name not in {"line", "id"}})
-    first_line, first_payload = repeats.first(row_id, line, payload)
-    if first_line == line:
+    first = repeats.first(row_id, First(line, payload, *place))
+    if first.line == line:
         return row
-    if first_payload == payload:
-        return {"line": line, "id": row_id, "joins": first_line}
-    reason = f"line {line} has the id of line {first_line} and another payload"
+    if first.payload == payload:
+        return {"line": line, "id": row_id, "joins": first.line, "of": first.of, "at": first.at}
+    reason = f"line {line} has the id of line {first.line} and another payload"
     return {"line": line, "id": row_id, "error": reason}

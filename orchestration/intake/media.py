@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.contacts import read_contacts
-from orchestration.intake.repeats import Repeats
+from orchestration.intake.repeats import First, Repeats
 from orchestration.intake.rows import TOO_LONG, Bad, only, rejected
 from orchestration.intake.source import Source
 from workers.errors import InputError
@@ -109,9 +109,9 @@ class Files(Source):
         except Bad as error:
             return rejected(line, str(error), row_id)
         if self._kind == "prompts":
-            _, first = prompts.first(row["name"], line, row_id)
+            first = prompts.first(row["name"], First(line, row_id, "", 0)).payload
             if first != row_id:
-                row["of"] = first
+                row["made_by"] = first
         return row
 
     def _fields(self, given: Any) -> dict[str, str]:  # noqa: ANN401 -- any JSON value

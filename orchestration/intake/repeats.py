@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from typing import Final, NamedTuple
 
 #: Memory that it takes, KiB; the rest waits in a temporary file.
 CACHE_KIB: Final = 16_384
 
 
+class First(NamedTuple):
+    """A row under an id."""
+
+    line: int
+    payload: str  #: its digest
+    of: str  #: the batch in which it is sent
+    at: int  #: and where there
+
+
 class Repeats:
-    """Ids of rows, each with the line and the payload under which it was first seen."""
+    """Ids of rows, each with the row that was seen first under it."""
 
     def __init__(self) -> None:
         # The empty name is a private file that goes away by itself. Nothing in it has to last.
@@ -18,19 +27,18 @@ class Repeats:
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        self._db.execute("CREATE TABLE rows (id TEXT PRIMARY KEY, line, payload) WITHOUT ROWID")
+        self._db.execute(
+            "CREATE TABLE rows (id TEXT PRIMARY KEY, line, payload, of, at) WITHOUT ROWID"
+        )
         self._db.execute("BEGIN")
 
-    def first(self, row_id: str, line: int, payload: str) -> tuple[int, str]:
-        """Line and payload of the first row of this id: the given ones when this is the first."""
-        new = self._db.execute(
-            "INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", (row_id, line, payload)
-        )
+    def first(self, row_id: str, row: First) -> First:
+        """The first row of this id: the given one when there was none."""
+        new = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", (row_id, *row))
         if new.rowcount:
-            return line, payload
-        found = self._db.execute("SELECT line, payload FROM rows WHERE id = ?", (row_id,))
-        first: tuple[int, str] = found.fetchone()
-        return first
+            return row
+        found = self._db.execute("SELECT line, payload, of, at FROM rows WHERE id = ?", (row_id,))
+        return First(*found.fetchone())
 
     def close(self) -> None:
         """Forget all ids."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
+from workers.batch import rows_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from workers.ledger import Row
 
-#: Most rows of a page, and most bytes of its JSON unless one row alone has more.
-PAGE_ROWS: Final = 250
+#: Most transactions of a page, and most bytes of its JSON unless one alone has more.
+PAGE_ENTRIES: Final = 250
 PAGE_BYTES: Final = 256_000
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
@@ -26,9 +28,10 @@ class Page:
     """Rows that are accepted together."""
 
     number: int  #: from 0
+    rows: int
     rejected: int
     calls: int
-    rows: list[Row]
+    entries: list[Row]  #: rows, and batches of them
 
 
 class Spool:
@@ -37,8 +40,8 @@ class Spool:
     def __init__(self) -> None:
         self._file = TemporaryFile()  # noqa: SIM115 -- closed by close()
         self._sha = hashlib.sha256()
-        self._rows: list[bytes] = []
-        self._size = self._rejected = self._calls = 0
+        self._entries: list[bytes] = []
+        self._size = self._rows = self._rejected = self._calls = 0
         self.packed = 0  #: bytes that all pages take in the store, about
 
     @property
@@ -46,27 +49,31 @@ class Spool:
         """SHA-256 of all pages, hexadecimal: what the file came to under this configuration."""
         return self._sha.hexdigest()
 
-    def add(self, row: Row, calls: int) -> None:
-        """Append a row that makes so many calls."""
-        text = _encode(row).encode()
-        if len(self._rows) == PAGE_ROWS or (self._rows and self._size + len(text) > PAGE_BYTES):
+    def add(self, entries: Sequence[Row], calls: int) -> None:
+        """Append what belongs on one page and makes so many calls."""
+        texts = [_encode(it).encode() for it in entries]
+        size = sum(map(len, texts))
+        full = len(self._entries) + len(texts) > PAGE_ENTRIES or self._size + size > PAGE_BYTES
+        if self._entries and full:
             self.finish()
-        self._rows.append(text)
-        self._size += len(text)
-        self._rejected += "error" in row
+        self._entries += texts
+        self._size += size
+        self._rows += sum(len(rows_of(it)) for it in entries)
+        self._rejected += sum("error" in it for it in entries)
         self._calls += calls
 
     def finish(self) -> None:
         """End the page that is being filled."""
-        if not self._rows:
+        if not self._entries:
             return
-        page = b"[%d,%d,[%b]]\n" % (self._rejected, self._calls, b",".join(self._rows))
+        counts = b"%d,%d,%d" % (self._rows, self._rejected, self._calls)
+        page = b"[%b,[%b]]\n" % (counts, b",".join(self._entries))
         self._sha.update(page)
         self.packed += len(zlib.compress(page, 1))  # quick, and hardly more than the store's
         self._file.write(page)
         self._file.flush()
-        self._rows.clear()
-        self._size = self._rejected = self._calls = 0
+        self._entries.clear()
+        self._size = self._rows = self._rejected = self._calls = 0
 
     def pages(self, start: int) -> Iterator[Page]:
         """The pages from this number on."""

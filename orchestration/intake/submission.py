@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.calls import read_calls
@@ -11,6 +11,7 @@ from orchestration.intake.contacts import read_contacts
 from orchestration.intake.media import LANGUAGE, MEDIA, Files
 from orchestration.intake.rows import tenant_fault
 from orchestration.intake.source import Source
+from tasks import KINDS
 from workers.errors import UsageError
 from workers.flows import NO_TENANT
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tasks.kind import Packing
     from workers.clients import Client
     from workers.ledger import Row
 
@@ -43,6 +45,7 @@ class Submission:
     id_column: str = ""  #: contacts: "" = ids are derived from the content
     phone_column: str = ""  #: contacts: "" = phone numbers are not checked
     language: str = ""  #: prompts: of files that name none
+    batch_size: int | None = None  #: contacts: most in one call; None: what the provider takes
 
     def __post_init__(self) -> None:
         settings = self.client.settings
@@ -70,10 +73,16 @@ class Submission:
         return about | {"list": self.contact_list} if self.contact_list else about
 
     @property
+    def packing(self) -> Packing:
+        """How the rows are packed into calls."""
+        most = KINDS[self.kind].packing
+        return most if self.batch_size is None else replace(most, rows=self.batch_size)
+
+    @property
     def identity(self) -> list[str]:
         """What makes two submissions of one content different jobs.
 
-        Lane and tenant do not: in whose turn it is sent, the content has the same effects.
+        Lane, tenant and batch size do not: however it is sent, the content has the same effects.
         """
         return [
             self.client.name, self.kind, self.contact_list, self.id_column, self.phone_column

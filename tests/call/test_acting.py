@@ -10,6 +10,7 @@ import pytest
 
 from tasks.acting import verdict
 from tasks.kind import Acted, Kept, Planned
+from workers.batch import Place
 from workers.governor import Go
 from workers.outcome import Outcome
 from workers.reconcile import Guard
@@ -21,7 +22,7 @@ CLIENT: Any = SimpleNamespace(
     settings=SimpleNamespace(max_retries=3, backoff_base_s=1.0, backoff_cap_s=30.0),
     fleet=SimpleNamespace(worker=SimpleNamespace(line_after_s=15.0)),
 )
-GO = Go("key", 3, "fence", 0.0, 0, "job", 0, 0, 0, False, 0, [{"id": 1}, {"url": 2}])  # noqa: FBT003
+GO = Go("key", 3, "fence", 0.0, 0, "job", Place(0, 0), 0, False, 0, [{"id": 1}, {"url": 2}])  # noqa: FBT003
 
 
 def comes_to(acted: Acted, polls: int = 0, **grant: Any) -> Verdict:

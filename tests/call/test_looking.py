@@ -9,6 +9,7 @@ import pytest
 
 from tasks import looking
 from tasks.calls import Calls
+from workers.batch import Place
 from workers.governor import Go
 from workers.outcome import Answer
 from workers.reconcile import Sight
@@ -76,8 +77,8 @@ def test_a_pointer_leads_where_rfc_6901_says(pointer: str, value: Any) -> None:
 
 def a_look(*answers: dict[str, Any]) -> Go:
     return Go(
-        key="k", step=len(answers) + 1, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", page=0,
-        row_index=0, attempts=0, unknown=True, throttled=0, answers=list(answers), memo="l0",
+        key="k", step=len(answers) + 1, fence="1", start_in_s=0.0, stale_at_ns=0, job="j",
+        place=Place(0, 0), attempts=0, unknown=True, throttled=0, answers=list(answers), memo="l0",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 from tasks.calls import Calls
 from tasks.kind import CannotSay, Polled
 from tasks.polling import polled
+from workers.batch import Place
 from workers.governor import Go
 from workers.outcome import Answer
 
@@ -57,7 +58,7 @@ def a_wait(*answers: dict[str, Any]) -> tuple[dict[str, Any], Go]:
     first = {"name": "a", "method": "POST", "path": "/x"}
     row = {"steps": [first, {"name": "b", "method": "GET", "path": "/x/{a.id}", "poll": poll}]}
     return row, Go(
-        key="k", step=2, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", page=0, row_index=0,
+        key="k", step=2, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=0, unknown=False, throttled=0, answers=list(answers),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from workers.batch import Place
 from workers.client_settings import ClientSettings
 from workers.governor import Go
 from workers.outcome import Answer, Outcome, read
@@ -43,7 +44,7 @@ def after(
 ) -> Verdict | None:
     """The verdict as a step comes to it; None: the step is done."""
     grant = Go(
-        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", page=0, row_index=0,
+        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=attempts, unknown=unknown, throttled=0, answers=[], memo=memo,
     )  # fmt: skip
     doubt = in_doubt(guard, unknown=unknown, attempts=attempts)

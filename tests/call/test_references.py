@@ -9,6 +9,7 @@ import pytest
 
 from tasks.calls import MAX_VALUE, Calls, id_in
 from tasks.kind import CannotSay
+from workers.batch import Place
 from workers.governor import Go
 from workers.outcome import Answer
 
@@ -21,7 +22,7 @@ def a_row(**second: Any) -> dict[str, Any]:
 
 def a_grant(step: int, *answers: dict[str, Any]) -> Go:
     return Go(
-        key="k", step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", page=0, row_index=0,
+        key="k", step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=0, unknown=False, throttled=0, answers=list(answers),
     )  # fmt: skip
 

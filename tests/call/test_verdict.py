@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from workers.batch import Place
 from workers.client_settings import ClientSettings
 from workers.governor import Go
 from workers.outcome import Answer, Outcome, read
@@ -27,7 +28,7 @@ CLIENT = ClientSettings(
 
 def grant(attempts: int = 0, *, unknown: bool = False) -> Go:
     return Go(
-        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", page=0, row_index=0,
+        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=attempts, unknown=unknown, throttled=0, answers=[],
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ def die(
                 grant = governor.admit(bell.key, step)
                 if not isinstance(grant, Go):
                     break
-                done = replace(DONE, provider_id=made.format(grant.row_index))
+                done = replace(DONE, provider_id=made.format(grant.place.index))
                 settled, step = governor.settle(grant, done if step == 1 else verdict), step + 1
             died += [bell.key] if settled is Settled.END else []
     return died

@@ -19,6 +19,7 @@ from orchestration.demo import Summary
 from orchestration.intake import Submission, check
 from orchestration.progress import snapshot
 from tests.fleet import until
+from workers.batch import rows_of
 from workers.embedded import connect, read_config, stop_embedded, take_data, try_lock, url_of
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ def test_the_demo_file_is_5000_rows_with_one_repeat_and_three_bad_lines(
 ) -> None:
     submission = Submission(
         client=world.client, kind="contacts", path=contacts, lane=1, contact_list="l",
-        id_column="contact_id", phone_column="phone",
+        id_column="contact_id", phone_column="phone", batch_size=1,
     )  # fmt: skip
     with check(submission) as it:
-        rows = [row for page in it.spool.pages(0) for row in page.rows]
+        rows = [
+            row for page in it.spool.pages(0) for entry in page.entries for row in rows_of(entry)
+        ]
     good = [row["data"] for row in rows if "data" in row]
 
     assert (it.rows, it.rejected, it.joined, it.calls) == (5000, 3, 1, 4996)

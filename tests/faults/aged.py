@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.invariants import check_ledger, everything_ended, looked_up, number, page_of
+from orchestration.invariants import check_ledger, everything_ended, number
+from orchestration.pages import transactions_of
 from tests.journal import at_most_one_effect
 from workers import audit
 
@@ -183,7 +184,7 @@ def names_of(client: Client, job: str) -> dict[str, str]:
     return {
         key: row["id"]
         for page in range(number(client.ledger.job(job), "opened"))
-        for row, key, _, _ in looked_up(client, job, page, page_of(client, job, page) or [])
+        for row, key, _, _ in transactions_of(client, job, page)
     }
 
 

@@ -25,6 +25,7 @@ from tasks.calls import Calls
 from tests.faults import aged
 from tests.fleet import looked_up
 from workers import live
+from workers.batch import Place
 from workers.client_settings import ClientSettings
 from workers.clients import Client
 from workers.governor import Governor
@@ -255,8 +256,7 @@ class Soak:
             return
         key = self.rng.choice(letters).key
         tx = self.client.ledger.transaction(key)
-        page, _, index = tx["p"].partition(":")
-        row = self.client.ledger.page(tx["j"], int(page))[int(index)]
+        row = self.client.ledger.row(tx["j"], Place.read(tx["p"]))
         name = aged.name_of(row["steps"][int(tx["k"]) - 1])
         made = {it["business_id"] for it in self.sandbox.get("effects?limit=1000000")}
         stated = name not in made and self._chance(0.5)

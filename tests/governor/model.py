@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workers.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled
-from workers.ledger import DEAD, FINAL, Recovered, Replayed
+from workers.batch import Place
+from workers.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled, ToSplit
+from workers.ledger import DEAD, ENDED, FINAL, Recovered, Replayed
 from workers.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from workers.governor import Half
     from workers.ledger import Opened
     from workers.verdict import Verdict
 
@@ -91,8 +93,7 @@ class Transaction:
 
     key: str
     job: str
-    page: int
-    index: int
+    place: Place
     flows: list[str]
     guards: str
     rows: int
@@ -117,6 +118,11 @@ class Transaction:
     backup: int | None = None  #: what is to come may have been sent since this backup
     ids: list[str] = field(default_factory=list)  #: of several steps: what the provider calls each
     places: tuple[str, ...] = ()  #: what it takes under limits of how many calls may be out
+    batch: int = 1  #: rows that it sends
+    repeated: Counter[int] = field(
+        default_factory=Counter
+    )  #: of them, how often others repeat each
+    halves: tuple[int, str, str] | None = None  #: the row with which the second begins, and both
     probe: bool = False  #: it was let through to see whether the breaker may close
 
     @property
@@ -294,7 +300,7 @@ class Model:
         }
 
     def _unfinished(self, job: str) -> int:
-        return sum(tx.job == job and tx.state not in FINAL for tx in self.txs.values())
+        return sum(tx.job == job and tx.state not in ENDED for tx in self.txs.values())
 
     def ended(self, job: str) -> Counter[str]:
         """The job's rows that have ended, by state."""
@@ -317,7 +323,7 @@ class Model:
         page: int,
         definitions: Mapping[str, str],
         opened: Iterable[Opened],
-        joined: Iterable[str],
+        joined: Iterable[tuple[str, int]],
     ) -> bool:
         """Put a page into the lines, once."""
         if self.jobs[job].opened != page:
@@ -347,17 +353,22 @@ class Model:
             self.txs[new.key] = Transaction(
                 key=new.key,
                 job=job,
-                page=page,
-                index=new.index,
+                place=Place(page, new.index),
                 flows=flows * new.steps if len(flows) == 1 else flows,
                 guards=guards * new.steps if len(guards) == 1 else guards,
                 rows=new.rows,
+                batch=new.rows,
                 steps=new.steps,
             )
             if self.jobs[job].since is not None:
                 self._doubt(self.txs[new.key], self.jobs[job].since)
-        for key in joined:
-            self.txs[key].rows += 1
+        for key, row in joined:
+            tx = self.txs[key]
+            while tx.halves:
+                second, *both = tx.halves
+                tx = self.txs[both[row >= second]]
+            tx.rows += 1
+            tx.repeated[row] += 1
         self.jobs[job].opened += 1
         self.opening.pop(job, None)
         self._look_for_end(job)
@@ -455,12 +466,12 @@ class Model:
                 passes[flow] = passes[moved]
         self.passes[moved.lane, moved.tenant] = passes[moved]
 
-    def admit(self, key: str, step: int, fence: str) -> Go | Aged | NoGo:  # noqa: C901, PLR0912 -- case by case
+    def admit(self, key: str, step: int, fence: str) -> Go | Aged | ToSplit | NoGo:  # noqa: C901, PLR0912 -- case by case
         """Whether this call may leave now."""
         now, tx = self.now, self.txs.get(key)
         if tx is None:
             return NoGo("drop: missing")
-        if tx.state in FINAL:
+        if tx.state in ENDED:
             return NoGo("drop: ended")
         if tx.state in {"s", "w"}:
             return NoGo("drop: lease held" if tx.state == "s" else "drop: in the line")
@@ -468,9 +479,11 @@ class Model:
             return NoGo("drop: other step")
         if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
             return NoGo("drop: not due")
+        if tx.memo == "s":
+            return ToSplit(key, step, tx.job, tx.place)
         old = tx.first_sent is not None and now - tx.first_sent > self.max_age_us
         if (old and tx.keyed) or tx.memo == "o":
-            return Aged(key, step, tx.job, tx.page, tx.index, tx.generation)
+            return Aged(key, step, tx.job, tx.place, tx.generation)
 
         flow = self.flows[tx.flow]
         breaker = None if flow.pool else self.breaker
@@ -508,8 +521,7 @@ class Model:
             start_in_s=start / 1e6,
             stale_at_ns=(now + min(start + spread, self.margin_us)) * 1000,
             job=tx.job,
-            page=tx.page,
-            row_index=tx.index,
+            place=tx.place,
             attempts=tx.attempts,
             unknown=tx.unknown,
             throttled=tx.throttled,
@@ -518,6 +530,31 @@ class Model:
             generation=tx.generation,
             part=tx.part,
         )
+
+    def split(self, key: str, halves: Iterable[Half]) -> str:
+        """Let two halves of a batch wait in its place."""
+        tx = self.txs[key]
+        first, second = halves
+        tx.state, tx.memo, tx.halves = "split", "", (second.place.first, first.key, second.key)
+        for half in (first, second):
+            own = range(half.place.first, half.place.end)
+            repeated = Counter({row: n for row, n in tx.repeated.items() if row in own})
+            new = Transaction(
+                key=half.key,
+                job=tx.job,
+                place=half.place,
+                flows=list(tx.flows),
+                guards=tx.guards,
+                rows=half.rows + repeated.total(),
+                batch=half.rows,
+                repeated=repeated,
+                steps=1,
+            )
+            if tx.backup is not None:
+                new.backup, new.first_sent, new.unknown = tx.backup, tx.first_sent, tx.unknown
+            self.txs[half.key] = new
+            self._to_line(new, self.now)
+        return "refused: split"
 
     def rotate(self, aged: Aged) -> str:
         """Replace a key that is too old, where no send under it may have been executed."""
@@ -679,7 +716,7 @@ class Model:
         return [self._recover(self.txs.get(key), at, dry=dry) for key in keys]
 
     def _recover(self, tx: Transaction | None, at: int, *, dry: bool) -> Recovered:
-        if tx is None or tx.state in FINAL:
+        if tx is None or tx.state in ENDED:
             return Recovered.ENDED
         if tx.backup == at:
             return Recovered.MARKED
@@ -961,6 +998,9 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "cr": tx.crashes,
         "u": tx.unknown,
         "m": tx.memo,
+        "p": str(tx.place),
+        "h": " ".join(map(str, tx.halves)) if tx.halves else None,
+        "repeated": dict(tx.repeated),
         "fl": tx.flows[min(tx.step, tx.steps) - 1],
         "r": tx.rows,
         "f": tx.fence,

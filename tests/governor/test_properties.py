@@ -27,9 +27,10 @@ from hypothesis.stateful import (
 from model import MS, Model, S
 
 from workers import audit
+from workers.batch import halves
 from workers.client_settings import ClientSettings
 from workers.flows import POOLS, Flow, flow, of_pool
-from workers.governor import Aged, Go, Governor
+from workers.governor import Aged, Go, Governor, Half, ToSplit
 from workers.keys import ClientKeys
 from workers.ledger import DEAD, FINAL, Ledger, Opened
 from workers.limit_settings import LimitSettings, TenantSettings
@@ -68,8 +69,8 @@ ROUTES = ("POST /x", "POST /ep/1", "GET /t", "POST /ep/2")
 QUIET_S = 20  #: a key is replaced no sooner after its newest send
 KEY_LIFE_S = 240  #: a short memory of the provider, so that keys grow old
 LEASE_S, ACT_LEASE_S = 70, 40
-#: Definitions of flows, transactions, and keys of earlier ones that further rows join.
-Page = tuple[dict[str, str], list[Opened], list[str]]
+#: Definitions of flows, transactions, and those which further rows join, with the row repeated.
+Page = tuple[dict[str, str], list[Opened], list[tuple[str, int]]]
 
 DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=200)
 #: A 429 that does not say for how long.
@@ -80,6 +81,11 @@ REFUSED = Verdict(
     throttled=True,
     status=429,
     delay_s=0.04,
+)
+
+#: A batch of which a row is bad.
+TO_BE_SPLIT = Verdict(
+    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo="s"
 )
 
 numbers = st.integers(0, 2**32)
@@ -112,7 +118,7 @@ def some_verdict(chance: Random) -> Verdict:
             text="the provider answered so",
             delay_s=some([0.0, 0.04, 2.0, 20.0]),
             how=some(["retry", "line"]),
-            memo=some([None, "", "x1", "l0", "l1", "o"]),
+            memo=some([None, "", "x1", "l0", "l1", "o", "s"]),
             **told,
         )
     if kind == "PART":
@@ -244,6 +250,9 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "cr": int(tx.get("cr", 0)),
         "u": tx.get("u", "0") == "1",
         "m": tx.get("m", ""),
+        "p": tx["p"],
+        "h": tx.get("h"),
+        "repeated": {int(it[2:]): int(n) for it, n in tx.items() if it.startswith("r:")},
         "fl": (tx["fl"].split(",") * int(tx["n"]))[int(tx["k"]) - 1],
         "r": int(tx.get("r", 1)),
         "f": tx.get("f"),
@@ -324,7 +333,7 @@ class Governed(RuleBasedStateMachine):
         """Submit a job."""
         low = chance.randint(1, 6)
         self.ledger.begin(job, {"low": low})
-        keys: list[str] = []
+        members: list[tuple[str, int]] = []
         self.pages[job] = []
         for number in range(chance.randint(1, 3)):
             flows: set[Flow] = set()
@@ -332,12 +341,12 @@ class Governed(RuleBasedStateMachine):
                 self.plan(f"{job}-{number}-{index}", index, flows, chance)
                 for index in range(chance.randint(1, 6))
             ]
-            keys += [it.key for it in opened]
-            joined = chance.choices(keys, k=chance.choice([0, 0, 1, 2]))
+            members += [(it.key, row) for it in opened for row in range(it.rows)]
+            joined = chance.choices(members, k=chance.choice([0, 0, 1, 2, 5]))
             rejected = chance.choice([0, 0, 1])
             definitions = {it.id: it.definition(self.client) for it in flows}
             self.pages[job].append((definitions, opened, joined))
-            rows = len(opened) + len(joined) + rejected
+            rows = sum(it.rows for it in opened) + len(joined) + rejected
             self.ledger.accept(job, number, [{}] * rows, rejected=rejected, calls=rows)
             self.model.accept(job, rows, rejected, low)
         self.ledger.close(job)
@@ -361,7 +370,8 @@ class Governed(RuleBasedStateMachine):
                 names[at] += f">{other.id}"
         flows |= set(its)
         line = names[0] if len(set(names)) == 1 and ">" not in names[0] else ",".join(names)
-        return Opened(key, line, guards, steps, index)
+        rows = chance.choice([1, 2, 3, 7]) if steps == 1 else 1
+        return Opened(key, line, guards, steps, index, rows)
 
     # One step of the test, and what it may do.
 
@@ -430,6 +440,19 @@ class Governed(RuleBasedStateMachine):
             if grant := self.admit(tx.key, tx.step):
                 self.us += chance.randint(0, 20) * MS
                 self.settle(grant, self.verdict(grant, chance))
+
+    def refuse_a_batch(self, chance: Random) -> None:
+        """A batch is refused, and split when it is rung again; time passes between."""
+        batches = [tx for tx in self.model.standing("r") if tx.batch > 1]
+        if batches and (grant := self.admit((tx := chance.choice(batches)).key, 1)):
+            self.settle(grant, TO_BE_SPLIT)
+            for _ in range(chance.randint(0, 3)):
+                self.us += 50 * MS
+                self.ring("w1", 8)
+            if chance.random() < 0.3:  # not to be split twice
+                self.us += LEASE_S * S
+                self.sweep()
+            self.admit(tx.key, 1)
 
     def retry_a_call(self, chance: Random) -> None:
         """Celery's countdown ends, about when it should."""
@@ -547,6 +570,14 @@ class Governed(RuleBasedStateMachine):
         if isinstance(answer, Aged):
             word = self.governor.rotate(answer, audit.addition("rotate key", key=key))
             assert word == self.model.rotate(answer)
+        if isinstance(answer, ToSplit):
+            rows = self.model.txs[key].batch
+            names = [f"{key}/{it.first}-{it.end}" for it in halves(answer.place, rows)]
+            made = [
+                Half(name, it, it.end - it.first)
+                for name, it in zip(names, halves(answer.place, rows), strict=True)
+            ]
+            assert self.governor.split(answer, made) == self.model.split(key, made)
         if not isinstance(answer, Go):
             return None
         self.grants.append(answer)
@@ -566,7 +597,9 @@ class Governed(RuleBasedStateMachine):
         return bool(self.model.flows[tx.flows[step - 1].split(">")[0]].pool)
 
     def settle(self, grant: Go, verdict: Verdict) -> None:
-        """Settle."""
+        """Settle; only a batch is ever split."""
+        if verdict.memo == "s" and self.model.txs[grant.key].batch == 1:
+            verdict = replace(verdict, memo="")
         assert self.governor.settle(grant, verdict) == self.model.settle(grant, verdict)
 
     def sweep(self) -> None:
@@ -615,6 +648,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.beat_for_media: 12,
     Governed.renew: 3,
     Governed.retry_a_call: 10,
+    Governed.refuse_a_batch: 6,
     Governed.answer_all_bells: 8,
     Governed.settle_a_grant: 15,
     Governed.wait: 5,

@@ -131,11 +131,11 @@ def test_rows_that_joined_before_and_after_the_end_wait_with_it(store: Store) ->
     job = rig.accept(2, pages=2)
     flow = flows.flow(rig.client, 1, "-", "POST /x")
     opened = [opened_as(flow.id)]
-    rig.ledger.open(job, 0, rig.definitions(flow), opened, ["it"])
+    rig.ledger.open(job, 0, rig.definitions(flow), opened, [("it", 0)])
     rig.ring()
     rig.serve("it", verdict=FAILED)
     assert rig.ledger.job(job)["failed"] == "2"
-    rig.ledger.open(job, 1, rig.definitions(flow), [], ["it", "it"])
+    rig.ledger.open(job, 1, rig.definitions(flow), [], [("it", 0), ("it", 0)])
     assert (rig.ledger.job(job)["failed"], rig.ledger.job(job)["ended"]) == ("4", "4")
     assert "finished_us" in rig.ledger.job(job)
 

@@ -95,7 +95,9 @@ class Rig:
         names = [it.id for it in its]
         line = ",".join(names) if len(set(names)) > 1 else names[0]
         opened = [Opened(f"{job}-{i:03}", line, guards, len(names), i) for i in range(count)]
-        assert self.ledger.open(job, 0, self.definitions(*its), opened, joined)
+        assert self.ledger.open(
+            job, 0, self.definitions(*its), opened, [(key, 0) for key in joined]
+        )
         return [it.key for it in opened]
 
     def accept(self, rows: int, *, rejected: int = 0, pages: int = 1) -> str:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from orchestration.cli import main
 from tests.conftest import hide_settings
+from workers.batch import rows_of
 from workers.clients import Clients
 from workers.settings import load
 
@@ -76,7 +77,8 @@ class Desk:
     def rows(self, job: str) -> list[Row]:
         """All rows of a job as the store keeps them."""
         pages = int(self.client.ledger.job(job)["pages"])
-        return [row for page in range(pages) for row in self.client.ledger.page(job, page)]
+        entries = [it for page in range(pages) for it in self.client.ledger.page(job, page)]
+        return [row for entry in entries for row in rows_of(entry)]
 
     def names(self) -> list[str]:
         """Every name in the store that belongs to this desk."""

@@ -12,7 +12,7 @@ import pytest
 
 from orchestration import jobs
 from orchestration.intake import Submission, accept, check
-from orchestration.intake.spool import PAGE_BYTES, PAGE_ROWS
+from orchestration.intake.spool import PAGE_BYTES, PAGE_ENTRIES
 from tests.intake.conftest import Desk, a_call
 from workers.errors import HeadgateError, NotNow
 from workers.ledger import Ledger
@@ -81,7 +81,7 @@ def test_contacts_know_their_list_tenant_and_lane(desk: Desk) -> None:
 
 
 def test_a_page_is_bounded_by_rows_and_by_bytes(desk: Desk) -> None:
-    many = [a_call(f"r{n}") for n in range(PAGE_ROWS + 1)]
+    many = [a_call(f"r{n}") for n in range(PAGE_ENTRIES + 1)]
     large = [a_call(f"l{n}", body="x" * (PAGE_BYTES // 3)) for n in range(3)]
     alone = [a_call("alone", body="x" * (PAGE_BYTES + 1))]
 
@@ -89,7 +89,7 @@ def test_a_page_is_bounded_by_rows_and_by_bytes(desk: Desk) -> None:
 
     ledger = desk.client.ledger
     pages = [ledger.page(job, page) for page in range(int(ledger.job(job)["pages"]))]
-    assert [len(page) for page in pages] == [PAGE_ROWS, 3, 1, 1]
+    assert [len(page) for page in pages] == [PAGE_ENTRIES, 3, 1, 1]
 
 
 def test_a_file_whose_rows_are_all_bad_is_accepted_and_finished(desk: Desk) -> None:
@@ -432,7 +432,7 @@ def test_the_slowest_limit_decides_how_long_it_takes(desk: Desk) -> None:
 def test_a_killed_submission_goes_on_without_a_missing_or_doubled_row(
     desk: Desk, again: list[str]
 ) -> None:
-    lines = [a_call(f"r{n}") for n in range(6 * PAGE_ROWS)]
+    lines = [a_call(f"r{n}") for n in range(6 * PAGE_ENTRIES)]
     path = desk.file("rows.jsonl", lines)
     args = ("submit", "calls", path, "--client", "acme")
 
@@ -456,7 +456,7 @@ def test_a_killed_submission_goes_on_without_a_missing_or_doubled_row(
 def test_half_a_job_never_gets_rows_of_another_reading(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [a_call(f"r{n}", tenant="emea" if n % 2 else "apac") for n in range(3 * PAGE_ROWS)]
+    lines = [a_call(f"r{n}", tenant="emea" if n % 2 else "apac") for n in range(3 * PAGE_ENTRIES)]
     whole = Ledger.accept
     monkeypatch.setattr(Ledger, "accept", dies_at(1, whole))
     with pytest.raises(Killed):
@@ -477,7 +477,7 @@ def test_half_a_job_never_gets_rows_of_another_reading(
 def test_half_a_job_never_goes_on_in_another_lane(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [a_call(f"r{n}") for n in range(3 * PAGE_ROWS)]
+    lines = [a_call(f"r{n}") for n in range(3 * PAGE_ENTRIES)]
     whole = Ledger.accept
     monkeypatch.setattr(Ledger, "accept", dies_at(1, whole))
     with pytest.raises(Killed):
@@ -511,12 +511,12 @@ def dies_at(page: int, accept: Any) -> Any:
 def test_a_store_that_rolled_back_is_noticed_and_the_job_stays_shut(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submission = calls_submission(desk, 4 * PAGE_ROWS)
+    submission = calls_submission(desk, 4 * PAGE_ENTRIES)
     whole = Ledger.accept
 
     def forgetful(ledger: Ledger, job: str, number: int, *args: Any, **counts: Any) -> int:
         if number == 2:
-            desk.store.hset(desk.client.keys.job(job), mapping={"pages": 1, "rows": PAGE_ROWS})
+            desk.store.hset(desk.client.keys.job(job), mapping={"pages": 1, "rows": PAGE_ENTRIES})
         return whole(ledger, job, number, *args, **counts)
 
     with check(submission) as checked:
@@ -528,11 +528,11 @@ def test_a_store_that_rolled_back_is_noticed_and_the_job_stays_shut(
 
         job = accept(submission, checked).job
 
-    assert len(desk.rows(job)) == 4 * PAGE_ROWS
+    assert len(desk.rows(job)) == 4 * PAGE_ENTRIES
 
 
 def test_two_submissions_of_one_file_at_once_make_one_job(desk: Desk) -> None:
-    path = desk.file("rows.jsonl", [a_call(f"r{n}") for n in range(8 * PAGE_ROWS)])
+    path = desk.file("rows.jsonl", [a_call(f"r{n}") for n in range(8 * PAGE_ENTRIES)])
     command = [sys.executable, "-m", "orchestration.cli", "submit", "calls", str(path)]
     both = [
         subprocess.Popen(
@@ -549,8 +549,8 @@ def test_two_submissions_of_one_file_at_once_make_one_job(desk: Desk) -> None:
 
     assert [it.returncode for it in both] == [0, 0]
     (job,) = jobs_named
-    assert [row["id"] for row in desk.rows(job)] == [f"r{n}" for n in range(8 * PAGE_ROWS)]
-    assert desk.client.ledger.job(job)["rows"] == str(8 * PAGE_ROWS)
+    assert [row["id"] for row in desk.rows(job)] == [f"r{n}" for n in range(8 * PAGE_ENTRIES)]
+    assert desk.client.ledger.job(job)["rows"] == str(8 * PAGE_ENTRIES)
 
 
 def test_a_tenant_with_credentials_of_its_own_sends_through_its_own_client(desk: Desk) -> None:

@@ -70,8 +70,8 @@ def test_a_manifest_says_names_and_languages_and_its_paths_begin_at_its_folder(
     first, second, third = submit(desk, manifest)
 
     assert [it["id"] for it in (first, second, third)] == ["hello:en-us", "hello:de-de", "b:en-us"]
-    assert "of" not in first
-    assert second["of"] == first["id"]  # the first row makes the prompt
+    assert "made_by" not in first
+    assert second["made_by"] == first["id"]  # the first row makes the prompt
     assert second["path"] == str(files / "below" / "c.wav")
 
 

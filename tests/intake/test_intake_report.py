@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration import jobs
-from orchestration.intake.spool import PAGE_ROWS
+from orchestration.intake.spool import PAGE_ENTRIES
 from orchestration.report import COLUMNS, Line, as_csv, as_jsonl
 from tests.intake.conftest import Desk, a_call
 from workers.errors import StoreAway
@@ -38,7 +38,7 @@ def as_cells(line: Line) -> dict[str, str]:
 
 
 def test_the_report_has_one_line_a_row_in_the_order_of_the_file(desk: Desk) -> None:
-    lines = [a_call(f"r{n}") for n in range(2 * PAGE_ROWS)]
+    lines = [a_call(f"r{n}") for n in range(2 * PAGE_ENTRIES)]
     lines[7] = a_call("bad", path="x")
     lines[400] = a_call("r3")
     job = desk.accepted("calls", lines)["job"]

@@ -17,6 +17,7 @@
 --                              taken), or a probe of the breaker is out: back in the line,
 --                              nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the line, lease held
+--          {"SPLIT", job, page}  the batch was refused: nothing is written, lua/split.lua does it
 --          {"OLD", job, page, generation}  its key is past max_age_us, or the provider takes it no
 --                              more: nothing is written, lua/rotate.lua decides; a read and a
 --                              look-up carry no key, and may go
@@ -35,6 +36,7 @@ if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + 20
   return {"DROP", "not due"}
 end
 
+if splits(tx[13]) then return {"SPLIT", tx[8], tx[9]} end
 local keyed = not looks(tx[13]) and guard_of(tx[15], step) ~= "r" -- else it carries no key
 local old = tx[4] and keyed and now - tonumber(tx[4]) > tonumber(ARGV[6])
 if old or refuses(tx[13]) then return {"OLD", tx[8], tx[9], tx[14] or "1"} end

@@ -7,10 +7,11 @@
 -- ARGV[2]  job     name of the job
 -- ARGV[3]  page    0-based number of the page
 -- ARGV[4]  flows   JSON: flow -> its definition, for flows that may be new
--- ARGV[5]  joined  JSON: keys of earlier transactions that further rows of this page join
+-- ARGV[5]  joined  JSON: for each further row of this page that joins an earlier transaction, its key and
+--                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Parts    ending, looking, restored
+-- Parts    ending, looking, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the lines, active, gov, job:<job>, hungry, dead
 -- Returns  1 = opened, 0 = somebody else opened it
 -- Cost     O(transactions), 1 to 2 commands for each
@@ -56,10 +57,11 @@ for flow, keys in pairs(lines) do
   redis.call("SADD", ACTIVE, flow)
   redis.call("HINCRBY", GOV, "q:" .. lanes[flow], #keys)
 end
-for _, key in ipairs(cjson.decode(ARGV[5])) do
-  local state = redis.call("HGET", tx_key(key), "s")
-  redis.call("HSETNX", tx_key(key), "r", 1)
-  redis.call("HINCRBY", tx_key(key), "r", 1)
+for _, it in ipairs(cjson.decode(ARGV[5])) do
+  local key, row = holder_of(it[1], it[2]), it[2]
+  local state, rows = unpack(redis.call("HMGET", tx_key(key), "s", "r"))
+  redis.call("HSET", tx_key(key), "r", tonumber(rows or 1) + 1)
+  redis.call("HINCRBY", tx_key(key), "r:" .. row, 1)
   if state and #state > 1 then -- a final state is a word, an open one a letter
     redis.call("HINCRBY", name, state, 1)
     ended = redis.call("HINCRBY", name, "ended", 1)

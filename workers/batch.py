@@ -1,0 +1,61 @@
+"""Batches: rows that a provider takes in one call share a transaction, and how one is split. Pure.
+
+On a page a batch is one entry, `{"line", "id", "rows": [row, …]}`: line and id are those of its
+first row, and so its key is derived from them. A batch that is refused may hold one bad row, so it
+is split into halves, which are transactions of their own: "c7/0-500" is the first half of the batch
+of 1,000 rows that c7 leads. A row's id holds no slash: no row is ever called so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the payload of a transaction stands: an entry of a page, or a part of that batch."""
+
+    page: int
+    index: int
+    first: int = 0  #: of a part: its first row, counted in the whole batch
+    end: int = 0  #: and the one behind its last; 0 = the whole entry
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The place as the ledger keeps it: "page:index", of a part "page:index:first:end"."""
+        return cls(*map(int, text.split(":")))
+
+    def __str__(self) -> str:
+        whole = f"{self.page}:{self.index}"
+        return f"{whole}:{self.first}:{self.end}" if self.end else whole
+
+
+def rows_of(entry: Row) -> Sequence[Row]:
+    """The rows of an entry: those of a batch, or the only one."""
+    rows: Sequence[Row] = entry.get("rows") or (entry,)
+    return rows
+
+
+def taken(entry: Row, place: Place) -> Row:
+    """What stands at the place: the entry, or the part of it as a batch of its own."""
+    if not place.end:
+        return entry
+    rows = entry["rows"][place.first : place.end]
+    return {
+        "line": rows[0]["line"],
+        "id": f"{entry['id']}/{place.first}-{place.end}",
+        "rows": rows,
+    }
+
+
+def halves(place: Place, rows: int) -> tuple[Place, Place]:
+    """The places of the halves of what stands there, of so many rows, at least 2."""
+    middle = place.first + rows // 2
+    first = Place(place.page, place.index, place.first, middle)
+    return first, Place(place.page, place.index, middle, place.first + rows)
