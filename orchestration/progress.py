@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from workers.errors import InputError, StoreAway
 from workers.ledger import FINAL
@@ -18,7 +19,26 @@ if TYPE_CHECKING:
 
 #: The rate is that of the last so many seconds.
 RATE_S = 5.0
-_FIELDS = ("kind", "rows", "closed", "closed_us", "finished_us", "throttled", *FINAL)
+#: Why nothing moves in a job that is not accepted to its end, and in contacts of a campaign.
+ACCEPTING: Final = (
+    "work begins when the whole file is accepted; if its submit has ended, give the same submit "
+    "command again: it goes on"
+)
+WAITING: Final = (
+    "its contacts wait for their list, which campaign {1} of job {0} makes first: see "
+    "`headgate watch {0}`"
+)
+_FIELDS = (
+    "kind",
+    "name",
+    "about",
+    "rows",
+    "closed",
+    "closed_us",
+    "finished_us",
+    "throttled",
+    *FINAL,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +48,9 @@ class Progress:
     job: str
     client: str
     kind: str
-    state: Literal["accepting", "running", "finished"]
+    name: str  #: of its file
+    of: tuple[str, str] | None  #: contacts of a campaign: its job, and its row
+    state: Literal["accepting", "waiting", "running", "finished"]  #: waiting: for its campaign
     rows: int  #: lines read so far, rejected ones included
     counts: Mapping[str, int]  #: rows in each of the six final states
     in_flight: int  #: rows whose call is out just now
@@ -58,9 +80,17 @@ class Progress:
         """Seconds until the last row ends at this rate; None when there is no rate to go by."""
         if self.state == "finished":
             return 0.0
-        if self.state == "accepting" or not self.rate_per_s:
+        if self.state in {"accepting", "waiting"} or not self.rate_per_s:
             return None
         return (self.rows - self.ended) / self.rate_per_s
+
+    @property
+    def not_begun(self) -> str:
+        """Why work on it has not begun; "" when it has."""
+        if self.state == "waiting" and self.of:
+            job, row = self.of
+            return WAITING.format(job, row)
+        return ACCEPTING if self.state == "accepting" else ""
 
     @property
     def all_succeeded(self) -> bool:
@@ -74,6 +104,8 @@ class Progress:
             "job": self.job,
             "client": self.client,
             "kind": self.kind,
+            "name": self.name,
+            "of": {"job": self.of[0], "row": self.of[1]} if self.of else None,
             "state": self.state,
             "rows": self.rows,
             "waiting": self.waiting,
@@ -189,9 +221,10 @@ def _progress(  # noqa: PLR0913 -- what was read, piece by piece
     before: Progress | None = None,
 ) -> Progress:
     client, job = place
-    kind, *numbers = values
+    kind, name, about, *numbers = values
     if kind is None:
         raise InputError(f"client {client} has no job {job!r}; `headgate jobs` lists all")
+    of = json.loads(about or "{}").get("of")
     rows, closed, closed_us, finished_us, throttled, *ended = (int(it or 0) for it in numbers)
     counts = dict(zip(FINAL, ended, strict=True))
     worked = sum(ended) - counts["rejected"]
@@ -206,7 +239,11 @@ def _progress(  # noqa: PLR0913 -- what was read, piece by piece
         job=job,
         client=client,
         kind=kind,
-        state="finished" if finished_us else "running" if closed else "accepting",
+        name=name or "",
+        of=tuple(of) if of else None,
+        state=(
+            "finished" if finished_us else "running" if closed else "waiting" if of else "accepting"
+        ),
         rows=rows,
         counts=counts,
         in_flight=min(in_flight, rows - sum(ended)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.pages import page_of
 from tasks import KINDS
+from tasks.campaigns import LOAD, child_of
 from workers.batch import Place, taken
 from workers.ledger import FINAL
 
@@ -31,6 +32,14 @@ class Done:
         if self.parts:
             return f"{self.step} {self.parts} of {self.of} parts".lstrip()
         return f"{self.step} {self.id}" if self.id else self.step
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Done):
+    """The contacts of a campaign: `id` is their job, `parts` of them are at the provider."""
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.id}: {self.parts or 0:,} of {self.of or 0:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +94,21 @@ def steps_of(client: Client, tx: Mapping[str, str]) -> Steps:
         )
         for n in range(finished)
     ]
+    for n in range(finished if tx["s"] in FINAL else at):
+        it = its[n]
+        if row and it and it.name == LOAD and not it.governed:
+            done[n : n + 1] = [_loaded(client, client.key(tx["j"], row["id"]))]
     if finished < at and part and parts[at - 1] > 1:
         name = "" if count == 1 else names[at - 1] or f"step {at}"
         done.append(Done(name, None, part, parts[at - 1]))
     return Steps(count, at, names[at - 1], done)
+
+
+def _loaded(client: Client, key: str) -> Loaded:
+    """What is loaded by now of the contacts of this campaign."""
+    child = child_of(key)
+    succeeded, rows = client.store.hmget(client.keys.job(child), "succeeded", "rows")
+    return Loaded(LOAD, child, int(succeeded or 0), int(rows or 0))
 
 
 def row_of(client: Client, tx: Mapping[str, str]) -> Row | None:

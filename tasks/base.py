@@ -16,6 +16,7 @@ from celery import Task
 from celery.exceptions import Reject
 
 from tasks.kind import CannotSay, Kept, Polled
+from tasks.operations import advice
 from workers import boundaries
 from workers.batch import rows_of
 from workers.clients import clients
@@ -195,6 +196,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         )
         if planned.polls and verdict.kind == "END" and reading.next is Next.RETRY:
             return _waits(planned, grant, "", answer, reading)
+        if verdict.kind == "END" and (said := advice(route, answer.status)):
+            return replace(verdict, text=f"{verdict.text}: {said}")
         if refused:
             return replace(verdict, refused=refused)
         if reading.next is Next.TOKEN and token:

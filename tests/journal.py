@@ -18,6 +18,7 @@ from orchestration.invariants import number
 from orchestration.pages import transactions_of
 from tasks import KINDS
 from tasks.calls import READS, REFERENCE
+from tasks.operations import operation_of
 from workers import identity
 from workers.limits import worst_case
 from workers.reconcile import Guard
@@ -149,6 +150,23 @@ def one_key_per_transaction(
         for (method, path, name), their in used.items()
         if len(their) > 1
     ]
+
+
+def only_known_operations(requests: Iterable[Record]) -> list[str]:
+    """Every request is a call of the table of operations, and those without an effect have no key.
+
+    A read by POST from outside of jobs has one, as every POST of theirs has.
+    """
+    violations = []
+    for it in requests:
+        if it["kind"] == "token":
+            continue
+        name = operation_of(it["method"], it["path"])
+        if not name:
+            violations.append(f"{it['method']} {it['path']} is no operation that is known")
+        elif bool(it.get("key")) is (it["method"] in READS):
+            violations.append(f"{name} was sent with key {it.get('key')!r}")
+    return violations
 
 
 def within_limits(report: Record, limits: Iterable[LimitSettings] = ()) -> list[str]:

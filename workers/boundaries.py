@@ -27,6 +27,7 @@ NAMES = (
     "answer_read",  # the answer is here, nothing is recorded
     "settled",  # the answer is recorded
     "next_published",  # settled with RING: Celery is about to publish the next link
+    "released",  # the contacts of a campaign may go, its step is not settled
     "retry_published",  # Task.retry has published its message
     "split",  # two halves wait in the place of a batch that was refused
     "taken_over",  # an expired lease was taken from a dead worker

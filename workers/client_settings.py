@@ -69,8 +69,25 @@ class ClientSettings(AuthSettings, RouteSettings):
             raise ValueError("idempotency_header is the header of the api key; name another one")
         for tenant in self.tenants:
             require_plain("tenant", tenant)
+        _require_one_region(self)
         require_kept(self.limits)
         return self
+
+
+def _require_one_region(client: ClientSettings) -> None:
+    """A token of one region is none in another: there every call is answered 401."""
+    profile = profiles().get(client.provider, {})
+    hosts, regions = profile.get("hosts", {}), profile.get("regions", {})
+    found = {}
+    for key, url in (("base_url", client.base_url), ("token_url", client.token_url)):
+        for region, domain in regions.items():
+            if key in hosts and str(url).rstrip("/") == hosts[key].format(domain):
+                found[key] = region
+    if len(set(found.values())) > 1:
+        raise ValueError(
+            f"base_url is of region {found['base_url']} and token_url of {found['token_url']}; set "
+            f"region alone"
+        )
 
 
 def with_profile(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model

@@ -77,6 +77,20 @@ class Opened:
     rows: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How far the contacts of a campaign are; the counts are rows."""
+
+    rows: int
+    ended: int  #: those that were rejected at intake included
+    rejected: int
+    succeeded: int
+    failed: int
+    unknown: int
+    elapsed_s: float  #: since they were released
+    finished: bool
+
+
 class Replayed(StrEnum):
     """What a replay came to."""
 
@@ -153,6 +167,23 @@ class Ledger:
         """Let work on the job begin; returns its number of rows."""
         return int(self._run("close", job))
 
+    def release(self, job: str, contact_list: str, rows: int) -> Loading | None:
+        """Let work on the contacts of a campaign begin, unless it has; returns how far it is.
+
+        Args:
+            job: The job of the contacts, accepted to its end and not closed.
+            contact_list: The provider's id of their list.
+            rows: So many the job has when it is whole; None is returned when it is not, and nothing
+                was done.
+        """
+        told = self._run("release", job, contact_list, rows)
+        boundaries.reach("released")
+        if not told:
+            return None
+        names = ("rows", "ended", "rejected", "succeeded", "failed", "unknown")
+        counts = dict(zip(names, told, strict=False))
+        return Loading(**counts, elapsed_s=told[-2] / 1e6, finished=bool(told[-1]))
+
     def open(
         self,
         job: str,
@@ -215,11 +246,19 @@ class Ledger:
         return self._store.hgetall(self._keys.job(job))  # type: ignore[return-value]
 
     def about(self, job: str) -> dict[str, Any]:
-        """What never changes in a job (kind, tenant, lane, parameters); kept in the process."""
+        """What never changes in a closed job (kind, tenant, lane, parameters); kept in the process.
+
+        The contacts of a campaign learn their list when they are released, and closed with it.
+        """
         known = self._jobs.get(job)
         if known is None:
-            kind, about = self._store.hmget(self._keys.job(job), "kind", "about")
+            fields = ("kind", "about", "list", "closed")
+            kind, about, contact_list, closed = self._store.hmget(self._keys.job(job), *fields)
             known = {"kind": kind, **json.loads(about or "{}")}
+            if contact_list:
+                known["list"] = contact_list
+            if not closed:
+                return known
             with self._lock:
                 self._jobs[job] = known
                 if len(self._jobs) > CACHED_JOBS:

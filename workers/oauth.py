@@ -76,7 +76,10 @@ class Tokens:
         ConfigError: the way to the token endpoint cannot be used.
     """
 
-    hopeless: Final = "to a fresh token; check what the client may do"
+    hopeless: Final = (
+        "to a fresh token; see that base_url and token_url are of the same region, and what the "
+        "client may do"
+    )
 
     def __init__(
         self,

@@ -87,7 +87,9 @@ class TokenEndpoint:
         said = f"{answer.status} {code}" if code else str(answer.status)
         if answer.status in {400, 401, 403}:
             what, keys = what_to_check(self._client)
-            return self._no_token(f"refuses the {what} ({said}); check {keys}", refused=True)
+            region = self._client.region
+            where = f", and that the organisation is in region {region}" if region else ""
+            return self._no_token(f"refuses the {what} ({said}); check {keys}{where}", refused=True)
         if answer.status < 500 and answer.status not in {408, 429}:  # noqa: PLR2004
             return self._no_token(f"answered {said}; check token_url", refused=True)
         asked_s = retry_after_s(answer.retry_after, datetime.now(UTC), MAX_QUIET_S)

@@ -19,6 +19,7 @@ COMMANDS = {
     "jobs": "jobs",
     "watch": "watch",
     "report": "report",
+    "campaign": "campaign",
     "dead": "dead",
     "status": "status",
     "limits": "limits",

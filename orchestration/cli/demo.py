@@ -12,7 +12,8 @@ from rich.console import Console
 
 from orchestration import demo
 from orchestration.cli.options import INTERRUPTED, clients, configured
-from orchestration.cli.watch import Away, show_live, show_plain
+from orchestration.cli.watch import PLAIN_LOOKS, Away, show_live, show_plain
+from orchestration.demo import campaigns
 from orchestration.progress import follow
 from orchestration.words import counted
 from workers.errors import UsageError
@@ -21,24 +22,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchestration.demo import Summary
+    from orchestration.demo.campaigns import Look
     from orchestration.progress import Progress
     from workers.clients import Client
 
 
-@click.command()
-@click.option(
+_keep = click.option(
     "--keep",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     help="Use this new or empty folder and keep it: configuration, store, logs, journal.",
 )
+
+
+@click.group(invoke_without_command=True)
+@_keep
 @click.option(
     "--client",
     metavar="NAME",
     help="Use this client of the configuration, a sandbox, and workers that run already.",
 )
 @configured
-def command(keep: Path | None, client: str | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, keep: Path | None, client: str | None) -> None:
     """Send 5,000 contacts through two workers to a strict local provider, and ask it what it got.
 
     It brings everything: a store, a provider of 200 calls/s that answers 429 to the 201st, two
@@ -50,6 +56,10 @@ def command(keep: Path | None, client: str | None) -> None:
     Exit:     0 the provider's journal confirms that nothing was refused, lost or doubled,
               1 it does not, 2 wrong usage, 130 interrupted
     """  # noqa: D301 -- click wants the character itself
+    if ctx.invoked_subcommand:
+        if keep or client:
+            raise UsageError(f"options of demo {ctx.invoked_subcommand} come behind its name")
+        return
     if client and keep:
         raise UsageError("--keep and --client do not go together; leave out one of them")
     if client:
@@ -69,6 +79,51 @@ def command(keep: Path | None, client: str | None) -> None:
             f"\nlook around: headgate report {summary.last.job} --config {keep}/headgate.toml"
         )
     raise SystemExit(0 if summary.confirmed else 1)
+
+
+@command.command("campaigns")
+@_keep
+def of_campaigns(keep: Path | None) -> None:
+    """Make and start 10 campaigns with 2,000 contacts each at a provider that loses answers.
+
+    It remembers no key, so what is sent twice without a look is made twice. It takes less than a
+    minute.
+
+    \b
+    Example:  headgate demo campaigns
+    Exit:     0 the provider's journal confirms that each campaign was made and started once, and
+              each contact queued once, 1 it does not, 2 wrong usage, 130 interrupted
+    """  # noqa: D301 -- click wants the character itself
+    try:
+        with _folder(keep) as folder:
+            summary = campaigns.run(folder, _watch_all, click.echo)
+    except KeyboardInterrupt:
+        click.echo("\nthe demo has ended early, and everything that it started", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    _show_campaigns(summary)
+    if keep:
+        click.echo(
+            f"\nlook around: headgate report {summary.last.job} --config {keep}/headgate.toml"
+        )
+    raise SystemExit(0 if summary.confirmed else 1)
+
+
+def _watch_all(looks: Iterable[Look]) -> Look:
+    for number, look in enumerate(looks):
+        if number % PLAIN_LOOKS == 0 or look.campaigns.state == "finished":
+            click.echo(str(look))
+    return look
+
+
+def _show_campaigns(it: campaigns.Summary) -> None:
+    states = ", ".join(f"{count:,} {word}" for word, count in it.last.counts.items() if count)
+    click.echo(f"\ncampaigns   {it.last.rows:,} read: {states}, with {it.contacts:,} contacts")
+    made = ", ".join(f"{count:,} {word}" for word, count in it.made.items())
+    click.echo(f"journal     {it.requests:,} calls reached the provider: {made}")
+    click.echo(f"            {it.queued:,} contacts were queued to be called")
+    faults = ", ".join(f"{count:,} {word}" for word, count in it.faults.items())
+    click.echo(f"faults      {faults}")
+    _show_wrong(it)
 
 
 def _follow(client: Client, job: str) -> Progress:
@@ -110,5 +165,9 @@ def _show(it: Summary) -> None:
     click.echo(
         f"journal     {it.requests:,} calls reached the provider, {it.effects:,} had an effect"
     )
+    _show_wrong(it)
+
+
+def _show_wrong(it: Summary | campaigns.Summary) -> None:
     for name, count in (("429s", it.throttled), ("lost", it.lost), ("duplicates", it.duplicates)):
         click.secho(f"{name}: {count}", fg="red" if count else "green", bold=True)

@@ -46,9 +46,10 @@ def _line(it: Progress) -> str:
     if left := it.rows - it.ended:
         counts.append(f"{left:,} open")
     state = click.style(f"{it.state:9}", fg=_colour(it))
+    of = f"  ({it.name} of campaign {it.of[1]} in {it.of[0]})" if it.of else ""
     return (
         f"  {it.job:16}  {accepted:%Y-%m-%d %H:%M:%S}  {it.kind:9}  {state}  "
-        f"{counted(it.rows, 'row'):>14}: {', '.join(counts)}"
+        f"{counted(it.rows, 'row'):>14}: {', '.join(counts)}{of}"
     )
 
 

@@ -13,6 +13,7 @@ import click
 
 from orchestration.cli.options import clients, configured
 from orchestration.lookup import find_job
+from orchestration.progress import snapshot
 from orchestration.report import as_csv, as_jsonl, report
 from workers.errors import UsageError
 
@@ -46,7 +47,9 @@ def command(job: str, form: str, output: Path | None) -> None:
     """  # noqa: D301 -- click wants the character itself
     client, about = find_job(clients(), job)
     if not about.get("closed"):
-        click.echo(f"{job} was not submitted to its end; submit its file again", err=True)
+        it = snapshot(client, job)
+        half = "was not submitted to its end; submit its file again"
+        click.echo(f"{job} {half}" if not it.of else f"{job}: {it.not_begun}", err=True)
     with _opened(output) as file:
         for text in _FORMATS[form](report(client, job)):
             file.write(text.encode())

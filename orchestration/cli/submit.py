@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestration.cli.options import INTERRUPTED, as_json, clients, configured
-from orchestration.intake import Accepted, Checked, Submission, accept, check, find
+from orchestration.intake import Accepted, Checked, Submission, check, find
+from orchestration.intake.loads import Loads, accept_all, loads_of
 from orchestration.intake.media import MEDIA
 from orchestration.words import counted
 from workers.errors import InputError
@@ -124,6 +125,35 @@ def media(client: str, kind: str, **given: Any) -> None:  # noqa: ANN401 -- the 
     _submit(client, kind, **given)
 
 
+@command.command(epilog=_EXIT)
+@_submits
+@click.option(
+    "--start/--no-start", default=True, show_default=True,
+    help="Start each campaign once its contacts are loaded.",
+)  # fmt: skip
+def campaigns(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
+    """Submit FILE, one JSON object a line: a campaign of Genesys Cloud with a CSV of contacts.
+
+    Each line makes a contact list, loads the contacts, makes the campaign and starts it. Paths of
+    contacts are seen from the folder of FILE. `list` may be left out: it takes its name and its
+    phoneColumns from the campaign, and its columnNames from the CSV. The contacts are a job of
+    their own, which `headgate jobs` shows.
+
+    \b
+    Example:  headgate submit campaigns may.jsonl --client acme --no-start
+    Line:     {"id": "may", "contacts": "may.csv", "id_column": "customer", "campaign": {
+                "name": "May", "dialingMode": "agentless", "outboundLineCount": 5,
+                "callerName": "Acme", "callerAddress": "+15550100", "site": {"id": "…"},
+                "callAnalysisResponseSet": {"id": "…"},
+                "phoneColumns": [{"columnName": "phone", "type": "cell"}]}}
+    More:     "list": {"name", "columnNames", "phoneColumns", and the provider's options},
+              "may_fail": contacts that may be missing at the start, 0; "tenant", "lane"
+    Modes:    all but agentless need queue and script; all but preview need edgeGroup or site, and
+              callAnalysisResponseSet; power and predictive abandonRate, agentless outboundLineCount
+    """  # noqa: D301 -- click wants the character itself
+    _submit(client, "campaigns", **given)
+
+
 def _submit(client: str, kind: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
     try:
         _accept(client, kind, **given)
@@ -142,29 +172,28 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
     dry_run: bool,
     strict: bool,
     again: bool,
-    batch_size: int | None = None,
-    **columns: str,
+    tenant: str,
+    **more: Any,  # noqa: ANN401 -- those of the kind
 ) -> None:
     its = clients()
     tenants = its[client].settings.tenants
-    if (tenant := columns["tenant"]) in tenants and (own := tenants[tenant].client):
-        client, columns["tenant"] = own, NO_TENANT  # it has credentials, and a quota, of its own
+    if tenant in tenants and (own := tenants[tenant].client):
+        client, tenant = own, NO_TENANT  # it has credentials, and a quota, of its own
     submission = Submission(
-        client=its[client],
-        kind=kind,
-        path=file,
-        lane=lane_of(lane),
-        batch_size=batch_size,
-        **columns,
+        client=its[client], kind=kind, path=file, lane=lane_of(lane), tenant=tenant, **more
     )
     with check(submission) as checked:
-        if strict and checked.rejected:
-            _say_rejected(checked)
+        loads = loads_of(submission, checked)
+        if strict and (bad := checked.rejected + loads.rejected):
+            _say_rejected(checked, loads)
             raise InputError(
-                f"{checked.file}: bad rows: {checked.rejected:,} of {checked.rows:,}; nothing was "
-                f"accepted, correct the file or leave out --strict"
+                f"{checked.file}: bad rows: {bad:,} of {checked.rows + loads.rows:,}; nothing was "
+                f"accepted, correct them or leave out --strict"
             )
-        done = (find if dry_run else accept)(submission, checked, again=again)
+        if dry_run:
+            done = find(submission, checked, again=again)
+        else:
+            done = accept_all(submission, checked, loads, again=again)
         answer = {
             "job": done.job,
             "client": client,
@@ -172,29 +201,41 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
             "rows": checked.rows,
             "rejected": checked.rejected,
             "joined": checked.joined,
-            "calls": checked.calls,
+            "calls": checked.calls + loads.calls,
             "new": done.new,
         }
+        if kind == "campaigns":
+            answer["contacts"] = loads.as_dict()
         duration_s = checked.duration_s(submission)
         if dry_run:
             answer |= {"dry_run": True, "duration_s": round(duration_s, 1)}
         if done.new:
-            _say_rejected(checked)
+            _say_rejected(checked, loads)
             click.echo(
-                f"{checked.file}: {counted(checked.rows, 'row')}, {checked.rejected:,} rejected, "
-                f"{checked.joined:,} joined to an earlier one; {counted(checked.calls, 'call')}, "
-                f"{_span(duration_s)}",
+                f"{checked.file}: {_counts(checked, 'row')}{_of_contacts(loads)}; "
+                f"{counted(checked.calls + loads.calls, 'call')}, {_span(duration_s)}",
                 err=True,
             )
         click.echo(_outcome(checked, done, dry_run=dry_run), err=True)
         click.echo(json.dumps(answer) if as_json else done.job)
 
 
-def _say_rejected(checked: Checked) -> None:
+def _counts(it: Checked | Loads, thing: str) -> str:
+    rows = counted(it.rows, thing)
+    return f"{rows}, {it.rejected:,} rejected, {it.joined:,} joined to an earlier one"
+
+
+def _of_contacts(loads: Loads) -> str:
+    return f", with {_counts(loads, 'contact')}" if loads.rows else ""
+
+
+def _say_rejected(checked: Checked, loads: Loads) -> None:
     for line, reason in checked.reasons:
         click.echo(f"line {line}: {reason}", err=True)
     if more := checked.rejected - len(checked.reasons):
         click.echo(f"and {more:,} more", err=True)
+    for said in loads.reasons:
+        click.echo(said, err=True)
 
 
 def _outcome(checked: Checked, done: Accepted, *, dry_run: bool) -> str:

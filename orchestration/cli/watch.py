@@ -31,11 +31,6 @@ LIVE_S, EVERY_S = 0.5, 1.0
 PLAIN_LOOKS = 5
 #: A job that has not moved for so many looks may wait for something that a person can change.
 STILL_LOOKS = 4
-#: Why nothing moves in a job that is not accepted to its end.
-ACCEPTING = (
-    "work begins when the whole file is accepted; if its submit has ended, give the same submit "
-    "command again: it goes on"
-)
 
 _COLOURS = {"succeeded": "green", "failed": "red", "unknown": "red", "rejected": "yellow"}
 
@@ -99,8 +94,8 @@ def show_live(looks: Iterable[Progress], client: Client | None = None) -> Progre
     with Live(console=Console(), auto_refresh=False) as display:
         for look in looks:
             still, ended = (still + 1 if look.ended == ended else 0), look.ended
-            if look.state == "accepting":
-                advice = ACCEPTING
+            if look.not_begun:
+                advice = look.not_begun
             elif client and look.state == "running" and still and still % STILL_LOOKS == 0:
                 advice = why_still(client)
             elif not still:
@@ -130,7 +125,7 @@ def picture(look: Progress, advice: str = "") -> Group:
     if done and look.finished_us:
         left = f"in {span((look.finished_us - look.started_us) / 1e6)}"
     else:
-        left = "accepting" if look.state == "accepting" else f"ETA {span(look.eta_s)}"
+        left = look.state if look.not_begun else f"ETA {span(look.eta_s)}"
     bar = Table.grid(padding=(0, 2, 0, 0))
     bar.add_row(
         ProgressBar(total=max(1, look.rows), completed=look.ended, width=40),
@@ -149,7 +144,9 @@ def picture(look: Progress, advice: str = "") -> Group:
         colour = _COLOURS.get(word, "red" if word == "429s" and count else "default")
         counts.append(f"{word} ", "dim").append(f"{count:,}", colour if count else "default")
         counts.append("   ")
-    head = Text.assemble((look.kind, "bold"), f" {look.job}  ", (f"client {look.client}", "dim"))
+    of = f", of campaign {look.of[1]} in {look.of[0]}" if look.of else ""
+    its = (f"client {look.client}{of}", "dim")
+    head = Text.assemble((look.kind, "bold"), f" {look.job}  ", its)
     return Group(head, bar, counts, *([Text(advice, "yellow")] if advice else []))
 
 
@@ -176,12 +173,12 @@ def span(seconds: float | None) -> str:
 
 
 def _explained(looks: Iterable[Progress]) -> Iterator[Progress]:
-    """The looks; beside the first one at a job that is being accepted, why nothing moves."""
+    """The looks; beside the first one at a job on which work has not begun, why that is."""
     said = False
     for look in looks:
-        if look.state == "accepting" and not said:
+        if look.not_begun and not said:
             said = True
-            click.echo(f"headgate: {ACCEPTING}", err=True)
+            click.echo(f"headgate: {look.not_begun}", err=True)
         yield look
 
 

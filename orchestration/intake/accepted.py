@@ -12,7 +12,7 @@ from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
 from workers.memory import FULL, room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchestration.intake.checked import Checked
     from orchestration.intake.submission import Submission
@@ -34,10 +34,22 @@ class Accepted:
     about: dict[str, str]  #: the job's hash
 
 
-def accept(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
+def accept(
+    it: Submission,
+    checked: Checked,
+    *,
+    again: bool = False,
+    before: Callable[[str], None] | None = None,
+) -> Accepted:
     """Store the pages, then let work begin; a job that is there already is left as it is.
 
     A submission that was killed on the way goes on at its cursor, with `again` too.
+
+    Args:
+        it: What is submitted.
+        checked: What it came to.
+        again: A job of this content is no reason not to make another one.
+        before: Given the job's name, what else must be stored before work begins.
 
     Raises:
         InputError: an unfinished submission of this file was checked to other rows, or had
@@ -47,7 +59,13 @@ def accept(it: Submission, checked: Checked, *, again: bool = False) -> Accepted
     """
     try:
         found = find(it, checked, again=again)
-        return _fill(it, checked, found) if found.new else found
+        if not found.new:
+            return found
+        fill(it, checked, found)
+        if before:
+            before(found.job)
+        it.client.ledger.close(found.job)
+        return replace(found, about=it.client.ledger.job(found.job))
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
 
@@ -84,7 +102,8 @@ def _name(job: str, number: int) -> str:
     return job if number == 1 else f"{job}.{number}"
 
 
-def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
+def fill(it: Submission, checked: Checked, found: Accepted) -> None:
+    """Store the pages of a job from its cursor on, and no more; raises as `accept`."""
     ledger, store, job = it.client.ledger, it.client.store, found.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
     require_room(store, later if found.about else later + checked.spool.packed)
@@ -112,8 +131,6 @@ def _fill(it: Submission, checked: Checked, found: Accepted) -> Accepted:
     # A store that rolled back has a cursor behind ours; then the pages above were not the next.
     if int(ledger.job(job).get("rows", 0)) != checked.rows:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
-    ledger.close(job)
-    return Accepted(job, new=True, about=ledger.job(job))
 
 
 def require_room(store: Store, needed: int) -> None:

@@ -25,12 +25,10 @@ from orchestration.intake.rows import (
     only,
     rejected,
     shown,
-    tenant_fault,
+    turn_of,
 )
 from orchestration.intake.several import read_parts, read_poll
 from tasks.calls import GUARDS, PART, READS, REFERENCE, guard_of, references
-from workers.errors import InputError
-from workers.flows import lane_of
 from workers.reconcile import Guard
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ def read_calls(lines: Iterable[Line], client: ClientSettings) -> Iterator[Row]:
 def _row(number: int, text: str, client: ClientSettings) -> Row:
     given: Any = None
     try:
-        given = _parse(text)
+        given = parse(text)
         return {"line": number, **_checked(given, client)}
     except Bad as error:
         return rejected(number, str(error), given.get("id") if isinstance(given, dict) else None)
@@ -79,23 +77,13 @@ def _checked(given: Any, client: ClientSettings) -> Row:  # noqa: ANN401 -- any 
     only(given, _CHAIN if is_chain else _SINGLE, beside=beside)
     if not is_id(given.get("id")):
         raise Bad(f"id: {BAD_ID}")
-    row: Row = {"id": given["id"]}
+    row: Row = {"id": given["id"], **turn_of(given, client)}
     if is_chain:
         row["steps"] = _chain(given["steps"], client)
     else:
         step = _step(given, client, "")
         _paths_refer(step, (), "")
         row["steps"] = [{"name": "call", **step}]
-    if (tenant := given.get("tenant")) is not None:
-        fault = tenant_fault(client, tenant) if isinstance(tenant, str) else "must be text"
-        if fault:
-            raise Bad(f"tenant: {fault}")
-        row["tenant"] = tenant
-    if (lane := given.get("lane")) is not None:
-        try:
-            row["lane"] = lane_of(str(lane) if type(lane) in (str, int) else "")
-        except InputError:
-            raise Bad("lane: must be urgent, normal, bulk or a number from 0 to 9") from None
     return row
 
 
@@ -195,8 +183,8 @@ def _step(given: dict[str, Any], client: ClientSettings, place: str) -> dict[str
     return step
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 -- any JSON value
-    """A JSON value that can be written again as it was read."""
+def parse(text: str) -> Any:  # noqa: ANN401 -- any JSON value
+    """A JSON value that can be written again as it was read; raises `Bad`."""
     try:
         value = _decode(text)
     except json.JSONDecodeError as error:

@@ -127,7 +127,9 @@ class _Entered:
             planned = self._kind.plan(entry, self._about, self._settings)
             if not self._unguarded and (weak := weak_guard(planned)):
                 raise forgotten(weak, f"{self._checked.file}, line {entry['line']}")
-            for one in filter(lambda it: it.governed, planned):  # the others cost no quota
+            for one in planned:
+                if not one.governed:  # it costs no quota
+                    continue
                 calls += one.parts
                 self._charged[self._limits_of(one.route)] += one.parts
         self._checked.calls += calls

@@ -69,6 +69,11 @@ def read_contacts(
             yield {"line": number, "id": row_id, "data": data}
 
 
+def read_columns(lines: Iterable[Line], file: str) -> list[str]:
+    """The columns that the header names; errors as `read_contacts`."""
+    return _columns(next(_Records(lines), None), file)
+
+
 def _contact(cells: Sequence[str] | str, columns: Sequence[str]) -> dict[str, str]:
     if isinstance(cells, str):
         raise Bad(cells)

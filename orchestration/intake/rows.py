@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.source import MAX_LINE
+from workers.errors import InputError
+from workers.flows import lane_of
 from workers.model import NAME
 
 if TYPE_CHECKING:
@@ -49,6 +51,22 @@ def tenant_fault(client: ClientSettings, name: str) -> str:
         known = ", ".join(sorted(client.tenants))
         return "" if name in client.tenants else f"not a tenant of client {client.name} ({known})"
     return "" if _TENANT.fullmatch(name) else "must be 1 to 64 of A-Z a-z 0-9 . _ -"
+
+
+def turn_of(given: Mapping[str, Any], client: ClientSettings) -> Row:
+    """Tenant and lane of a row that names them, checked; raises `Bad`."""
+    row: Row = {}
+    if (tenant := given.get("tenant")) is not None:
+        fault = tenant_fault(client, tenant) if isinstance(tenant, str) else "must be text"
+        if fault:
+            raise Bad(f"tenant: {fault}")
+        row["tenant"] = tenant
+    if (lane := given.get("lane")) is not None:
+        try:
+            row["lane"] = lane_of(str(lane) if type(lane) in (str, int) else "")
+        except InputError:
+            raise Bad("lane: must be urgent, normal, bulk or a number from 0 to 9") from None
+    return row
 
 
 def shown(name: str) -> str:

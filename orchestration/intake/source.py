@@ -33,8 +33,12 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the bytes read so far, hexadecimal."""
+        """SHA-256 of what was read so far, hexadecimal."""
         return self._sha.hexdigest()
+
+    def include(self, content: str) -> None:
+        """Count the content of another file, which this one names, as content of this one."""
+        self._sha.update(content.encode())
 
     def __iter__(self) -> Iterator[Line]:
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from orchestration.intake.calls import read_calls
+from orchestration.intake.campaigns import read_campaigns
 from orchestration.intake.contacts import read_contacts
 from orchestration.intake.media import LANGUAGE, MEDIA, Files
 from orchestration.intake.rows import tenant_fault
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 #: The provider's id of a contact list: one segment of a path.
 _LIST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: Stands for a list that is not made yet, and is as long as the id that it will have.
+_PENDING: Final = str(UUID(int=0))
+#: Kinds that speak to Genesys Cloud only, as they are called for people.
+_GENESYS: Final = ("campaigns", *MEDIA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +39,7 @@ class Submission:
 
     Raises:
         ConfigError: a secret of the client cannot be found.
-        UsageError: the tenant or the list cannot be one.
+        UsageError: the tenant or the list cannot be one, or the kind is not for this provider.
     """
 
     client: Client
@@ -46,21 +52,24 @@ class Submission:
     phone_column: str = ""  #: contacts: "" = phone numbers are not checked
     language: str = ""  #: prompts: of files that name none
     batch_size: int | None = None  #: contacts: most in one call; None: what the provider takes
+    #: contacts of a campaign, which will name their list: its job, "" = not known yet, and its row
+    of: tuple[str, str] | None = None
+    start: bool = True  #: campaigns: whether they are started
 
     def __post_init__(self) -> None:
         settings = self.client.settings
         settings.secrets()
         settings.proxy_password()
+        if self.kind in _GENESYS and settings.provider.startswith("nice"):
+            raise UsageError(
+                f"client {self.client.name} is one of NICE CXone, for which `submit {self.kind}` "
+                f"is not built yet; its requests go with `submit calls`"
+            )
         if self.tenant != NO_TENANT and (fault := tenant_fault(settings, self.tenant)):
             raise UsageError(f"tenant {self.tenant!r}: {fault}; choose another one or configure it")
-        if self.kind in MEDIA and settings.provider.startswith("nice"):
-            raise UsageError(
-                f"client {self.client.name}: media of NICE are not built yet; send such calls with "
-                f"headgate submit calls"
-            )
         if self.kind == "prompts" and not LANGUAGE.fullmatch(self.language):
             raise UsageError(f"language {self.language!r} is none; use such as en-us or de-de")
-        if self.kind == "contacts" and not _LIST.fullmatch(self.contact_list):
+        if self.kind == "contacts" and not self.of and not _LIST.fullmatch(self.contact_list):
             raise UsageError(
                 f"list {self.contact_list!r} is no id of a contact list: "
                 f"1 to 128 characters out of A-Z a-z 0-9 . _ -, the first a letter or digit"
@@ -70,7 +79,14 @@ class Submission:
     def about(self) -> dict[str, Any]:
         """What the job's steps need to know beside their rows."""
         about: dict[str, Any] = {"lane": self.lane, "tenant": self.tenant}
-        return about | {"list": self.contact_list} if self.contact_list else about
+        match self.kind:
+            case "campaigns":
+                return about | {"start": self.start}
+            case "contacts" if self.of:
+                return about | {"list": _PENDING, "of": list(self.of)}
+            case "contacts":
+                return about | {"list": self.contact_list}
+        return about
 
     @property
     def packing(self) -> Packing:
@@ -83,6 +99,7 @@ class Submission:
         """What makes two submissions of one content different jobs.
 
         Lane, tenant and batch size do not: however it is sent, the content has the same effects.
+        Nor does the start of campaigns: who starts them later must not make them twice.
         """
         return [
             self.client.name, self.kind, self.contact_list, self.id_column, self.phone_column
@@ -101,6 +118,8 @@ class Submission:
             return source.rows()
         if self.kind == "calls":
             return read_calls(source, self.client.settings)
+        if self.kind == "campaigns":
+            return read_campaigns(source, self)
         return read_contacts(
             source, source.name, id_column=self.id_column, phone_column=self.phone_column
         )

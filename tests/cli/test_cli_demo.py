@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from orchestration import demo
-from orchestration.demo import Summary
+from orchestration.demo import Summary, stage
 from orchestration.intake import Submission, check
 from orchestration.progress import snapshot
 from tests.fleet import until
@@ -121,7 +121,7 @@ def test_a_worker_that_ends_fails_the_demo_with_its_last_words(tmp_path: Path) -
     looks: Any = iter([type("Look", (), {"ended": 0})])
 
     with pytest.raises(demo.HeadgateError, match="worker w1 ended: no room for this worker"):
-        list(demo._moving(looks, [ended, ended], tmp_path))
+        list(stage.moving(looks, [ended, ended], tmp_path))
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def test_what_the_demo_hides_from_its_world_comes_back(
     monkeypatch.setenv("HEADGATE_STORE_BINARY", "/opt/bin/redis-server")
     before = dict(os.environ)
 
-    with demo._alone(tmp_path / "headgate.toml"):
+    with stage.alone(tmp_path / "headgate.toml"):
         inside = {name: it for name, it in os.environ.items() if name.startswith("HEADGATE_")}
 
     assert inside == {

@@ -147,7 +147,7 @@ def test_a_folder_without_audio_and_a_client_of_nice_are_refused_in_one_sentence
 
     assert (empty.exit_code, nice.exit_code) == (2, 2)
     assert "none has no rows" in empty.stderr
-    assert "media of NICE are not built yet" in nice.stderr
+    assert "is not built yet" in nice.stderr
     assert nice.stderr.count("\n") == 1
 
 

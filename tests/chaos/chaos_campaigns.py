@@ -1,0 +1,82 @@
+"""Fifty campaigns of 2,000 contacts, each fault on one call in ten; and the same without any."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.campaigns import (
+    KEYLESS,
+    STRICT,
+    at_provider,
+    children,
+    definition,
+    queued,
+    submit,
+    write,
+)
+from tests.faults.checks import check_all
+from tests.fleet import Fleet
+from tests.journal import only_known_operations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CAMPAIGNS = 50
+CONTACTS = int(os.environ.get("CHAOS_CONTACTS", "2000"))
+SEED = 20261
+#: Calls beside the least that it could be done with.
+SPARE = 1.02
+
+
+def one_in_ten(kind: str, seed: int, **more: Any) -> dict[str, Any]:
+    """A fault on a tenth of the writes, never twice on the same thing."""
+    when = {"probability": 0.1}
+    once = {"per_business_id_times": 1, "seed": seed}
+    return {"match": "POST /api/*", "kind": kind, "when": when, **once, **more}
+
+
+FAULTS = [
+    one_in_ten("429", SEED, retry_after=1),
+    one_in_ten("5xx_after", SEED + 1),
+    one_in_ten("drop_after", SEED + 2),
+    one_in_ten("drop_before", SEED + 3),
+    # More than one token that is refused while it is fresh holds the client for half a minute.
+    {**one_in_ten("401", SEED + 4), "times": 1},
+]
+
+
+def run(faults: Iterable[dict[str, Any]], **sandbox: Any) -> dict[str, Any]:
+    """Run all campaigns to their end; what must hold after each run, and the journal's totals."""
+    rows = [definition(f"c{n}") for n in range(CAMPAIGNS)]
+    with Fleet(sandbox={**STRICT, "faults": list(faults), **sandbox}, client=KEYLESS) as fleet:
+        answer = submit(fleet, write(fleet, rows, CONTACTS))
+        fleet.start_worker("w1")
+        fleet.start_worker("w2")
+
+        assert fleet.wait(answer["job"], timeout_s=1800) == {"succeeded": CAMPAIGNS}
+
+        made = Counter(it["business_id"] for it in at_provider(fleet, "campaigns"))
+        assert len(made) == 2 * CAMPAIGNS  # made by their names, started by their ids
+        assert set(made.values()) == {1}
+        assert len(queued(fleet)) == len(set(queued(fleet))) == CAMPAIGNS * CONTACTS
+        assert only_known_operations(fleet.requests()) == []
+        its = children(fleet, answer["job"])
+        assert {fleet.job(it)["succeeded"] for it in its.values()} == {CONTACTS}
+        check_all(fleet, answer["job"], *its.values())
+        return {**fleet.report(), "least": answer["calls"]}
+
+
+def test_under_faults_nothing_is_made_or_queued_twice_and_every_row_is_in_its_state() -> None:
+    report = run(FAULTS, read_lag_s=0.5)
+
+    assert report["duplicates"] == report["queued_again"] == 0
+    assert min(report["by_fault"].get(it["kind"], 0) for it in FAULTS) > 0
+
+
+def test_without_faults_hardly_a_call_is_made_beside_those_that_are_needed() -> None:
+    report = run([])
+
+    assert report["refused_429"] == 0
+    assert report["requests"] <= SPARE * report["least"]
