@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from celery import Task
 from celery.exceptions import Reject
 
+from tasks.calls import READS
 from tasks.kind import CannotSay, Kept, Polled
 from tasks.operations import advice
 from workers import boundaries
@@ -274,7 +275,7 @@ def _headers(  # noqa: PLR0913, PLR0917 -- everything that a request carries
     what it remembers of another call.
     """
     headers = dict(request.headers)
-    if not (grant.looking or planned.guard is Guard.READ):
+    if not (grant.looking or planned.guard is Guard.READ or request.method in READS):
         key = request_key(it, grant, row)
         if planned.parts > 1:
             key = part_key(key, grant.step, grant.part + 1)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
-from tasks.genesys_media import JSON, Media, body, one_of, ready, transfer
+from tasks.genesys_media import JSON, Media, body, call, one_of, ready, transfer
 from tasks.kind import Acted, Kept, Planned, Polled
+from tasks.operations import OPERATIONS
 from workers.http import Request
-from workers.reconcile import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from workers.outcome import Answer
     from workers.transfer import Sent
 
-ASSETS: Final = "/api/v2/responsemanagement/responseassets"
 _STEPS: Final = ("free", "url", "transfer", "ready")
 _FOUND: Final = range(200, 300)
 _ABSENT: Final = 404
@@ -41,10 +39,10 @@ class Assets(Media):
         """See that the name is free, announce the file, send it, wait for it."""
         del row, about, client
         return [
-            Planned(f"POST {ASSETS}/search", Guard.READ, name="free", polls=1),
-            Planned(f"POST {ASSETS}/uploads", Guard.READ, name="url"),  # it makes nothing
+            call("find_asset", "free", polls=1),
+            call("give_asset_url", "url"),
             transfer(),
-            ready(f"GET {ASSETS}/status/{{url.id}}"),
+            ready("read_asset_status"),
         ]
 
     def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
@@ -54,12 +52,12 @@ class Assets(Media):
             case "free":
                 term = {"type": "TERM", "fields": ["name"], "value": row["name"]}
                 asked = {"pageSize": 25, "pageNumber": 1, "query": [term]}
-                return Request("POST", f"{ASSETS}/search", JSON, body(asked))
+                return Request("POST", OPERATIONS["find_asset"].at(), JSON, body(asked))
             case "url":
                 md5 = base64.b64encode(bytes.fromhex(row["md5"])).decode()
                 announced = {"name": row["name"], "contentMd5": md5}
-                return Request("POST", f"{ASSETS}/uploads", JSON, body(announced))
-        return Request("GET", f"{ASSETS}/status/{quote(one_of(grant, 'id'), safe='')}")
+                return Request("POST", OPERATIONS["give_asset_url"].at(), JSON, body(announced))
+        return Request("GET", OPERATIONS["read_asset_status"].at(one_of(grant, "id")))
 
     def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
         """Whether the name is free; or how far the file is."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.kind import Acted, CannotSay, Kind, Planned
+from tasks.operations import OPERATIONS
 from workers.errors import ConfigError
 from workers.http import ConnectFailed
 from workers.reconcile import Guard
@@ -47,9 +48,17 @@ def transfer() -> Planned:
     return Planned("", Guard.READ, name="transfer", governed=False, pool="media")
 
 
-def ready(route: str) -> Planned:
+def ready(operation: str) -> Planned:
     """The step that waits until the file is processed."""
+    route = OPERATIONS[operation].route
     return Planned(route, Guard.READ, name="ready", polls=POLLS, every_s=EVERY_S)
+
+
+def call(operation: str, name: str, lookup: str = "", polls: int = 0) -> Planned:
+    """The step of a call of this operation, after whose doubts `lookup` asks."""
+    it = OPERATIONS[operation]
+    asks = OPERATIONS[lookup].route if lookup else ""
+    return Planned(it.route, it.guard, asks, name=name, polls=polls)
 
 
 def body(value: object) -> bytes:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from tasks.genesys_media import JSON, Media, body, kept, one_of, ready, transfer
+from tasks.genesys_media import JSON, Media, body, call, kept, one_of, ready, transfer
 from tasks.kind import Acted, Kept, Planned, Polled
+from tasks.operations import OPERATIONS
 from workers.http import Request
 from workers.ledger import FINAL
 from workers.reconcile import Guard, Sight
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from workers.ledger import Row
     from workers.outcome import Answer
 
-PROMPTS: Final = "/api/v2/architect/prompts"
-#: As a route, before the prompt is known.
-_RESOURCES: Final = f"{PROMPTS}/{{prompt.prompt}}/resources"
 #: A row that waits for the prompt of another one looks so often, seconds.
 LOOK_S: Final = 1.0
 _FOUND: Final = range(200, 300)
@@ -44,21 +42,19 @@ class Prompts(Media):
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """Find or make the prompt, make its resource, get a URL, send the file, wait for it."""
         del about, client
-        one = f"{_RESOURCES}/{row['language']}"
-        find = f"GET {_find(row)}"
         if "made_by" in row:
             first = [Planned("", Guard.READ, name="prompt", governed=False)]
         else:
             first = [
-                Planned(find, Guard.READ, name="find"),
-                Planned(f"POST {PROMPTS}", Guard.LOOKUP, find, name="prompt"),
+                call("find_prompt", "find"),
+                call("create_prompt", "prompt", "find_prompt"),
             ]
         return [
             *first,
-            Planned(f"POST {_RESOURCES}", Guard.LOOKUP, f"GET {one}", name="resource"),
-            Planned(f"POST {one}/uploads", Guard.READ, name="url"),  # it makes nothing
+            call("create_prompt_resource", "resource", "read_prompt_resource"),
+            call("give_prompt_url", "url"),
             transfer(),
-            ready(f"GET {one}"),
+            ready("read_prompt_resource"),
         ]
 
     def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
@@ -66,19 +62,19 @@ class Prompts(Media):
         del about
         step = _step(row, grant)
         if step == "find" or (step == "prompt" and grant.looking):
-            return Request("GET", _find(row))
+            query = urlencode({"name": row["name"], "pageSize": 100}, quote_via=quote)
+            return Request("GET", f"{_at('find_prompt')}?{query}")
         if step == "prompt":
             if known := kept(grant).get("prompt"):
-                return Request("GET", f"{PROMPTS}/{quote(known, safe='')}")
-            return Request("POST", PROMPTS, JSON, body({"name": row["name"]}))
-        resources = f"{PROMPTS}/{quote(one_of(grant, 'prompt'), safe='')}/resources"
-        one = f"{resources}/{row['language']}"
+                return Request("GET", _at("read_prompt", known))
+            return Request("POST", _at("create_prompt"), JSON, body({"name": row["name"]}))
+        prompt, language = one_of(grant, "prompt"), row["language"]
         if step == "url":
-            return Request("POST", f"{one}/uploads")
-        there = row["language"] in kept(grant).get("languages", ())
-        if step == "ready" or grant.looking or there:
-            return Request("GET", one)
-        return Request("POST", resources, JSON, body({"language": row["language"]}))
+            return Request("POST", _at("give_prompt_url", prompt, language))
+        if step == "ready" or grant.looking or language in kept(grant).get("languages", ()):
+            return Request("GET", _at("read_prompt_resource", prompt, language))
+        made = body({"language": language})
+        return Request("POST", _at("create_prompt_resource", prompt), JSON, made)
 
     def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
         """Whether the prompt, or its resource, is there."""
@@ -142,8 +138,8 @@ def _step(row: Row, grant: Go) -> str:
     return (names if "made_by" in row else ("find", *names))[grant.step - 1]
 
 
-def _find(row: Row) -> str:
-    return f"{PROMPTS}?name={quote(row['name'], safe='')}&pageSize=100"
+def _at(operation: str, *ids: str) -> str:
+    return OPERATIONS[operation].at(*ids)
 
 
 def _said(answer: Answer) -> dict[str, Any]:

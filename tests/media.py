@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.intake import Submission, accept, check
 from orchestration.invariants import check_ledger, everything_ended
+from tasks.operations import OPERATIONS, operation_of
 from tests import journal
 from tests.faults.checks import assert_nothing_left
 from workers.limit_settings import LimitSettings
+from workers.reconcile import Guard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,9 +55,24 @@ def transfers(fleet: Fleet) -> list[dict[str, Any]]:
     return [it for it in fleet.requests() if it.get("host") == "transfers"]
 
 
+def only_known_operations(fleet: Fleet) -> None:
+    """Every request to the API is a call of the table, with a key where it makes something."""
+    for it in fleet.requests():
+        if (
+            it["kind"] == "token"
+            or it.get("host") == "transfers"
+            or it["path"].startswith("/things")
+        ):
+            continue
+        name = operation_of(it["method"], it["path"])
+        assert name, it
+        assert bool(it.get("key")) is (OPERATIONS[name].guard is not Guard.READ), it
+
+
 def check_media(fleet: Fleet, *jobs: str) -> None:
     """Nothing was made twice, nothing leaked, and the ledger is whole and at rest."""
     report = fleet.report()
+    only_known_operations(fleet)
     found = [line for lines in check_ledger(fleet.client).values() for line in lines]
     found += [line for job in jobs for line in everything_ended(fleet.client, job)]
     limits = [LimitSettings(**limit) for limit in fleet.limits]
