@@ -52,7 +52,6 @@ PROVIDER: Final = {
     "idempotency": "off",
     "read_lag_s": 0.5,
     "transcode_s": 1.0,
-    "bad_files": f"tone-{PROMPTS - 1}/{LANGUAGES[0]}",
     "faults": [
         _wrong("POST /api/v2/architect/*", "drop_after", 5),
         _wrong("POST /api/v2/architect/*", "5xx_after", 7),
@@ -84,7 +83,7 @@ class Summary:
         bad = self.last.counts["failed"]
         return (
             not (self.throttled or self.lost or self.duplicates)
-            and self.prompts == PROMPTS
+            and self.prompts * len(LANGUAGES) == self.last.rows
             and bad == 1
             and self.last.counts["succeeded"] == self.last.rows - bad
         )
@@ -94,6 +93,7 @@ def run(
     folder: Path,
     watch: Callable[[Iterable[Progress], Client], Progress],
     say: Callable[[str], None],
+    prompts: int = PROMPTS,
 ) -> Summary:
     """Run the demo in `folder`, which it fills; whatever it started has ended when this returns.
 
@@ -101,17 +101,19 @@ def run(
         folder: An empty folder.
         watch: Shows the progress, and returns the last look.
         say: Told what happens, one line at a time.
+        prompts: How many.
 
     Raises:
         HeadgateError: it could not come to its end.
     """
-    manifest = _write(folder)
-    with staged(folder, PROVIDER, media=True) as it:
+    manifest = _write(folder, prompts)
+    bad = f"tone-{prompts - 1}/{LANGUAGES[0]}"
+    with staged(folder, {**PROVIDER, "bad_files": bad}, media=True) as it:
         say(f"a provider of 200 calls/s that remembers no key and loses answers: {it.sandbox.url}")
         its = f"{' and '.join(WORKERS)} for calls, {MEDIA_WORKER} for files"
         say(f"three workers of {CONCURRENCY} threads, {its}, and a store")
         job = _submit(it.client, manifest)
-        say(f"submitted {manifest.name}: {PROMPTS} prompts in {len(LANGUAGES)} languages")
+        say(f"submitted {manifest.name}: {prompts} prompts in {len(LANGUAGES)} languages")
         last = watch(_expiring(it.looks(job), it.sandbox), it.client)
         return _summary(it.client, last, it.sandbox)
 
@@ -126,12 +128,12 @@ def _expiring(looks: Iterable[Progress], sandbox: SandboxControl) -> Iterator[Pr
         yield look
 
 
-def _write(folder: Path) -> Path:
+def _write(folder: Path, prompts: int) -> Path:
     """Sounds, each of another tone, and their manifest."""
     files = folder / "sounds"
     files.mkdir()
     lines = ["path,name,language"]
-    for number in range(PROMPTS):
+    for number in range(prompts):
         for place, language in enumerate(LANGUAGES):
             _sound(files / f"{number}.{language}.wav", 200 + 8 * number + 4 * place)
             lines.append(f"sounds/{number}.{language}.wav,tone-{number},{language}")

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FAULTS = [
-    {"match": match, "kind": kind, "when": {"every": every}, "per_business_id_times": 1}
+    {
+        "match": match,
+        "kind": kind,
+        "when": {"every": every},
+        "per_business_id_times": 1,
+        "hang_s": 3,
+    }
     for match, kind, every in (
         ("POST /api/*", "drop_after", 5),
         ("POST /api/*", "5xx_after", 7),
@@ -26,6 +32,7 @@ FAULTS = [
         ("PUT /transfers/*", "drop_after", 4),
         ("PUT /transfers/*", "5xx_before", 5),
         ("PUT /transfers/*", "5xx_after", 6),
+        ("PUT /transfers/*", "hang", 11),
     )
 ]
 
