@@ -8,7 +8,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
+from orchestration.cli import main
 from orchestration.status import status
 from tests.fleet import Fleet, until
 from tests.media import CLIENT, GENESYS, arrived, check_media, folder, md5s, submit, transfers
@@ -206,6 +208,44 @@ def test_a_file_that_is_missing_or_has_changed_fails_with_a_sentence_and_arrives
         for row in ("f001:en-us", "f002:en-us"):
             assert "has changed since it was submitted; submit it again" in said[row]
         assert sum(arrived(fleet).values()) == 1
+
+
+def test_a_file_that_was_missing_is_sent_when_it_is_there_and_replayed(tmp_path: Path) -> None:
+    files = folder(tmp_path / "in", 2)
+    wanted = md5s(files)
+    with a_fleet() as fleet:
+        job = submit(fleet, files)
+        (files / "f000.wav").rename(tmp_path / "aside")
+        workers(fleet)
+        assert fleet.wait(job) == {"succeeded": 1, "failed": 1}
+
+        (tmp_path / "aside").rename(files / "f000.wav")
+        fleet.sandbox.post("expire", {})
+        dead = [it["key"] for it in fleet.transactions(job).values() if it["s"] == "failed"]
+        reason = ["--reason", "it is there", "--config", str(fleet.config)]
+        assert CliRunner().invoke(main, ["dead", "replay", *dead, *reason]).exit_code == 0
+
+        assert fleet.wait(job) == {"succeeded": 2}
+        assert arrived(fleet) == wanted
+        check_media(fleet, job)
+
+
+def test_an_asset_that_arrived_without_an_answer_is_not_made_again_when_its_url_has_expired(
+    tmp_path: Path,
+) -> None:
+    faults = [{"match": "PUT /transfers/*", "kind": "drop_after", "times": 1}]
+    slow = {**CLIENT, "backoff_base_s": 2.0}
+    sandbox = {**GENESYS, "faults": faults}
+    with Fleet(sandbox=sandbox, client=slow) as fleet:
+        job = submit(fleet, folder(tmp_path / "in", 1), "assets")
+        workers(fleet)
+        until(lambda: transfers(fleet), what="the file that gets no answer")
+        fleet.sandbox.post("expire", {})
+
+        assert fleet.wait(job) == {"succeeded": 1}
+
+        assert [it["status"] for it in transfers(fleet)][1:] == [403]
+        check_media(fleet, job)
 
 
 def test_workers_of_other_machines_find_the_same_files_below_their_own_root(
