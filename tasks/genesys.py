@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from tasks.calls import id_in
 from tasks.kind import Kept, Kind, Packing, Planned
+from tasks.operations import OPERATIONS
 from workers.batch import rows_of
 from workers.http import Request
-from workers.reconcile import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from workers.governor import Go
     from workers.ledger import Row
     from workers.outcome import Answer
+
+
+_ADD = OPERATIONS["add_contacts"]
 
 
 class Contacts(Kind):
@@ -35,14 +37,14 @@ class Contacts(Kind):
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """One call to the list's contacts."""
         del row, client
-        return [Planned(f"POST {_path(about)}", Guard.UPSERT)]
+        return [Planned(f"{_ADD.method} {_ADD.at(about['list'])}", _ADD.guard)]
 
     def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
         """Add the contacts, or update those of the same ids."""
         # Contacts that may be there already must not be queued, and so dialled, once more.
-        path = f"{_path(about)}?doNotQueue=true" if grant.unknown else _path(about)
+        path = _ADD.at(about["list"]) + ("?doNotQueue=true" if grant.unknown else "")
         body = _encode([_contact(it, about) for it in rows_of(row)]).encode()
-        return Request("POST", path, {"Content-Type": "application/json"}, body)
+        return Request(_ADD.method, path, {"Content-Type": "application/json"}, body)
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The id under which the platform keeps the contact; of a batch they are those we sent."""
@@ -55,7 +57,3 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 def _contact(row: Row, about: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": row["id"], "contactListId": about["list"], "data": row["data"]}
-
-
-def _path(about: Mapping[str, Any]) -> str:
-    return f"/api/v2/outbound/contactlists/{quote(about['list'], safe='')}/contacts"

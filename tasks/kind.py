@@ -114,7 +114,7 @@ class Kind(ABC):
     packing: Packing = ALONE
 
     def size(self, row: Row, about: Mapping[str, Any]) -> int:
-        """How many bytes of the call's body the row takes; 0 where each goes alone."""
+        """How many bytes of the call's body the row takes; asked where rows share a call."""
         del row, about
         return 0
 

@@ -1,7 +1,8 @@
 """A whole Headgate on this machine: store, broker, sandbox and worker processes of its own.
 
 The cases of the fault tests are written against this one small class: start, submit, kill, wait,
-and look at what the ledger and the sandbox's journal say.
+and look at what the ledger and the sandbox's journal say. `tests.any_fleet` has what of it the
+cluster's cases use, which run on containers as well.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from orchestration import jobs
-from orchestration.sandbox.process import SandboxProcess
+from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from tests.conftest import free_port, start_server
 from workers.clients import Clients
 from workers.errors import StoreAway
@@ -45,7 +47,7 @@ SECRET = "canary-client-secret"
 
 
 class Fleet:
-    """One client named `acme` and everything around it.
+    """One client named `acme`, or several, and everything around it.
 
     Args:
         limits: The limits of the client and of the sandbox, as in the configuration.
@@ -55,6 +57,7 @@ class Fleet:
         broker: Whether the bells have a server of their own.
         fsync: How store and broker write to disk.
         front: Given the sandbox's URL, what stands before it for the length of a `with`.
+        names: The clients, each with the same configuration and limits, and a quota of its own.
     """
 
     def __init__(
@@ -67,14 +70,16 @@ class Fleet:
         broker: bool = False,
         fsync: str = "always",
         front: Callable[[str], AbstractContextManager[str]] | None = None,
+        names: Iterable[str] = ("acme",),
     ) -> None:
         self._stack = ExitStack()
+        self.names = list(names)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="hg-")))
         self.limits = [dict(limit) for limit in limits]
-        self._sandbox_config = {
+        self.sandbox_config = {
             "latency_ms": 20,
             "limits": [{"window_s": 1, "shape": "bucket", **stated(it)} for it in self.limits],
-            "clients": {"acme": SECRET},
+            "clients": dict.fromkeys(self.names, SECRET),
             **(sandbox or {}),
         }
         self._client_config = {"idempotency": "key", **SHORT, **(client or {})}
@@ -103,12 +108,16 @@ class Fleet:
         self.broker_port = free_port() if self._separate_broker else self.store_port
         if self._separate_broker:
             self.broker_server = self._server("broker", self.broker_port)
-        self.sandbox = self._stack.enter_context(
-            SandboxProcess(self._sandbox_config, journal=self.folder / "journal.jsonl")
+        self.sandbox: SandboxControl = self._stack.enter_context(
+            SandboxProcess(self.sandbox_config, journal=self.folder / "journal.jsonl")
         )
         url = self.sandbox.url
         if self._front:
             url = self._stack.enter_context(self._front(url))
+        self._configure(url, f"{self.sandbox.url}/oauth/token")
+
+    def _configure(self, base_url: str, token_url: str) -> None:
+        """Write the configuration, and open what it names."""
         config = {
             "store": {
                 "url": f"redis://127.0.0.1:{self.store_port}/0",
@@ -116,14 +125,15 @@ class Fleet:
             },
             "worker": self._worker_config,
             "clients": {
-                "acme": {
-                    "base_url": url,
-                    "token_url": f"{self.sandbox.url}/oauth/token",
-                    "client_id": "acme",
+                name: {
+                    "base_url": base_url,
+                    "token_url": token_url,
+                    "client_id": name,
                     "client_secret_env": "ACME_SECRET",
                     "limits": self.limits,
                     **self._client_config,
                 }
+                for name in self.names
             },
         }
         self.config = self.folder / "headgate.toml"
@@ -136,7 +146,7 @@ class Fleet:
         }
         os.environ["ACME_SECRET"] = SECRET
         self.clients = Clients(load(self.config))
-        self.client: Client = self.clients["acme"]
+        self.client: Client = self.clients[self.names[0]]
 
     def _server(self, name: str, port: int) -> subprocess.Popen[bytes]:
         folder = self.folder / name
@@ -178,8 +188,8 @@ class Fleet:
         """Signal the Celery process itself; its supervisor starts it again."""
         os.kill(self.worker_pid(name), number)
 
-    def stop_worker(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """End a worker and its supervisor."""
+    def stop_worker(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """End a worker and its supervisor; returns its exit code."""
         worker = self.workers[name]
         if number is signal.SIGKILL and worker.poll() is None:
             worker.send_signal(signal.SIGSTOP)  # so that it starts no other process
@@ -188,10 +198,10 @@ class Fleet:
         worker.send_signal(number)
         del self.workers[name]
         try:
-            worker.wait(timeout=20)
+            return worker.wait(timeout=20)
         except subprocess.TimeoutExpired:
             worker.kill()
-            worker.wait()
+            return worker.wait()
 
     def log(self, name: str) -> str:
         """What a worker printed."""
@@ -216,6 +226,12 @@ class Fleet:
         self.broker_server = self._server("broker", self.broker_port)
 
     # Work
+
+    def of(self, name: str) -> Self:
+        """The same fleet, looked at with this client's jobs and ledger."""
+        seen = copy(self)
+        seen.client = self.clients[name]
+        return seen
 
     def submit(
         self,

@@ -115,7 +115,7 @@ def run_on(client: Client, watch: Callable[[str], Progress], say: Callable[[str]
 
 
 def _submit(client: Client) -> tuple[str, Checked]:
-    """What `submit contacts --batch-size 1` does with the shipped file; returns the job."""
+    """What `headgate submit contacts` does with the shipped file; returns the job."""
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, accept, check
 

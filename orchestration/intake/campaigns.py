@@ -111,7 +111,7 @@ def _checked(given: Any, source: Source, it: Submission) -> Row:  # noqa: ANN401
 
 def _load_of(given: dict[str, Any]) -> dict[str, Any]:
     file, id_column = given.get("contacts"), given.get("id_column", "")
-    if not (isinstance(file, str) and file.strip() and "\0" not in file):
+    if not (isinstance(file, str) and file.strip() and file.isprintable()):
         raise Bad("contacts: must be the path of a CSV, seen from the folder of this file")
     if not isinstance(id_column, str):
         raise Bad("id_column: must be the name of a column of the contacts")

@@ -128,8 +128,8 @@ class _Entered:
             if not self._unguarded and (weak := weak_guard(planned)):
                 raise forgotten(weak, f"{self._checked.file}, line {entry['line']}")
             for one in planned:
-                if not one.governed:  # it costs no quota
-                    continue
+                if not one.governed:
+                    continue  # it costs no quota
                 calls += one.parts
                 self._charged[self._limits_of(one.route)] += one.parts
         self._checked.calls += calls

@@ -6,6 +6,7 @@ in the file, rejected rows and those that join an earlier one, is entered with t
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Packer:
         if len(batch) > 1:
             batch = [{"line": batch[0]["line"], "id": batch[0]["id"], "rows": batch}]
         if batch or self._beside:
-            self._enter([*batch, *self._beside])
+            self._enter(sorted([*batch, *self._beside], key=itemgetter("line")))
         self._batch, self._beside, self._size = [], [], 0
 
     def _fits(self, weight: int) -> bool:

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import handover, limits, media, storm, windows
+from tests.bench import handover, limits, media, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import run, show
 from tests.conftest import start_server
@@ -152,6 +152,7 @@ def main() -> None:
     show("CPU per call, workers and enqueuer", cpu_beside_plain_celery())
     show("CPU per call at 180/s, with and without task events", events())
     limits.main()
+    scale.main()
     show("two tenants 3 : 1, a comes and goes", handover.handover())
     show("70 % of 429 without Retry-After, four processes", storm.storm().figures())
     windows.show_windows()

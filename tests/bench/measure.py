@@ -59,9 +59,9 @@ def show(title: str, figures: dict[str, Any]) -> None:
         print(f"  {name:34} {value:.4g}" if isinstance(value, float) else f"  {name:34} {value}")
 
 
-def steady_rate(fleet: Fleet, made: int) -> float:
-    """Executions a second between 15 % and 95 % of all."""
-    moments = sorted(it["t_us"] for it in fleet.effects())
+def steady_rate(fleet: Fleet, made: int, prefix: str = "") -> float:
+    """Executions a second between 15 % and 95 % of all, or of those on names with this prefix."""
+    moments = sorted(it["t_us"] for it in fleet.effects() if it["business_id"].startswith(prefix))
     low, high = int(made * 0.15), int(made * 0.95)
     return (high - low) / ((moments[high] - moments[low]) / 1e6)
 

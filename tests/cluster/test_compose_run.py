@@ -6,7 +6,6 @@ Skips without a Docker engine; with REQUIRE_DOCKER=1 it fails instead.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cluster.engine import copy_project, docker
 from tests.conftest import free_port
-from tests.fleet import ROOT, until
+from tests.fleet import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,24 +24,6 @@ if TYPE_CHECKING:
 
 #: The demo's calls take 28 s; a crash of the store or of workers costs some more.
 DEMO_S = 120
-DOCKER = "docker"
-
-
-def docker(*command: str, check: bool = True, timeout_s: float = 60) -> str:
-    done = subprocess.run(
-        [DOCKER, *command], capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    assert not check or done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def engine() -> None:
-    if shutil.which(DOCKER) and docker("version", "--format", "{{.Server.Version}}", check=False):
-        return
-    if os.environ.get("REQUIRE_DOCKER") == "1":
-        pytest.fail("no Docker engine answers")
-    pytest.skip("no Docker engine answers")
 
 
 class Compose:
@@ -50,11 +32,7 @@ class Compose:
     def __init__(self, folder: Path) -> None:
         self.name = f"hg-{uuid.uuid4().hex[:8]}"
         # The file names what is beside it, and the build needs the project around it.
-        for part in ("workers", "tasks", "orchestration", "compose"):
-            skipped = shutil.ignore_patterns("__pycache__", "secrets")
-            shutil.copytree(ROOT / part, folder / part, ignore=skipped)
-        for part in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(ROOT / part, folder)
+        copy_project(folder)
         subprocess.run([folder / "compose/make-secrets.sh"], check=True, stdout=subprocess.DEVNULL)
         self._file = folder / "compose/compose.yaml"
 

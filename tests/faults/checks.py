@@ -9,10 +9,10 @@ from tests import journal
 from workers.limit_settings import LimitSettings
 
 if TYPE_CHECKING:
-    from tests.fleet import Fleet
+    from tests.any_fleet import AnyFleet
 
 
-def check_all(fleet: Fleet, *jobs: str, healthy: bool = True) -> None:
+def check_all(fleet: AnyFleet, *jobs: str, healthy: bool = True) -> None:
     """Every invariant that holds after a run.
 
     Args:
@@ -37,7 +37,7 @@ def check_all(fleet: Fleet, *jobs: str, healthy: bool = True) -> None:
     assert_nothing_left(fleet)
 
 
-def assert_nothing_left(fleet: Fleet) -> None:
+def assert_nothing_left(fleet: AnyFleet) -> None:
     """When all has ended nothing is out, nothing waits, and no counter has drifted."""
     store, keys = fleet.client.store, fleet.client.keys
     gov = store.hgetall(keys.governor)

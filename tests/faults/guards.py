@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from tests.faults.mixed import Mode
 
 #: Each boundary of a worker, and the ones at which others die before it.
-#: (The others are those of commands, and of campaigns.)
+#: (The others are those of commands, campaigns and batches.)
 DEATHS: Final = [
     ("admitted", it) if it == "taken_over" else (it,)
     for it in boundaries.NAMES
-    if it not in {"accepted", "released", "replayed", "recovered"}
+    if it not in {"accepted", "released", "replayed", "recovered", "split", "half_sent"}
 ]
 #: Boundaries that a backlog passes a few times only.
 SELDOM: Final = {"page_opened", "next_published", "taken_over"}

@@ -10,11 +10,11 @@ from tests.faults.checks import check_all
 from tests.fleet import Fleet, calls, until
 from workers import boundaries
 
-#: Boundaries of a worker; those of commands, and of campaigns, have their own tests.
+#: Boundaries of a worker; those of commands, campaigns and batches have their own tests.
 OF_A_WORKER = [
     name
     for name in boundaries.NAMES
-    if name not in ("accepted", "released", "replayed", "recovered", "half_sent")
+    if name not in ("accepted", "released", "replayed", "recovered", "split", "half_sent")
 ]
 #: Some calls fail at first, so that the retry's boundary is reached too.
 FAULTS = [{"match": "POST *", "when": {"every": 7}, "times": 4, "kind": "5xx_before"}]

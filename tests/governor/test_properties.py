@@ -443,7 +443,9 @@ class Governed(RuleBasedStateMachine):
 
     def refuse_a_batch(self, chance: Random) -> None:
         """A batch is refused, and split when it is rung again; time passes between."""
-        batches = [tx for tx in self.model.standing("r") if tx.batch > 1]
+        batches = [
+            tx for tx in self.model.standing("r") if tx.batch > 1 and not self.acts(tx.key, 1)
+        ]
         if batches and (grant := self.admit((tx := chance.choice(batches)).key, 1)):
             self.settle(grant, TO_BE_SPLIT)
             for _ in range(chance.randint(0, 3)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -77,8 +78,11 @@ class Desk:
     def rows(self, job: str) -> list[Row]:
         """All rows of a job as the store keeps them."""
         pages = int(self.client.ledger.job(job)["pages"])
-        entries = [it for page in range(pages) for it in self.client.ledger.page(job, page)]
-        return [row for entry in entries for row in rows_of(entry)]
+        found: list[Row] = []
+        for page in range(pages):
+            rows = [row for it in self.client.ledger.page(job, page) for row in rows_of(it)]
+            found += sorted(rows, key=itemgetter("line"))  # as the report does
+        return found
 
     def names(self) -> list[str]:
         """Every name in the store that belongs to this desk."""
