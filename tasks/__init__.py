@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tasks import acting, base, calls, campaigns, genesys
+from tasks import acting, base, calls, campaigns, genesys, genesys_assets, genesys_prompts
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -22,6 +22,8 @@ KINDS: Final[dict[str, Kind]] = {
     "calls": calls.Calls(),
     "contacts": genesys.Contacts(),
     "campaigns": campaigns.Campaigns(),
+    "prompts": genesys_prompts.Prompts(),
+    "assets": genesys_assets.Assets(),
 }
 
 

@@ -51,19 +51,18 @@ class Act(Step):
             acted = self.kind.act(row, about, grant, it)
         except StoreAway:
             return UNSENT
-        except CannotSay as error:
-            acted = Acted("failed", f"step {grant.step} cannot be done: {error}")
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
-            acted = Acted("failed", f"step {grant.step} cannot be done: {type(error).__name__}")
-        else:
-            boundaries.reach("answer_read")
-            return verdict(acted, planned, grant, it, self.rng)
-        return replace(_FAILED, text=acted.text)
+            why = str(error) if isinstance(error, CannotSay) else type(error).__name__
+            how = "unknown" if grant.unknown else "failed"
+            return replace(_FAILED, how=how, text=f"step {grant.step} cannot be done: {why}")
+        boundaries.reach("answer_read")
+        return verdict(acted, planned, grant, it, self.rng)
 
 
 def verdict(acted: Acted, planned: Planned, grant: Go, it: Client, rng: Random) -> Verdict:
     """What a step that makes no call came to, as it is recorded."""
-    failed = replace(_FAILED, text=acted.text)
+    doubt = grant.unknown or acted.unknown
+    failed = replace(_FAILED, text=acted.text, how="unknown" if doubt else "failed")
     match acted.how:
         case "done":
             kept = acted.kept
@@ -82,9 +81,11 @@ def verdict(acted: Acted, planned: Planned, grant: Go, it: Client, rng: Random) 
                 grant.attempts, settings.backoff_base_s, settings.backoff_cap_s, rng
             )
             how = "retry" if wait_s <= it.fleet.worker.line_after_s else "line"
-            again = replace(failed, kind="AGAIN", attempt=True, memo="")
+            outcome = Outcome.UNKNOWN if acted.unknown else Outcome.NOT_EXECUTED
+            again = replace(failed, kind="AGAIN", outcome=outcome, attempt=True, memo="")
             return replace(again, how=how, delay_s=wait_s)
-    return replace(failed, attempt=acted.how != "failed")
+    outcome = Outcome.UNKNOWN if acted.unknown else Outcome.NOT_EXECUTED
+    return replace(failed, outcome=outcome, attempt=acted.how != "failed")
 
 
 def _may_go_back(grant: Go, most: int) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from celery import Task
 from celery.exceptions import Reject
 
+from tasks.calls import READS
 from tasks.kind import CannotSay, Kept, Polled
 from tasks.operations import advice
 from workers import boundaries
@@ -180,7 +181,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             except CannotSay as error:
                 return poll_ended(answer, f"what it waits for is not known: {error}")
         if polled in {Polled.FAILED, Polled.NOT_YET}:
-            return _waits(planned, grant, polled, answer, reading)
+            why = self.kind.failed(row, answer) if polled is Polled.FAILED else ""
+            return _waits(planned, grant, why, answer, reading)
         if polled is Polled.READY or is_done(answer, reading, case):
             verdict = self.done(row, grant, answer)
             return verdict if grant.part + 1 >= planned.parts else to_go_on(answer)
@@ -194,7 +196,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             rng=self.rng,
         )
         if planned.polls and verdict.kind == "END" and reading.next is Next.RETRY:
-            return _waits(planned, grant, Polled.NOT_YET, answer, reading)
+            return _waits(planned, grant, "", answer, reading)
         if verdict.kind == "END" and (said := advice(route, answer.status)):
             return replace(verdict, text=f"{verdict.text}: {said}")
         if refused:
@@ -238,12 +240,13 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return word
 
 
-def _waits(
-    planned: Planned, grant: Go, polled: Polled, answer: Answer, reading: Reading
-) -> Verdict:
-    """The verdict on a poll that shows that what it waits for is not ready, or shows nothing."""
-    if polled is Polled.FAILED:
-        return poll_ended(answer, "the provider says that it failed")
+def _waits(planned: Planned, grant: Go, why: str, answer: Answer, reading: Reading) -> Verdict:
+    """The verdict on a poll that shows that what it waits for is not ready, or shows nothing.
+
+    `why` tells that it will never be; "" = it may be later.
+    """
+    if why:
+        return poll_ended(answer, why)
     if grant.part + 1 >= planned.polls:
         why = f"it was not ready at the last of {planned.polls} polls: {reading.reason}"
         return poll_ended(answer, why)
@@ -272,7 +275,7 @@ def _headers(  # noqa: PLR0913, PLR0917 -- everything that a request carries
     what it remembers of another call.
     """
     headers = dict(request.headers)
-    if not (grant.looking or planned.guard is Guard.READ):
+    if not (grant.looking or planned.guard is Guard.READ or request.method in READS):
         key = request_key(it, grant, row)
         if planned.parts > 1:
             key = part_key(key, grant.step, grant.part + 1)

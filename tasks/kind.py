@@ -92,7 +92,8 @@ class Acted:
     | done | the next step; `kept` is for later ones |
     | not yet | it is looked at again after `after_s`, no attempt made |
     | back | the step before is done once more, for what it said has expired |
-    | again | an attempt failed: it is done again after a backoff, `max_retries` times |
+    | again | an attempt failed: it is done again after a backoff, `max_retries` times; where it |
+    | | may have been done all the same, it was `unknown` |
     | failed | the end, at which surely nothing is left half done |
 
     `text` is one sentence for people: what is wrong, where, what to do. It holds no secret.
@@ -102,6 +103,7 @@ class Acted:
     text: str = ""
     kept: Kept = field(default_factory=Kept)
     after_s: float = 0.0
+    unknown: bool = False
 
 
 class Kind(ABC):
@@ -136,6 +138,11 @@ class Kind(ABC):
         """
         del row, grant, answer
         return Polled.UNSAID
+
+    def failed(self, row: Row, answer: Answer) -> str:
+        """Why what a poll waits for failed, one sentence."""
+        del row, answer
+        return "the provider says that it failed"
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """What to keep of the answer of a step that succeeded, or of a look-up that found it."""

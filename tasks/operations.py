@@ -23,6 +23,9 @@ Mark = Literal["verified", "documented", "assumed"]
 
 _LISTS: Final = "/api/v2/outbound/contactlists"
 _CAMPAIGNS: Final = "/api/v2/outbound/campaigns"
+_PROMPTS: Final = "/api/v2/architect/prompts"
+_RESOURCES: Final = f"{_PROMPTS}/{{prompt.id}}/resources"
+_ASSETS: Final = "/api/v2/responsemanagement/responseassets"
 _PLACE: Final = re.compile(r"\{[a-z.]+\}")
 
 
@@ -60,7 +63,7 @@ class Operation:
         return method == self.method and re.fullmatch(pattern, path) is not None
 
 
-#: By name; those of campaigns and contacts.
+#: By name; those of campaigns, contacts and media.
 OPERATIONS: Final = {
     "create_list": Operation(
         "POST", _LISTS, Guard.LOOKUP, "SDK 269", "verified", "assumed", "outbound:contactList:add"
@@ -102,6 +105,44 @@ OPERATIONS: Final = {
     "progress_of_campaign": Operation(
         "GET", f"{_CAMPAIGNS}/{{campaign.id}}/progress", Guard.READ, "SDK 269",
         "verified", "verified", "outbound:campaign:view",
+    ),
+    "create_prompt": Operation(
+        "POST", _PROMPTS, Guard.LOOKUP, "SDK 269", "verified", "assumed",
+        "architect:userPrompt:add",
+    ),
+    "find_prompt": Operation(
+        "GET", _PROMPTS, Guard.READ, "SDK 269", "verified", "verified",
+        "architect:userPrompt:view",
+    ),
+    "read_prompt": Operation(
+        "GET", f"{_PROMPTS}/{{prompt.id}}", Guard.READ, "SDK 269", "verified", "verified",
+        "architect:userPrompt:view",
+    ),
+    "create_prompt_resource": Operation(
+        "POST", _RESOURCES, Guard.LOOKUP, "SDK 269", "verified", "assumed",
+        "architect:userPrompt:edit",
+    ),
+    "read_prompt_resource": Operation(
+        "GET", f"{_RESOURCES}/{{language}}", Guard.READ, "SDK 269, states from its models",
+        "verified", "verified", "architect:userPrompt:view",
+    ),
+    "give_prompt_url": Operation(
+        "POST", f"{_RESOURCES}/{{language}}/uploads", Guard.READ,
+        "SDK 269, where it is a preview; it makes nothing", "verified", "assumed",
+        "architect:userPrompt:edit",
+    ),
+    "find_asset": Operation(
+        "POST", f"{_ASSETS}/search", Guard.READ, "SDK 269", "verified", "verified",
+        "responseAssets:asset:view",
+    ),
+    "give_asset_url": Operation(
+        "POST", f"{_ASSETS}/uploads", Guard.READ, "SDK 269; without its file it makes nothing",
+        "verified", "assumed", "responseAssets:asset:add",
+    ),
+    "read_asset_status": Operation(
+        "GET", f"{_ASSETS}/status/{{asset.id}}", Guard.READ,
+        "SDK 269; that its id is that of the asset is a guess", "assumed", "verified",
+        "responseAssets:asset:view",
     ),
 }  # fmt: skip
 

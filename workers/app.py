@@ -118,7 +118,9 @@ class _Pacer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no 
             )
         )
         sys.setswitchinterval(SWITCH_S)
-        if calls:
+        if not calls:  # a file that waits in this process behind others may wait for long
+            parent.app.conf.worker_disable_prefetch = True
+        else:
             threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
         module = import_module("orchestration.pacer")
         its = (parent.hostname, parent.concurrency, pool)

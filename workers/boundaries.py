@@ -23,6 +23,7 @@ NAMES = (
     "popped",  # a worker has the message, admit was not asked yet
     "admitted",  # SENT is durable, no byte left
     "first_byte",  # the request is on its way
+    "half_sent",  # half of a file is on its way to a signed URL
     "answer_read",  # the answer is here, nothing is recorded
     "settled",  # the answer is recorded
     "next_published",  # settled with RING: Celery is about to publish the next link

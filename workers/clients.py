@@ -18,6 +18,7 @@ from workers.oauth import Tokens
 from workers.refusals import Refusals
 from workers.settings import load
 from workers.store import open_store
+from workers.transfer import Transfers
 
 if TYPE_CHECKING:
     from workers.client_settings import ClientSettings
@@ -81,6 +82,11 @@ class Client:
         """Its connections to the provider."""
         size = pool_size(self.fleet.worker.concurrency, self.settings.max_retries)
         return Caller(self.settings, size)
+
+    @cached_property
+    def transfers(self) -> Transfers:
+        """Its connections to the hosts of signed URLs: a pool of their own."""
+        return Transfers(self.settings, self.fleet.worker.concurrency)
 
     @cached_property
     def tokens(self) -> Credentials:

@@ -6,6 +6,7 @@ request twice: no retry, no redirect, no reconnect.
 
 from __future__ import annotations
 
+import itertools
 import resource
 from collections import deque
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from workers.route import ConnectFailed, Route
 from workers.wire import Bounds, exchange, is_silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from urllib3.connection import HTTPConnection
 
@@ -43,8 +44,11 @@ __all__ = [
 IDLE_S: Final = 15.0
 #: With this status a proxy refuses who asks; a provider has no use for it.
 PROXY_AUTH: Final = 407
+#: A body that is streamed has no total deadline, seconds.
+NEVER_S: Final = 10 * 365 * 86_400.0
 #: Descriptors that a process needs beside its pools: store, broker, logs, files.
 SPARE_DESCRIPTORS: Final = 100
+_CLOSED: Final = Answer(error="closed before the send", sent=False)
 
 
 class Connection:
@@ -77,22 +81,40 @@ class Connection:
         """
         caller, client = self._caller, self._caller.client
         pieces = request.pieces(caller.route.target, caller.route.fixed)
-        if not (self.usable and self.is_silent()):
-            self.usable = False
-            return Answer(error="closed before the send", sent=False)
+        if not self._is_open():
+            return _CLOSED
         start_ns = now_ns()
         if stale_at_ns is not None and start_ns > stale_at_ns:
             raise GrantStale(
                 f"client {client.name}: the grant was {(start_ns - stale_at_ns) / 1e6:.0f} ms too "
                 f"old at the first byte; the call goes back to the line"
             )
+        return self._exchange(request.method, pieces, client.total_timeout_s)
+
+    def stream(self, request: Request, length: int, body: Iterable[bytes]) -> Answer:
+        """Send a body of `length` bytes as it is made; bounded by the longest silence alone.
+
+        What making it raises is raised, and the connection is of no more use.
+        """
+        if not self._is_open():
+            return _CLOSED
+        route = self._caller.route
+        head = request.head(route.target, route.fixed, length)
+        return self._exchange(request.method, itertools.chain([head], body), NEVER_S)
+
+    def _is_open(self) -> bool:
+        self.usable = self.usable and self.is_silent()
+        return self.usable
+
+    def _exchange(self, method: str, pieces: Iterable[bytes], total_s: float) -> Answer:
+        caller, client, start_ns = self._caller, self._caller.client, now_ns()
         self.usable = False  # until the answer is fully read
         bounds = Bounds(
             read_s=client.read_timeout_s,
-            ends_ns=start_ns + int(client.total_timeout_s * 1e9),
+            ends_ns=start_ns + int(total_s * 1e9),
             max_bytes=client.max_response_bytes,
         )
-        answer, self.usable = exchange(self._sock, request.method, pieces, bounds, caller.written)
+        answer, self.usable = exchange(self._sock, method, pieces, bounds, caller.written)
         if (
             answer.status == PROXY_AUTH and caller.route.forwards
         ):  # the proxy's word: it went no way

@@ -81,11 +81,16 @@ class Request:
             target: What stands before the path in the request line.
             fixed: Header lines that each request of the client has.
         """
+        body = self.body or b""
+        has_body = self.body is not None or self.method in {"POST", "PUT", "PATCH"}
+        head = self.head(target, fixed, len(body) if has_body else None)
+        return [head + body] if len(body) < SMALL_BODY else [head, body]
+
+    def head(self, target: str, fixed: str, length: int | None) -> bytes:
+        """The request up to its body, which has so many bytes; None = there is none."""
         lines = [f"{self.method} {target}{self.path} HTTP/1.1\r\n", fixed]
         lines += [f"{name}: {value}\r\n" for name, value in self.headers.items()]
-        body = self.body or b""
-        if self.body is not None or self.method in {"POST", "PUT", "PATCH"}:
-            lines.append(f"Content-Length: {len(body)}\r\n")
+        if length is not None:
+            lines.append(f"Content-Length: {length}\r\n")
         lines.append("\r\n")
-        head = "".join(lines).encode("latin-1")
-        return [head + body] if len(body) < SMALL_BODY else [head, body]
+        return "".join(lines).encode("latin-1")

@@ -89,6 +89,9 @@ class WorkerSettings(Model):
     line_after_s: Seconds = 15.0  #: a longer backoff waits in the line, not in Celery
     beat_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and beat, fleet-wide
     max_crashes: int = Field(3, ge=1)  #: deaths under one transaction before it is a dead letter
+    media_root: Path | None = None
+    """Folder below which all media files lie, under the same names on every machine that submits or
+    transfers; None: files are known by their whole path."""
     events: bool = False  #: send task events from the start; else Flower turns them on
 
 

@@ -18,7 +18,7 @@ from workers.tls import refusal
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
 #: Bytes of one read or write; most requests and answers are one of each.
 PIECE: Final = 65_536
@@ -114,7 +114,7 @@ def is_silent(sock: socket.socket) -> bool:
 def exchange(
     sock: socket.socket,
     method: str,
-    pieces: Sequence[bytes],
+    pieces: Iterable[bytes],
     bounds: Bounds,
     written: Callable[[], None],
 ) -> tuple[Answer, bool]:
@@ -123,7 +123,7 @@ def exchange(
     Args:
         sock: An open connection.
         method: The request's method: an answer to HEAD has no body.
-        pieces: The encoded request.
+        pieces: The encoded request; what making them raises, but an OSError, is raised.
         bounds: What the exchange may take.
         written: Called once the last byte was written.
 

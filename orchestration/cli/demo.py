@@ -13,7 +13,7 @@ from rich.console import Console
 from orchestration import demo
 from orchestration.cli.options import INTERRUPTED, clients, configured
 from orchestration.cli.watch import PLAIN_LOOKS, Away, show_live, show_plain
-from orchestration.demo import campaigns
+from orchestration.demo import campaigns, media
 from orchestration.progress import follow
 from orchestration.words import counted
 from workers.errors import UsageError
@@ -108,6 +108,44 @@ def of_campaigns(keep: Path | None) -> None:
     raise SystemExit(0 if summary.confirmed else 1)
 
 
+@command.command("media")
+@_keep
+def of_media(keep: Path | None) -> None:
+    """Send 200 sounds in two languages to a provider that loses answers and lets URLs expire.
+
+    One of them cannot be transcoded. It takes less than a minute.
+
+    \b
+    Example:  headgate demo media
+    Exit:     0 the provider's journal confirms that each prompt was made once, and each file is
+              there as it is here, 1 it does not, 2 wrong usage, 130 interrupted
+    """  # noqa: D301 -- click wants the character itself
+    try:
+        with _folder(keep) as folder:
+            summary = media.run(folder, _watch, click.echo)
+    except KeyboardInterrupt:
+        click.echo("\nthe demo has ended early, and everything that it started", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    _show_media(summary)
+    if keep:
+        click.echo(
+            f"\nlook around: headgate report {summary.last.job} --config {keep}/headgate.toml"
+        )
+    raise SystemExit(0 if summary.confirmed else 1)
+
+
+def _show_media(it: media.Summary) -> None:
+    states = ", ".join(f"{count:,} {word}" for word, count in it.last.counts.items() if count)
+    click.echo(f"\nfiles       {it.last.rows:,} read: {states}")
+    click.echo(f"            {it.failure}")
+    click.echo(f"journal     {it.requests:,} calls, and {it.transfers:,} transfers")
+    there = f"{it.prompts:,} prompts made, {it.files:,} files there as they are here"
+    click.echo(f"            {there}, {it.expired:,} expired URLs asked for anew")
+    faults = ", ".join(f"{count:,} {word}" for word, count in it.faults.items())
+    click.echo(f"faults      {faults}")
+    _show_wrong(it)
+
+
 def _watch_all(looks: Iterable[Look]) -> Look:
     for number, look in enumerate(looks):
         if number % PLAIN_LOOKS == 0 or look.campaigns.state == "finished":
@@ -168,6 +206,6 @@ def _show(it: Summary) -> None:
     _show_wrong(it)
 
 
-def _show_wrong(it: Summary | campaigns.Summary) -> None:
+def _show_wrong(it: Summary | campaigns.Summary | media.Summary) -> None:
     for name, count in (("429s", it.throttled), ("lost", it.lost), ("duplicates", it.duplicates)):
         click.secho(f"{name}: {count}", fg="red" if count else "green", bold=True)

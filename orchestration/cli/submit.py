@@ -11,6 +11,7 @@ import click
 from orchestration.cli.options import INTERRUPTED, as_json, clients, configured
 from orchestration.intake import Accepted, Checked, Submission, check, find
 from orchestration.intake.loads import Loads, accept_all, loads_of
+from orchestration.intake.media import MEDIA
 from orchestration.words import counted
 from workers.errors import InputError
 from workers.flows import NO_TENANT, lane_of
@@ -88,6 +89,40 @@ def contacts(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared o
     Example:  headgate submit contacts may.csv --client acme --list 7f3a9c --id-column customer
     """  # noqa: D301 -- click wants the character itself
     _submit(client, "contacts", **given)
+
+
+@command.command(epilog=_EXIT)
+@_submits
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(MEDIA),
+    default="prompts",
+    show_default=True,
+    help="What a file becomes: the audio of an Architect prompt, or a response asset.",
+)
+@click.option(
+    "--language",
+    default="en-us",
+    show_default=True,
+    metavar="CODE",
+    help="Of prompts whose rows name none.",
+)
+def media(client: str, kind: str, **given: Any) -> None:  # noqa: ANN401 -- the shared options
+    """Submit FILE, a folder of media files or a manifest of them.
+
+    Of a folder every file counts (for prompts those of audio), in the order of their names, and is
+    called by its own name. A manifest is a CSV with a header line, or has one JSON object a line:
+    path, and where wanted name and language. Paths begin at the manifest's folder.
+
+    \b
+    Example:  headgate submit media prompts/ --client acme --language de-de
+    Manifest: path,name,language
+              de/welcome.wav,welcome,de-de
+              en/welcome.wav,welcome,en-us
+    Needs:    headgate worker --for media
+    """  # noqa: D301 -- click wants the character itself
+    _submit(client, kind, **given)
 
 
 @command.command(epilog=_EXIT)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CLIENT: Final = "demo"
 WORKERS: Final = ("w1", "w2")
 CONCURRENCY: Final = 32
+#: The one for files, of the demo that has any.
+MEDIA_WORKER: Final = "m1"
 EVERY_S: Final = 0.5
 #: A run in which nothing moves for so long has failed.
 STUCK_S: Final = 30.0
@@ -69,8 +71,10 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, provider: Mapping[str, Any]) -> Iterator[Stage]:
+def staged(folder: Path, provider: Mapping[str, Any], *, media: bool = False) -> Iterator[Stage]:
     """A stage in an empty folder, with a provider of this configuration.
+
+    With `media` there is a worker for files too.
 
     Raises:
         HeadgateError: it could not be set.
@@ -85,6 +89,8 @@ def staged(folder: Path, provider: Mapping[str, Any]) -> Iterator[Stage]:
         workers: list[subprocess.Popen[bytes]] = []
         stack.callback(_stop, workers)
         workers.extend(_start_worker(folder, name) for name in WORKERS)
+        if media:
+            workers.append(_start_worker(folder, MEDIA_WORKER, "media"))
         yield Stage(folder, client, sandbox, workers)
 
 
@@ -122,9 +128,9 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, "utf-8")
 
 
-def _start_worker(folder: Path, name: str) -> subprocess.Popen[bytes]:
+def _start_worker(folder: Path, name: str, pool: str = "calls") -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "orchestration.cli", "worker"]
-    command += ["--name", name, "--concurrency", str(CONCURRENCY)]
+    command += ["--name", name, "--concurrency", str(CONCURRENCY), "--for", pool]
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603 -- our own interpreter and module
             command,
@@ -157,7 +163,8 @@ def moving(
         yield look
         if look.ended > ended:
             ended, moved_s = look.ended, time.monotonic()
-        for name, worker in zip(WORKERS, workers, strict=True):
+        names = (*WORKERS, MEDIA_WORKER)
+        for name, worker in zip(names, workers, strict=False):  # not each demo has files
             if worker.poll() is not None:
                 raise HeadgateError(f"worker {name} ended: {_last_words(folder / f'{name}.log')}")
         if time.monotonic() - moved_s > STUCK_S:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.intake.packing import Packer
 from orchestration.intake.repeats import First, Repeats
-from orchestration.intake.source import Source
 from orchestration.intake.spool import Spool
 from tasks import KINDS
 from workers.errors import HeadgateError, InputError
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchestration.intake.packing import Member
+    from orchestration.intake.source import Source
     from orchestration.intake.submission import Submission
     from tasks.kind import Planned
     from workers.clients import Client
@@ -68,7 +68,7 @@ def check(it: Submission) -> Iterator[Checked]:
         InputError: the file as a whole cannot be accepted; a bad row is no error, it is rejected.
         HeadgateError: there is no room for temporary files.
     """
-    source = Source(it.path)
+    source = it.source()
     checked = Checked(source.name)
     with closing(checked.spool):
         try:

@@ -10,7 +10,9 @@ from uuid import UUID
 from orchestration.intake.calls import read_calls
 from orchestration.intake.campaigns import read_campaigns
 from orchestration.intake.contacts import read_contacts
+from orchestration.intake.media import LANGUAGE, MEDIA, Files
 from orchestration.intake.rows import tenant_fault
+from orchestration.intake.source import Source
 from tasks import KINDS
 from workers.errors import UsageError
 from workers.flows import NO_TENANT
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestration.intake.source import Source
     from tasks.kind import Packing
     from workers.clients import Client
     from workers.ledger import Row
@@ -29,7 +30,7 @@ _LIST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: Stands for a list that is not made yet, and is as long as the id that it will have.
 _PENDING: Final = str(UUID(int=0))
 #: Kinds that speak to Genesys Cloud only, as they are called for people.
-_GENESYS: Final = ("campaigns",)
+_GENESYS: Final = ("campaigns", *MEDIA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Submission:
     contact_list: str = ""  #: contacts: the provider's id of their list
     id_column: str = ""  #: contacts: "" = ids are derived from the content
     phone_column: str = ""  #: contacts: "" = phone numbers are not checked
+    language: str = ""  #: prompts: of files that name none
     batch_size: int | None = None  #: contacts: most in one call; None: what the provider takes
     #: contacts of a campaign, which will name their list: its job, "" = not known yet, and its row
     of: tuple[str, str] | None = None
@@ -65,6 +67,8 @@ class Submission:
             )
         if self.tenant != NO_TENANT and (fault := tenant_fault(settings, self.tenant)):
             raise UsageError(f"tenant {self.tenant!r}: {fault}; choose another one or configure it")
+        if self.kind == "prompts" and not LANGUAGE.fullmatch(self.language):
+            raise UsageError(f"language {self.language!r} is none; use such as en-us or de-de")
         if self.kind == "contacts" and not self.of and not _LIST.fullmatch(self.contact_list):
             raise UsageError(
                 f"list {self.contact_list!r} is no id of a contact list: "
@@ -101,8 +105,17 @@ class Submission:
             self.client.name, self.kind, self.contact_list, self.id_column, self.phone_column
         ]  # fmt: skip
 
+    def source(self) -> Source:
+        """The file that is read, or for media a folder of files."""
+        if self.kind in MEDIA:
+            root = self.client.fleet.worker.media_root
+            return Files(self.path, self.kind, root, self.language)
+        return Source(self.path)
+
     def rows(self, source: Source) -> Iterator[Row]:
         """The rows of the file, good and rejected, in its order."""
+        if isinstance(source, Files):
+            return source.rows()
         if self.kind == "calls":
             return read_calls(source, self.client.settings)
         if self.kind == "campaigns":

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import handover, limits, scale, storm, windows
+from tests.bench import handover, limits, media, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import run, show
 from tests.conftest import start_server
@@ -156,6 +156,7 @@ def main() -> None:
     show("two tenants 3 : 1, a comes and goes", handover.handover())
     show("70 % of 429 without Retry-After, four processes", storm.storm().figures())
     windows.show_windows()
+    media.main()
 
 
 if __name__ == "__main__":

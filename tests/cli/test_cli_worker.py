@@ -41,3 +41,37 @@ def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
     assert said.count("\n") == 1
     # Workers of one name on two hosts are two.
     assert f"w.1_a-b@{socket.gethostname()}" in rings
+
+
+def test_celerys_own_command_with_the_queue_of_media_is_a_worker_for_media(world: World) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "workers.app",
+        "worker",
+        "-Q",
+        "media",
+        "-c",
+        "3",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        while not (media := status(world.client).media).workers:
+            assert process.poll() is None
+        calls = status(world.client).threads
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+    assert (media.threads, calls) == (3, 0)
+
+
+def test_one_worker_for_calls_and_media_is_refused(world: World) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", "calls,media"]
+    process = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
+    )
+
+    assert process.returncode != 0
+    assert "a worker is for calls or for media" in process.stderr
+    assert not status(world.client).workers

@@ -65,7 +65,7 @@ def breaches(compose: dict[str, Any]) -> list[str]:
 
 def test_the_compose_file_keeps_every_rule() -> None:
     assert breaches(COMPOSE) == []
-    assert {"redis", "worker", "flower", "sandbox", "demo"} <= set(COMPOSE["services"])
+    assert {"redis", "worker", "media", "flower", "sandbox", "demo"} <= set(COMPOSE["services"])
 
 
 def _set(service: str, **values: Any) -> Callable[[dict[str, Any]], None]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEATHS: Final = [
     ("admitted", it) if it == "taken_over" else (it,)
     for it in boundaries.NAMES
-    if it not in {"accepted", "released", "replayed", "recovered", "split"}
+    if it not in {"accepted", "released", "replayed", "recovered", "split", "half_sent"}
 ]
 #: Boundaries that a backlog passes a few times only.
 SELDOM: Final = {"page_opened", "next_published", "taken_over"}

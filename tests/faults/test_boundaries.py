@@ -14,7 +14,7 @@ from workers import boundaries
 OF_A_WORKER = [
     name
     for name in boundaries.NAMES
-    if name not in ("accepted", "released", "replayed", "recovered", "split")
+    if name not in ("accepted", "released", "replayed", "recovered", "split", "half_sent")
 ]
 #: Some calls fail at first, so that the retry's boundary is reached too.
 FAULTS = [{"match": "POST *", "when": {"every": 7}, "times": 4, "kind": "5xx_before"}]

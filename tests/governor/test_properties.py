@@ -146,7 +146,8 @@ def some_act(chance: Random, step: int) -> Verdict:
             return replace(no, how="back", attempt=True)
         case "again":
             how = some(["retry", "line"])
-            return replace(no, how=how, attempt=True, delay_s=some([0.04, 2.0]))
+            outcome = some([Outcome.NOT_EXECUTED, Outcome.UNKNOWN])
+            return replace(no, how=how, attempt=True, delay_s=some([0.04, 2.0]), outcome=outcome)
         case "failed":
             return replace(no, kind="END", how="failed")
     return UNSENT
