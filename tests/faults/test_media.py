@@ -39,8 +39,12 @@ FAULTS = [
 ]
 
 
-def a_fleet(sandbox: dict[str, Any] | None = None, **more: Any) -> Fleet:
-    return Fleet(sandbox={**GENESYS, **(sandbox or {})}, client=CLIENT, **more)
+def a_fleet(
+    sandbox: dict[str, Any] | None = None, client: dict[str, Any] | None = None, **more: Any
+) -> Fleet:
+    return Fleet(
+        sandbox={**GENESYS, **(sandbox or {})}, client={**CLIENT, **(client or {})}, **more
+    )
 
 
 def workers(fleet: Fleet, **env: str) -> None:
@@ -53,7 +57,8 @@ def test_every_file_arrives_once_and_whole_whatever_fails_on_the_way(
     tmp_path: Path, kind: str
 ) -> None:
     files = folder(tmp_path / "in", 40)
-    with a_fleet({"faults": FAULTS, "transcode_s": 0.2}) as fleet:
+    patient = {"max_retries": 4}  # a file may meet each fault of a transfer, one after the other
+    with a_fleet({"faults": FAULTS, "transcode_s": 0.2}, patient) as fleet:
         job = submit(fleet, files, kind)
         workers(fleet)
         fleet.start_worker("m2", 2, pool="media")
