@@ -10,6 +10,7 @@ import requests
 from orchestration.report import report
 from tasks.operations import OPERATIONS
 from workers.errors import HeadgateError, UsageError
+from workers.ledger import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -132,13 +133,19 @@ def stop(session: GovernedSession, it: Made) -> Stopped:
     Raises:
         HeadgateError: as `GovernedSession.request`.
     """
+    goes_on = it.state not in FINAL
     if it.campaign is None:
-        words = f"not made yet: its row is {it.state}, and would start it later"
+        words = f"not made yet: its row is {it.state}, and goes on"
         if it.state == "failed":
-            words = "was not made: its row has failed"
+            words = "was not started: its row has failed"
+        elif not goes_on:
+            words = f"its row has ended {it.state}; look for it at the provider"
         return Stopped(it.row, None, it.state == "failed", words)
     try:
         before = _state(session, it.campaign)
+        if before == "off" and goes_on:  # its start is still to come, or under way
+            words = f"off, but its row is {it.state}, and starts it; stop it again then"
+            return Stopped(it.row, it.campaign, stopped=False, words=words)
         if before in OFF or before in STOPPING:
             return Stopped(it.row, it.campaign, stopped=True, words=f"already {before}")
         return _stopped(session, it)

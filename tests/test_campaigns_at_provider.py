@@ -96,12 +96,23 @@ def test_what_cannot_be_looked_at_is_told_and_the_others_go_on(answer: Any, word
 
 
 def test_a_row_without_a_campaign_is_told_and_counts_as_stopped_when_it_has_failed() -> None:
-    waits, failed = (
-        stop(the(Session()), Made(1, "may", row, None)) for row in ("waiting", "failed")
+    waits, failed, unknown = (
+        stop(the(Session()), Made(1, "may", row, None)) for row in ("waiting", "failed", "unknown")
     )
 
-    assert (waits.stopped, failed.stopped) == (False, True)
-    assert "would start it later" in waits.words
+    assert (waits.stopped, failed.stopped, unknown.stopped) == (False, True, False)
+    assert "goes on" in waits.words
+    assert "look for it at the provider" in unknown.words
+
+
+@pytest.mark.parametrize("row", ["waiting", "in_flight"])
+def test_one_that_is_off_because_its_start_is_still_to_come_does_not_count_as_stopped(
+    row: str,
+) -> None:
+    it = stop(the(Session(state("off"))), Made(1, "may", row, "c1"))
+
+    assert not it.stopped
+    assert f"off, but its row is {row}, and starts it" in it.words
 
 
 def told(name: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def stop(job: str, row: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
     """Stop the campaigns of JOB that are on, one line of result each.
 
     The state of each is looked at first; one that is off, or stopping, is left as it is. A row that
-    has made no campaign yet goes on, and is told.
+    has made no campaign yet, or not started it yet, goes on, and is told: stop it again then.
 
     \b
     Example:  headgate campaign stop c-1f0c6d2a9b34 --row may
