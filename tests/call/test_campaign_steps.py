@@ -166,6 +166,8 @@ def acted(told: Loading | None) -> tuple[str, float, str]:
         ({"ended": 10, "rejected": 5, "elapsed_s": 1.0}, 2.0),  # those were no work
         ({"ended": 19, "elapsed_s": 1.0}, 0.5),
         ({"ended": 1, "elapsed_s": 60.0}, 10.0),
+        ({"elapsed_s": 2.0}, 2.0),  # none has ended: nobody knows the pace
+        ({"rejected": 5, "ended": 5, "elapsed_s": 2.0}, 2.0),
         ({"elapsed_s": 60.0}, 10.0),
     ],
 )
