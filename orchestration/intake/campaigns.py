@@ -150,8 +150,10 @@ def _columns(row: Row, columns: list[str], file: str) -> None:
     """Give list and campaign the columns of the file, and let those named be among them."""
     its, campaign = row["list"], row["campaign"]
     named = its.setdefault("columnNames", columns)
+    if not isinstance(named, list) or not all(isinstance(it, str) for it in named):
+        raise Bad("list, columnNames: must be a list of names; leave it out to have all columns")
     for column in columns:
-        if not isinstance(named, list) or column not in named:
+        if column not in named:
             raise Bad(
                 f"list, columnNames: does not name column {shown(column)} of {file}; leave it out "
                 f"to have all of them"

@@ -165,6 +165,7 @@ BAD = {
         campaign=a_campaign(phoneColumns=[{"columnName": "phone"}])
     ),
     "list, columnNames: does not name column phone of may.csv": a_row(list={"columnNames": ["id"]}),
+    "list, columnNames: must be a list of names": a_row(list={"columnNames": ["id", "phone", 5]}),
     "list: must be a JSON object": a_row(list=[]),
     "may_fail: must be a whole number": a_row(may_fail=-1),
     "contacts: must be the path of a CSV": a_row(contacts=""),
