@@ -26,15 +26,16 @@ def low_water(client: Client) -> int:
     return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 
-def open_next_page(client: Client, job: str) -> bool:
-    """Let the next page of the job into its lines.
+def open_next_page(client: Client, job: str) -> int:
+    """Let the next page of the job into its lines; returns how many transactions that were.
 
-    False when somebody else did, or when limits were changed live meanwhile: the next turn does.
+    None when there is no page left, when somebody else did, or when limits were changed live
+    meanwhile: the next turn does.
     """
     it = client.ledger.job(job)
     page = int(it["opened"])
     if page >= int(it["pages"]):
-        return False
+        return 0
     about = client.ledger.about(job)
     kind = KINDS[about["kind"]]
     version, settings = client.look()
@@ -74,8 +75,8 @@ def open_next_page(client: Client, job: str) -> bool:
         opened.append(Opened(key, _flows(names), guards, len(planned), index, rows))
     definitions = {name: one.definition(settings) for name, one in flows.items()}
     if not define(client.store, client.keys, version, definitions):
-        return False
-    return client.ledger.open(job, page, definitions, opened, joined)
+        return 0
+    return len(opened) if client.ledger.open(job, page, definitions, opened, joined) else 0
 
 
 def _flows(names: list[str]) -> str:

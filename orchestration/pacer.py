@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: After a failure of store or broker the next turn comes so late.
 AWAY_S = 0.5
+#: Transactions that are let into the line in a beat if its time allows: as few pages hold them.
+IN_A_BEAT = 25
 #: A job whose page could not be opened is tried again after this, and a warning repeated.
 AGAIN_S = 10.0
 #: How often a pacer sees to it that an embedded store is there.
@@ -121,9 +123,10 @@ class Pacer(threading.Thread):
                 client.governor.give_back(bell.key, bell.step)
 
     def _open(self, client: Client, job: str) -> bool:
-        """Open the job's next page; returns whether that is urgent.
+        """Open the job's next pages, as many as a beat takes; returns whether that is urgent.
 
-        One that cannot be opened must not stop the other jobs.
+        One page mostly suffices, but of batches there may be one on a page. What cannot be opened
+        must not stop the other jobs.
         """
         if self._rests(job):
             return False
@@ -132,8 +135,12 @@ class Pacer(threading.Thread):
             self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
             return False
         try:
-            opened = jobs.open_next_page(client, job)
-            return opened and client.ledger.about(job)["lane"] == 0
+            till = time.monotonic() + client.fleet.worker.beat_s
+            opened = more = jobs.open_next_page(client, job)
+            while more and opened < IN_A_BEAT and time.monotonic() < till:
+                more = jobs.open_next_page(client, job)
+                opened += more
+            return opened > 0 and client.ledger.about(job)["lane"] == 0
         except HeadgateError:
             raise
         except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way

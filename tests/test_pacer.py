@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestration import pacer
-from orchestration.pacer import Pacer
+from orchestration.pacer import IN_A_BEAT, Pacer
 from tests.fleet import Fleet, calls, until
 from workers.app import app
 
@@ -92,3 +95,27 @@ def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_t
 
     assert (fleet.job("normal")["opened"], fleet.job("urgent")["opened"]) == (1, 1)
     assert of_urgent == 0 < of_normal
+
+
+@pytest.mark.parametrize(("step_s", "opened"), [(0.0, IN_A_BEAT), (1.0, 1)])
+def test_pages_of_few_transactions_are_opened_several_in_a_beat_while_it_lasts(
+    fleet: Fleet, turns: Any, monkeypatch: pytest.MonkeyPatch, step_s: float, opened: int
+) -> None:
+    ledger = fleet.client.ledger
+    about = json.dumps({"lane": 1, "tenant": "-", "list": "list-1"})
+    ledger.begin("batches", {"kind": "contacts", "about": about, "low": 500})
+    for page in range(2 * IN_A_BEAT):
+        ledger.accept("batches", page, [a_batch(page)], rows=2, rejected=0, calls=1)
+    ledger.close("batches")
+    clock = itertools.count(0.0, step_s)
+    monkeypatch.setattr(pacer, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+    turns()
+
+    # With one page a beat, 40 calls a second would be the most, whatever the limits allow.
+    assert fleet.job("batches")["opened"] == opened
+
+
+def a_batch(page: int) -> dict[str, Any]:
+    rows = [{"line": 2 * page + n, "id": f"c{page}-{n}", "data": {}} for n in (2, 3)]
+    return {"line": rows[0]["line"], "id": rows[0]["id"], "rows": rows}
