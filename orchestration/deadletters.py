@@ -56,7 +56,7 @@ class Story:
     line: int | None
     rows: int  #: of the file that share it
     key: str
-    state: str  #: a final state, `waiting` or `in_flight`
+    state: str  #: a final state, `waiting`, `in_flight`, or `split`
     died_ms: int | None  #: since when it is a dead letter; None: it is none
     steps: Steps
     guard: str  #: of the step that is next, out, or where it stopped

@@ -82,7 +82,10 @@ def rows_are_accounted_for(client: Client, job: str) -> list[str]:
 
 
 def keys_are_derived(client: Client, job: str) -> list[str]:
-    """The key of each row equals the derived one, and there is no transaction beside these."""
+    """The key of each row equals the derived one, and there is no transaction beside these.
+
+    On a job that runs batches may be split meanwhile, which makes more of them.
+    """
     it = client.ledger.job(job)
     own, violations = 0, list[str]()
     for page in range(number(it, "opened")):
@@ -95,8 +98,9 @@ def keys_are_derived(client: Client, job: str) -> list[str]:
         for row, key, tx in rows_told(client, job, page_of(client, job, page) or []):
             if not tx and "joins" in row:
                 violations.append(f"job {job}: line {row['line']} joins nothing under {key}")
-    if own != number(it, "released"):
-        violations.append(f"job {job}: {it.get('released', 0)} transactions made for {own} rows")
+    after = client.ledger.job(job)
+    if not number(it, "released") <= own <= number(after, "released"):
+        violations.append(f"job {job}: {after.get('released', 0)} transactions made for {own}")
     return violations
 
 

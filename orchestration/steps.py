@@ -9,7 +9,7 @@ from orchestration.pages import page_of
 from tasks import KINDS
 from tasks.campaigns import LOAD, child_of
 from workers.batch import Place, taken
-from workers.ledger import FINAL
+from workers.ledger import ENDED, FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,9 +119,12 @@ def row_of(client: Client, tx: Mapping[str, str]) -> Row | None:
 
 
 def state_of(tx: Mapping[str, str]) -> str:
-    """A final state, `waiting` or `in_flight`; an empty hash is of a row whose page waits."""
+    """A final state, `waiting` or `in_flight`; an empty hash is of a row whose page waits.
+
+    Of a batch whose rows are those of others now: `split`. No row is in that state.
+    """
     letter = tx.get("s", "w")
-    return letter if letter in FINAL else "in_flight" if letter == "s" else "waiting"
+    return letter if letter in ENDED else "in_flight" if letter == "s" else "waiting"
 
 
 def _planned(client: Client, job: str, row: Row) -> Sequence[Planned]:

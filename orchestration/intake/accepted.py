@@ -81,10 +81,7 @@ def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
         if one not in closed and same.items() <= one.about.items():
             return replace(one, new=True)
     if earlier and not again:
-        raise InputError(
-            f"{checked.file}: its submission {earlier[0].job} was not finished, and had another "
-            f"lane, tenant or configuration; use these, or --again to begin anew"
-        )
+        raise _otherwise(checked, earlier[0].job)
     return Accepted(_name(checked.job, len(earlier) + 1), new=True, about={})
 
 
@@ -116,8 +113,11 @@ def fill(it: Submission, checked: Checked, found: Accepted) -> None:
         "joined": checked.joined,
         "digest": checked.spool.digest,
     }
-    cursor = int(ledger.begin(job, about)["pages"])
-    for page in checked.spool.pages(cursor):
+    begun = ledger.begin(job, about)
+    # Another one may have come first: pages of two readings must never stand in one job.
+    if any(begun[name] != about[name] for name in ("digest", "about")):
+        raise _otherwise(checked, job)
+    for page in checked.spool.pages(int(begun["pages"])):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
             require_room(store, later)
         ledger.accept(
@@ -131,6 +131,14 @@ def fill(it: Submission, checked: Checked, found: Accepted) -> None:
     # A store that rolled back has a cursor behind ours; then the pages above were not the next.
     if int(ledger.job(job).get("rows", 0)) != checked.rows:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
+
+
+def _otherwise(checked: Checked, job: str) -> InputError:
+    """Why a submission cannot go on with what an earlier one of the same content began."""
+    return InputError(
+        f"{checked.file}: its submission {job} was not finished, and had another lane, tenant, "
+        f"other options or another configuration; use the same, or --again to begin anew"
+    )
 
 
 def require_room(store: Store, needed: int) -> None:

@@ -96,11 +96,6 @@ def _accept_load(it: Submission, row: Row, job: str) -> None:
                 f"definitions again when it is at rest"
             )
         about = it.client.ledger.job(child)
-        if about.get("digest", checked.spool.digest) != checked.spool.digest:
-            raise InputError(
-                f"{checked.file}: an unfinished submission accepted it under another "
-                f"configuration; use that one, or --again to begin anew"
-            )
         fill(its, checked, Accepted(child, new=True, about=about))
 
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestration import jobs
+from orchestration.invariants import check_ledger, keys_are_derived
 from orchestration.pages import rows_told
 from tasks import KINDS
 from tests.intake.test_intake_report import reported
 from workers.batch import Place, halves, rows_of, taken
-from workers.governor import Go
+from workers.governor import Go, ToSplit
+from workers.ledger import Ledger
+from workers.outcome import Outcome
+from workers.reconcile import TO_SPLIT
+from workers.splitting import split
+from workers.verdict import Verdict
 
 if TYPE_CHECKING:
     from tests.intake.conftest import Desk
     from workers.ledger import Row
 
 CONTACTS = KINDS["contacts"]
+REFUSED = Verdict(
+    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=TO_SPLIT
+)
 
 
 def csv(*cells: str) -> str:
@@ -144,3 +154,68 @@ def test_halves_of_halves_cover_a_batch() -> None:
     assert leaves(Place(0, 4)) == [f"c0/{n}-{n + 1}" for n in range(11)]
     assert str(halves(Place(0, 4), 11)[1]) == "0:4:5:11"
     assert Place.read("0:4:5:11") == Place(0, 4, 5, 11)
+
+
+def refused(desk: Desk, job: str) -> ToSplit:
+    """The first batch of the job after the provider refused it, rung for its split."""
+    governor, word = desk.client.governor, None
+    assert jobs.open_next_page(desk.client, job)
+    give_up = time.monotonic() + 10
+    while not isinstance(word, ToSplit):
+        assert time.monotonic() < give_up, "no bell came"
+        for bell in governor.ring("w1", 1).bells:
+            word = governor.admit(bell.key, bell.step)
+            if isinstance(word, Go):
+                governor.settle(word, REFUSED)
+    return word
+
+
+def test_a_look_at_the_ledger_while_a_batch_is_split_finds_no_fault(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = accepted(desk, csv(*(f"c{n},x" for n in range(4))))["job"]
+    it, whole = refused(desk, job), Ledger.job
+
+    def split_behind(ledger: Ledger, name: str) -> dict[str, str]:
+        found = whole(ledger, name)
+        monkeypatch.setattr(Ledger, "job", whole)
+        split(desk.client, it)
+        return found
+
+    monkeypatch.setattr(Ledger, "job", split_behind)
+    assert keys_are_derived(desk.client, job) == []
+    assert check_ledger(desk.client)["keys_are_derived"] == []
+    assert whole(desk.client.ledger, job)["released"] == "3"
+
+
+def test_of_a_batch_that_was_split_nothing_waits(desk: Desk) -> None:
+    job = accepted(desk, csv(*(f"c{n},x" for n in range(4))))["job"]
+    it = refused(desk, job)
+    split(desk.client, it)
+
+    shown = json.loads(desk.run("dead", "show", it.key, "--json").stdout)
+    assert (shown["state"], shown["rows"]) == ("split", 4)
+    assert f"job {job}  split" in desk.run("audit", it.key).stdout
+
+
+def test_pages_of_two_readings_never_stand_in_one_job(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both look at once and find nothing; the first one then stores its pages and closes none.
+    content = csv(*(f"c{n},x" for n in range(10)))
+    whole = Ledger.begin
+
+    def late(ledger: Ledger, job: str, about: Any) -> dict[str, str]:
+        whole(ledger, job, {**about, "digest": "of another reading"})
+        return whole(ledger, job, about)
+
+    monkeypatch.setattr(Ledger, "begin", late)
+    path = desk.file("rows.csv", content)
+    result = desk.run(
+        "submit", "contacts", path, "--client", "acme", "--list", "list-1", "--batch-size", 4
+    )
+
+    assert result.exit_code == 2
+    assert "was not finished, and had another lane, tenant, other options" in result.stderr
+    (job,) = desk.store.zrange(desk.client.keys.jobs, 0, -1)
+    assert desk.client.ledger.job(job)["pages"] == "0"
