@@ -147,7 +147,7 @@ def campaigns(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared 
                 "callAnalysisResponseSet": {"id": "…"},
                 "phoneColumns": [{"columnName": "phone", "type": "cell"}]}}
     More:     "list": {"name", "columnNames", "phoneColumns", and the provider's options},
-              "may_fail": contacts that may be missing at the start, 0; "tenant", "lane"
+              "may_fail": good contacts that may be missing at the start, 0; "tenant", "lane"
     Modes:    all but agentless need queue and script; all but preview need edgeGroup or site, and
               callAnalysisResponseSet; power and predictive abandonRate, agentless outboundLineCount
     """  # noqa: D301 -- click wants the character itself
