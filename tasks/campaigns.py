@@ -113,7 +113,7 @@ class Campaigns(Kind):
             )
         if not it.finished:
             return Acted("not yet", _so_far(child, it), after_s=_again_s(it))
-        if not it.succeeded or it.failed + it.unknown > row["may_fail"]:
+        if not it.succeeded or _missing(it) > row["may_fail"]:
             return Acted("failed", _short_of(child, it, row["may_fail"]))
         return Acted("done", kept=Kept(child))
 
@@ -166,6 +166,11 @@ def _is_whole(answer: Answer) -> bool:
     return answer.status == 200 and not answer.error  # noqa: PLR2004
 
 
+def _missing(it: Loading) -> int:
+    """Good contacts that are not at the provider, in whatever state they ended."""
+    return it.rows - it.rejected - it.succeeded
+
+
 def _again_s(it: Loading) -> float:
     """When to look again: when all will have ended if it goes on as it went.
 
@@ -187,7 +192,7 @@ def _short_of(child: str, it: Loading, may_fail: int) -> str:
         if count
     )  # fmt: skip
     loaded = f"job {child} loaded {it.succeeded:,} of {it.rows:,} contacts"
-    bound = f", may_fail is {may_fail:,}" if it.failed + it.unknown > may_fail else ""
+    bound = f", may_fail is {may_fail:,}" if _missing(it) > may_fail else ""
     return (
         f"{loaded}" + (f" ({told}{bound})" if told else "") + "; see `headgate dead list`, replay "
         "its contacts, then this campaign"

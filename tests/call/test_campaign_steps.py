@@ -184,6 +184,7 @@ def test_it_looks_again_when_all_will_have_ended_at_this_pace(
         ({"succeeded": 19, "rejected": 1}, "done"),
         ({"succeeded": 19, "failed": 1}, "done"),
         ({"succeeded": 18, "failed": 1, "unknown": 1}, "failed"),
+        ({"succeeded": 18, "failed": 1}, "failed"),  # one more has ended in another state
         ({"succeeded": 0, "unknown": 1, "rejected": 19}, "failed"),
     ],
 )
