@@ -30,6 +30,7 @@ class Letter:
     client: str
     job: str
     line: int | None  #: of the file, where rows share it that of the first; None: not known
+    rows: int  #: of the file that share it
     key: str
     state: str  #: `failed` or `unknown`
     steps: Steps | None  #: None: nothing but the letter is left of it
@@ -100,6 +101,7 @@ def _letter(client: Client, at_ms: int, entry: Mapping[str, str], tx: Mapping[st
         client=client.name,
         job=entry["job"],
         line=row["line"] if row else None,
+        rows=int(tx.get("r", 1)),
         key=entry["key"],
         state=entry["state"],
         steps=steps_of(client, tx) if tx else None,

@@ -136,7 +136,8 @@ def replay(keys: tuple[str, ...], not_executed: bool, reason: str, by: str) -> N
 
 
 def _line(it: Letter) -> str:
-    line = "line ?" if it.line is None else f"line {it.line}"
+    more = f" and {it.rows - 1:,} more" if it.rows > 1 else ""
+    line = f"line {'?' if it.line is None else it.line}{more}"
     parts = (_when(it.at_ms), it.client, it.job, line, it.key, it.text)
     return printable("  ".join(parts))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,17 +158,29 @@ def test_halves_of_halves_cover_a_batch() -> None:
     assert Place.read("0:4:5:11") == Place(0, 4, 5, 11)
 
 
-def refused(desk: Desk, job: str) -> ToSplit:
-    """The first batch of the job after the provider refused it, rung for its split."""
-    governor, word = desk.client.governor, None
+def judged(desk: Desk, job: str, verdict: Verdict) -> Go:
+    """The first batch of the job, sent, with this verdict."""
     assert jobs.open_next_page(desk.client, job)
+    grant = admitted(desk)
+    assert isinstance(grant, Go)
+    desk.client.governor.settle(grant, verdict)
+    return grant
+
+
+def admitted(desk: Desk) -> Any:
+    """What admit says to the next bell."""
     give_up = time.monotonic() + 10
-    while not isinstance(word, ToSplit):
-        assert time.monotonic() < give_up, "no bell came"
-        for bell in governor.ring("w1", 1).bells:
-            word = governor.admit(bell.key, bell.step)
-            if isinstance(word, Go):
-                governor.settle(word, REFUSED)
+    while time.monotonic() < give_up:
+        for bell in desk.client.governor.ring("w1", 1).bells:
+            return desk.client.governor.admit(bell.key, bell.step)
+    raise AssertionError("no bell came")
+
+
+def refused(desk: Desk, job: str) -> ToSplit:
+    """The only batch of the job after the provider refused it, rung for its split."""
+    judged(desk, job, REFUSED)
+    word = admitted(desk)
+    assert isinstance(word, ToSplit)
     return word
 
 
@@ -187,6 +200,16 @@ def test_a_look_at_the_ledger_while_a_batch_is_split_finds_no_fault(
     assert keys_are_derived(desk.client, job) == []
     assert check_ledger(desk.client)["keys_are_derived"] == []
     assert whole(desk.client.ledger, job)["released"] == "3"
+
+
+def test_a_dead_batch_is_listed_with_how_many_rows_it_holds(desk: Desk) -> None:
+    job = accepted(desk, csv(*(f"c{n},x" for n in range(4))), "--batch-size", 3)["job"]
+    judged(desk, job, replace(REFUSED, kind="END", how="unknown"))
+
+    lines = [it.split("  ")[3] for it in desk.run("dead", "list").stdout.splitlines()]
+    assert lines == ["line 2 and 2 more"]
+    letters = json.loads(desk.run("dead", "list", "--json").stdout)["letters"]
+    assert [it["rows"] for it in letters] == [3]
 
 
 def test_of_a_batch_that_was_split_nothing_waits(desk: Desk) -> None:
