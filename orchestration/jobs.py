@@ -26,8 +26,8 @@ def low_water(client: Client) -> int:
     return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 
-def open_next_page(client: Client, job: str) -> int:
-    """Let the next page of the job into its lines; returns how many transactions that were.
+def open_next_page(client: Client, job: str) -> int | None:
+    """Let the next page of the job into its lines; returns how many transactions it holds.
 
     None when there is no page left, when somebody else did, or when limits were changed live
     meanwhile: the next turn does.
@@ -35,7 +35,7 @@ def open_next_page(client: Client, job: str) -> int:
     it = client.ledger.job(job)
     page = int(it["opened"])
     if page >= int(it["pages"]):
-        return 0
+        return None
     about = client.ledger.about(job)
     kind = KINDS[about["kind"]]
     version, settings = client.look()
@@ -75,8 +75,8 @@ def open_next_page(client: Client, job: str) -> int:
         opened.append(Opened(key, _flows(names), guards, len(planned), index, rows))
     definitions = {name: one.definition(settings) for name, one in flows.items()}
     if not define(client.store, client.keys, version, definitions):
-        return 0
-    return len(opened) if client.ledger.open(job, page, definitions, opened, joined) else 0
+        return None
+    return len(opened) if client.ledger.open(job, page, definitions, opened, joined) else None
 
 
 def _flows(names: list[str]) -> str:

@@ -135,11 +135,11 @@ class Pacer(threading.Thread):
             self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
             return False
         try:
-            till = time.monotonic() + client.fleet.worker.beat_s
-            opened = more = jobs.open_next_page(client, job)
-            while more and opened < IN_A_BEAT and time.monotonic() < till:
-                more = jobs.open_next_page(client, job)
+            opened, till = 0, time.monotonic() + client.fleet.worker.beat_s
+            while (more := jobs.open_next_page(client, job)) is not None:
                 opened += more
+                if opened >= IN_A_BEAT or time.monotonic() >= till:
+                    break
             return opened > 0 and client.ledger.about(job)["lane"] == 0
         except HeadgateError:
             raise

@@ -250,4 +250,4 @@ def test_while_its_contacts_load_the_report_tells_how_far_they_are() -> None:
         assert run(fleet, "campaign", "progress", job).stdout.endswith("not made yet\n")
         stopped = run(fleet, "campaign", "stop", job)
         assert stopped.exit_code == 1
-        assert "not made yet: its row is waiting, and would start it later" in stopped.stdout
+        assert "not made yet: its row is waiting, and goes on" in stopped.stdout
