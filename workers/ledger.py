@@ -43,7 +43,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from workers import boundaries
-from workers.batch import taken
+from workers.batch import rows_of, taken
 from workers.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ FINAL: Final = ("succeeded", "failed", "unknown", "cancelled", "expired", "rejec
 ENDED: Final = (*FINAL, "split")
 #: Those of a dead letter, which a replay takes back.
 DEAD: Final = ("failed", "unknown")
-#: Pages that one process keeps unpacked, and jobs that it knows.
-CACHED_PAGES, CACHED_JOBS = 32, 1000
+#: Rows of pages that one process keeps unpacked, and jobs that it knows.
+CACHED_ROWS, CACHED_JOBS = 8000, 1000
 
 Row = dict[str, Any]
 
@@ -118,6 +118,10 @@ def pack(entries: Sequence[Row]) -> bytes:
 def unpack(page: bytes) -> list[Row]:
     """The entries of a stored page."""
     return json.loads(zlib.decompress(page))  # type: ignore[no-any-return]
+
+
+def _rows(page: Sequence[Row]) -> int:
+    return sum(len(rows_of(entry)) for entry in page)
 
 
 class Ledger:
@@ -277,7 +281,7 @@ class Ledger:
         rows = unpack(raw)
         with self._lock:
             self._pages[place] = rows
-            if len(self._pages) > CACHED_PAGES:
+            if len(self._pages) > 1 and sum(map(_rows, self._pages.values())) > CACHED_ROWS:
                 self._pages.popitem(last=False)
         return rows
 

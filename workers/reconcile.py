@@ -89,6 +89,15 @@ class Case:
     sight: Sight | None = None  #: what the look-up saw; None: it was a send
     rows: int = 1  #: more: it was a batch
 
+    @property
+    def may_split(self) -> bool:
+        """Whether parts of the batch may be sent under keys of their own.
+
+        What may have been executed may be sent again only under the key that it had, unless a
+        second send is harmless by itself.
+        """
+        return self.rows > 1 and (not self.doubt or self.guard is Guard.UPSERT)
+
 
 def meaning(answer: Answer, given: Mapping[str, str]) -> Meaning:
     """What a refusal after an unknown attempt means.

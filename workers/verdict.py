@@ -176,7 +176,7 @@ def judge(  # noqa: PLR0911, PLR0913 -- everything that a verdict depends on, ca
             case.sight is None and not case.doubt and is_key_refused(answer, case.given)
         ):
             return replace(base, attempt=True, memo=KEY_REFUSED)
-        case Next.REFUSED if case.rows > 1 and not case.doubt and answer.status in OF_ROWS:
+        case Next.REFUSED if case.may_split and answer.status in OF_ROWS:
             return replace(base, attempt=True, memo=TO_SPLIT)
     wait_s = countdown_s(grant.attempts, client.backoff_base_s, client.backoff_cap_s, rng)
     again = replace(base, attempt=True, memo="", delay_s=wait_s)

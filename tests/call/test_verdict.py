@@ -11,7 +11,7 @@ from workers.batch import Place
 from workers.client_settings import ClientSettings
 from workers.governor import Go
 from workers.outcome import Answer, Outcome, read
-from workers.reconcile import Case, Guard, in_doubt
+from workers.reconcile import TO_SPLIT, Case, Guard, in_doubt
 from workers.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -98,3 +98,37 @@ def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store(
     assert [text for text in it.args(1) if "?" in str(text)] == ["a?", "?"]
     for text in it.args(1):
         str(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "guard", "rows", "unknown", "splits"),
+    [
+        (400, Guard.UPSERT, 2, False, True),
+        (413, Guard.UPSERT, 1000, False, True),
+        (422, Guard.UPSERT, 2, False, True),
+        (400, Guard.UPSERT, 1, False, False),  # it is the row itself that is refused
+        (404, Guard.UPSERT, 2, False, False),  # and here the list
+        (503, Guard.UPSERT, 2, False, False),
+        (400, Guard.UPSERT, 2, True, True),  # written once more it is still one thing
+        (400, Guard.KEY, 2, False, True),
+        (400, Guard.KEY, 2, True, False),  # under other keys it could be done twice
+        (400, Guard.LOOKUP, 2, True, False),
+    ],
+)
+def test_a_batch_is_split_when_a_row_may_be_to_blame_and_other_keys_do_no_harm(
+    status: int, guard: Guard, rows: int, *, unknown: bool, splits: bool
+) -> None:
+    answer = Answer(status=status)
+    judged = judge(
+        answer,
+        read(answer, earlier_unknown=unknown),
+        grant(1, unknown=unknown),
+        case=Case(guard=guard, doubt=in_doubt(guard, unknown=unknown, attempts=1), rows=rows),
+        client=CLIENT,
+        line_after_s=15,
+        rng=Random(1),
+    )
+
+    assert (judged.memo == TO_SPLIT) is splits
+    if splits:
+        assert (judged.kind, judged.how, judged.delay_s, judged.attempt) == ("AGAIN", "line", 0, 1)

@@ -550,8 +550,9 @@ class Model:
                 repeated=repeated,
                 steps=1,
             )
+            new.unknown = tx.unknown
             if tx.backup is not None:
-                new.backup, new.first_sent, new.unknown = tx.backup, tx.first_sent, tx.unknown
+                new.backup, new.first_sent = tx.backup, tx.first_sent
             self.txs[half.key] = new
             self._to_line(new, self.now)
         return "refused: split"

@@ -53,9 +53,9 @@ for _, half in ipairs(halves) do
     if value then fields[#fields + 1], fields[#fields + 2] = field, value end
   end
   for field, times in pairs(half.repeated) do also(field, times) end
-  also("b", tx[7]) -- what may have been sent after a backup: its halves too
+  also("u", tx[9]) -- what may have been executed, or sent after a backup: its halves too
+  also("b", tx[7])
   also("t1", tx[7] and tx[8])
-  also("u", tx[7] and tx[9])
   redis.call("HSET", tx_key(half.key), unpack(fields))
   to_line(half.key, id, flow.lane, now)
 end
