@@ -266,6 +266,21 @@ def test_workers_of_other_machines_find_the_same_files_below_their_own_root(
         assert fleet.wait(job) == {"succeeded": 3}
 
 
+def test_a_worker_with_a_root_of_media_reads_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with a_fleet() as fleet:
+        job = submit(fleet, folder(tmp_path / "in", 1))
+        fleet.start_worker("w1", 4)
+        env = {"HEADGATE_WORKER__MEDIA_ROOT": str(tmp_path / "root")}
+        fleet.start_worker("m1", 2, pool="media", env=env)
+
+        assert fleet.wait(job) == {"failed": 1}
+
+        (tx,) = fleet.transactions(job).values()
+        assert "does not lie below worker.media_root of host" in tx["e"]
+        assert not transfers(fleet)
+
+
 def test_headers_that_are_not_those_of_the_url_are_refused_and_nothing_arrives(
     tmp_path: Path,
 ) -> None:
