@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestration import lines
 from orchestration.holds import Hold, half_open, holds, told
@@ -52,11 +52,15 @@ class LimitStatus:
     use: float | None  #: calls of late as part of the rate; None: not every call is charged to it
 
 
+#: Suspects that are looked at one by one.
+MOST_SUSPECTS: Final = 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaStatus:
     """Transfers of files: threads of their own do them, and no limit holds them."""
 
-    waiting: int  #: transactions whose next step is a transfer
+    waiting: int  #: transactions whose next step is a transfer, suspects included
     out: int  #: rung or under way
     workers: int  #: for media, that rang within the last seconds
     threads: int  #: of these workers
@@ -190,7 +194,8 @@ def status(client: Client) -> ClientStatus:
         workers=len(threads),
         threads=sum(threads.values()),
         media=MediaStatus(
-            waiting=sum(
+            waiting=_suspect_transfers(client)
+            + sum(
                 count
                 for count, it in zip(waits.values(), definitions, strict=True)
                 if it and flows.read(it).pool == "media"
@@ -200,6 +205,22 @@ def status(client: Client) -> ClientStatus:
             threads=sum(of_media.values()),
         ),
     )
+
+
+def _suspect_transfers(client: Client) -> int:
+    """How many of the suspects wait for a transfer; of very many the first `MOST_SUSPECTS`."""
+    keys, store = client.keys, client.store
+    suspects: list[str] = store.zrange(keys.suspects, 0, MOST_SUSPECTS - 1)  # type: ignore[assignment]
+    pipe = store.pipeline(transaction=False)
+    for key in suspects:
+        pipe.hmget(keys.transaction(key), "fl", "k")
+    ending = flows.of_pool(0, flows.NO_TENANT, "media").id.rpartition(":")[2]
+    count = 0
+    for its, step in pipe.execute():
+        steps = (its or "").split(",")
+        flow = steps[min(int(step or 1), len(steps)) - 1]
+        count += flow.partition(">")[0].endswith(f":{ending}")
+    return count
 
 
 def grants_by_second(gov: Mapping[str, str]) -> dict[int, int]:

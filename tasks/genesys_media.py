@@ -7,6 +7,7 @@ A row of both kinds is `{"line", "id", "name", "path", "size", "md5"}`, that of 
 from __future__ import annotations
 
 import json
+import platform
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tasks.kind import Acted, CannotSay, Kind, Planned
 from tasks.operations import OPERATIONS
 from workers.errors import ConfigError
+from workers.files import is_below
 from workers.http import ConnectFailed
 from workers.reconcile import Guard
 from workers.transfer import File, NotThatFile, TakenOver
@@ -92,8 +94,14 @@ class Media(Kind):
         url, headers = one_of(grant, "url"), kept(grant).get("headers")
         if not isinstance(headers, dict) or not all(isinstance(it, str) for it in headers.values()):
             raise CannotSay("the headers of the signed URL are not text")
-        root = client.fleet.worker.media_root or Path()
-        file = File(root / row["path"], row["size"], row["md5"])
+        root = client.fleet.worker.media_root
+        file = File(Path(root or "", row["path"]), row["size"], row["md5"])
+        if root and not is_below(file.path, root):
+            return Acted(
+                "failed",
+                f"{row['path']} does not lie below worker.media_root of host {platform.node()}; "
+                f"set the same root where it is submitted, and submit it again",
+            )
         try:
             sent = client.transfers.put(url, headers, file, lambda: client.governor.renew(grant))
         except NotThatFile as error:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from workers import boundaries
 from workers.errors import StoreAway
+from workers.files import open_regular
 from workers.http import Caller
 from workers.request import Request
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Bytes that are read of a file at once.
 PIECE: Final = 262_144
+#: Bytes that are sent at once, as many as a TLS record holds. So a host that takes them slowly is
+#: no reason to lose the lease.
+PART: Final = 16_384
 #: A lease is prolonged so often while bytes flow, seconds.
 RENEW_S: Final = 1.0
 #: Hosts whose connections are kept.
@@ -134,25 +138,32 @@ class _Body:
         self._opened = opened
         self._file = file
         self._renew = renew
+        self._due_s = time.monotonic() + RENEW_S
         self.whole = False  #: the last ones were given out
 
     def __iter__(self) -> Iterator[bytes]:
         file, md5 = self._file, hashlib.md5(usedforsecurity=False)
-        sent, due_s, held = 0, time.monotonic() + RENEW_S, b""
+        sent, held = 0, b""
         while piece := self._read():
-            if held:
-                yield held
+            if sent + len(held) + len(piece) > file.size:
+                raise _changed(file)  # it grows; the last bytes of what was meant are still here
+            yield from self._parts(held)
             if sent < file.size / 2 <= sent + len(held):
                 boundaries.reach("half_sent")
             sent, held = sent + len(held), piece
             md5.update(piece)
-            if time.monotonic() > due_s:
-                due_s = time.monotonic() + RENEW_S
-                self._prolong()
         if sent + len(held) != file.size or md5.hexdigest() != file.md5:
             raise _changed(file)
         self.whole = True
-        yield held
+        yield from self._parts(held)
+
+    def _parts(self, piece: bytes) -> Iterator[bytes]:
+        """The piece in parts; while each of them is sent the lease lasts."""
+        for start in range(0, len(piece), PART):
+            if time.monotonic() > self._due_s:
+                self._due_s = time.monotonic() + RENEW_S
+                self._prolong()
+            yield piece[start : start + PART]
 
     def _read(self) -> bytes:
         try:
@@ -169,7 +180,7 @@ class _Body:
 @contextmanager
 def _opened(file: File) -> Iterator[BinaryIO]:
     try:
-        opened = file.path.open("rb", buffering=0)
+        opened = open_regular(file.path)
     except OSError as error:
         raise _unreadable(file, error) from None
     with opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 
 from workers.client_settings import ClientSettings
 from workers.http import ConnectFailed
-from workers.transfer import File, NotThatFile, Sent, TakenOver, Transfers
+from workers.transfer import PART, File, NotThatFile, Sent, TakenOver, Transfers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +138,45 @@ def test_the_last_bytes_of_a_file_that_has_changed_never_leave(file: File) -> No
 
     host.done.set()
     assert len(host.got) < 1_000_000
+
+
+def test_the_last_bytes_of_a_file_that_grows_while_it_is_sent_never_leave(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives whole would take effect, and the row would say that it failed."""
+    monkeypatch.setattr("workers.transfer.RENEW_S", -1.0)  # at each part
+    host = Host(2_000_000)
+
+    def grow() -> bool:
+        with file.path.open("ab") as opened:
+            opened.write(b"more" * 100_000)
+        return True
+
+    with pytest.raises(NotThatFile, match="has changed"):
+        transfers().put(host.url, {}, file, grow)
+
+    host.done.set()
+    assert len(host.got.partition(b"\r\n\r\n")[2]) < file.size
+
+
+def test_a_pipe_in_place_of_the_file_holds_no_thread(file: File) -> None:
+    file.path.unlink()
+    os.mkfifo(file.path)
+
+    with pytest.raises(NotThatFile, match="not a regular file"):
+        put(transfers(), "http://127.0.0.1:9/x", file)
+
+
+def test_the_lease_is_prolonged_at_least_with_each_record_however_slow_the_host_is(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.transfer.RENEW_S", -1.0)  # whenever it is looked at
+    host, renewed = Host(1_000_000, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), []
+
+    transfers().put(host.url, {}, file, lambda: not renewed.append(1))  # type: ignore[func-returns-value]
+
+    host.done.set()
+    assert len(renewed) >= file.size // PART
 
 
 def test_a_transfer_ends_when_its_lease_is_lost(

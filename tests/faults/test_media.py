@@ -116,6 +116,24 @@ def test_without_a_media_worker_transfers_wait_and_status_says_what_is_missing(
         assert status(fleet.client).threads == 4
 
 
+def test_transfers_of_a_media_worker_that_is_gone_wait_and_status_asks_for_another_one(
+    tmp_path: Path,
+) -> None:
+    hang = {"match": "PUT /transfers/*", "kind": "hang", "hang_s": 60, "times": 2}
+    with a_fleet({"faults": [hang]}) as fleet:
+        job = submit(fleet, folder(tmp_path / "in", 2))
+        workers(fleet)
+        until(lambda: status(fleet.client).media.out == 2, what="two transfers under way")
+        fleet.stop_worker("m1", signal.SIGKILL)
+        until(lambda: status(fleet.client).suspects == 2, what="two leases to be over")
+        wait = "2 transfers wait and no media worker runs"  # once the dead one is forgotten
+        until(lambda: (status(fleet.client).advice or "").startswith(wait), what="advice")
+        assert status(fleet.client).suspects == 2
+
+        fleet.start_worker("m2", 2, pool="media")
+        assert fleet.wait(job) == {"succeeded": 2}
+
+
 def test_an_expired_url_is_asked_for_anew(tmp_path: Path) -> None:
     files = folder(tmp_path / "in", 6)
     with a_fleet() as fleet:
@@ -269,6 +287,21 @@ def test_workers_of_other_machines_find_the_same_files_below_their_own_root(
         fleet.start_worker("m1", 2, pool="media", env=env)
 
         assert fleet.wait(job) == {"succeeded": 3}
+
+
+def test_a_worker_with_a_root_of_media_reads_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with a_fleet() as fleet:
+        job = submit(fleet, folder(tmp_path / "in", 1))
+        fleet.start_worker("w1", 4)
+        env = {"HEADGATE_WORKER__MEDIA_ROOT": str(tmp_path / "root")}
+        fleet.start_worker("m1", 2, pool="media", env=env)
+
+        assert fleet.wait(job) == {"failed": 1}
+
+        (tx,) = fleet.transactions(job).values()
+        assert "does not lie below worker.media_root of host" in tx["e"]
+        assert not transfers(fleet)
 
 
 def test_headers_that_are_not_those_of_the_url_are_refused_and_nothing_arrives(

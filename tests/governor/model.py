@@ -429,7 +429,7 @@ class Model:
         """The suspect that may go now: one at a time."""
         if not self.rooms() or any(tx.suspect for tx in self.standing("r", "s", "t")):
             return None
-        for tx in _by_due((tx for tx in self.standing("w") if tx.suspect), self.now)[:16]:
+        for tx in _by_due((tx for tx in self.standing("w") if tx.suspect), self.now)[:256]:
             self._look(self.flows[tx.flow])
             if self.able(self.flows[tx.flow]):
                 return tx

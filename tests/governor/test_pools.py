@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from test_scripts import APP, DONE, GRACE_US, MS, Rig, S
 
 from workers import audit
@@ -127,14 +128,15 @@ def test_a_step_back_does_the_one_before_once_more_and_each_keeps_one_id(store: 
     assert rig.ledger.transaction(key)["ids"] == "p1\nagain"
 
 
-def test_a_suspect_that_waits_for_a_worker_of_its_pool_keeps_no_other_one_waiting(
-    store: Store,
+@pytest.mark.parametrize("many", [1, 100])
+def test_suspects_that_wait_for_a_worker_of_their_pool_keep_no_other_one_waiting(
+    store: Store, many: int
 ) -> None:
     rig = Rig(store)
-    (transfer,) = rig.line_up(1, "media", guards="r")
+    transfers = rig.line_up(many, "media", guards="r")
     (call,) = rig.line_up(1)
-    pools(rig, calls=1, media=1)
-    for key in (transfer, call):
+    pools(rig, calls=1, media=many)
+    for key in (*transfers, call):
         rig.grant(key)
     rig.us += 70 * S
     rig.governor.sweep()

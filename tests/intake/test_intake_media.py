@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,7 +82,9 @@ def test_a_manifest_says_names_and_languages_and_its_paths_begin_at_its_folder(
         ("not json", "is no JSON object"),
         ('{"name": "x"}', "path: is missing"),
         ('{"path": "gone.wav"}', "path: cannot be read (No such file or directory)"),
-        ('{"path": "below"}', "path: cannot be read (Is a directory)"),
+        ('{"path": "below"}', "path: cannot be read (not a regular file)"),
+        ('{"path": "pipe.wav"}', "path: cannot be read (not a regular file)"),
+        ('{"path": "/dev/zero", "name": "zero"}', "path: cannot be read (not a regular file)"),
         ('{"path": "empty.wav"}', "path: the file is empty"),
         ('{"path": "b.wav", "name": "two words"}', "name: must be"),
         ('{"path": "b.wav", "language": "german?"}', "language: must be"),
@@ -93,6 +96,7 @@ def test_a_bad_line_is_rejected_with_the_reason_and_the_others_go_on(
     desk: Desk, files: Path, line: str, why: str
 ) -> None:
     (files / "empty.wav").touch()
+    os.mkfifo(files / "pipe.wav")
     manifest = files / "all.jsonl"
     manifest.write_text(f'{line}\n{{"path": "b.wav", "name": "good"}}\n')
 
@@ -134,7 +138,38 @@ def test_two_files_of_one_name_are_told_and_the_second_is_rejected(desk: Desk, f
 
     rows = submit(desk, files)
 
-    assert "line 3 has the id of line 2 and another payload" in rows[2]["error"]
+    assert rows[2]["error"].startswith("b.wav: has the name of an earlier file; rename it")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("prompts", "über.wav", '"\\u00fcber.wav": name: must be 1 to 100 characters out of'),
+        ("assets", "two\nlines.wav", '"two\\nlines.wav": path: must be text that can be printed'),
+        ("assets", "zero.wav", "zero.wav: path: the file is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_a_folder_is_told_with_its_name(
+    desk: Desk, files: Path, kind: str, name: str, said: str
+) -> None:
+    (files / name).write_bytes(b"" if name == "zero.wav" else b"sound")
+
+    (bad,) = [it for it in submit(desk, files, "--as", kind) if "error" in it]
+
+    assert bad["error"].startswith(said)
+
+
+def test_a_link_out_of_the_folder_is_no_file_of_it_and_one_within_it_is(
+    desk: Desk, files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "private").write_bytes(b"private")
+    (files / "out.wav").symlink_to(tmp_path / "private")
+    (files / "within.wav").symlink_to(files / "below" / "c.wav")
+
+    *_, out, within = submit(desk, files)
+
+    assert out["error"].startswith("out.wav: path: is a link out of the folder")
+    assert within["path"] == str(files / "below" / "c.wav")
 
 
 def test_a_folder_without_audio_and_a_client_of_nice_are_refused_in_one_sentence(

@@ -52,10 +52,12 @@ local function ring(key, limits)
 end
 
 -- Suspects, under which a worker died, go one at a time: one bad row condemns no neighbours.
--- One that must wait is passed by others: it may wait for a worker of its pool that nobody starts.
+-- One that must wait is passed by others: it may wait for a worker of its pool that nobody starts, with
+-- as many more as its dead ones had threads.
+local MOST_PASSED = 256
 local open_to_some = room > 0 or left[MEDIA] > 0
 local suspects = open_to_some and not gov.suspect
-  and redis.call("ZRANGEBYSCORE", SUSPECTS, "-inf", now, "LIMIT", 0, 16)
+  and redis.call("ZRANGEBYSCORE", SUSPECTS, "-inf", now, "LIMIT", 0, MOST_PASSED)
 for _, suspect in ipairs(suspects or {}) do
   local tx = redis.call("HMGET", tx_key(suspect), "fl", "k")
   local id = flow_of(tx[1], tx[2])
