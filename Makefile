@@ -23,7 +23,7 @@ demo: .venv/.ready ## Send 5,000 contacts to a strict local provider at the full
 	@$(BIN)/headgate demo
 
 test: .venv/.ready ## Run the tests (real store, real worker processes; 5 to 8 minutes on two cores)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 4 --dist loadfile
 
 lint: .venv/.ready ## Ruff with every rule on, mypy strict
 	@$(BIN)/ruff check .
