@@ -238,7 +238,8 @@ def main() -> None:
     show("two tenants, 3 : 1", shares({"a": 3, "b": 1}))
     show("four tenants of one weight", shares(four))
     show("urgent calls beside bulk, 200/s bucket", urgent(APP, 180, 14_000))
-    show("urgent calls beside bulk, 300 per 10 s", urgent(TIGHT, 30, 2400))
+    prompt = {**TIGHT, "reserve": 1}  # without one a call waits for the next of 30 tokens a second
+    show("urgent calls beside bulk, 300 per 10 s, reserve 1", urgent(prompt, 30, 2400))
     show("300 per 10 s, half of it taken by somebody else", shared())
     show("one route refused for two hours", daily())
     show("two workers and a script that is no job", outside())
