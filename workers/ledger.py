@@ -281,7 +281,7 @@ class Ledger:
         rows = unpack(raw)
         with self._lock:
             self._pages[place] = rows
-            if len(self._pages) > 1 and sum(map(_rows, self._pages.values())) > CACHED_ROWS:
+            while len(self._pages) > 1 and sum(map(_rows, self._pages.values())) > CACHED_ROWS:
                 self._pages.popitem(last=False)
         return rows
 

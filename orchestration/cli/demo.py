@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -19,13 +19,16 @@ from orchestration.words import counted
 from workers.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from orchestration.demo import Summary
     from orchestration.demo.campaigns import Look
     from orchestration.progress import Progress
     from workers.clients import Client
 
+
+#: What a demo came to.
+S = TypeVar("S", "Summary", "campaigns.Summary", "media.Summary")
 
 _keep = click.option(
     "--keep",
@@ -67,18 +70,7 @@ def command(ctx: click.Context, keep: Path | None, client: str | None) -> None:
         summary = demo.run_on(it, lambda job: _follow(it, job), click.echo)
         _show(summary)
         raise SystemExit(0 if summary.confirmed else 1)
-    try:
-        with _folder(keep) as folder:
-            summary = demo.run(folder, _watch, click.echo)
-    except KeyboardInterrupt:
-        click.echo("\nthe demo has ended early, and everything that it started", err=True)
-        raise SystemExit(INTERRUPTED) from None
-    _show(summary)
-    if keep:
-        click.echo(
-            f"\nlook around: headgate report {summary.last.job} --config {keep}/headgate.toml"
-        )
-    raise SystemExit(0 if summary.confirmed else 1)
+    _play(keep, lambda folder: demo.run(folder, _watch, click.echo), _show)
 
 
 @command.command("campaigns")
@@ -94,18 +86,7 @@ def of_campaigns(keep: Path | None) -> None:
     Exit:     0 the provider's journal confirms that each campaign was made and started once, and
               each contact queued once, 1 it does not, 2 wrong usage, 130 interrupted
     """  # noqa: D301 -- click wants the character itself
-    try:
-        with _folder(keep) as folder:
-            summary = campaigns.run(folder, _watch_all, click.echo)
-    except KeyboardInterrupt:
-        click.echo("\nthe demo has ended early, and everything that it started", err=True)
-        raise SystemExit(INTERRUPTED) from None
-    _show_campaigns(summary)
-    if keep:
-        click.echo(
-            f"\nlook around: headgate report {summary.last.job} --config {keep}/headgate.toml"
-        )
-    raise SystemExit(0 if summary.confirmed else 1)
+    _play(keep, lambda folder: campaigns.run(folder, _watch_all, click.echo), _show_campaigns)
 
 
 @command.command("media")
@@ -120,13 +101,18 @@ def of_media(keep: Path | None) -> None:
     Exit:     0 the provider's journal confirms that each prompt was made once, and each file is
               there as it is here, 1 it does not, 2 wrong usage, 130 interrupted
     """  # noqa: D301 -- click wants the character itself
+    _play(keep, lambda folder: media.run(folder, _watch, click.echo), _show_media)
+
+
+def _play(keep: Path | None, run: Callable[[Path], S], show: Callable[[S], None]) -> NoReturn:
+    """Run a demo to its end, show what it came to, and leave with what that says."""
     try:
         with _folder(keep) as folder:
-            summary = media.run(folder, _watch, click.echo)
+            summary = run(folder)
     except KeyboardInterrupt:
         click.echo("\nthe demo has ended early, and everything that it started", err=True)
         raise SystemExit(INTERRUPTED) from None
-    _show_media(summary)
+    show(summary)
     if keep:
         click.echo(
             f"\nlook around: headgate report {summary.last.job} --config {keep}/headgate.toml"

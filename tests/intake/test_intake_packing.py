@@ -243,3 +243,16 @@ def test_pages_of_two_readings_never_stand_in_one_job(
     assert "was not finished, and had another lane, tenant, other options" in result.stderr
     (about,) = (desk.client.ledger.job(it.job) for it in all_jobs(desk.client))
     assert about["pages"] == "0"
+
+
+def test_a_process_keeps_no_more_rows_unpacked_however_large_pages_are(desk: Desk) -> None:
+    ledger = desk.client.ledger
+    ledger.begin("job", {"kind": "contacts", "about": "{}"})
+    row: Row = {"line": 2, "id": "c", "data": {}}
+    small, large = [row] * 100, [{"line": 2, "id": "c", "rows": [row] * 1000}] * 2
+    for page in range(50):
+        ledger.accept("job", page, small if page < 40 else large, rejected=0, calls=1)
+        ledger.page("job", page)
+
+        kept = [it for entries in ledger._pages.values() for it in entries]
+        assert sum(len(rows_of(it)) for it in kept) <= CACHED_ROWS
