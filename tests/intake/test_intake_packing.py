@@ -17,8 +17,7 @@ from tasks import KINDS
 from tests.intake.test_intake_report import reported
 from workers.batch import Place, halves, rows_of, taken
 from workers.governor import Go, ToSplit
-from workers.ledger import CACHED_ROWS
-from workers.ledger import Ledger
+from workers.ledger import CACHED_ROWS, Ledger
 from workers.outcome import Outcome
 from workers.reconcile import TO_SPLIT
 from workers.splitting import split
