@@ -42,6 +42,6 @@ lock: .venv/.ready ## Write the locks anew from pyproject.toml: everything, and 
 	@$(BIN)/$(COMPILE) --extra build --constraint requirements.lock pyproject.toml -o compose/requirements.lock
 
 clean: ## Remove .venv, caches and the embedded store with its data
-	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; from workers.embedded import stop_embedded; stop_embedded(Path(".headgate"))'
+	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; from workers.store.embedded import stop_embedded; stop_embedded(Path(".headgate"))'
 	@rm -rf .venv .headgate .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

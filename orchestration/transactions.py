@@ -16,26 +16,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.intake.accepted import TRANSACTION_BYTES, require_room
-from orchestration.intake.calls import read_calls
-from orchestration.intake.checked import forgotten, may_be_unguarded, weak_guard
-from orchestration.intake.source import MAX_LINE
+from orchestration.dispatch.pages import low_water
+from orchestration.intake.accept import TRANSACTION_BYTES, require_room
+from orchestration.intake.check import forgotten, may_be_unguarded, weak_guard
+from orchestration.intake.readers.calls import read_calls
+from orchestration.intake.readers.source import MAX_LINE
 from orchestration.intake.submission import Submission
-from orchestration.jobs import low_water
-from orchestration.report import line_of
+from orchestration.views.report import line_of
 from tasks import KINDS
 from workers.clients import clients
 from workers.errors import HeadgateError, InputError, NotNow
-from workers.flows import NO_TENANT, lane_of
-from workers.identity import payload_hash
-from workers.ledger import FINAL, pack
+from workers.governor.flows import NO_TENANT, lane_of
+from workers.ledger.identity import payload_hash
+from workers.ledger.ledger import FINAL, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestration.report import Line
+    from orchestration.views.report import Line
     from workers.clients import Client
-    from workers.ledger import Row
+    from workers.ledger.ledger import Row
 
 #: Seconds between two looks of `wait`: the first pause, doubled up to the second.
 LOOK_S: Final = (0.05, 1.0)

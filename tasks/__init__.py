@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tasks import acting, base, calls, campaigns, genesys, genesys_assets, genesys_prompts
+from tasks.genesys import assets, campaigns, contacts, prompts
+from tasks.rest import calls
+from tasks.steps import call, local
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -20,16 +22,16 @@ if TYPE_CHECKING:
 #: Every kind of job by its name.
 KINDS: Final[dict[str, Kind]] = {
     "calls": calls.Calls(),
-    "contacts": genesys.Contacts(),
+    "contacts": contacts.Contacts(),
     "campaigns": campaigns.Campaigns(),
-    "prompts": genesys_prompts.Prompts(),
-    "assets": genesys_assets.Assets(),
+    "prompts": prompts.Prompts(),
+    "assets": assets.Assets(),
 }
 
 
 def register(app: Celery) -> None:
     """Give the application the tasks of each kind."""
     for kind in KINDS.values():
-        app.register_task(base.step_of(kind))
+        app.register_task(call.step_of(kind))
         if kind.act_task:
-            app.register_task(acting.act_of(kind))
+            app.register_task(local.act_of(kind))

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import Task
 from celery.exceptions import Retry
 
-from workers.backoff import pause_s
+from workers.answer.backoff import pause_s
 from workers.clients import clients
 from workers.errors import Throttled, UsageError
-from workers.flows import NO_TENANT
-from workers.guest import WRITES
-from workers.session import GovernedSession
+from workers.governor.flows import NO_TENANT
+from workers.session.adapter import WRITES
+from workers.session.session import GovernedSession
 
 if TYPE_CHECKING:
     import requests

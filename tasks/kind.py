@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from workers.reconcile import Guard, Sight
+from workers.answer.guards import Guard, Sight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workers.client_settings import ClientSettings
+    from workers.answer.outcome import Answer
     from workers.clients import Client
-    from workers.governor import Go
-    from workers.http import Request
-    from workers.ledger import Row
-    from workers.outcome import Answer
+    from workers.governor.governor import Go
+    from workers.http.connection import Request
+    from workers.ledger.ledger import Row
+    from workers.settings.client import ClientSettings
 
 
 @dataclass(frozen=True, slots=True)

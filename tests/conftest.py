@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from workers.embedded import find_binary
 from workers.errors import StoreAway
-from workers.store import Store, connect
+from workers.store.connection import Store, connect
+from workers.store.embedded import find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,10 +18,11 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.exceptions import CPendingDeprecationWarning
 
-from workers import reconnect, store, transport
+from workers.broker import consumer, transport
 from workers.clients import clients
 from workers.errors import ConfigError, HeadgateError
-from workers.http import pool_size, require_descriptors
+from workers.http.connection import pool_size, require_descriptors
+from workers.store import connection
 
 #: The queue of API calls; media and events have their own processes and queues.
 QUEUE = "calls"
@@ -45,9 +46,9 @@ warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 def _configuration() -> dict[str, Any]:
     config = clients().settings
     return {
-        "broker_url": store.broker_url_of(config.store),
+        "broker_url": connection.broker_url_of(config.store),
         "broker_transport_options": transport.transport_options(),
-        **reconnect.SETTINGS,
+        **consumer.SETTINGS,
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
@@ -122,7 +123,7 @@ class _Pacer(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no 
             parent.app.conf.worker_disable_prefetch = True
         else:
             threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
-        module = import_module("orchestration.pacer")
+        module = import_module("orchestration.dispatch.dispatcher")
         its = (parent.hostname, parent.concurrency, pool)
         self.pacer = module.Pacer(parent.app, clients(), *its)
         self.pacer.start()

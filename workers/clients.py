@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from workers import flows, identity, overrides
-from workers.credentials import NoCredentials, StaticSecret
-from workers.governor import Governor
-from workers.http import Caller, pool_size
-from workers.keys import ClientKeys
-from workers.ledger import Ledger
-from workers.oauth import Tokens
-from workers.refusals import Refusals
-from workers.settings import load
-from workers.store import open_store
-from workers.transfer import Transfers
+from workers.auth.credentials import NoCredentials, StaticSecret
+from workers.auth.tokens import Tokens
+from workers.governor import flows, overrides
+from workers.governor.governor import Governor
+from workers.governor.refusals import Refusals
+from workers.http.connection import Caller, pool_size
+from workers.http.transfer import Transfers
+from workers.ledger import identity
+from workers.ledger.ledger import Ledger
+from workers.settings.load import load
+from workers.store.connection import open_store
+from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
-    from workers.client_settings import ClientSettings
-    from workers.credentials import Credentials
-    from workers.settings import Settings
-    from workers.store import Store
+    from workers.auth.credentials import Credentials
+    from workers.settings.client import ClientSettings
+    from workers.settings.load import Settings
+    from workers.store.connection import Store
 
 
 @dataclass

@@ -13,7 +13,7 @@ HeadgateError
 │       └── CircuitOpen       the breaker of its client is open
 └── StoreUnfit            the store would lose or evict the ledger: a person must change it
 
-What a provider answers is never an exception: it is an `Outcome` (`workers.outcome`).
+What a provider answers is never an exception: it is an `Outcome` (`workers.answer.outcome`).
 """
 
 from __future__ import annotations

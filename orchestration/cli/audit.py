@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orchestration.cli import options
-from orchestration.history import history, key_of_line
-from orchestration.lookup import find_job, find_transactions, is_key
-from orchestration.steps import state_of
-from orchestration.words import printable
-from workers import audit
-from workers.audit import Entry
+from orchestration.text import printable
+from orchestration.views.find import find_job, find_transactions, is_key
+from orchestration.views.history import history, key_of_line
+from orchestration.views.steps import state_of
 from workers.errors import UsageError
-from workers.overrides import told
+from workers.governor.overrides import told
+from workers.ledger import audit
+from workers.ledger.audit import Entry
 
 if TYPE_CHECKING:
-    from workers.attempts import Attempt
     from workers.clients import Client, Clients
+    from workers.ledger.attempts import Attempt
 
 #: So many entries are shown.
 SHOWN: Final = 100

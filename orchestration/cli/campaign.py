@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import click
 import requests
 
-from orchestration import campaigns
 from orchestration.cli import options
-from orchestration.lookup import find_job
+from orchestration.operate import campaigns
+from orchestration.views.find import find_job
 from workers.errors import HeadgateError
-from workers.flows import NO_TENANT
-from workers.session import GovernedSession
+from workers.governor.flows import NO_TENANT
+from workers.session.session import GovernedSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestration.campaigns import Dialled, Stopped
+    from orchestration.operate.campaigns import Dialled, Stopped
     from workers.clients import Client
 
 #: So long a call may wait for its tokens, seconds.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workers import audit
+from workers.ledger import audit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

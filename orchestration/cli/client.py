@@ -10,7 +10,7 @@ import click
 
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
-from workers import live
+from orchestration.operate import limits
 
 if TYPE_CHECKING:
     from workers.clients import Client
@@ -30,7 +30,7 @@ class Span(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
         """Read it, or say what it looks like."""
         found = _SPAN.fullmatch(str(value))
         seconds = int(found[1]) * _UNITS_S[found[2]] if found else 0
-        if not 0 < seconds <= live.FOREVER_S:
+        if not 0 < seconds <= limits.FOREVER_S:
             self.fail(
                 f"{value!r} is no time; use a number and a unit: 90s, 30m, 2h, 1d", param, ctx
             )
@@ -61,7 +61,7 @@ def pause(name: str, for_s: float | None, reason: str, by: str) -> None:
     Exit:     0 paused, 1 no store, 2 wrong usage
     """  # noqa: D301 -- click wants the character itself
     client = options.clients()[name]
-    held_us = live.pause(client, for_s=for_s or live.FOREVER_S, by=by, reason=reason)
+    held_us = limits.pause(client, for_s=for_s or limits.FOREVER_S, by=by, reason=reason)
     click.echo(f"client {name} is paused {_until(client, held_us)}")
 
 
@@ -79,12 +79,12 @@ def resume(name: str, reason: str, by: str) -> None:
     Example:  headgate client resume acme --reason "the provider is back"
     Exit:     0 it goes on, or nothing held it; 1 no store, 2 wrong usage
     """  # noqa: D301 -- click wants the character itself
-    held = live.resume(options.clients()[name], by=by, reason=reason)
+    held = limits.resume(options.clients()[name], by=by, reason=reason)
     click.echo(f"client {name} goes on" if held else f"nothing held client {name}")
 
 
 def _until(client: Client, held_us: int) -> str:
     seconds, _ = client.store.time()
-    if held_us / 1e6 - seconds > live.FOREVER_S / 2:
+    if held_us / 1e6 - seconds > limits.FOREVER_S / 2:
         return f"until: headgate client resume {client.name}"
     return f"until {datetime.fromtimestamp(held_us / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -10,21 +10,21 @@ from urllib.parse import urlsplit
 import click
 
 from orchestration.cli import discover, options
-from workers.credentials import StaticSecret
+from workers.auth.credentials import StaticSecret
+from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.errors import ConfigError, HeadgateError, TokenUnavailable
-from workers.http import Caller
-from workers.limits import cell, own_cell, worst_case
-from workers.settings import config_path
-from workers.store import open_store, require_durable
-from workers.token_endpoint import NoToken, TokenEndpoint
+from workers.http.connection import Caller
+from workers.settings.limits import cell, own_cell, worst_case
+from workers.settings.load import config_path
+from workers.store.connection import open_store, require_durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.client_settings import ClientSettings
     from workers.clients import Clients
-    from workers.limit_settings import LimitSettings
-    from workers.settings import StoreSettings
+    from workers.settings.client import ClientSettings
+    from workers.settings.limit_settings import LimitSettings
+    from workers.settings.load import StoreSettings
 
 #: The exit codes: something is away, or a person must change the configuration.
 AWAY, WRONG = 1, 2

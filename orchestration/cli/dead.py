@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from orchestration import deadletters
 from orchestration.cli import audit, options
 from orchestration.cli.changes import reasoned
-from orchestration.lookup import find_transactions
-from orchestration.steps import steps_of, told
-from orchestration.words import counted, printable
+from orchestration.operate import dead_letters
+from orchestration.text import counted, printable
+from orchestration.views.find import find_transactions
+from orchestration.views.steps import steps_of, told
 from workers.errors import StoreAway
-from workers.ledger import Replayed
+from workers.ledger.ledger import Replayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.deadletters import Letter, Story
+    from orchestration.operate.dead_letters import Letter, Story
 
 #: So many dead letters are shown, unless more are asked for.
 SHOWN: Final = 100
@@ -61,7 +61,7 @@ def list_letters(client: str | None, most: int, as_json: bool) -> None:  # noqa:
     """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
     names = [client] if client else clients.names()
-    letters, total = deadletters.newest([clients[name] for name in names], most)
+    letters, total = dead_letters.newest([clients[name] for name in names], most)
     if as_json:
         click.echo(json.dumps({"total": total, "letters": [it.as_dict() for it in letters]}))
     else:
@@ -85,7 +85,7 @@ def show(key: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
     Exit:     0 shown, 1 no store, 2 no such transaction or wrong usage
     """  # noqa: D301 -- click wants the character itself
     client, tx = find_transactions(options.clients(), [key])[key]
-    it = deadletters.story(client, key, tx)
+    it = dead_letters.story(client, key, tx)
     if as_json:
         click.echo(json.dumps(it.as_dict()))
         return
@@ -119,7 +119,7 @@ def replay(keys: tuple[str, ...], not_executed: bool, reason: str, by: str) -> N
     for key, (client, tx) in found.items():
         try:
             place = steps_of(client, tx).place
-            replayed = deadletters.replay(
+            replayed = dead_letters.replay(
                 client, key, tx, not_executed=not_executed, by=by, reason=reason
             )
         except StoreAway as error:

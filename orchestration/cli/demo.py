@@ -14,8 +14,8 @@ from orchestration import demo
 from orchestration.cli.options import INTERRUPTED, clients, configured
 from orchestration.cli.watch import PLAIN_LOOKS, Away, show_live, show_plain
 from orchestration.demo import campaigns, media
-from orchestration.progress import follow
-from orchestration.words import counted
+from orchestration.text import counted
+from orchestration.views.progress import follow
 from workers.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from orchestration.demo import Summary
     from orchestration.demo.campaigns import Look
-    from orchestration.progress import Progress
+    from orchestration.views.progress import Progress
     from workers.clients import Client
 
 

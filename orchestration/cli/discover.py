@@ -8,7 +8,7 @@ import json
 import click
 
 from orchestration.cli import options
-from workers.discovery import CXONE, discover
+from workers.auth.discovery import CXONE, discover
 
 
 @click.command("discover")

@@ -28,7 +28,7 @@ def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
     """  # noqa: D301 -- click wants the character itself
     clients = options.clients()
     # Late: the tasks behind it read the configuration, which must be the chosen one.
-    from orchestration.doctor import examine
+    from orchestration.views.doctor import examine
 
     checks = []
     for check in examine(clients):

@@ -20,7 +20,7 @@ from workers.errors import ConfigError, HeadgateError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from workers.settings import Settings
+    from workers.settings.load import Settings
 
 #: Where a password that was made is kept, in `store.data_dir`.
 PASSWORD_FILE = "flower_password"  # noqa: S105 -- the name of a file
@@ -55,7 +55,7 @@ def command(port: int, host: str) -> None:
     from flower.options import default_options as chosen
 
     from workers.app import app
-    from workers.store import connect, url_of
+    from workers.store.connection import connect, url_of
 
     with connect(url_of(settings.store)) as store:
         store.ping()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration.cli import options
-from orchestration.progress import all_jobs
-from orchestration.words import counted
+from orchestration.text import counted
+from orchestration.views.progress import all_jobs
 
 if TYPE_CHECKING:
-    from orchestration.progress import Progress
+    from orchestration.views.progress import Progress
 
 
 @click.command()

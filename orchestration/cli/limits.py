@@ -10,10 +10,11 @@ import click
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
 from orchestration.cli.config import limit_lines, limits_of
-from workers import live, overrides
+from orchestration.operate import limits as operate_limits
 from workers.errors import UsageError
-from workers.limit_settings import Shape
-from workers.overrides import told
+from workers.governor import overrides
+from workers.governor.overrides import told
+from workers.settings.limit_settings import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +93,7 @@ def set_(client: str, limit: str, reason: str, by: str, **given: Any) -> None:  
             "--match"
         )
     it = options.clients()[client]
-    live.set_limit(it, limit, values, by=by, reason=reason)
+    operate_limits.set_limit(it, limit, values, by=by, reason=reason)
     _show(it, limit)
 
 
@@ -109,7 +110,7 @@ def unset(client: str, limits: tuple[str, ...], reason: str, by: str) -> None:
     Exit:     0 done, 1 no store, 2 wrong usage
     """  # noqa: D301 -- click wants the character itself
     it = options.clients()[client]
-    live.unset_limits(it, limits, by=by, reason=reason)
+    operate_limits.unset_limits(it, limits, by=by, reason=reason)
     for limit in dict.fromkeys(limits):
         _show(it, limit)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workers.clients import Clients
-from workers.settings import load
+from workers.settings.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import click
 
-from orchestration import recovery
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
+from orchestration.operate import recovery
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions

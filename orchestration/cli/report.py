@@ -12,15 +12,15 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from orchestration.cli.options import clients, configured
-from orchestration.lookup import find_job
-from orchestration.progress import snapshot
-from orchestration.report import as_csv, as_jsonl, report
+from orchestration.views.find import find_job
+from orchestration.views.progress import snapshot
+from orchestration.views.report import as_csv, as_jsonl, report
 from workers.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orchestration.report import Line
+    from orchestration.views.report import Line
 
 _FORMATS: dict[str, Callable[[Iterable[Line]], Iterator[str]]] = {
     "csv": as_csv,

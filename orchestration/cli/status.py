@@ -11,16 +11,16 @@ import click
 
 from orchestration.cli import options
 from orchestration.cli.watch import span
-from orchestration.status import status
-from orchestration.words import counted
-from workers.flows import NO_TENANT
+from orchestration.text import counted
+from orchestration.views.status import status
+from workers.governor.flows import NO_TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.holds import Hold
-    from orchestration.refused import RefusedRoute
-    from orchestration.status import ClientStatus, LimitStatus
+    from orchestration.views.holds import Hold
+    from orchestration.views.refused import RefusedRoute
+    from orchestration.views.status import ClientStatus, LimitStatus
 
 #: So many tenants of a lane are named; the others are told as a sum.
 TENANTS_NAMED = 5

@@ -10,12 +10,12 @@ import click
 
 from orchestration.cli.options import INTERRUPTED, as_json, clients, configured
 from orchestration.intake import Accepted, Checked, Submission, check, find
-from orchestration.intake.loads import Loads, accept_all, loads_of
-from orchestration.intake.media import MEDIA
-from orchestration.words import counted
+from orchestration.intake.campaign_contacts import Loads, accept_all, loads_of
+from orchestration.intake.readers.media import MEDIA
+from orchestration.text import counted
 from workers.errors import InputError
-from workers.flows import NO_TENANT, lane_of
-from workers.ledger import FINAL
+from workers.governor.flows import NO_TENANT, lane_of
+from workers.ledger.ledger import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,16 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestration.cli import options
-from orchestration.lookup import find_job
-from orchestration.progress import follow
-from orchestration.status import status
-from orchestration.words import counted
+from orchestration.text import counted
+from orchestration.views.find import find_job
+from orchestration.views.progress import follow
+from orchestration.views.status import status
 from workers.errors import StoreAway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from orchestration.progress import Progress
+    from orchestration.views.progress import Progress
     from workers.clients import Client
 
 #: Seconds between two looks: for a terminal, and for programs and plain text.

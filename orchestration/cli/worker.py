@@ -11,10 +11,10 @@ from functools import partial
 import click
 
 from orchestration.cli import options
-from orchestration.words import counted
+from orchestration.text import counted
 from workers.errors import UsageError
-from workers.flows import POOLS
-from workers.model import NAME
+from workers.governor.flows import POOLS
+from workers.settings.values import NAME
 
 
 @click.command()
@@ -54,8 +54,8 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
     """  # noqa: D301 -- click wants the character itself
     from celery.exceptions import SecurityWarning
 
-    from orchestration.supervisor import Supervisor, celery_worker
-    from workers.store import connect, require_durable, url_of
+    from orchestration.dispatch.supervisor import Supervisor, celery_worker
+    from workers.store.connection import connect, require_durable, url_of
 
     if name is not None and not re.fullmatch(NAME, name):
         raise UsageError(

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final
 from orchestration.demo.stage import CONCURRENCY, WORKERS, effects_of, staged
 from orchestration.sandbox.process import SandboxControl
 from workers.errors import HeadgateError
-from workers.flows import LANES
-from workers.limits import cell
+from workers.governor.flows import LANES
+from workers.settings.limits import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from orchestration.intake import Checked
-    from orchestration.progress import Progress
+    from orchestration.views.progress import Progress
     from workers.clients import Client
 
 #: The contact list of the demo.

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.demo.stage import CONCURRENCY, EVERY_S, WORKERS, effects_of, moving, staged
-from orchestration.progress import snapshot
-from tasks.campaigns import child_of
-from workers.flows import LANES
+from orchestration.views.progress import snapshot
+from tasks.genesys.campaigns import child_of
+from workers.governor.flows import LANES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from orchestration.intake.loads import Loads
-    from orchestration.progress import Progress
+    from orchestration.intake.campaign_contacts import Loads
+    from orchestration.views.progress import Progress
     from workers.clients import Client
 
 #: Campaigns, and contacts of each.
@@ -153,7 +153,7 @@ def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
     """What `headgate submit campaigns` does; returns the job, its contacts, and all calls."""
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, check
-    from orchestration.intake.loads import accept_all, loads_of
+    from orchestration.intake.campaign_contacts import accept_all, loads_of
 
     normal = LANES.index("normal")
     submission = Submission(client=client, kind="campaigns", path=file, lane=normal)

@@ -20,14 +20,14 @@ from orchestration.demo.stage import (
     effects_of,
     staged,
 )
-from workers.flows import LANES
+from workers.governor.flows import LANES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from orchestration.progress import Progress
     from orchestration.sandbox.process import SandboxControl
+    from orchestration.views.progress import Progress
     from workers.clients import Client
 
 #: Prompts, and the languages of each.

@@ -17,18 +17,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from orchestration.progress import follow
 from orchestration.sandbox.process import SandboxControl, SandboxProcess
+from orchestration.views.progress import follow
 from workers.clients import Clients
-from workers.embedded import stop_embedded
 from workers.errors import HeadgateError
-from workers.settings import load
+from workers.settings.load import load
+from workers.store.embedded import stop_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from orchestration.progress import Progress
+    from orchestration.views.progress import Progress
     from workers.clients import Client
 
 #: The client of the demo, and its workers.

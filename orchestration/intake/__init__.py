@@ -8,8 +8,8 @@ Memory does not grow with the file: rows, ids and pages wait on disk.
 
 from __future__ import annotations
 
-from orchestration.intake.accepted import Accepted, accept, find
-from orchestration.intake.checked import Checked, check
+from orchestration.intake.accept import Accepted, accept, find
+from orchestration.intake.check import Checked, check
 from orchestration.intake.submission import Submission
 
 __all__ = ["Accepted", "Checked", "Submission", "accept", "check", "find"]

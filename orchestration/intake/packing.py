@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tasks.kind import Packing
-    from workers.ledger import Row
+    from workers.ledger.ledger import Row
 
 
 class Member(NamedTuple):

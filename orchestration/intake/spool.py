@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 
-from workers.batch import rows_of
+from workers.ledger.batch import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workers.ledger import Row
+    from workers.ledger.ledger import Row
 
 #: Most transactions of a page, and most bytes of its JSON unless one alone has more.
 PAGE_ENTRIES: Final = 250

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from orchestration.intake.calls import read_calls
-from orchestration.intake.campaigns import read_campaigns
-from orchestration.intake.contacts import read_contacts
-from orchestration.intake.media import LANGUAGE, MEDIA, Files
-from orchestration.intake.rows import tenant_fault
-from orchestration.intake.source import Source
+from orchestration.intake.readers.calls import read_calls
+from orchestration.intake.readers.campaigns import read_campaigns
+from orchestration.intake.readers.contacts import read_contacts
+from orchestration.intake.readers.media import LANGUAGE, MEDIA, Files
+from orchestration.intake.readers.rows import tenant_fault
+from orchestration.intake.readers.source import Source
 from tasks import KINDS
 from workers.errors import UsageError
-from workers.flows import NO_TENANT
+from workers.governor.flows import NO_TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tasks.kind import Packing
     from workers.clients import Client
-    from workers.ledger import Row
+    from workers.ledger.ledger import Row
 
 #: The provider's id of a contact list: one segment of a path.
 _LIST: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -45,7 +45,7 @@ class Submission:
     client: Client
     kind: str  #: a name in `tasks.KINDS`
     path: Path
-    lane: int  #: of rows that name none, as `workers.flows.lane_of` counts
+    lane: int  #: of rows that name none, as `workers.governor.flows.lane_of` counts
     tenant: str = NO_TENANT  #: of rows that name none
     contact_list: str = ""  #: contacts: the provider's id of their list
     id_column: str = ""  #: contacts: "" = ids are derived from the content

@@ -13,22 +13,22 @@ from tests.bench import handover, limits, media, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import run, show
 from tests.conftest import start_server
-from tests.tls import make_certificate, slow_front
-from workers import flows
-from workers.client_settings import ClientSettings
-from workers.governor import Governor
-from workers.keys import ClientKeys
-from workers.ledger import Ledger, Opened
-from workers.limit_settings import LimitSettings
-from workers.outcome import Outcome
-from workers.settings import WorkerSettings
-from workers.store import connect
-from workers.verdict import Verdict
+from tests.support.tls import make_certificate, slow_front
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import Verdict
+from workers.governor import flows
+from workers.governor.governor import Governor
+from workers.ledger.ledger import Ledger, Opened
+from workers.settings.client import ClientSettings
+from workers.settings.limit_settings import LimitSettings
+from workers.settings.load import WorkerSettings
+from workers.store.connection import connect
+from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from workers.store import Store
+    from workers.store.connection import Store
 
 BUCKET = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
 DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=201, provider_id="id-1")

@@ -22,7 +22,7 @@ import requests
 
 from orchestration import intake
 from tests.bench.measure import ordinary_fleet, steady_rate
-from tests.fleet import ROOT, SECRET, Fleet, calls, until
+from tests.support.fleet import ROOT, SECRET, Fleet, calls, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.measure import ordinary_fleet, show
-from tests.faults.checks import assert_nothing_left
-from tests.fleet import calls, until
-from workers.limit_settings import LimitSettings
-from workers.limits import cell
+from tests.support.faults.checks import assert_nothing_left
+from tests.support.fleet import calls, until
+from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 APP = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
 WEIGHTS = {"a": 3, "b": 1}

@@ -11,13 +11,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from orchestration.status import status
+from orchestration.views.status import status
 from tests.bench.measure import ordinary_fleet, show, steady_rate
-from tests.faults.checks import check_all
-from tests.fleet import Fleet, calls, until
-from workers.limit_settings import LimitSettings
-from workers.limits import cell
-from workers.session import governed_session
+from tests.support.faults.checks import check_all
+from tests.support.fleet import Fleet, calls, until
+from workers.session.session import governed_session
+from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

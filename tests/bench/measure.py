@@ -9,11 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.checks import check_all
-from tests.fleet import ROOT, Fleet, calls
-from workers.limit_settings import LimitSettings
-from workers.limits import cell
-from workers.store import connect
+from tests.support.faults.checks import check_all
+from tests.support.fleet import ROOT, Fleet, calls
+from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import cell
+from workers.store.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.measure import ordinary_fleet, show
-from tests.fleet import calls, until
-from tests.media import CLIENT, GENESYS, arrived, check_media, folder, md5s, submit
-from workers.limit_settings import LimitSettings
-from workers.limits import cell
+from tests.support.fleet import calls, until
+from tests.support.media import CLIENT, GENESYS, arrived, check_media, folder, md5s, submit
+from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import cell
 
 if TYPE_CHECKING:
-    from tests.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 LIMIT = {"name": "app", "count": 100, "window_s": 1, "shape": "bucket"}
 MB = 1_000_000

@@ -12,15 +12,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.measure import ordinary_fleet, show, steady_rate
-from tests.faults.checks import assert_nothing_left, check_all
-from tests.fleet import calls, until
-from workers.limit_settings import LimitSettings
-from workers.limits import cell
+from tests.support.faults.checks import assert_nothing_left, check_all
+from tests.support.fleet import calls, until
+from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.fleet import Fleet
+    from tests.support.fleet import Fleet
 
 APP: dict[str, Any] = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
 #: Calibration tight, so that what is held against 25/s is all of it.

@@ -19,12 +19,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.measure import ordinary_fleet, show
-from tests.faults.breaker import SILENT, Opening, Rule, calls_of, first_true_us, openings, silences
-from tests.faults.checks import check_all
-from tests.fleet import calls, until
+from tests.support.faults.breaker import (
+    SILENT,
+    Opening,
+    Rule,
+    calls_of,
+    first_true_us,
+    openings,
+    silences,
+)
+from tests.support.faults.checks import check_all
+from tests.support.fleet import calls, until
 
 if TYPE_CHECKING:
-    from tests.faults.breaker import Call
+    from tests.support.faults.breaker import Call
 
 APP = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
 RULE = Rule()

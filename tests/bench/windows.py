@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.bench.measure import ordinary_fleet
-from tests.faults.checks import check_all
-from tests.fleet import calls, until
+from tests.support.faults.checks import check_all
+from tests.support.fleet import calls, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from tests.conftest import free_port
-from tests.fleet import ROOT, Fleet, calls, until
+from tests.support.fleet import ROOT, Fleet, calls, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from orchestration.status import status
-from tests.campaigns import (
+from orchestration.views.status import status
+from tests.fleet.test_daily import later
+from tests.support.campaigns import (
     KEYLESS,
     STRICT,
     at_provider,
@@ -18,10 +19,9 @@ from tests.campaigns import (
     submit,
     write,
 )
-from tests.faults.checks import check_all
-from tests.faults.test_daily import later
-from tests.fleet import Fleet
-from tests.journal import only_known_operations
+from tests.support.faults.checks import check_all
+from tests.support.fleet import Fleet
+from tests.support.journal import only_known_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

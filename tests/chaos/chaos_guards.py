@@ -1,6 +1,6 @@
 """All guards in one job under every fault: each mode of keys, each boundary, seeds of chance.
 
-`python -m tests.faults.guards --write` makes such a run and writes the table
+`python -m tests.support.faults.guards --write` makes such a run and writes the table
 of docs/idempotency.md.
 """
 
@@ -10,8 +10,8 @@ import random
 
 import pytest
 
-from tests.faults.guards import DEATHS, run
-from tests.faults.mixed import DEFAULT, KEYLESS, MODES, Mode
+from tests.support.faults.guards import DEATHS, run
+from tests.support.faults.mixed import DEFAULT, KEYLESS, MODES, Mode
 
 SEEDS = [random.SystemRandom().randrange(10**6) for _ in range(3)]
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from tests.faults.checks import check_all
-from tests.faults.test_kills import POISON
-from tests.fleet import Fleet, calls, until
-from tests.transport.test_transport import GARBAGE, encoded
-from workers.store import connect
+from tests.fleet.test_kills import POISON
+from tests.fleet.test_transport import GARBAGE, encoded
+from tests.support.faults.checks import check_all
+from tests.support.fleet import Fleet, calls, until
+from workers.store.connection import connect
 
 
 def rate(fleet: Fleet, seconds: float = 1.0) -> float:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.soak import NEEDED, Soak
+from tests.support.faults.soak import NEEDED, Soak
 
 if TYPE_CHECKING:
-    from workers.store import Store
+    from workers.store.connection import Store
 
 SEEDS = [random.SystemRandom().randrange(10**6) for _ in range(3)]
 

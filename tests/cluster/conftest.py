@@ -20,9 +20,9 @@ from pytest_celery import (
 )
 from pytest_docker_tools import container, fxtr, volume
 
-from tests.cluster import engine as docker_engine
-from tests.cluster.containers import KEPT_APART, ContainerFleet, Sandbox, Server, Worker
-from tests.fleet import Fleet
+from tests.support import engine as docker_engine
+from tests.support.containers import KEPT_APART, ContainerFleet, Sandbox, Server, Worker
+from tests.support.fleet import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from pytest_celery import CeleryTestSetup, RedisTestBackend, RedisTestBroker
 
-    from tests.any_fleet import AnyFleet
+    from tests.support.any_fleet import AnyFleet
 
 NETWORK = "{default_pytest_celery_network.name}"
 WORKERS = ("w1", "w2")  #: that are up when a case begins

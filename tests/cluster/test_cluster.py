@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.faults.checks import check_all
-from tests.fleet import calls, until
+from tests.support.faults.checks import check_all
+from tests.support.fleet import calls, until
 
 if TYPE_CHECKING:
-    from tests.any_fleet import AnyFleet
+    from tests.support.any_fleet import AnyFleet
 
 ROWS = 300
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.engine import copy_project, docker
 from tests.conftest import free_port
-from tests.fleet import until
+from tests.support.engine import copy_project, docker
+from tests.support.fleet import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.test_flower_page import flower, online
-from tests.fleet import ROOT, Fleet, calls, until
+from tests.support.fleet import ROOT, Fleet, calls, until
 from workers.errors import StoreAway
-from workers.store import connect
+from workers.store.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

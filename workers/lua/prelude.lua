@@ -9,7 +9,7 @@
 -- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
 -- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
 -- Times are integers in us below 2^53. A transaction is a hash; its fields are named in
--- workers/ledger.py. A flow's definition is made in workers/flows.py.
+-- workers/ledger/ledger.py. A flow's definition is made in workers/governor/flows.py.
 local base, GOV, FLOWS, TOUCH, RETRIES, SUSPECTS, ACTIVE, HUNGRY, GUESTS, now
 
 local function start_prelude(KEYS, ARGV)

@@ -63,13 +63,13 @@ class _Probe(MetaPathFinder):
     """Waits for the pacer's module, the last to be loaded in a worker; then spikes the others."""
 
     def find_spec(self, name, path, target=None):
-        if name != "orchestration.pacer":
+        if name != "orchestration.dispatch.dispatcher":
             return
         sys.meta_path.remove(self)
-        from tasks.base import Step
-        from workers.governor import Governor
-        from workers.http import Connection
-        from workers.scripts import Scripts
+        from tasks.steps.call import Step
+        from workers.governor.governor import Governor
+        from workers.http.connection import Connection
+        from workers.store.scripts import Scripts
 
         Connection.send = _timed("http", Connection.send)
         Governor.admit = _grants(Governor.admit)

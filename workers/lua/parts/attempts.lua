@@ -1,5 +1,5 @@
 -- What went out and was no plain success, for those who ask what became of a transaction: of each client
--- the newest MOST_KEPT. workers/attempts.py reads them.
+-- the newest MOST_KEPT. workers/ledger/attempts.py reads them.
 local MOST_KEPT = 200000
 
 local function may_tell() must_be("stream", base .. "attempts") end

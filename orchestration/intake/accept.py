@@ -1,0 +1,160 @@
+"""From checked pages to a job in the store, and on from its cursor after a crash."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from orchestration.dispatch.pages import low_water
+from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
+from workers.store.memory import FULL, room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestration.intake.check import Checked
+    from orchestration.intake.submission import Submission
+    from workers.store.connection import Store
+
+#: What a row takes in the store once its transaction is open, beside its page (measured: 220 bytes
+#: before the first send, and the answers come on top).
+TRANSACTION_BYTES: Final = 300
+#: After so many pages the memory is looked at again.
+LOOK_AGAIN: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The job that a submission came to."""
+
+    job: str
+    new: bool  #: False: it was there already, and nothing was added
+    about: dict[str, str]  #: the job's hash
+
+
+def accept(
+    it: Submission,
+    checked: Checked,
+    *,
+    again: bool = False,
+    before: Callable[[str], None] | None = None,
+) -> Accepted:
+    """Store the pages, then let work begin; a job that is there already is left as it is.
+
+    A submission that was killed on the way goes on at its cursor, with `again` too.
+
+    Args:
+        it: What is submitted.
+        checked: What it came to.
+        again: A job of this content is no reason not to make another one.
+        before: Given the job's name, what else must be stored before work begins.
+
+    Raises:
+        InputError: an unfinished submission of this file was checked to other rows, or had
+            another lane or tenant.
+        NotNow: the store went away, or lost pages; the same submission goes on when it is back.
+        StoreUnfit: it has no room left.
+    """
+    try:
+        found = find(it, checked, again=again)
+        if not found.new:
+            return found
+        fill(it, checked, found)
+        if before:
+            before(found.job)
+        it.client.ledger.close(found.job)
+        return replace(found, about=it.client.ledger.job(found.job))
+    except StoreAway as error:
+        raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
+
+
+def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
+    """The job to which the submission leads, as it stands now; nothing is written."""
+    earlier = list(_earlier(it, checked.job))
+    closed = [one for one in earlier if one.about.get("closed")]
+    if closed and not again:
+        return closed[0]
+    same = {"digest": checked.spool.digest, "about": json.dumps(it.about)}
+    for one in earlier:
+        if one not in closed and same.items() <= one.about.items():
+            return replace(one, new=True)
+    if earlier and not again:
+        raise _otherwise(checked, earlier[0].job)
+    return Accepted(_name(checked.job, len(earlier) + 1), new=True, about={})
+
+
+def _earlier(it: Submission, job: str) -> Iterator[Accepted]:
+    """All jobs of this content, the first one first."""
+    for number in count(1):
+        name = _name(job, number)
+        about = it.client.ledger.job(name)
+        if not about:
+            return
+        yield Accepted(name, new=False, about=about)
+
+
+def _name(job: str, number: int) -> str:
+    return job if number == 1 else f"{job}.{number}"
+
+
+def fill(it: Submission, checked: Checked, found: Accepted) -> None:
+    """Store the pages of a job from its cursor on, and no more; raises as `accept`."""
+    ledger, store, job = it.client.ledger, it.client.store, found.job
+    later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
+    require_room(store, later if found.about else later + checked.spool.packed)
+    about: dict[str, str | int] = {
+        "kind": it.kind,
+        "client": it.client.name,
+        "name": checked.file,
+        "about": json.dumps(it.about),
+        "low": low_water(it.client),
+        "joined": checked.joined,
+        "digest": checked.spool.digest,
+    }
+    begun = ledger.begin(job, about)
+    # Another one may have come first: pages of two readings must never stand in one job.
+    if any(begun[name] != about[name] for name in ("digest", "about")):
+        raise _otherwise(checked, job)
+    for page in checked.spool.pages(int(begun["pages"])):
+        if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
+            require_room(store, later)
+        ledger.accept(
+            job,
+            page.number,
+            page.entries,
+            rows=page.rows,
+            rejected=page.rejected,
+            calls=page.calls,
+        )
+    # A store that rolled back has a cursor behind ours; then the pages above were not the next.
+    if int(ledger.job(job).get("rows", 0)) != checked.rows:
+        raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
+
+
+def _otherwise(checked: Checked, job: str) -> InputError:
+    """Why a submission cannot go on with what an earlier one of the same content began."""
+    return InputError(
+        f"{checked.file}: its submission {job} was not finished, and had another lane, tenant, "
+        f"other options or another configuration; use the same, or --again to begin anew"
+    )
+
+
+def require_room(store: Store, needed: int) -> None:
+    """Refuse what would fill the store: the rest of its memory is for the work under way.
+
+    Args:
+        store: Where the job is to be kept.
+        needed: Bytes that the job will take beside what is used now.
+
+    Raises:
+        StoreUnfit: with them, 80 % of its memory would be used.
+    """
+    left, most = room(store)
+    if most and left <= needed:
+        raise StoreUnfit(
+            f"the job needs about {needed / 1e6:,.1f} MB of the store's memory, of which nothing "
+            f"above {FULL:.0%} is given to new jobs ({max(0, left) / 1e6:,.1f} MB are left); raise "
+            f"maxmemory, or submit again when jobs have ended"
+        )

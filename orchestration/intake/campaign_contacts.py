@@ -1,0 +1,99 @@
+"""The contacts of campaigns: what they come to, and how they are accepted.
+
+Each campaign's contacts are a job of their own, whose name derives from the campaign's key: a
+submission that was killed finds it again. Its pages are stored, but it is not closed, so that no
+work on it begins: the campaign's step `load` closes it (`lua/release.lua`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from orchestration.intake.accept import TRANSACTION_BYTES, Accepted, accept, fill, require_room
+from orchestration.intake.check import SHOWN, check
+from orchestration.intake.readers.campaigns import contacts_of
+from tasks.genesys.campaigns import child_of
+from tasks.genesys.operations import OPERATIONS
+from workers.errors import InputError
+from workers.settings.limits import matching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestration.intake.check import Checked
+    from orchestration.intake.submission import Submission
+    from workers.ledger.ledger import Row
+
+
+#: What is summed up, as a row's `load` has it.
+_COUNTS: Final = ("rows", "rejected", "joined", "calls")
+
+
+@dataclass(slots=True)
+class Loads:
+    """The contacts of all campaigns of a file, summed up."""
+
+    rows: int = 0
+    rejected: int = 0
+    joined: int = 0
+    calls: int = 0
+    reasons: list[str] = field(default_factory=list)  #: of rejected contacts, one a file
+
+    def as_dict(self) -> dict[str, int]:
+        """As programs get it."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+
+def loads_of(it: Submission, checked: Checked) -> Loads:
+    """What the contacts come to, nothing for other kinds; limits are charged with their calls."""
+    all_ = Loads()
+    if it.kind != "campaigns":
+        return all_
+    for row in _campaigns(checked):
+        load = row["load"]
+        for name in _COUNTS:
+            setattr(all_, name, getattr(all_, name) + load[name])
+        if "bad" in load and len(all_.reasons) < SHOWN:
+            line, reason = load["bad"]
+            rejected = f"{load['rejected']:,} of {load['rows']:,} contacts rejected"
+            all_.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
+    for limit in matching(it.client.settings.limits, OPERATIONS["add_contacts"].route):
+        checked.per_limit[limit.name] += all_.calls
+    return all_
+
+
+def accept_all(it: Submission, checked: Checked, loads: Loads, *, again: bool = False) -> Accepted:
+    """Store the rows and the contacts of those that are campaigns, then let work begin.
+
+    Raises:
+        InputError: a file of contacts changed meanwhile; and as `accept`.
+        NotNow: as `accept`.
+        StoreUnfit: as `accept`.
+    """
+
+    def accept_contacts(job: str) -> None:
+        if loads.rows:
+            require_room(it.client.store, (loads.rows - loads.rejected) * TRANSACTION_BYTES)
+        for row in _campaigns(checked):
+            _accept_load(it, row, job)
+
+    return accept(it, checked, again=again, before=accept_contacts)
+
+
+def _accept_load(it: Submission, row: Row, job: str) -> None:
+    its, child = contacts_of(it, row, job), child_of(it.client.key(job, row["id"]))
+    with check(its) as checked:
+        if checked.spool.digest != row["load"]["digest"]:
+            raise InputError(
+                f"{checked.file} changed while it was submitted; nothing was sent, submit the "
+                f"definitions again when it is at rest"
+            )
+        about = it.client.ledger.job(child)
+        fill(its, checked, Accepted(child, new=True, about=about))
+
+
+def _campaigns(checked: Checked) -> Iterator[Row]:
+    """The good rows that are no repeats."""
+    for page in checked.spool.pages(0):
+        yield from (row for row in page.entries if "load" in row)

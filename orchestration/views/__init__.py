@@ -1,0 +1,1 @@
+"""The read side: what people are shown; never a change of anything."""

@@ -1,0 +1,109 @@
+"""The checks of `headgate doctor`: store, clock, broker, workers, and what the ledger must keep."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestration.views.invariants import check_ledger
+from orchestration.views.status import status
+from workers.errors import HeadgateError, StoreAway
+from workers.store.connection import broker_url_of, connect, open_store, require_durable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workers.clients import Clients
+    from workers.store.connection import Store
+
+#: Round trips from which the latency is taken.
+PINGS = 20
+#: A host whose clock is further from the store's shows wrong times; nothing else depends on it.
+CLOCK_S = 1.0
+
+_WORDS = {
+    "counters_match": "counters equal what is there",
+    "rows_are_accounted_for": "every row is in one state, sums are equal",
+    "keys_are_derived": "every key is the derived one",
+    "nothing_is_stranded": "what is open has a place or a due time",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    text: str  #: what was found, one sentence
+    violations: list[str] = field(default_factory=list)  #: what is wrong; empty = all is well
+
+
+def examine(clients: Clients) -> Iterator[Check]:
+    """All checks, one after the other; a store that is away ends them."""
+    try:
+        store = open_store(clients.settings.store)
+        yield _store(clients, store)
+        yield _clock(store)
+    except HeadgateError as error:
+        yield Check(name="store", text="not usable", violations=[str(error)])
+        return
+    yield _broker(clients)
+    for name in clients.names():
+        try:
+            yield _workers(clients, name)
+            yield from _ledger(clients, name)
+        except HeadgateError as error:
+            yield Check(name=f"client {name}", text="not examined", violations=[str(error)])
+
+
+def _store(clients: Clients, store: Store) -> Check:
+    fsync = require_durable(store, clients.settings.store)
+    server = store.info("server")
+    kind = "valkey" if "valkey_version" in server else "redis"
+    version = server.get("valkey_version", server.get("redis_version"))
+    trips_ms = []
+    for _ in range(PINGS):
+        started = time.perf_counter()
+        store.ping()
+        trips_ms.append((time.perf_counter() - started) * 1000)
+    latency = f"{statistics.median(trips_ms):.2f} ms a round trip"
+    return Check(name="store", text=f"{kind} {version}, appendfsync {fsync}, {latency}")
+
+
+def _clock(store: Store) -> Check:
+    before_s = time.time()
+    seconds, us = store.time()
+    ahead_s = (before_s + time.time()) / 2 - (seconds + us / 1e6)
+    text = f"this machine's is {abs(ahead_s):.3f} s {'ahead' if ahead_s > 0 else 'behind'}"
+    if abs(ahead_s) > CLOCK_S:
+        text += "; the store's counts, only times shown here are off"
+    return Check(name="clock", text=text)
+
+
+def _broker(clients: Clients) -> Check:
+    settings = clients.settings.store
+    try:
+        with connect(broker_url_of(settings)) as broker:
+            broker.ping()
+    except StoreAway as error:
+        reason = str(error).replace("the store", "the broker").replace("store.url", "broker_url")
+        return Check(name="broker", text="not reachable", violations=[reason])
+    own = "a server of its own" if settings.broker_url else "the store's server"
+    return Check(name="broker", text=f"answers, {own}")
+
+
+def _workers(clients: Clients, name: str) -> Check:
+    it = status(clients[name])
+    missing = (it.open_rows and not it.workers) or (it.media.waiting and not it.media.workers)
+    return Check(
+        name=f"client {name}",
+        text=f"{it.workers} workers alive with {it.threads} threads, {it.open_rows:,} rows to go",
+        violations=[it.advice or "no worker is alive"] if missing else [],
+    )
+
+
+def _ledger(clients: Clients, name: str) -> Iterator[Check]:
+    for invariant, violations in check_ledger(clients[name]).items():
+        yield Check(name=f"client {name}", text=_WORDS[invariant], violations=violations)

@@ -1,0 +1,260 @@
+"""How far a job has come: one look, or one look after another until it is finished."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from workers.errors import InputError, StoreAway
+from workers.ledger.ledger import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from workers.clients import Client
+
+#: The rate is that of the last so many seconds.
+RATE_S = 5.0
+#: Why nothing moves in a job that is not accepted to its end, and in contacts of a campaign.
+ACCEPTING: Final = (
+    "work begins when the whole file is accepted; if its submit has ended, give the same submit "
+    "command again: it goes on"
+)
+WAITING: Final = (
+    "its contacts wait for their list, which campaign {1} of job {0} makes first: see "
+    "`headgate watch {0}`"
+)
+_FIELDS = (
+    "kind",
+    "name",
+    "about",
+    "rows",
+    "closed",
+    "closed_us",
+    "finished_us",
+    "throttled",
+    *FINAL,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One job at one moment. Its rows are `waiting`, `in_flight` or counted in one final state."""
+
+    job: str
+    client: str
+    kind: str
+    name: str  #: of its file
+    of: tuple[str, str] | None  #: contacts of a campaign: its job, and its row
+    state: Literal["accepting", "waiting", "running", "finished"]  #: waiting: for its campaign
+    rows: int  #: lines read so far, rejected ones included
+    counts: Mapping[str, int]  #: rows in each of the six final states
+    in_flight: int  #: rows whose call is out just now
+    throttled: int  #: answers of 429
+    rate_per_s: float | None  #: rows ended per second of late; of a finished job, on the whole
+    at_us: int  #: the moment of this look; this and what follows in us since the epoch
+    started_us: int
+    finished_us: int | None
+
+    @property
+    def ended(self) -> int:
+        """Rows in a final state."""
+        return sum(self.counts.values())
+
+    @property
+    def worked(self) -> int:
+        """Rows that ended by work: all but those rejected at intake."""
+        return self.ended - self.counts["rejected"]
+
+    @property
+    def waiting(self) -> int:
+        """Rows that neither ended nor are in flight."""
+        return self.rows - self.ended - self.in_flight
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the last row ends at this rate; None when there is no rate to go by."""
+        if self.state == "finished":
+            return 0.0
+        if self.state in {"accepting", "waiting"} or not self.rate_per_s:
+            return None
+        return (self.rows - self.ended) / self.rate_per_s
+
+    @property
+    def not_begun(self) -> str:
+        """Why work on it has not begun; "" when it has."""
+        if self.state == "waiting" and self.of:
+            job, row = self.of
+            return WAITING.format(job, row)
+        return ACCEPTING if self.state == "accepting" else ""
+
+    @property
+    def all_succeeded(self) -> bool:
+        """Whether every row has succeeded."""
+        return self.state == "finished" and self.counts["succeeded"] == self.rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """As programs get it: flat, times in ISO 8601."""
+        rounded = {"rate_per_s": self.rate_per_s, "eta_s": self.eta_s}
+        return {
+            "job": self.job,
+            "client": self.client,
+            "kind": self.kind,
+            "name": self.name,
+            "of": {"job": self.of[0], "row": self.of[1]} if self.of else None,
+            "state": self.state,
+            "rows": self.rows,
+            "waiting": self.waiting,
+            "in_flight": self.in_flight,
+            **self.counts,
+            "throttled": self.throttled,
+            **{name: it if it is None else round(it, 1) for name, it in rounded.items()},
+            "started": iso(self.started_us),
+            "finished": None if self.finished_us is None else iso(self.finished_us),
+        }
+
+
+def iso(time_us: int) -> str:
+    """A moment as ISO 8601 in UTC, whole seconds."""
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def snapshot(client: Client, job: str, before: Progress | None = None) -> Progress:
+    """The job as it stands now, in two round trips.
+
+    Args:
+        client: Whose job it is.
+        job: Its name.
+        before: An earlier look; the rate is what happened since. None: no rate yet.
+
+    Raises:
+        InputError: the client has no job of this name.
+        StoreAway: the store gives no answer.
+    """
+    pipe = client.store.pipeline(transaction=False)
+    pipe.hmget(client.keys.job(job), *_FIELDS)
+    pipe.zscore(client.keys.jobs, job)
+    pipe.time()
+    # All that is out, of all jobs: by design little more than the threads of the fleet.
+    pipe.zrange(client.keys.touch, 0, -1)
+    values, accepted_us, now, out = pipe.execute()
+    in_flight = 0
+    if out:
+        for key in out:
+            pipe.hmget(client.keys.transaction(key), "j", "s", "r")
+        in_flight = sum(
+            int(rows or 1)
+            for its_job, state, rows in pipe.execute()
+            if (its_job, state) == (job, "s")
+        )
+    return _progress(
+        (client.name, job),
+        values,
+        accepted_us=accepted_us,
+        now_us=_us(now),
+        in_flight=in_flight,
+        before=before,
+    )
+
+
+def all_jobs(client: Client) -> list[Progress]:
+    """Every job of the client, the newest first, without what is in flight."""
+    pipe = client.store.pipeline(transaction=False)
+    pipe.zrange(client.keys.jobs, 0, -1, desc=True, withscores=True)
+    pipe.time()
+    jobs, now = pipe.execute()
+    for job, _ in jobs:
+        pipe.hmget(client.keys.job(job), *_FIELDS)
+    return [
+        _progress((client.name, job), values, accepted_us=accepted_us, now_us=_us(now))
+        for (job, accepted_us), values in zip(jobs, pipe.execute(), strict=True)
+        if values[0] is not None
+    ]
+
+
+def follow(
+    client: Client,
+    job: str,
+    *,
+    every_s: float = 1.0,
+    away: Callable[[StoreAway], None] | None = None,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[Progress]:
+    """Look again every `every_s` seconds, up to and including the look at the finished job.
+
+    Args:
+        client: Whose job it is.
+        job: Its name.
+        every_s: Seconds between two looks.
+        away: Told of each look that the store did not answer; None: such an error is raised.
+        wait: Sleeps; tests pass their own.
+    """
+    seen = deque[Progress]()
+    while True:
+        try:
+            now = snapshot(client, job, seen[0] if seen else None)
+        except StoreAway as error:
+            if away is None:
+                raise
+            away(error)
+        else:
+            yield now
+            if now.state == "finished":
+                return
+            seen.append(now)
+            while len(seen) > 1 and now.at_us - seen[0].at_us >= RATE_S * 1e6:
+                seen.popleft()
+        wait(every_s)
+
+
+def _progress(  # noqa: PLR0913 -- what was read, piece by piece
+    place: tuple[str, str],
+    values: Sequence[str | None],
+    *,
+    accepted_us: float | None,
+    now_us: int,
+    in_flight: int = 0,
+    before: Progress | None = None,
+) -> Progress:
+    client, job = place
+    kind, name, about, *numbers = values
+    if kind is None:
+        raise InputError(f"client {client} has no job {job!r}; `headgate jobs` lists all")
+    of = json.loads(about or "{}").get("of")
+    rows, closed, closed_us, finished_us, throttled, *ended = (int(it or 0) for it in numbers)
+    counts = dict(zip(FINAL, ended, strict=True))
+    worked = sum(ended) - counts["rejected"]
+    if finished_us:
+        rate = worked * 1e6 / max(1, finished_us - closed_us)
+    elif before and now_us > before.at_us:
+        # Dead letters that are replayed meanwhile are no longer ended.
+        rate = max(0, worked - before.worked) * 1e6 / (now_us - before.at_us)
+    else:
+        rate = None
+    return Progress(
+        job=job,
+        client=client,
+        kind=kind,
+        name=name or "",
+        of=tuple(of) if of else None,
+        state=(
+            "finished" if finished_us else "running" if closed else "waiting" if of else "accepting"
+        ),
+        rows=rows,
+        counts=counts,
+        in_flight=min(in_flight, rows - sum(ended)),
+        throttled=throttled,
+        rate_per_s=rate,
+        at_us=now_us,
+        started_us=int(accepted_us or now_us),
+        finished_us=finished_us or None,
+    )
+
+
+def _us(time_of_store: tuple[int, int]) -> int:
+    seconds, us = time_of_store
+    return seconds * 1_000_000 + us

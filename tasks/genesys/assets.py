@@ -1,0 +1,110 @@
+"""Kind `assets`: files of the response management, each an asset of its own name.
+
+An asset is announced, which makes nothing yet; then its file is sent to a signed URL, and there it
+is. A name that is taken is refused: another file under it would be a second asset.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from tasks.genesys.media import JSON, Media, body, call, one_of, ready, transfer
+from tasks.genesys.operations import OPERATIONS
+from tasks.kind import Acted, Kept, Planned, Polled
+from workers.http.connection import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workers.answer.outcome import Answer
+    from workers.governor.governor import Go
+    from workers.http.transfer import Sent
+    from workers.ledger.ledger import Row
+    from workers.settings.client import ClientSettings
+
+_STEPS: Final = ("free", "url", "transfer", "ready")
+_FOUND: Final = range(200, 300)
+_ABSENT: Final = 404
+
+
+class Assets(Media):
+    """Rows are files, each an asset."""
+
+    task = "genesys.make_asset"
+    act_task = "genesys.transfer_asset"
+
+    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+        """See that the name is free, announce the file, send it, wait for it."""
+        del row, about, client
+        return [
+            call("find_asset", "free", polls=1),
+            call("give_asset_url", "url"),
+            transfer(),
+            ready("read_asset_status"),
+        ]
+
+    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+        """What the step sends."""
+        del about
+        match _STEPS[grant.step - 1]:
+            case "free":
+                term = {"type": "TERM", "fields": ["name"], "value": row["name"]}
+                asked = {"pageSize": 25, "pageNumber": 1, "query": [term]}
+                return Request("POST", OPERATIONS["find_asset"].at(), JSON, body(asked))
+            case "url":
+                md5 = base64.b64encode(bytes.fromhex(row["md5"])).decode()
+                announced = {"name": row["name"], "contentMd5": md5}
+                return Request("POST", OPERATIONS["give_asset_url"].at(), JSON, body(announced))
+        return Request("GET", OPERATIONS["read_asset_status"].at(one_of(grant, "id")))
+
+    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+        """Whether the name is free; or how far the file is."""
+        if _STEPS[grant.step - 1] == "free" and answer.status in _FOUND:
+            return Polled.FAILED if _taken(row, answer) else Polled.READY
+        if answer.error or answer.status not in {*_FOUND, _ABSENT}:
+            return Polled.UNSAID
+        match _said(answer).get("status"):
+            case "Uploaded":
+                return Polled.READY
+            case "Failed":
+                return Polled.FAILED
+        return Polled.NOT_YET
+
+    def failed(self, row: Row, answer: Answer) -> str:
+        """Name the file, and what the provider has against it."""
+        if _taken(row, answer):
+            return (
+                f"an asset named {row['name']} is there already; delete it there, or submit "
+                f"{row['path']} under another name"
+            )
+        code = _said(answer).get("errorCode")
+        why = f" ({code})" if isinstance(code, str) and code.replace("_", "").isalnum() else ""
+        return f"{row['path']} was not taken{why}; correct this file and submit it again"
+
+    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+        """The asset's id, and the signed URL."""
+        del row
+        said = _said(answer)
+        if _STEPS[grant.step - 1] != "url":
+            return Kept(one_of(grant, "id") if grant.step > 1 else "", "{}")
+        values = {name: said.get(name) for name in ("id", "url", "headers")}
+        return Kept(str(said.get("id") or "")[:128], json.dumps(values))
+
+    def after(self, sent: Sent, row: Row, grant: Go) -> Acted:
+        """A file that may have arrived is not announced anew: that would make a second asset."""
+        acted = super().after(sent, row, grant)
+        return Acted("done") if acted.how == "back" and grant.unknown else acted
+
+
+def _said(answer: Answer) -> dict[str, Any]:
+    said = None if answer.error else answer.json()
+    return said if isinstance(said, dict) else {}
+
+
+def _taken(row: Row, answer: Answer) -> bool:
+    found = _said(answer).get("results")
+    return isinstance(found, list) and any(
+        isinstance(it, dict) and it.get("name") == row["name"] for it in found
+    )

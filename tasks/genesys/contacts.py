@@ -1,0 +1,59 @@
+"""Kind `contacts`: contacts of a Genesys Cloud contact list, as many in a call as it takes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tasks.genesys.operations import OPERATIONS
+from tasks.kind import Kept, Kind, Packing, Planned
+from tasks.rest.calls import id_in
+from workers.http.connection import Request
+from workers.ledger.batch import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workers.answer.outcome import Answer
+    from workers.governor.governor import Go
+    from workers.ledger.ledger import Row
+    from workers.settings.client import ClientSettings
+
+
+_ADD = OPERATIONS["add_contacts"]
+
+
+class Contacts(Kind):
+    """Rows are contacts; their own ids make each add an upsert."""
+
+    task = "genesys.add_contacts"
+    #: The platform's documented limits of one call.
+    packing = Packing(rows=1000, size=512_000)
+
+    def size(self, row: Row, about: Mapping[str, Any]) -> int:
+        """Bytes of the contact as it is sent, and of what parts it from the next one."""
+        return len(_encode(_contact(row, about)).encode()) + 1
+
+    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+        """One call to the list's contacts."""
+        del row, client
+        return [Planned(f"{_ADD.method} {_ADD.at(about['list'])}", _ADD.guard)]
+
+    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+        """Add the contacts, or update those of the same ids."""
+        # Contacts that may be there already must not be queued, and so dialled, once more.
+        path = _ADD.at(about["list"]) + ("?doNotQueue=true" if grant.unknown else "")
+        body = _encode([_contact(it, about) for it in rows_of(row)]).encode()
+        return Request(_ADD.method, path, {"Content-Type": "application/json"}, body)
+
+    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+        """The id under which the platform keeps the contact; of a batch they are those we sent."""
+        del grant
+        return Kept(id_in(answer.json()) if len(rows_of(row)) == 1 else "")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _contact(row: Row, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": row["id"], "contactListId": about["list"], "data": row["data"]}

@@ -1,0 +1,130 @@
+"""What prompts and response assets share: a file that goes to a signed URL, and then is processed.
+
+A row of both kinds is `{"line", "id", "name", "path", "size", "md5"}`, that of a prompt has its
+`"language"` as well: see `orchestration.intake.readers.media`.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tasks.genesys.operations import OPERATIONS
+from tasks.kind import Acted, CannotSay, Kind, Planned
+from workers.answer.guards import Guard
+from workers.errors import ConfigError
+from workers.http.connection import ConnectFailed
+from workers.http.files import is_below
+from workers.http.transfer import File, NotThatFile, TakenOver
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workers.clients import Client
+    from workers.governor.governor import Go
+    from workers.http.connection import Request
+    from workers.http.transfer import Sent
+    from workers.ledger.ledger import Row
+
+#: A file that was sent is asked about so often at the most, and so many seconds apart.
+POLLS: Final = 150
+EVERY_S: Final = 2.0
+#: Of a request that says something.
+JSON: Final = {"Content-Type": "application/json"}
+
+#: With these a host of files says that it may be tried again.
+_AGAIN: Final = (408, 429, *range(500, 600))
+#: So does one of these words beside a 400; and the other one that a new URL is needed.
+_DAMAGED: Final = {"BadDigest", "IncompleteBody", "RequestTimeout"}
+_EXPIRED: Final = "ExpiredToken"
+_SUCCESS: Final = range(200, 300)
+_FORBIDDEN: Final = 403
+_BAD: Final = 400
+
+
+def transfer() -> Planned:
+    """The step that sends the file."""
+    return Planned("", Guard.READ, name="transfer", governed=False, pool="media")
+
+
+def ready(operation: str) -> Planned:
+    """The step that waits until the file is processed."""
+    route = OPERATIONS[operation].route
+    return Planned(route, Guard.READ, name="ready", polls=POLLS, every_s=EVERY_S)
+
+
+def call(operation: str, name: str, lookup: str = "", polls: int = 0) -> Planned:
+    """The step of a call of this operation, after whose doubts `lookup` asks."""
+    it = OPERATIONS[operation]
+    asks = OPERATIONS[lookup].route if lookup else ""
+    return Planned(it.route, it.guard, asks, name=name, polls=polls)
+
+
+def body(value: object) -> bytes:
+    """A request's body."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def kept(grant: Go) -> dict[str, Any]:
+    """What the steps so far have kept; of a step that was done again the newest."""
+    return {name: value for answer in grant.answers for name, value in answer.items()}
+
+
+def one_of(grant: Go, name: str) -> str:
+    """A text that an earlier step has kept; raises `CannotSay`."""
+    value = kept(grant).get(name)
+    if not isinstance(value, str) or not value:
+        raise CannotSay(f"no earlier answer told the {name}")
+    return value
+
+
+class Media(Kind):
+    """Rows are files."""
+
+    @abstractmethod
+    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+        """What a call of this row sends."""
+
+    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+        """Send the file to its signed URL."""
+        del about
+        url, headers = one_of(grant, "url"), kept(grant).get("headers")
+        if not isinstance(headers, dict) or not all(isinstance(it, str) for it in headers.values()):
+            raise CannotSay("the headers of the signed URL are not text")
+        root = client.fleet.worker.media_root
+        file = File(Path(root or "", row["path"]), row["size"], row["md5"])
+        if root and not is_below(file.path, root):
+            return Acted(
+                "failed",
+                f"{row['path']} does not lie below worker.media_root of host {platform.node()}; "
+                f"set the same root where it is submitted, and submit it again",
+            )
+        try:
+            sent = client.transfers.put(url, headers, file, lambda: client.governor.renew(grant))
+        except NotThatFile as error:
+            return Acted("failed", str(error))
+        except TakenOver:
+            return Acted("again", "another worker has taken it over", unknown=True)
+        except (ConnectFailed, ConfigError) as error:
+            return Acted("again", str(error))
+        except ValueError as error:  # it tells no value
+            return Acted("failed", f"the signed URL cannot be used: {error}")
+        return self.after(sent, row, grant)
+
+    def after(self, sent: Sent, row: Row, grant: Go) -> Acted:
+        """What follows from the answer of the host of files."""
+        del grant
+        if sent.status in _SUCCESS:
+            return Acted("done")
+        if sent.status is None:
+            said = f"{row['path']} was not taken: {sent.error}"
+            return Acted("again", said, unknown=sent.whole)
+        said = f"{row['path']} was answered {sent.status} {sent.code}".rstrip()
+        if sent.status == _FORBIDDEN or sent.code == _EXPIRED:
+            return Acted("back", f"{said}: the signed URL has expired, or is not for this file")
+        if sent.status in _AGAIN or (sent.status == _BAD and sent.code in _DAMAGED):
+            return Acted("again", said, unknown=sent.status not in {408, 429, _BAD})
+        return Acted("failed", f"{said}: it is not taken as it is")

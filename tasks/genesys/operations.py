@@ -1,0 +1,165 @@
+"""Every operation of Genesys Cloud that Headgate knows: its call, its guard, how sure that is.
+
+| mark         | how sure                                                                        |
+| ------------ | ------------------------------------------------------------------------------- |
+| `verified`   | read in the vendor's own SDK: its code, or the texts of its parameters          |
+| `documented` | in the vendor's documentation or its own Terraform provider                     |
+| `assumed`    | it follows from what has another mark, or somebody said so: try it before you   |
+|              | rely on it                                                                      |
+
+No call was made to a live organisation for any of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+from urllib.parse import quote
+
+from workers.answer.guards import Guard
+
+Mark = Literal["verified", "documented", "assumed"]
+
+_LISTS: Final = "/api/v2/outbound/contactlists"
+_CAMPAIGNS: Final = "/api/v2/outbound/campaigns"
+_PROMPTS: Final = "/api/v2/architect/prompts"
+_RESOURCES: Final = f"{_PROMPTS}/{{prompt.id}}/resources"
+_ASSETS: Final = "/api/v2/responsemanagement/responseassets"
+_PLACE: Final = re.compile(r"\{[a-z.]+\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of the platform's API."""
+
+    method: str
+    path: str  #: below base_url; `{list.id}` stands for an id in one segment
+    guard: Guard
+    source: str  #: where its facts are from
+    mark: Mark  #: of method, path and permission
+    guard_mark: Mark  #: of what makes a second send harmless
+    permission: str  #: what the OAuth client's roles must grant; "" = nothing
+    missing: str = ""  #: what to do when the platform answers 404
+
+    @property
+    def route(self) -> str:
+        """Method and path, for limits and pauses."""
+        return f"{self.method} {self.path}"
+
+    def at(self, *ids: str) -> str:
+        """The path with its ids in their order.
+
+        Example:
+            >>> OPERATIONS["start_campaign"].at("7f 3a")
+            '/api/v2/outbound/campaigns/7f%203a/start'
+        """
+        given = iter(ids)
+        return _PLACE.sub(lambda _: quote(next(given), safe=""), self.path)
+
+    def is_call(self, method: str, path: str) -> bool:
+        """Whether a request is a call of this operation."""
+        pattern = "[^/]+".join(re.escape(it) for it in _PLACE.split(self.path))
+        return method == self.method and re.fullmatch(pattern, path) is not None
+
+
+#: By name; those of campaigns, contacts and media.
+OPERATIONS: Final = {
+    "create_list": Operation(
+        "POST", _LISTS, Guard.LOOKUP, "SDK 269", "verified", "assumed", "outbound:contactList:add"
+    ),
+    "find_list": Operation(
+        "GET", _LISTS, Guard.READ, "SDK 269", "verified", "verified", "outbound:contactList:view"
+    ),
+    "add_contacts": Operation(
+        "POST", f"{_LISTS}/{{list.id}}/contacts", Guard.UPSERT,
+        "SDK 269; a loader of others relies on the id", "verified", "assumed",
+        "outbound:contact:add",
+        "there is no such contact list; see that --list and the client's region are right, and "
+        "submit the file again",
+    ),
+    "create_campaign": Operation(
+        "POST", _CAMPAIGNS, Guard.LOOKUP, "SDK 269", "verified", "assumed", "outbound:campaign:add"
+    ),
+    "find_campaign": Operation(
+        "GET", _CAMPAIGNS, Guard.READ, "SDK 269", "verified", "verified", "outbound:campaign:view"
+    ),
+    "read_campaign": Operation(
+        "GET", f"{_CAMPAIGNS}/{{campaign.id}}", Guard.READ, "SDK 269", "verified", "verified",
+        "outbound:campaign:view",
+    ),
+    "start_campaign": Operation(
+        "POST", f"{_CAMPAIGNS}/{{campaign.id}}/start", Guard.LOOKUP,
+        "SDK 269, states from the Terraform provider", "verified", "documented",
+        "outbound:campaign:start",
+    ),
+    "stop_campaign": Operation(
+        "POST", f"{_CAMPAIGNS}/{{campaign.id}}/stop", Guard.LOOKUP,
+        "SDK 269, states from the Terraform provider", "verified", "documented",
+        "outbound:campaign:stop",
+    ),
+    "progress_of_campaigns": Operation(
+        "POST", f"{_CAMPAIGNS}/progress", Guard.READ, "SDK 269", "verified", "verified",
+        "outbound:campaign:view",
+    ),
+    "progress_of_campaign": Operation(
+        "GET", f"{_CAMPAIGNS}/{{campaign.id}}/progress", Guard.READ, "SDK 269",
+        "verified", "verified", "outbound:campaign:view",
+    ),
+    "create_prompt": Operation(
+        "POST", _PROMPTS, Guard.LOOKUP, "SDK 269", "verified", "assumed",
+        "architect:userPrompt:add",
+    ),
+    "find_prompt": Operation(
+        "GET", _PROMPTS, Guard.READ, "SDK 269", "verified", "verified",
+        "architect:userPrompt:view",
+    ),
+    "read_prompt": Operation(
+        "GET", f"{_PROMPTS}/{{prompt.id}}", Guard.READ, "SDK 269", "verified", "verified",
+        "architect:userPrompt:view",
+    ),
+    "create_prompt_resource": Operation(
+        "POST", _RESOURCES, Guard.LOOKUP, "SDK 269", "verified", "assumed",
+        "architect:userPrompt:edit",
+    ),
+    "read_prompt_resource": Operation(
+        "GET", f"{_RESOURCES}/{{language}}", Guard.READ, "SDK 269, states from its models",
+        "verified", "verified", "architect:userPrompt:view",
+    ),
+    "give_prompt_url": Operation(
+        "POST", f"{_RESOURCES}/{{language}}/uploads", Guard.READ,
+        "SDK 269, where it is a preview; it makes nothing", "verified", "assumed",
+        "architect:userPrompt:edit",
+    ),
+    "find_asset": Operation(
+        "POST", f"{_ASSETS}/search", Guard.READ, "SDK 269", "verified", "verified",
+        "responseAssets:asset:view",
+    ),
+    "give_asset_url": Operation(
+        "POST", f"{_ASSETS}/uploads", Guard.READ, "SDK 269; without its file it makes nothing",
+        "verified", "assumed", "responseAssets:asset:add",
+    ),
+    "read_asset_status": Operation(
+        "GET", f"{_ASSETS}/status/{{asset.id}}", Guard.READ,
+        "SDK 269; that its id is that of the asset is a guess", "assumed", "verified",
+        "responseAssets:asset:view",
+    ),
+}  # fmt: skip
+
+
+def advice(route: str, status: int | None) -> str:
+    """What to do about an answer to a call of this route, "" = nothing is known."""
+    method, _, path = route.partition(" ")
+    name = operation_of(method, path) if status == 404 else ""  # noqa: PLR2004
+    return OPERATIONS[name].missing if name else ""
+
+
+def operation_of(method: str, path: str) -> str:
+    """The name of the operation that a request calls; "" = none of them.
+
+    Args:
+        method: Such as "GET".
+        path: Without the query.
+    """
+    fitting = (it for it, one in OPERATIONS.items() if one.is_call(method, path))
+    return next(fitting, "")

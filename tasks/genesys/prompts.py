@@ -1,0 +1,162 @@
+"""Kind `prompts`: audio of Architect prompts, one file for each prompt and language.
+
+A prompt is found by its name, or made; then its resource in the language; then the file is sent to
+a signed URL, in place of what may be there, and transcoded. Of several rows with one prompt the
+first makes it (`"made_by"` names it), and the others wait for that.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+from tasks.genesys.media import JSON, Media, body, call, kept, one_of, ready, transfer
+from tasks.genesys.operations import OPERATIONS
+from tasks.kind import Acted, Kept, Planned, Polled
+from workers.answer.guards import Guard, Sight
+from workers.http.connection import Request
+from workers.ledger.ledger import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workers.answer.outcome import Answer
+    from workers.clients import Client
+    from workers.governor.governor import Go
+    from workers.ledger.ledger import Row
+    from workers.settings.client import ClientSettings
+
+#: A row that waits for the prompt of another one looks so often, seconds.
+LOOK_S: Final = 1.0
+_FOUND: Final = range(200, 300)
+_ABSENT: Final = 404
+
+
+class Prompts(Media):
+    """Rows are files of audio, each for a prompt in a language."""
+
+    task = "genesys.make_prompt"
+    act_task = "genesys.transfer_prompt"
+
+    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+        """Find or make the prompt, make its resource, get a URL, send the file, wait for it."""
+        del about, client
+        if "made_by" in row:
+            first = [Planned("", Guard.READ, name="prompt", governed=False)]
+        else:
+            first = [
+                call("find_prompt", "find"),
+                call("create_prompt", "prompt", "find_prompt"),
+            ]
+        return [
+            *first,
+            call("create_prompt_resource", "resource", "read_prompt_resource"),
+            call("give_prompt_url", "url"),
+            transfer(),
+            ready("read_prompt_resource"),
+        ]
+
+    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+        """What the step sends; what is there already is read instead of made."""
+        del about
+        step = _step(row, grant)
+        if step == "find" or (step == "prompt" and grant.looking):
+            query = urlencode({"name": row["name"], "pageSize": 100}, quote_via=quote)
+            return Request("GET", f"{_at('find_prompt')}?{query}")
+        if step == "prompt":
+            if known := kept(grant).get("prompt"):
+                return Request("GET", _at("read_prompt", known))
+            return Request("POST", _at("create_prompt"), JSON, body({"name": row["name"]}))
+        prompt, language = one_of(grant, "prompt"), row["language"]
+        if step == "url":
+            return Request("POST", _at("give_prompt_url", prompt, language))
+        if step == "ready" or grant.looking or language in kept(grant).get("languages", ()):
+            return Request("GET", _at("read_prompt_resource", prompt, language))
+        made = body({"language": language})
+        return Request("POST", _at("create_prompt_resource", prompt), JSON, made)
+
+    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+        """Whether the prompt, or its resource, is there."""
+        if answer.error or answer.status not in {*_FOUND, _ABSENT}:
+            return Sight.UNSURE
+        if _step(row, grant) == "resource":
+            return Sight.FOUND if answer.status in _FOUND else Sight.ABSENT
+        return Sight.FOUND if _named(row, answer) else Sight.ABSENT
+
+    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+        """How far the transcoding is."""
+        del row, grant
+        if answer.status not in {*_FOUND, _ABSENT}:
+            return Polled.UNSAID
+        match _said(answer).get("uploadStatus"):
+            case "transcoded":
+                return Polled.READY
+            case "transcodeFailed":
+                return Polled.FAILED
+        return Polled.NOT_YET
+
+    def failed(self, row: Row, answer: Answer) -> str:
+        """Name the file that could not be transcoded."""
+        del answer
+        return f"{row['path']} could not be transcoded; correct this file and submit it again"
+
+    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+        """The prompt's id and languages, or the signed URL."""
+        step, said = _step(row, grant), _said(answer)
+        if step == "find" or (step == "prompt" and grant.looking):
+            said = _named(row, answer)
+        if step in {"find", "prompt"}:
+            prompt = said.get("id")
+            text = prompt if isinstance(prompt, str) else ""
+            there = {"languages": _languages(said)} if step == "find" else {}
+            return Kept(text if step == "prompt" else "", json.dumps({"prompt": text, **there}))
+        if step == "url":
+            return Kept("", json.dumps({name: said.get(name) for name in ("url", "headers")}))
+        return Kept(f"{one_of(grant, 'prompt')}/{row['language']}", "{}")
+
+    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+        """Send the file; or wait for the prompt that another row makes."""
+        if grant.step > 1 or "made_by" not in row:
+            return super().act(row, about, grant, client)
+        tx = client.ledger.transaction(client.key(grant.job, row["made_by"]))
+        told = [json.loads(it) for it in tx.get("an", "").splitlines()]
+        known = {name: value for it in told for name, value in it.items()}
+        if prompt := known.get("prompt"):
+            values = {it: known.get(it, []) for it in ("prompt", "languages")}
+            return Acted("done", kept=Kept(prompt, json.dumps(values)))
+        if tx.get("s") in FINAL:
+            return Acted(
+                "failed",
+                f"row {row['made_by']}, which makes this prompt, {tx['s']}; replay it first",
+            )
+        return Acted("not yet", f"row {row['made_by']} makes this prompt", after_s=LOOK_S)
+
+
+def _step(row: Row, grant: Go) -> str:
+    names = ("prompt", "resource", "url", "transfer", "ready")
+    return (names if "made_by" in row else ("find", *names))[grant.step - 1]
+
+
+def _at(operation: str, *ids: str) -> str:
+    return OPERATIONS[operation].at(*ids)
+
+
+def _said(answer: Answer) -> dict[str, Any]:
+    said = None if answer.error else answer.json()
+    return said if isinstance(said, dict) else {}
+
+
+def _named(row: Row, answer: Answer) -> dict[str, Any]:
+    """The prompt of exactly this name in the answer to a search; empty: there is none."""
+    entities = _said(answer).get("entities")
+    found = entities if isinstance(entities, list) else []
+    mine = [it for it in found if isinstance(it, dict) and it.get("name") == row["name"]]
+    return mine[0] if mine else {}
+
+
+def _languages(prompt: Mapping[str, Any]) -> list[str]:
+    resources = prompt.get("resources")
+    its = resources if isinstance(resources, list) else []
+    names = (it.get("language") or it.get("id") for it in its if isinstance(it, dict))
+    return [it for it in names if isinstance(it, str)]

@@ -1,0 +1,121 @@
+"""What the pacer does with jobs that it cannot open or ring: it strands none of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestration.dispatch import dispatcher
+from orchestration.dispatch.dispatcher import IN_A_BEAT, Pacer
+from tests.support.fleet import Fleet, calls, until
+from workers.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Where the rows of a page are kept.
+PAGE = 0
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    """A store and a client, and no worker."""
+    with Fleet() as it:
+        yield it
+
+
+@pytest.fixture
+def turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Take turns as the pacer of a worker of 4 threads; warnings are repeated at once."""
+    monkeypatch.setattr(dispatcher, "AGAIN_S", 0.0)
+    it = Pacer(app, fleet.clients, "w1", 4)
+    return lambda count=1: [it._turn("acme") for _ in range(count)]
+
+
+def test_a_page_that_cannot_be_read_strands_neither_its_job_nor_another_one(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="damaged")
+    fleet.submit(calls(10), job="sound")
+    store, name = fleet.client.store, fleet.client.keys.page("damaged", PAGE)
+    page = store.execute_command("GET", name, NEVER_DECODE=True)
+    store.set(name, b"no page")
+
+    turns(20)
+
+    assert (fleet.job("damaged")["opened"], fleet.job("sound")["opened"]) == (0, 1)
+    assert "job damaged: its next page cannot be opened" in caplog.text
+    store.set(name, page)
+    until(lambda: turns() and fleet.job("damaged")["opened"] == 1)
+
+
+def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_line(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="new")
+    until(lambda: turns() and fleet.job("new")["opened"] == 1)
+    fleet.client.store.hset(fleet.client.keys.job("new"), "kind", "holograms")
+    fleet.client.ledger._jobs.clear()
+
+    until(lambda: turns() and "is of kind 'holograms', which this worker lacks" in caplog.text)
+
+    states = {it["s"] for it in fleet.transactions("new").values()}
+    assert states == {"w"}
+
+
+def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_under_way_ends(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="first")
+    turns(2)
+    store = fleet.client.store
+    store.config_set("maxmemory", int(store.info("memory")["used_memory"] * 1.1))
+    fleet.submit(calls(10), job="second")
+
+    turns(20)
+
+    assert (fleet.job("first")["opened"], fleet.job("second")["opened"]) == (1, 0)
+    assert "above 80% of its memory: job second waits" in caplog.text
+    store.config_set("maxmemory", 0)
+    until(lambda: turns() and fleet.job("second")["opened"] == 1)
+
+
+def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_turn(
+    fleet: Fleet, turns: Any
+) -> None:
+    turns(2)
+    fleet.submit(calls(1, prefix="n"), job="normal", lane=1)
+    (of_normal,) = turns()
+    fleet.submit(calls(1, prefix="u"), job="urgent", lane=0)
+    (of_urgent,) = turns()
+
+    assert (fleet.job("normal")["opened"], fleet.job("urgent")["opened"]) == (1, 1)
+    assert of_urgent == 0 < of_normal
+
+
+@pytest.mark.parametrize(("step_s", "opened"), [(0.0, IN_A_BEAT), (1.0, 1)])
+def test_pages_of_few_transactions_are_opened_several_in_a_beat_while_it_lasts(
+    fleet: Fleet, turns: Any, monkeypatch: pytest.MonkeyPatch, step_s: float, opened: int
+) -> None:
+    ledger = fleet.client.ledger
+    about = json.dumps({"lane": 1, "tenant": "-", "list": "list-1"})
+    ledger.begin("batches", {"kind": "contacts", "about": about, "low": 500})
+    for page in range(2 * IN_A_BEAT):
+        ledger.accept("batches", page, [a_batch(page)], rows=2, rejected=0, calls=1)
+    ledger.close("batches")
+    clock = itertools.count(0.0, step_s)
+    monkeypatch.setattr(dispatcher, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+    turns()
+
+    # With one page a beat, 40 calls a second would be the most, whatever the limits allow.
+    assert fleet.job("batches")["opened"] == opened
+
+
+def a_batch(page: int) -> dict[str, Any]:
+    rows = [{"line": 2 * page + n, "id": f"c{page}-{n}", "data": {}} for n in (2, 3)]
+    return {"line": rows[0]["line"], "id": rows[0]["id"], "rows": rows}

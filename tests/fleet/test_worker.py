@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestration.views.status import status
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "../x", "%h", "", "-x", "a" * 65, "a@b", "w 1"])
+def test_a_name_that_is_not_plain_is_refused_in_one_sentence(world: World, name: str) -> None:
+    result = world.run("worker", f"--name={name}")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--name must be" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
+    command = [sys.executable, "-m", "orchestration.cli", "worker", "--name", "w.1_a-b", "-c", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        while not status(world.client).workers:
+            assert process.poll() is None
+        rings = " ".join(world.client.store.hkeys(world.gov))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert "worker w.1_a-b@" in said
+    assert "with 1 thread" in said
+    assert said.count("\n") == 1
+    # Workers of one name on two hosts are two.
+    assert f"w.1_a-b@{socket.gethostname()}" in rings
+
+
+def test_celerys_own_command_with_the_queue_of_media_is_a_worker_for_media(world: World) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "workers.app",
+        "worker",
+        "-Q",
+        "media",
+        "-c",
+        "3",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        while not (media := status(world.client).media).workers:
+            assert process.poll() is None
+        calls = status(world.client).threads
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+
+    assert (media.threads, calls) == (3, 0)
+
+
+def test_one_worker_for_calls_and_media_is_refused(world: World) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", "calls,media"]
+    process = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
+    )
+
+    assert process.returncode != 0
+    assert "a worker is for calls or for media" in process.stderr
+    assert not status(world.client).workers

@@ -1,0 +1,218 @@
+"""The breaker of a client, by a held clock: when it opens, who may probe, and when it closes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.scripts.test_scripts import APP, DONE, MS, Rig, S
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import Verdict
+
+if TYPE_CHECKING:
+    from workers.governor.governor import Go
+    from workers.store.connection import Store
+
+#: How long the client is held when the breaker opens, and calls before it may.
+OPEN_S, LEAST = 5, 20
+REFUSED = Verdict(
+    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, throttled=True, status=429, delay_s=0.1
+)
+SILENT = Verdict(kind="AGAIN", how="line", outcome=Outcome.UNKNOWN, attempt=True, delay_s=0.1)
+
+
+def breaker(rig: Rig) -> dict[str, Any]:
+    """What is known of the breaker; empty when it is closed."""
+    gov: Any = rig.store.hgetall(rig.keys.governor)
+    return {it: gov[it] for it in ("breaker", "prober", "probes") if it in gov}
+
+
+def grants(rig: Rig, count: int) -> list[Go]:
+    """So many calls that are out, granted one after the other."""
+    found: list[Go] = []
+    for _ in range(400):
+        found += [rig.grant(key) for key in rig.ring()[: count - len(found)]]
+        if len(found) == count:
+            return found
+    raise AssertionError(f"{len(found)} of {count} calls were granted")
+
+
+def opened(store: Store, more: int = 0) -> tuple[Rig, list[Go]]:
+    """A client whose breaker has just opened, and further calls that were out then."""
+    rig = Rig(store, APP)
+    rig.line_up(80)
+    out = grants(rig, LEAST + more)
+    for grant in out[:LEAST]:
+        rig.governor.settle(grant, REFUSED)
+    assert breaker(rig)
+    return rig, out[LEAST:]
+
+
+def probe(rig: Rig) -> Go:
+    """The one call that is let through."""
+    for _ in range(400):
+        if rung := rig.ring():
+            (key,) = rung
+            return rig.grant(key)
+    raise AssertionError("no probe in ten seconds")
+
+
+@pytest.mark.parametrize(("good", "then"), [(8, "closed"), (7, "open")])
+def test_it_opens_when_more_than_60_percent_of_20_calls_were_refused(
+    store: Store, good: int, then: str
+) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(40)
+    out = grants(rig, LEAST)
+
+    for grant in out[:good]:
+        rig.governor.settle(grant, DONE)
+    for grant in out[good:-1]:
+        rig.governor.settle(grant, REFUSED)
+        assert not breaker(rig)
+    rig.governor.settle(out[-1], REFUSED)
+
+    assert ("open" if breaker(rig) else "closed") == then
+
+
+def test_fewer_than_20_calls_open_nothing(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(40)
+
+    for grant in grants(rig, LEAST - 1):
+        rig.governor.settle(grant, REFUSED)
+
+    assert not breaker(rig)
+
+
+def test_what_was_refused_ten_seconds_ago_no_longer_counts(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(80)
+    first = grants(rig, LEAST - 1)
+    for grant in first:
+        rig.governor.settle(grant, REFUSED)
+
+    rig.us += 11 * S
+    for grant in grants(rig, LEAST - 1):
+        rig.governor.settle(grant, REFUSED)
+
+    assert not breaker(rig)
+
+
+def test_while_it_is_open_nothing_leaves_and_bells_that_are_out_go_back(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(80)
+    out = grants(rig, LEAST)
+    rung = rig.ring_on(300 * MS)
+    assert rung
+
+    for grant in out:
+        rig.governor.settle(grant, REFUSED)
+
+    assert all(rig.word(key).startswith("wait: ") for key in rung)
+    assert rig.ring_on(OPEN_S * S - 50 * MS) == []
+    reason: Any = rig.store.hget(rig.keys.governor, "y:client")
+    assert reason == "the breaker is open: 13 of 20 calls in 10 s were refused"
+
+
+def test_half_open_one_call_at_a_time_is_out_whoever_rings(store: Store) -> None:
+    rig, _ = opened(store)
+    first = probe(rig)
+
+    others = [rig.ring(worker=f"w{n % 4}") for n in range(400)]
+
+    assert not any(others)
+    rig.governor.settle(first, DONE)
+    assert len(rig.ring_on(2 * S)) == 1
+
+
+def test_a_bell_that_waits_for_its_thread_is_the_only_one(store: Store) -> None:
+    rig, _ = opened(store)
+
+    assert len(rig.ring_on(OPEN_S * S + S)) == 1
+
+
+def test_five_good_probes_in_a_row_close_it_and_forget_what_was_counted(store: Store) -> None:
+    rig, _ = opened(store)
+
+    for _ in range(5):
+        assert breaker(rig)
+        rig.governor.settle(probe(rig), DONE)
+
+    assert not breaker(rig)
+    gov: Any = rig.store.hgetall(rig.keys.governor)
+    assert not [field for field in gov if field.startswith(("n:", "x:"))]
+    assert len(rig.ring_on(S)) > 1
+
+
+def test_a_refused_probe_opens_it_again_and_the_count_starts_anew(store: Store) -> None:
+    rig, _ = opened(store)
+    for _ in range(4):
+        rig.governor.settle(probe(rig), DONE)
+
+    rig.governor.settle(probe(rig), REFUSED)
+
+    assert rig.ring_on(OPEN_S * S - 50 * MS) == []
+    for _ in range(5):
+        assert breaker(rig)
+        rig.governor.settle(probe(rig), DONE)
+    assert not breaker(rig)
+
+
+def test_a_probe_without_an_answer_is_no_verdict(store: Store) -> None:
+    rig, _ = opened(store)
+
+    for _ in range(6):
+        rig.governor.settle(probe(rig), SILENT)
+
+    assert breaker(rig)["probes"] == "0"
+    assert rig.ring_on(S - 50 * MS) == []
+
+
+def test_a_probe_whose_worker_died_makes_room_for_another_after_its_lease(store: Store) -> None:
+    rig, _ = opened(store)
+    dead = probe(rig)
+
+    assert rig.ring_on(69 * S) == []
+    rig.governor.sweep()
+    other = probe(rig)
+    rig.governor.settle(other, DONE)
+
+    assert other.key != dead.key
+    assert breaker(rig)["probes"] == "1"
+
+
+def test_answers_of_calls_that_were_out_before_decide_nothing(store: Store) -> None:
+    rig, late = opened(store, more=12)
+    assert probe(rig)
+    before = breaker(rig)
+
+    for grant in late[:6]:
+        rig.governor.settle(grant, DONE)
+    for grant in late[6:]:
+        rig.governor.settle(grant, REFUSED)
+
+    assert breaker(rig) == before
+
+
+def test_the_provider_may_hold_the_client_beyond_the_breaker(store: Store) -> None:
+    rig, late = opened(store, more=1)
+
+    rig.governor.settle(late[0], Verdict(**{**_fields(REFUSED), "pause_s": 60, "wide": True}))
+
+    assert rig.ring_on(59 * S) == []
+    assert probe(rig)
+
+
+def test_a_chain_does_not_go_on_past_its_breaker(store: Store) -> None:
+    rig, _ = opened(store)
+    (key,) = rig.line_up(1, "POST /x", "POST /x", lane=0)
+    grant = probe(rig)
+    assert grant.key == key
+
+    assert rig.governor.settle(grant, DONE) == "LINE"
+
+
+def _fields(verdict: Verdict) -> dict[str, Any]:
+    return {name: getattr(verdict, name) for name in Verdict.__slots__}

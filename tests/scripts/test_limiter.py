@@ -1,0 +1,221 @@
+"""Calls from outside of jobs, by a held clock: limits, pauses and breaker are the workers' own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tests.scripts.test_breaker import opened, probe
+from tests.scripts.test_scripts import APP, BEAT_US, DONE, MS, Rig, S
+from workers.answer.quota_headers import Feedback
+from workers.errors import CircuitOpen, Throttled
+from workers.session.limiter import Entry, Gate
+from workers.settings.limit_settings import LimitSettings
+from workers.settings.load import Settings
+from workers.store.scripts import Scripts
+
+if TYPE_CHECKING:
+    from workers.clients import Client
+    from workers.store.connection import Store
+
+FEW = LimitSettings(name="few", count=1, shape="concurrent")
+
+
+def gate(rig: Rig, lane: int = 1) -> Gate:
+    """The entry of the rig's client."""
+    client = SimpleNamespace(
+        name="acme",
+        store=rig.store,
+        keys=rig.keys,
+        configured=rig.client,
+        settings=rig.client,
+        fleet=Settings(),
+        routes=set(),
+        look=lambda: (0, rig.client),
+    )
+    return Gate(cast("Client", client), lane, clock=rig.clock)
+
+
+def ask(it: Gate, wait_s: float = 9) -> Entry | float:
+    return it.enter("POST /x", wait_s)
+
+
+def entry(it: Gate) -> Entry:
+    """A guest that may go."""
+    answer = ask(it)
+    assert isinstance(answer, Entry), answer
+    return answer
+
+
+def until_entry(rig: Rig, it: Gate) -> Entry:
+    """A guest that asks until it may go."""
+    for _ in range(400):
+        answer = ask(it)
+        if isinstance(answer, Entry):
+            return answer
+        rig.us += 25 * MS
+    raise AssertionError("no token in ten seconds")
+
+
+def test_a_guest_is_charged_to_the_limits_of_the_workers(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(9)
+    rig.fill()
+    it = gate(rig)
+
+    for _ in range(5):
+        entry(it)
+
+    assert isinstance(ask(it), float)
+    assert rig.ring() == []
+
+
+def test_a_guest_takes_no_token_of_which_a_bell_has_spoken(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(9)
+    rig.fill()
+    rung = rig.ring()
+    assert len(rung) == 5
+
+    assert isinstance(ask(gate(rig)), float)
+
+    assert [rig.grant(key) for key in rung]
+
+
+def test_the_next_token_is_left_to_a_guest_that_asks_beside_a_full_backlog(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(90)
+    it, went, rung = gate(rig), 0, 0
+    rig.ring_on(500 * MS)
+
+    for _ in range(8 * S // BEAT_US):  # eight seconds, eight calls a second
+        rung += len([rig.serve(key) for key in rig.ring()])
+        answer = ask(it)
+        if isinstance(answer, Entry):
+            it.leave(answer, "answered")
+            went += 1
+
+    assert went >= 20
+    assert rung + went >= 60
+
+
+def test_a_guest_that_asks_no_more_leaves_its_token_to_the_others(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(90)
+    rig.ring_on(500 * MS)
+    assert isinstance(ask(gate(rig)), float)
+
+    served = sum(len([rig.serve(key) for key in rig.ring()]) for _ in range(2 * S // BEAT_US))
+    assert served >= 15
+
+
+def test_a_guest_is_told_when_it_must_wait_longer_than_it_would(store: Store) -> None:
+    rig = Rig(store, APP)
+    it = gate(rig)
+
+    with pytest.raises(Throttled) as told:
+        ask(it, wait_s=0.05)
+
+    assert 0.05 < told.value.wait_s <= 0.7
+    assert not isinstance(told.value, CircuitOpen)
+
+
+def test_an_open_breaker_is_told_apart_and_a_guest_may_be_its_probe(store: Store) -> None:
+    rig, _ = opened(store)
+    it = gate(rig)
+
+    with pytest.raises(CircuitOpen) as told:
+        ask(it, wait_s=4.9)
+    assert told.value.wait_s == pytest.approx(5)
+
+    rig.us += 6 * S
+    first = probe_of(rig, it)
+    assert rig.ring_on(S) == []
+    it.leave(first, "answered")
+    assert rig.store.hget(rig.keys.governor, "probes") == "1"
+
+
+def probe_of(rig: Rig, it: Gate) -> Entry:
+    """The guest that is let through; a bell that came first is answered meanwhile."""
+    for _ in range(400):
+        for key in rig.ring():
+            rig.governor.give_back(key, 1)
+        answer = ask(it)
+        if isinstance(answer, Entry):
+            return answer
+    raise AssertionError("no guest in ten seconds")
+
+
+def test_while_a_bell_is_the_probe_no_guest_goes(store: Store) -> None:
+    rig, _ = opened(store)
+    grant = probe(rig)
+
+    assert isinstance(ask(gate(rig)), float)
+
+    rig.governor.settle(grant, DONE)
+
+
+def test_a_refused_guest_pauses_what_was_refused_for_all(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(9)
+    rig.fill()
+    it = gate(rig)
+
+    it.leave(entry(it), "refused", pause_s=2, why="slow down")
+
+    assert rig.ring_on(2 * S - 50 * MS) == []
+    with pytest.raises(Throttled):
+        ask(it, wait_s=0.1)
+
+
+def test_refused_guests_open_the_breaker(store: Store) -> None:
+    rig = Rig(store, APP)
+    it = gate(rig)
+    for _ in range(20):
+        it.leave(until_entry(rig, it), "refused")
+
+    with pytest.raises(CircuitOpen):
+        ask(it, wait_s=1)
+
+
+def test_what_the_headers_leave_holds_everybody(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(9)
+    rig.fill()
+    it = gate(rig)
+
+    it.leave(entry(it), "answered", quota=Feedback(100, 0, 3.0))
+
+    assert rig.ring_on(3 * S - 50 * MS) == []
+
+
+def test_a_guest_frees_its_place_when_it_leaves_or_its_lease_is_over(store: Store) -> None:
+    rig = Rig(store, FEW)
+    it = gate(rig)
+
+    first = entry(it)
+    assert isinstance(ask(it), float)
+    it.leave(first, "answered")
+    entry(it)
+    assert isinstance(ask(it), float)
+    assert Scripts(store, rig.keys, rig.clock)("recount") == []
+
+    rig.us += 71 * S
+    assert rig.governor.ring("w", 1).sweep
+    rig.governor.sweep()
+    entry(it)
+    it.leave(first, "answered")  # long gone: nothing happens
+    assert rig.governed("l") == {"few": 1}
+
+
+def test_a_guest_whose_flow_was_lost_defines_it_anew(store: Store) -> None:
+    rig = Rig(store, APP)
+    it = gate(rig)
+    ask(it)
+    rig.store.unlink(rig.keys.flows)
+
+    assert isinstance(ask(it), float)
+    flows: Any = rig.store.hlen(rig.keys.flows)
+    assert flows == 1

@@ -1,0 +1,179 @@
+"""A step that asks before it sends again, by a held clock on the scripts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.scripts.test_scripts import APP, DONE, EP, LEASE_US, MS, Rig, S
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import UNSENT, Verdict
+from workers.governor import flows
+from workers.governor.governor import KEY_LIFE_S, Go, Settled
+from workers.ledger.ledger import Opened
+
+if TYPE_CHECKING:
+    from workers.store.connection import Store
+
+#: A send without an answer, a look that found nothing yet, and the last one of these.
+LOST = Verdict(kind="AGAIN", outcome=Outcome.UNKNOWN, how="line", delay_s=2, memo="l0")
+NOT_YET = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", delay_s=2, memo="l1")
+ABSENT = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", attempt=True, memo="")
+
+SEND, LOOK = "POST /x", "POST /ep"  # the look-up goes to the narrower limit
+
+
+def a_step(store: Store, steps: int = 1) -> tuple[Rig, str]:
+    """A transaction of steps with look-ups, rung for its first one."""
+    rig = Rig(store, APP, EP)
+    job = rig.accept(1)
+    send, look = (flows.flow(rig.client, 1, "-", it) for it in (SEND, LOOK))
+    line = ",".join([f"{send.id}>{look.id}"] * steps)
+    opened = [Opened("it", line, "l", steps, 0)]
+    assert rig.ledger.open(job, 0, rig.definitions(send, look), opened, ())
+    rig.fill()
+    assert rig.ring() == ["it"]
+    return rig, "it"
+
+
+def looking(rig: Rig, key: str, verdict: Verdict = LOST) -> Go:
+    """The grant of its look-up, after a send that came to this."""
+    assert rig.serve(key, verdict=verdict) is Settled.LINE
+    rig.fill()
+    assert rig.ring_on(2 * S + 25 * MS) == [key]
+    return rig.grant(key)
+
+
+def test_what_goes_out_after_an_unknown_send_is_the_lookup_and_it_waits_first(store: Store) -> None:
+    rig, key = a_step(store)
+    first = rig.grant(key)
+    rig.governor.settle(first, LOST)
+
+    assert not first.looking
+    assert rig.ring_on(2 * S - 25 * MS) == []
+    assert rig.ring_on(50 * MS) == [key]
+    look = rig.grant(key)
+    assert (look.looking, look.memo, look.unknown, look.attempts) == (True, "l0", True, 0)
+
+
+def test_a_lookup_is_charged_to_the_limits_of_its_own_route(store: Store) -> None:
+    rig, key = a_step(store)
+    rig.grant(key)
+    assert rig.governed("c")["ep"] < rig.us  # the send is not its affair
+
+    rig, key = a_step(store)
+    looking(rig, key)
+
+    assert rig.governed("c")["ep"] == rig.us + 250 * MS
+    assert rig.governed("c")["app"] == rig.us + 125 * MS
+
+
+def test_a_lookup_waits_for_a_limit_of_its_own_route(store: Store) -> None:
+    rig, key = a_step(store)
+    rig.serve(key, verdict=LOST)
+    rig.us += 2 * S
+    store.hset(rig.keys.governor, "c:ep", rig.us + 10 * S)
+
+    assert rig.ring_on(5 * S) == []
+    assert rig.ring_on(5 * S) == [key]
+
+
+def test_the_bell_of_a_lookup_counts_at_its_own_limits_in_celerys_countdown_too(
+    store: Store,
+) -> None:
+    rig, key = a_step(store)
+    retry = replace(LOST, how="retry")
+
+    assert rig.serve(key, verdict=retry) is Settled.RETRY
+    rig.us += 2 * S
+    rig.fill()
+    rig.ring()
+
+    assert rig.governed("b") == {"client": 1, "app": 1, "ep": 1}
+    assert rig.grant(key).looking
+    assert rig.governed("b") == {}
+
+
+def test_found_is_the_end_of_the_step_and_of_the_doubt(store: Store) -> None:
+    rig, key = a_step(store, steps=2)
+    look = looking(rig, key)
+
+    assert rig.governor.settle(look, replace(DONE, provider_id="p7")) is Settled.RING
+
+    tx = rig.ledger.transaction(key)
+    assert (tx["k"], tx["u"], tx["m"], tx["id"]) == ("2", "0", "", "p7")
+    before = rig.governed("c")["ep"]
+    assert not rig.grant(key, 2).looking
+    assert rig.governed("c")["ep"] == before  # the second step is a send again
+
+
+def test_absent_leads_back_to_the_send_under_the_same_key_and_spends_an_attempt(
+    store: Store,
+) -> None:
+    rig, key = a_step(store)
+    look = looking(rig, key)
+    assert rig.governor.settle(look, NOT_YET) is Settled.LINE
+    assert rig.ring_on(2 * S + 25 * MS) == [key]
+    again = rig.grant(key)
+    assert (again.memo, again.attempts) == ("l1", 0)
+
+    rig.governor.settle(again, ABSENT)
+    assert rig.ring_on(S) == [key]
+    resend = rig.grant(key)
+
+    assert (resend.looking, resend.unknown, resend.attempts) == (False, False, 1)
+    assert rig.ledger.transaction(key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
+
+
+def test_a_lookup_that_was_not_sent_is_still_to_be_made(store: Store) -> None:
+    rig, key = a_step(store)
+    look = looking(rig, key)
+
+    rig.governor.settle(look, UNSENT)
+    assert rig.ring_on(S) == [key]
+
+    assert rig.grant(key).memo == "l0"
+
+
+def test_after_its_worker_died_under_a_send_a_step_is_looked_up_at_once(store: Store) -> None:
+    rig, key = a_step(store)
+    rig.grant(key)
+    rig.us += LEASE_US
+    assert rig.governor.sweep() == (0, 1, 0)
+    rig.fill()
+
+    assert rig.ring() == [key]
+
+    look = rig.grant(key)
+    assert (look.memo, look.unknown) == ("l", True)
+    assert rig.governed("c")["ep"] == rig.us + 250 * MS
+
+
+def test_after_its_worker_died_under_a_lookup_a_step_is_looked_up_again_at_once(
+    store: Store,
+) -> None:
+    rig, key = a_step(store)
+    looking(rig, key)
+    rig.us += LEASE_US
+    rig.governor.sweep()
+    rig.fill()
+
+    assert rig.ring() == [key]
+
+    assert rig.grant(key).memo == "l0"
+
+
+def test_an_old_key_may_be_asked_about_and_replaced_when_nothing_is_found(store: Store) -> None:
+    rig, key = a_step(store)
+    rig.serve(key, verdict=LOST)
+    rig.us += KEY_LIFE_S * S
+    rig.fill()
+    assert rig.ring() == [key]
+
+    look = rig.grant(key)
+    rig.governor.settle(look, ABSENT)
+    assert rig.ring_on(S) == [key]
+
+    assert rig.rotate(key) == "old: fresh"  # the look-up was no send
+    assert rig.ring_on(S) == [key]
+    assert rig.grant(key).generation == 2

@@ -1,0 +1,1016 @@
+"""The governor's rules told a second time, in plain Python: what the scripts are held against.
+
+Nothing is counted along the way. A transaction knows where it stands; the bells that are out, the
+lengths of the lines and a job's counters are read off the transactions whenever they are asked
+for. A limit is a textbook bucket with a level, not a moment. Where the scripts are free to choose,
+between flows of equal rank, `ring` is told what they chose and says whether it was theirs to
+choose. Times are microseconds by the held clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workers.answer.outcome import Outcome
+from workers.governor.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled, ToSplit
+from workers.ledger.batch import Place
+from workers.ledger.ledger import DEAD, ENDED, FINAL, Recovered, Replayed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from workers.answer.verdict import Verdict
+    from workers.governor.governor import Half
+    from workers.ledger.ledger import Opened
+
+MS, S = 1_000, 1_000_000
+
+
+@dataclass
+class Bucket:
+    """`level` tokens at the moment `at`, one more every `interval_us`, at most `burst`."""
+
+    interval_us: int
+    burst: int
+    lead_us: int
+    spread_us: int
+    reserve: int  #: tokens that only lane 0 may take
+    route: int = 0  #: 1: it is there for pauses only
+    level: Fraction | None = None  #: None: never looked at, or lost; empty, but for a route's
+    at: int = 0
+
+    def tokens(self, now: int) -> Fraction:
+        """Tokens at `now`; below 0 while it is held."""
+        if self.level is None:
+            return Fraction(self.burst if self.route else 0)
+        return min(Fraction(self.burst), self.level + Fraction(now - self.at, self.interval_us))
+
+    def wait_us(self, now: int) -> int:
+        """Time until it has one token."""
+        return int((1 - self.tokens(now)) * self.interval_us)
+
+    def look(self, now: int) -> None:
+        """A bucket without state starts to fill when somebody looks."""
+        if self.level is None and not self.route:
+            self.level, self.at = Fraction(0), now
+
+    def empty(self, now: int, pause_us: int = 0) -> None:
+        """No token until `pause_us` is over, and then none but those that come back."""
+        self.level, self.at = min(self.tokens(now), Fraction(-pause_us, self.interval_us)), now
+
+    def take(self, now: int) -> None:
+        """Take one token."""
+        self.level, self.at = self.tokens(now) - 1, now
+
+    @property
+    def full_at(self) -> int | None:
+        """The moment when it is full again, as the store keeps it."""
+        if self.level is None:
+            return None
+        return self.at + int((self.burst - self.level) * self.interval_us)
+
+
+class Flow(NamedTuple):
+    """Who waits in one line."""
+
+    name: str
+    lane: int
+    tenant: str
+    stride: int
+    limits: tuple[str, ...]  #: limits of a rate
+    slots: tuple[str, ...]  #: limits of how many calls are out at once
+    scope: str  #: the cell that a refusal pauses
+    pool: str  #: whose threads do it, where it is no call; "" = a call
+
+
+@dataclass
+class Transaction:
+    """One transaction; `state` is w(aiting), r(ung), t(=countdown), s(ent), or a final word."""
+
+    key: str
+    job: str
+    place: Place
+    flows: list[str]
+    guards: str
+    rows: int
+    steps: int
+    step: int = 1
+    part: int = 0  #: calls of the step that are done
+    state: str = "w"
+    due: int | None = None  #: when it may go: None = new, it never went
+    until: int = 0  #: while it is out: by then somebody must have touched it
+    fence: str | None = None
+    first_sent: int | None = None
+    last_heard: int = 0  #: when an answer came that did not end it
+    generation: int = 1  #: of its key
+    first_generation: int = 1  #: of the key with which this step, or its replay, began
+    attempts: int = 0
+    throttled: int = 0
+    crashes: int = 0
+    unknown: bool = False
+    memo: str = ""  #: what the next call of the step must know
+    kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
+    answers: list[str] = field(default_factory=list)
+    backup: int | None = None  #: what is to come may have been sent since this backup
+    ids: list[str] = field(default_factory=list)  #: of several steps: what the provider calls each
+    places: tuple[str, ...] = ()  #: what it takes under limits of how many calls may be out
+    batch: int = 1  #: rows that it sends
+    repeated: Counter[int] = field(
+        default_factory=Counter
+    )  #: of them, how often others repeat each
+    halves: tuple[int, str, str] | None = None  #: the row with which the second begins, and both
+    probe: bool = False  #: it was let through to see whether the breaker may close
+
+    @property
+    def flow(self) -> str:
+        """The flow of the next call, or of the one that is out."""
+        return self.flows[min(self.step, self.steps) - 1].split(">")[0]
+
+    @property
+    def looking(self) -> bool:
+        """The next call, or the one that is out, is the look-up of its step."""
+        return self.memo.startswith("l")
+
+    @property
+    def keyed(self) -> bool:
+        """The next call carries the key: it is neither a read nor a look-up."""
+        return not self.looking and self.guards[self.step - 1] != "r"
+
+    @property
+    def suspect(self) -> bool:
+        """A worker died under it."""
+        return self.crashes > 0
+
+    def begin(self) -> None:
+        """What comes now was never sent, and no worker died under it."""
+        self.attempts, self.crashes, self.unknown = 0, 0, False
+        self.first_generation = self.generation
+
+    def remember(self, memo: str) -> None:
+        """Take a memo; the step's call changes over between send and look-up as that says."""
+        was, self.memo = self.looking, memo
+        if was != self.looking:
+            at = min(self.step, self.steps) - 1
+            self.flows[at] = ">".join(reversed(self.flows[at].split(">")))
+
+
+@dataclass
+class Job:
+    """What was submitted; the rest is read off its transactions."""
+
+    rows: int = 0
+    rejected: int = 0
+    pages: int = 0
+    opened: int = 0
+    low: int = 0
+    closed: bool = False
+    throttled: int = 0
+    finished_us: int | None = None
+    since: int | None = None  #: the backup from which the store came back
+
+
+@dataclass
+class Breaker:
+    """Not closed: after its hold one call at a time is let through."""
+
+    until: int = 0  #: no other probe goes before
+    prober: str | None = None
+    good: int = 0  #: probes in a row that were not refused
+
+
+class Model:
+    """The quota, the lines and the ledger of one client."""
+
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        *,
+        beat_us: int,
+        grace_us: int,
+        lease_us: int,
+        act_lease_us: int,
+        max_age_us: int,
+        quiet_us: int,
+        max_crashes: int,
+        margin_us: int,
+    ) -> None:
+        self._clock = clock
+        self.beat_us, self.grace_us, self.lease_us = beat_us, grace_us, lease_us
+        self.act_lease_us = act_lease_us
+        self.max_age_us, self.quiet_us, self.max_crashes = max_age_us, quiet_us, max_crashes
+        self.rotations: list[tuple[str, int, int]] = []  #: key, its generation, attempts before
+        self.told_of: list[tuple[str, int, str, str, str]] = []  #: sends that were no success
+        self.margin_us = margin_us
+        self.flows: dict[str, Flow] = {}
+        self.buckets: dict[str, Bucket] = {}
+        self.places: dict[str, int] = {}  #: how many calls may be out at once
+        self.refused: tuple[str, int] | None = None  #: the scope that was paused last, and when
+        self.why: dict[str, str] = {}  #: the newest reason of a pause, by its scope
+        self.told: dict[str, tuple[int, int]] = {}  #: by scope: calls left, and until when
+        self.held_until = 0  #: no limit holds the client back until then, a pause does
+        self.jobs: dict[str, Job] = {}
+        self.opening: dict[str, int] = {}  #: jobs whose next page somebody opens until then
+        self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
+        self.beat = 0
+        self.at = 0  #: when somebody rang last
+        self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
+        self.passes: dict[tuple[int, str], int] = {}
+        self.virtual: dict[int, int] = {}  #: the pass at which a lane stands
+        self.dead: list[tuple[str, str, str, str]] = []
+        self.sent: dict[int, tuple[int, int]] = {}  #: second modulo 16 → second, grants in it
+        self.unsent: dict[int, tuple[int, int]] = {}  #: the same of grants that were not used
+        self.turned_away: dict[int, tuple[int, int]] = {}  #: the same of answers of 429
+        self.breaker: Breaker | None = None  #: None: it is closed
+
+    @property
+    def now(self) -> int:
+        """The held clock."""
+        return self._clock()
+
+    # What is read off the transactions.
+
+    def standing(self, *states: str) -> list[Transaction]:
+        """The transactions in one of these states."""
+        return [tx for tx in self.txs.values() if tx.state in states]
+
+    def waiting(self) -> list[Transaction]:
+        """Those in the lines, due or not; suspects wait apart."""
+        return [tx for tx in self.standing("w") if not tx.suspect]
+
+    def bells(self, limit: str | None = None) -> int:
+        """Bells out that will be charged to this limit; None = those of all calls."""
+        charged = [self.flows[tx.flow] for tx in self.standing("r")]
+        return sum(limit in it.limits + it.slots if limit else not it.pool for it in charged)
+
+    def taken(self, limit: str) -> int:
+        """Calls that are out under a limit of how many may be."""
+        return sum(limit in tx.places for tx in self.standing("s"))
+
+    def line(self, flow: str) -> list[Transaction]:
+        """Those of a line that may go now: the due ones first, by due time, then the new ones."""
+        here = [tx for tx in self.waiting() if tx.flow == flow]
+        return _by_due(here, self.now) + [tx for tx in here if tx.due is None]
+
+    def room(self, pool: str) -> int:
+        """How many more bells may ring: bells and leases are at most 1.25 × the threads.
+
+        Those of the pool media are at most its threads, and take none of the others.
+        """
+        kind = "m:" if pool == "media" else "w:"
+        threads = sum(n for name, (n, _) in self.workers.items() if name.startswith(kind))
+        out = [self.flows[tx.flow].pool == "media" for tx in self.standing("r", "s")]
+        if pool == "media":
+            return threads - sum(out)
+        return threads * 5 // 4 - (len(out) - sum(out))
+
+    def rooms(self) -> bool:
+        """Whether any pool has room."""
+        return self.room("calls") > 0 or self.room("media") > 0
+
+    def able(self, flow: Flow) -> bool:
+        """Whether one of this flow may be rung: tokens and threads are there."""
+        return self.free(flow, ahead=True) > 0 and self.room(flow.pool) > 0
+
+    def free(self, flow: Flow, *, ahead: bool = False) -> int:
+        """Tokens of a flow that no bell has spoken for; `ahead` counts a limit's lead in."""
+        free = [10**6]
+        if not flow.pool:
+            if self.held_until > self.now:
+                return 0
+            at_once = int(self.breaker.until <= self.now) if self.breaker else 10**6
+            free = [at_once - self.bells()]
+        for limit in flow.limits:
+            bucket = self.buckets[limit]
+            lead = Fraction(bucket.lead_us * ahead, bucket.interval_us)
+            reserve = bucket.reserve if flow.lane else 0
+            free.append(int((bucket.tokens(self.now) + lead) // 1) - reserve - self.bells(limit))
+        free += [self.places[it] - self.taken(it) - self.bells(it) for it in flow.slots]
+        return min(free)
+
+    def hungry(self) -> set[str]:
+        """Jobs that want their next page opened."""
+        return {
+            name
+            for name, job in self.jobs.items()
+            if job.closed and job.opened < job.pages and self._unfinished(name) < job.low
+        }
+
+    def _unfinished(self, job: str) -> int:
+        return sum(tx.job == job and tx.state not in ENDED for tx in self.txs.values())
+
+    def ended(self, job: str) -> Counter[str]:
+        """The job's rows that have ended, by state."""
+        rows = Counter({"rejected": self.jobs[job].rejected})
+        for tx in self.standing(*FINAL):
+            if tx.job == job:
+                rows[tx.state] += tx.rows
+        return rows
+
+    # The scripts.
+
+    def accept(self, job: str, rows: int, rejected: int, low: int) -> None:
+        """One more page of a job."""
+        it = self.jobs.setdefault(job, Job(low=low))
+        it.rows, it.rejected, it.pages = it.rows + rows, it.rejected + rejected, it.pages + 1
+
+    def open(
+        self,
+        job: str,
+        page: int,
+        definitions: Mapping[str, str],
+        opened: Iterable[Opened],
+        joined: Iterable[tuple[str, int]],
+    ) -> bool:
+        """Put a page into the lines, once."""
+        if self.jobs[job].opened != page:
+            return False
+        for name, definition in definitions.items():
+            lane, tenant, _ = name.split(":")
+            it = json.loads(definition.partition("\n")[0])
+            pool = it["scope"].removeprefix("pool:") if it["scope"].startswith("pool:") else ""
+            cells = it["limits"][not pool :]  # the client's own is `held_until`
+            limits = [cell for cell in cells if cell[1]]
+            slots = [cell for cell in cells if not cell[1]]
+            for limit, *row in limits:
+                self.buckets.setdefault(limit, Bucket(*row))
+            self.places |= {cell[0]: cell[2] for cell in slots}
+            self.flows[name] = Flow(
+                name,
+                int(lane),
+                tenant,
+                it["stride"],
+                tuple(cell[0] for cell in limits),
+                tuple(cell[0] for cell in slots),
+                it["scope"],
+                pool,
+            )
+        for new in opened:
+            flows, guards = new.flows.split(","), new.guards
+            self.txs[new.key] = Transaction(
+                key=new.key,
+                job=job,
+                place=Place(page, new.index),
+                flows=flows * new.steps if len(flows) == 1 else flows,
+                guards=guards * new.steps if len(guards) == 1 else guards,
+                rows=new.rows,
+                batch=new.rows,
+                steps=new.steps,
+            )
+            if self.jobs[job].since is not None:
+                self._doubt(self.txs[new.key], self.jobs[job].since)
+        for key, row in joined:
+            tx = self.txs[key]
+            while tx.halves:
+                second, *both = tx.halves
+                tx = self.txs[both[row >= second]]
+            tx.rows += 1
+            tx.repeated[row] += 1
+        self.jobs[job].opened += 1
+        self.opening.pop(job, None)
+        self._look_for_end(job)
+        return True
+
+    def ring(self, worker: str, threads: int, pool: str, answer: Ring, active: set[str]) -> Ring:
+        """What `ring` has to answer; `answer` tells its choices, which are checked.
+
+        It looks at the `active` flows: those in which something waits, and it may be at others.
+        """
+        now = self.now
+        assert {tx.flow for tx in self.waiting()} <= active
+        if self.at - now >= S:  # the clock was set back: nothing is as it seems
+            return Ring(self.beat_us / 1e6, sweep=True, hungry="", bells=[])
+        lost = now - self.beat > 500 * MS
+        turn = max(self.beat, now) + self.beat_us
+        self.at, self.beat = now, turn
+        self.workers = {name: it for name, it in self.workers.items() if it[1] > now}
+        name = f"{'m' if pool == 'media' else 'w'}:{worker}"
+        self.workers[name] = (threads, now + 5 * S)
+        for tx in self.standing("t"):
+            if tx.due is not None and tx.due <= now:
+                tx.state = "r"
+        if lost:
+            for bucket in self.buckets.values():
+                if not bucket.route:
+                    bucket.empty(now)
+        overdue = any(tx.until <= now for tx in self.standing("r", "s", "t"))
+
+        rung = [bell.key for bell in answer.bells]
+        suspect = self._next_suspect()
+        if suspect:
+            assert rung, f"the suspect {suspect.key} may go and was not rung"
+            assert rung.pop(0) == suspect.key, f"the suspect {suspect.key} goes first"
+            self._bell(suspect)
+        passes = self._passes(active)
+        for key in rung:
+            choices = self._choices(passes)
+            assert key in choices, f"{key} was rung, it was the turn of {sorted(choices)}"
+            flow = self.flows[self.txs[key].flow]
+            self.virtual[flow.lane] = passes[flow]
+            passes[flow] += flow.stride
+            self._share(passes, flow)
+            self._bell(self.txs[key])
+        assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
+
+        hungry = {it for it in self.hungry() if self.opening.get(it, 0) <= now}
+        assert answer.hungry in (hungry or {""})
+        if answer.hungry:
+            self.opening[answer.hungry] = now + 250 * MS
+        bells = [
+            Bell(tx.key, tx.step, tx.steps, tx.job, self.flows[tx.flow].pool)
+            for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
+        ]
+        return Ring((turn - now) / 1e6, overdue, answer.hungry, bells)
+
+    def _next_suspect(self) -> Transaction | None:
+        """The suspect that may go now: one at a time."""
+        if not self.rooms() or any(tx.suspect for tx in self.standing("r", "s", "t")):
+            return None
+        for tx in _by_due((tx for tx in self.standing("w") if tx.suspect), self.now)[:256]:
+            self._look(self.flows[tx.flow])
+            if self.able(self.flows[tx.flow]):
+                return tx
+        return None
+
+    def _passes(self, active: set[str]) -> dict[Flow, int]:
+        """The flows that have work and tokens, with their tenants' passes.
+
+        A tenant that was idle goes on where its lane stands: at the pass of who went last.
+        """
+        passes: dict[Flow, int] = {}
+        if not self.rooms():
+            return passes
+        busy = {self.flows[name].lane for name in active}
+        self.passes = {it: n for it, n in self.passes.items() if it[0] in busy}
+        self.virtual = {lane: n for lane, n in self.virtual.items() if lane in busy}
+        for flow in map(self.flows.__getitem__, active):
+            self._look(flow)
+            if self.line(flow.name) and self.able(flow):
+                own = self.passes.get((flow.lane, flow.tenant), 0)
+                passes[flow] = max(own, self.virtual.get(flow.lane, 0))
+        return passes
+
+    def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
+        """Who may go next: the first of each line of the first lane's least pass."""
+        able = [it for it in passes if self.line(it.name) and self.able(it)]
+        least = min(((flow.lane, passes[flow]) for flow in able), default=None)
+        return {self.line(it.name)[0].key for it in able if (it.lane, passes[it]) == least}
+
+    def _share(self, passes: dict[Flow, int], moved: Flow) -> None:
+        """All flows of a tenant in a lane have one pass."""
+        for flow in passes:
+            if (flow.lane, flow.tenant) == (moved.lane, moved.tenant):
+                passes[flow] = passes[moved]
+        self.passes[moved.lane, moved.tenant] = passes[moved]
+
+    def admit(self, key: str, step: int, fence: str) -> Go | Aged | ToSplit | NoGo:  # noqa: C901, PLR0912 -- case by case
+        """Whether this call may leave now."""
+        now, tx = self.now, self.txs.get(key)
+        if tx is None:
+            return NoGo("drop: missing")
+        if tx.state in ENDED:
+            return NoGo("drop: ended")
+        if tx.state in {"s", "w"}:
+            return NoGo("drop: lease held" if tx.state == "s" else "drop: in the line")
+        if tx.step != step:
+            return NoGo("drop: other step")
+        if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
+            return NoGo("drop: not due")
+        if tx.memo == "s":
+            return ToSplit(key, step, tx.job, tx.place)
+        old = tx.first_sent is not None and now - tx.first_sent > self.max_age_us
+        if (old and tx.keyed) or tx.memo == "o":
+            return Aged(key, step, tx.job, tx.place, tx.generation)
+
+        flow = self.flows[tx.flow]
+        breaker = None if flow.pool else self.breaker
+        if breaker and breaker.until > now:
+            self._to_line(tx, now)
+            return NoGo(f"wait: {breaker.until - now}")
+        limits = [self.buckets[limit] for limit in flow.limits]
+        held = self.held_until > now and not flow.pool
+        waits = [(self.held_until - now if held else 0, 0)]
+        # They are asked in the order of the flow's cells: rates, then places.
+        waits += [(it.wait_us(now), 100 * MS if it.lead_us else 0) for it in limits]
+        waits += [(int(self.taken(it) >= self.places[it]), 0) for it in flow.slots]
+        for wait, most in waits:
+            if wait > most:
+                self._to_line(tx, now)
+                return NoGo(f"wait: {wait}")
+        start = max(wait for wait, _ in waits)
+        tx.places = flow.slots
+        for bucket in limits:
+            bucket.look(now)
+            if not bucket.route or bucket.tokens(now) < bucket.burst:
+                bucket.take(now + start)  # the call leaves then, so then it counts
+        lease_us = self.act_lease_us if flow.pool else self.lease_us
+        tx.state, tx.fence, tx.until = "s", fence, now + lease_us
+        tx.first_sent = now if tx.first_sent is None and tx.keyed else tx.first_sent
+        if not flow.pool:
+            self._count(self.sent)
+        if breaker:
+            breaker.until, breaker.prober, tx.probe = now + self.lease_us, key, True
+        spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
+        return Go(
+            key=key,
+            step=step,
+            fence=fence,
+            start_in_s=start / 1e6,
+            stale_at_ns=(now + min(start + spread, self.margin_us)) * 1000,
+            job=tx.job,
+            place=tx.place,
+            attempts=tx.attempts,
+            unknown=tx.unknown,
+            throttled=tx.throttled,
+            answers=[json.loads(answer) for answer in tx.answers],
+            memo=tx.memo,
+            generation=tx.generation,
+            part=tx.part,
+        )
+
+    def split(self, key: str, halves: Iterable[Half]) -> str:
+        """Let two halves of a batch wait in its place."""
+        tx = self.txs[key]
+        first, second = halves
+        tx.state, tx.memo, tx.halves = "split", "", (second.place.first, first.key, second.key)
+        for half in (first, second):
+            own = range(half.place.first, half.place.end)
+            repeated = Counter({row: n for row, n in tx.repeated.items() if row in own})
+            new = Transaction(
+                key=half.key,
+                job=tx.job,
+                place=half.place,
+                flows=list(tx.flows),
+                guards=tx.guards,
+                rows=half.rows + repeated.total(),
+                batch=half.rows,
+                repeated=repeated,
+                steps=1,
+            )
+            new.unknown = tx.unknown
+            if tx.backup is not None:
+                new.backup, new.first_sent = tx.backup, tx.first_sent
+            self.txs[half.key] = new
+            self._to_line(new, self.now)
+        return "refused: split"
+
+    def rotate(self, aged: Aged) -> str:
+        """Replace a key that is too old, where no send under it may have been executed."""
+        tx = self.txs[aged.key]
+        if tx.unknown:
+            why = "its key is older than the provider remembers it, and it may have been executed"
+        elif tx.generation - tx.first_generation + 1 >= MOST_KEYS:
+            why = (
+                f"it was never executed under {MOST_KEYS} keys, each of which the provider takes "
+                f"no more"
+            )
+        elif tx.last_heard + self.quiet_us > self.now:
+            tx.kept["e"] = "it waits for a fresh key, until its newest send is long over"
+            self._to_line(tx, tx.last_heard + self.quiet_us)
+            return "old: quiet"
+        else:
+            tx.generation += 1
+            self.rotations.append((tx.key, tx.generation, tx.attempts))
+            tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, "", None, 0
+            tx.kept.pop("e", None)
+            self._to_line(tx, self.now)
+            return "old: fresh"
+        tx.kept["e"] = why
+        ended = "unknown" if tx.unknown else "failed"
+        self._finish(tx, ended, why)
+        return f"old: {ended}"
+
+    def settle(self, grant: Go, verdict: Verdict) -> Settled:  # noqa: C901, PLR0912 -- case by case
+        """Record what a grant came to."""
+        now, tx = self.now, self.txs[grant.key]
+        if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
+            return Settled.STALE
+        self._hear(tx, verdict)
+        self._break(tx, verdict)
+        tx.places, tx.probe = (), False
+        self._tell_of(tx, verdict)
+        tx.attempts += verdict.attempt
+        tx.throttled += verdict.throttled
+        self.jobs[tx.job].throttled += verdict.throttled
+        memo = self._told(tx, verdict)
+        kept = {"id": verdict.provider_id, "co": verdict.correlation_id}
+        if verdict.kind != "NEXT":
+            kept["e"] = verdict.text
+        tx.kept |= {name: value for name, value in kept.items() if value}
+        tx.kept["st"] = str(verdict.status or "")
+
+        if tx.keyed and (verdict.kind != "NEXT" or tx.step < tx.steps):
+            tx.last_heard = now
+        if verdict.kind == "END":
+            tx.remember(memo)
+            return self._finish(tx, verdict.how, verdict.text)
+        if verdict.kind == "AGAIN":
+            tx.remember(memo)
+            if verdict.outcome is Outcome.EXECUTED:  # of the step, one call of several
+                tx.part += 1
+                tx.begin()
+                if tx.backup is not None and self._doubt(tx, tx.backup):
+                    return Settled.END
+            if verdict.how == "back":
+                tx.step, tx.part = tx.step - 1, 0
+                tx.begin()
+                if tx.backup is not None and self._doubt(tx, tx.backup):
+                    return Settled.END
+            due = now + round(verdict.delay_s * 1e6)
+            if verdict.how != "retry" or tx.suspect:
+                return self._to_line(tx, due)
+            tx.state, tx.due, tx.until = "t", due, due + self.grace_us
+            return Settled.RETRY
+        tx.memo = memo
+        if verdict.text:
+            tx.answers.append(verdict.text)
+        if tx.steps > 1:
+            tx.ids = [*tx.ids[: tx.step - 1], verdict.provider_id]
+        if tx.step == tx.steps:
+            return self._finish(tx, "succeeded")
+        done = self.flows[tx.flow]
+        tx.step, tx.part = tx.step + 1, 0
+        tx.begin()
+        if tx.backup is not None and self._doubt(tx, tx.backup):
+            return Settled.END
+        flow = self.flows[tx.flow]
+        ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
+        if tx.suspect or ahead or self.breaker or self.free(flow) < 1 or flow.pool != done.pool:
+            return self._to_line(tx, now)
+        self._bell(tx)
+        return Settled.RING
+
+    def renew(self, grant: Go) -> bool:
+        """Prolong the lease of what is still at work."""
+        tx = self.txs[grant.key]
+        if tx.state != "s" or tx.fence != grant.fence:
+            return False
+        tx.until = self.now + self.act_lease_us
+        return True
+
+    def sweep(self) -> tuple[int, int, int]:
+        """Take back what nobody answered, by the clock as it is now."""
+        if (back := self.at - self.now) >= S:
+            self._move(back)
+        bells = leases = ended = 0
+        overdue = [tx for tx in self.standing("r", "s", "t") if tx.until <= self.now]
+        for tx in sorted(overdue, key=lambda tx: (tx.until, tx.key)):
+            if tx.state != "s":
+                bells += 1
+                self._to_line(tx, self.now)
+                continue
+            leases += 1
+            tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + 1, True, (), False
+            outcome = "not_executed" if tx.guards[tx.step - 1] == "r" else "unknown"
+            if tx.crashes >= self.max_crashes:
+                why = f"its worker died or froze {tx.crashes} times"
+            elif tx.guards[tx.step - 1] == "n":
+                why = "sent, then its worker died or froze: not sent again without a guard"
+            else:
+                self._tell(tx, outcome, "", "its worker died or froze")
+                if tx.guards[tx.step - 1] == "l" and not tx.looking:
+                    tx.remember("l")
+                self._to_line(tx, self.now)
+                continue
+            ended += 1
+            self._tell(tx, outcome, "", why)
+            tx.kept["e"] = why
+            self._finish(tx, "unknown", why)
+        return bells, leases, ended
+
+    def give_back(self, key: str, step: int, pause_s: float, why: str) -> None:
+        """Put a bell that could not be answered back into its line."""
+        tx = self.txs[key]
+        if tx.state in {"r", "t"} and tx.step == step:
+            self._pause(tx, round(pause_s * 1e6), why, wide=True)
+            self._to_line(tx, self.now)
+
+    def replay(self, key: str, *, not_executed: bool) -> Replayed:
+        """Let a dead transaction wait again, as if it had not yet tried this step."""
+        tx = self.txs[key]
+        if tx.state not in DEAD:
+            return Replayed.NOT_DEAD
+        guard = tx.guards[tx.step - 1]
+        doubt = tx.state == "unknown" or (guard == "l" and tx.attempts > 0)
+        doubt = doubt and not not_executed
+        if doubt and guard == "n":
+            return Replayed.UNSURE
+        self.dead = [it for it in self.dead if it[0] != key]
+        self.jobs[tx.job].finished_us = None
+        tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
+        tx.backup = None if not_executed else tx.backup
+        tx.first_generation = tx.generation
+        tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
+        tx.kept.pop("e", None)
+        tx.remember("l" if doubt and guard == "l" else "")
+        self._to_line(tx, self.now)
+        return Replayed.WAITS
+
+    def recover(self, job: str, at: int, keys: Iterable[str], *, dry: bool) -> list[Recovered]:
+        """Mark what may have been sent after the backup."""
+        it = self.jobs[job]
+        if not dry:
+            it.since = at if it.since is None else min(at, it.since)
+        return [self._recover(self.txs.get(key), at, dry=dry) for key in keys]
+
+    def _recover(self, tx: Transaction | None, at: int, *, dry: bool) -> Recovered:
+        if tx is None or tx.state in ENDED:
+            return Recovered.ENDED
+        if tx.backup == at:
+            return Recovered.MARKED
+        guard, flow, was = tx.guards[tx.step - 1], tx.flow, tx.state
+        if was == "s":
+            word = Recovered.LEASE
+        elif guard == "n":
+            word = Recovered.UNKNOWN
+        else:
+            word = Recovered.LOOK if guard == "l" or tx.looking else Recovered.SEND
+        if dry:
+            return word
+        if word is Recovered.LEASE:
+            tx.backup, tx.first_sent = at, min(tx.first_sent or at, at)
+        elif not self._doubt(tx, at) and (was != "w" or flow != tx.flow):
+            waited = was == "w" and tx.due is not None
+            self._to_line(tx, tx.due if waited and tx.due is not None else self.now)
+        return word
+
+    def _doubt(self, tx: Transaction, at: int) -> bool:
+        """The next call may have been sent since the backup; whether that ends it."""
+        tx.backup, tx.unknown = at, True
+        tx.first_sent = min(tx.first_sent or at, at)
+        guard = tx.guards[tx.step - 1]
+        if guard == "n":
+            why = (
+                "it may have been sent after the backup was made, and nothing guards a second send"
+            )
+            tx.kept["e"] = why
+            self._finish(tx, "unknown", why)
+            return True
+        if guard == "l":
+            tx.remember("l")
+        return False
+
+    # What they share.
+
+    def _move(self, back: int) -> None:
+        """Every moment moves along with a clock that was set back."""
+        for bucket in self.buckets.values():
+            bucket.at -= back
+        self.held_until -= back
+        self.opening = {job: till - back for job, till in self.opening.items()}
+        self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
+        self.beat, self.at = self.beat - back, self.now
+        if self.breaker:
+            self.breaker.until -= back
+        if self.refused:
+            self.refused = self.refused[0], self.refused[1] - back
+        for tx in self.standing("w", "r", "t", "s"):
+            if tx.state == "w" and tx.due is None:
+                continue  # it was never out
+            tx.until -= back
+            tx.due = None if tx.due is None else tx.due - back
+            tx.first_sent = None if tx.first_sent is None else tx.first_sent - back
+            tx.last_heard -= back if tx.last_heard else 0
+
+    def _look(self, flow: Flow) -> None:
+        for limit in flow.limits:
+            self.buckets[limit].look(self.now)
+
+    def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
+        dead = (verdict.kind == "END" and verdict.how in DEAD) or self._is_lost(tx, verdict)
+        failed = verdict.attempt or verdict.outcome is Outcome.UNKNOWN
+        if failed or tx.looking or tx.attempts or dead:
+            text = "" if verdict.kind == "NEXT" else verdict.text
+            self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
+
+    def _is_lost(self, tx: Transaction, verdict: Verdict) -> bool:
+        """What comes next may have been sent before the store came back, and nothing guards it."""
+        part = verdict.kind == "AGAIN" and verdict.outcome is Outcome.EXECUTED
+        following = tx.step if part else tx.step + 1 if verdict.kind == "NEXT" else tx.steps + 1
+        following = tx.step - 1 if verdict.how == "back" else following
+        goes_on = tx.backup is not None and following <= tx.steps
+        return goes_on and tx.guards[following - 1] == "n"
+
+    def _tell(self, tx: Transaction, outcome: str, status: str, text: str) -> None:
+        self.told_of.append((tx.key, tx.step, outcome, status, text))
+
+    def _bell(self, tx: Transaction) -> None:
+        tx.state, tx.until = "r", self.now + self.grace_us
+
+    def _to_line(self, tx: Transaction, due: int) -> Settled:
+        tx.state, tx.due = "w", due
+        return Settled.LINE
+
+    def _hear(self, tx: Transaction, verdict: Verdict) -> None:
+        """What an answer says of the quota: a pause, or how little is left of it."""
+        pause_us, why, left = round(verdict.pause_s * 1e6), verdict.text, verdict.remaining
+        if left is not None:
+            reset_us = round(verdict.reset_s * 1e6)
+            self.told[self.flows[tx.flow].scope] = left, self.now + reset_us
+            calls = [tx for tx in self.standing("s") if not self.flows[tx.flow].pool]
+            if not pause_us and left <= len(calls) - 1:
+                pause_us, why = reset_us, f"the provider leaves {left} calls until its reset"
+        self._pause(tx, pause_us, why, wide=verdict.wide, alone=verdict.alone)
+
+    def _pause(
+        self, tx: Transaction, pause_us: int, why: str, *, wide: bool, alone: bool = False
+    ) -> None:
+        if pause_us <= 0:
+            return
+        flow = self.flows[tx.flow]
+        if not alone:
+            other = self.refused and self.refused[0] != flow.scope
+            if self.refused and other and self.now - self.refused[1] < S:
+                wide = True
+            self.refused = flow.scope, self.now
+        held = "client" if wide else flow.scope
+        if wide or flow.scope == "client":
+            self._hold(self.now + pause_us, why)
+        for limit in flow.limits:
+            if wide or limit == flow.scope:
+                bucket = self.buckets[limit]
+                if limit == held and bucket.tokens(self.now) > Fraction(
+                    -pause_us, bucket.interval_us
+                ):
+                    self.why[held] = why
+                bucket.empty(self.now, pause_us)
+
+    def _hold(self, until: int, why: str) -> None:
+        """The reason is that of the hold that ends last."""
+        if until > max(self.held_until, self.now):
+            self.held_until, self.why["client"] = until, why
+
+    def _told(self, tx: Transaction, verdict: Verdict) -> str:
+        """The memo for the next call; a look-up that leads to no other one ends the doubt."""
+        memo = tx.memo if verdict.memo is None else verdict.memo
+        memo = "" if verdict.kind == "NEXT" else memo
+        if verdict.outcome.value == "unknown":
+            tx.unknown = True
+        elif tx.looking and not memo.startswith("l"):
+            tx.unknown = False
+        return memo
+
+    def _count(self, seconds: dict[int, tuple[int, int]]) -> None:
+        now = self.now // S
+        second, count = seconds.get(now % 16, (0, 0))
+        seconds[now % 16] = (now, count + 1 if second == now else 1)
+
+    def _break(self, tx: Transaction, verdict: Verdict) -> None:
+        """What an answer says of the breaker."""
+        acts = self.flows[tx.flow].pool
+        if tx.probe:
+            self._probed(tx, verdict)
+        elif verdict.throttled:
+            self._turned_away()
+        elif verdict.outcome.value == "not_executed" and verdict.status is None and not acts:
+            self._count(self.unsent)
+
+    def _turned_away(self) -> None:
+        """More than 60 % of at least 20 calls of ten seconds open the breaker."""
+        if self.breaker:
+            return
+        self._count(self.turned_away)
+        newest = self.now // S
+        grants, unsent, refusals = (
+            sum(n for second, n in it.values() if newest - 10 < second <= newest)
+            for it in (self.sent, self.unsent, self.turned_away)
+        )
+        calls = grants - unsent
+        if calls >= 20 and Fraction(refusals, calls) > Fraction(60, 100):
+            self._open(f"the breaker is open: {refusals} of {calls} calls in 10 s were refused")
+
+    def _open(self, why: str) -> None:
+        self.breaker = Breaker(prober=self.breaker and self.breaker.prober)
+        self._hold(self.now + 5 * S, why)
+
+    def _probed(self, tx: Transaction, verdict: Verdict) -> None:
+        it = self.breaker
+        if it is None or it.prober != tx.key:
+            return
+        if verdict.throttled:
+            self._open("the breaker is open: a probe was refused")
+        elif verdict.status is None or verdict.outcome.value == "unknown":
+            it.until = self.now + S
+        elif it.good < 4:
+            it.until, it.good = 0, it.good + 1
+        else:
+            self.breaker, self.sent, self.unsent, self.turned_away = None, {}, {}, {}
+            for limit in self.flows[tx.flow].limits:
+                if not self.buckets[limit].route:
+                    self.buckets[limit].empty(self.now)
+
+    def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
+        tx.state = state
+        if state in DEAD:
+            self.dead.append((tx.key, tx.job, state, why))
+        self._look_for_end(tx.job)
+        return Settled.END
+
+    def _look_for_end(self, job: str) -> None:
+        it = self.jobs[job]
+        if it.finished_us is None and self.ended(job).total() == it.rows:
+            it.finished_us = self.now
+
+    # Everything that can be seen, in the words of `observe` in test_properties.py.
+
+    def view(self) -> dict[str, Any]:
+        """The whole state."""
+        now, flows, suspects = self.now, self.flows, self.standing("w")
+        out = self.standing("r", "t", "s")
+        limits = ["client", *self.buckets, *self.places]
+        bells = {it: self.bells(None if it == "client" else it) for it in limits}
+        return {
+            "transactions": {tx.key: _fields(tx) for tx in self.txs.values()},
+            "new": _lines((tx.flow, tx.key) for tx in self.waiting() if tx.due is None),
+            "due": _lines(
+                (tx.flow, (tx.key, tx.due))
+                for tx in sorted(self.waiting(), key=lambda tx: (tx.due or 0, tx.key))
+                if tx.due is not None
+            ),
+            "suspects": {tx.key: tx.due for tx in suspects if tx.suspect},
+            "suspect": next((tx.key for tx in out if tx.suspect), None),
+            "touch": {tx.key: tx.until for tx in out},
+            "retries": {tx.key: tx.due for tx in self.standing("t")},
+            "bells": {limit: n for limit, n in bells.items() if n},
+            "taken": {limit: n for limit in self.places if (n := self.taken(limit))},
+            "refused": self.refused,
+            "why": self.why,
+            "told": self.told,
+            "queued": Counter(flows[tx.flow].lane for tx in self.waiting()),
+            "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
+            "held_us": max(self.held_until - now, 0),
+            "beat": self.beat,
+            "at": self.at,
+            "workers": self.workers,
+            "passes": self.passes,
+            "virtual": self.virtual,
+            "hungry": self.hungry(),
+            "opening": self.opening,
+            "jobs": {name: self._counters(name) for name in self.jobs},
+            "dead": self.dead,
+            "rotations": self.rotations,
+            "attempts": self.told_of,
+            "seconds": dict(self.sent.values()),
+            "unsent": dict(self.unsent.values()),
+            "turned away": dict(self.turned_away.values()),
+            "breaker": self.breaker
+            and (self.breaker.until, self.breaker.prober, self.breaker.good),
+        }
+
+    def _counters(self, name: str) -> dict[str, int | None]:
+        job, ended = self.jobs[name], self.ended(name)
+        mine = [tx for tx in self.txs.values() if tx.job == name]
+        return {
+            **{state: ended[state] for state in FINAL},
+            "ended": ended.total(),
+            "rows": job.rows,
+            "pages": job.pages,
+            "opened": job.opened,
+            "released": len(mine),
+            "finished_tx": len(mine) - self._unfinished(name),
+            "throttled": job.throttled,
+            "finished_us": job.finished_us,
+        }
+
+
+def _by_due(txs: Iterable[Transaction], now: int) -> list[Transaction]:
+    due = [(tx.due, tx.key, tx) for tx in txs if tx.due is not None and tx.due <= now]
+    return [tx for *_, tx in sorted(due, key=lambda it: it[:2])]
+
+
+def _lines(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    lines: dict[str, list[Any]] = {}
+    for flow, it in pairs:
+        lines.setdefault(flow, []).append(it)
+    return lines
+
+
+def _fields(tx: Transaction) -> dict[str, Any]:
+    return {
+        "s": tx.state,
+        "k": tx.step,
+        "pt": tx.part,
+        "b": tx.backup,
+        "at": tx.attempts,
+        "th": tx.throttled,
+        "cr": tx.crashes,
+        "u": tx.unknown,
+        "m": tx.memo,
+        "p": str(tx.place),
+        "h": " ".join(map(str, tx.halves)) if tx.halves else None,
+        "repeated": dict(tx.repeated),
+        "fl": tx.flows[min(tx.step, tx.steps) - 1],
+        "r": tx.rows,
+        "f": tx.fence,
+        "t1": tx.first_sent,
+        "t2": tx.last_heard,
+        "gn": tx.generation,
+        "g0": tx.first_generation,
+        "an": tx.answers,
+        "ids": tx.ids,
+        "d": tx.state in DEAD,
+        **{name: tx.kept.get(name, "") for name in ("st", "id", "co", "e")},
+    }

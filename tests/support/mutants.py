@@ -1,0 +1,48 @@
+"""Lines broken on purpose, each as (file, old, new): with any of them `make test` must turn red."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One broken line."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS: Final = (
+    Mutant(
+        "charge after send",
+        "workers/lua/admit.lua",
+        'redis.call("HSET", GOV, unpack(writes))',
+        "-- charged by nobody before the send",
+    ),
+    Mutant(
+        "settle without fence",
+        "workers/lua/settle.lua",
+        "or tx[3] ~= ARGV[4] then",
+        "then",
+    ),
+    Mutant(
+        "bell without due time",
+        "workers/lua/ring.lua",
+        'if #touched > 0 then redis.call("ZADD", TOUCH, unpack(touched)) end',
+        "-- nobody will miss it",
+    ),
+    Mutant(
+        "send again without a look",
+        "workers/lua/sweep.lua",
+        'if guard == "l" and not looks(tx[10]) then',
+        'if guard == "never" then',
+    ),
+    Mutant(
+        "random key",
+        "workers/ledger/identity.py",
+        'hmac.digest(secret, names, "sha256")[:16]',
+        'hmac.digest(secrets.token_bytes(32), names, "sha256")[:16]',
+    ),
+)

@@ -1,0 +1,28 @@
+"""Loaded by a worker under test: a row of the name `poison` kills the process that sends it."""
+
+import os
+import signal
+import sys
+from importlib.abc import MetaPathFinder
+
+
+class _Poisoner(MetaPathFinder):
+    """Waits until tasks.rest.calls was loaded, then spikes it."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        del path, target
+        module = sys.modules.get("tasks.rest.calls")
+        if name != "tasks.genesys.contacts" or module is None:
+            return
+        sys.meta_path.remove(self)
+        request = module.Calls.request
+
+        def poisoned(self: object, row: dict, about: object, grant: object) -> object:
+            if row["id"] == "poison":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return request(self, row, about, grant)
+
+        module.Calls.request = poisoned
+
+
+sys.meta_path.insert(0, _Poisoner())

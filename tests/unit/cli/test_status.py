@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestration.views.status import ClientStatus, MediaStatus, status
+from tests.unit.cli.conftest import FAILED
+from workers.answer.outcome import Answer, Outcome
+from workers.answer.verdict import Verdict
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import World
+
+THROTTLED = Verdict(
+    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, status=429, throttled=True,
+    pause_s=3600, delay_s=3600,
+)  # fmt: skip
+LATER = Verdict(
+    kind="AGAIN", how="retry", outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600
+)
+
+
+@pytest.mark.parametrize("command", ["status", "jobs", "doctor"])
+def test_looking_creates_no_key(world: World, command: str) -> None:
+    result = world.run(command, "--json")
+
+    assert result.exit_code == 0
+    assert list(world.client.store.scan_iter(f"{world.namespace}:*")) == []
+
+
+def test_every_transaction_is_shown_where_it_is(world: World) -> None:
+    world.submit(6)
+    rung = world.bells(4)
+    world.client.governor.settle(world.admit(rung[0]), FAILED)
+    world.client.governor.settle(world.admit(rung[1]), LATER)
+    world.admit(rung[2])
+    still_rung = world.client.store.hget(world.client.keys.governor, "b:client")
+
+    it = status(world.client)
+
+    assert it.dead_letters == it.retries == it.in_flight == 1
+    assert it.bells_out == int(str(still_rung)) >= 1
+    assert it.waiting == {"urgent": 0, "normal": 3 - it.bells_out, "bulk": 0}
+    assert (it.open_jobs, it.open_rows, it.suspects) == (1, 5, 0)
+    assert (it.workers, it.threads) == (1, 64)
+
+
+def test_a_limit_shows_what_the_governor_makes_of_it_and_its_tokens(world: World) -> None:
+    world.configure(limits="count = 1000\nwindow_s = 10\nshape = 'fixed_window'")
+    world.submit(1)
+    idle = status(world.client).limits[0]
+    world.bells(1)
+    busy = status(world.client).limits[0]
+
+    assert (idle.count, idle.window_s, idle.shape, idle.burst) == (1000, 10, "fixed_window", 10)
+    assert 90 < idle.rate_per_s < 100
+    assert idle.tokens is None
+    assert busy.tokens is not None
+    assert 1 <= busy.tokens <= 10
+
+
+def test_a_limit_of_calls_at_once_shows_its_free_places(world: World) -> None:
+    some = "[[clients.acme.limits]]\nname = 'up'\ncount = 2\nshape = 'concurrent'"
+    world.configure(limits=f"count = 1000\n{some}\nmatch = 'POST /things*'")
+    world.submit(2)
+    world.admit(world.bells(1)[0])
+
+    result = world.run("status")
+
+    assert result.exit_code == 0
+    assert "limit up      2 at once, POST /things*  free 1" in result.stdout
+    assert status(world.client).limits[1].tokens == 1
+
+
+def test_a_limit_of_a_tenant_is_shown_with_its_tokens(world: World) -> None:
+    world.configure(more="[[clients.acme.tenants.emea.limits]]\nname = 'cap'\ncount = 50")
+    step = {"name": "make", "method": "POST", "path": "/things"}
+    world.submit(0, more=[{"line": 1, "id": "own", "tenant": "emea", "steps": [step]}])
+    world.bells(1)
+
+    app, cap = status(world.client).limits
+
+    assert (app.name, cap.name, cap.count, cap.use) == ("app", "emea/cap", 50, None)
+    assert cap.tokens is not None
+    assert "limit emea/cap  50 per 1 s" in world.run("status").stdout
+
+
+def test_use_is_the_calls_of_the_last_ten_seconds_of_limits_that_every_call_is_charged_to(
+    world: World,
+) -> None:
+    some = "[[clients.acme.limits]]\nname = 'some'\ncount = 9\nmatch = 'GET *'"
+    world.configure(limits=f"count = 100\n{some}")
+    now = int(time.time())
+    counts = {f"n:{(now - ago) % 16}": (now - ago) * 100_000 + 45 for ago in range(-2, 14)}
+    world.client.store.hset(world.client.keys.governor, mapping=counts)
+
+    app, gets = status(world.client).limits
+
+    assert status(world.client).calls_per_s == 45
+    assert app.use == pytest.approx(0.5, abs=0.001)
+    assert gets.use is None
+
+
+def test_a_pause_is_shown_with_its_end(world: World) -> None:
+    world.submit(2)
+    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+
+    it = status(world.client)
+
+    (hold,) = it.holds
+    assert 3590 < hold.left_s <= 3600
+    assert hold.scope.startswith("POST /")
+    assert hold.why == THROTTLED.text
+    assert it.advice is None
+    assert f"{hold.scope} paused until" in world.run("status").stdout
+    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["holds"][0]["until"]
+
+
+def test_what_is_over_is_not_shown(world: World) -> None:
+    world.submit(1)
+    world.bells(1)
+    long_ago = {"c:client": 1, "w:w1": "64 1", "beat": 1}
+    world.client.store.hset(world.gov, mapping=long_ago)
+
+    it = status(world.client)
+
+    assert it.holds == []
+    assert (it.workers, it.threads) == (0, 0)
+    assert it.limits[0].tokens is None  # nobody rings: it will start empty
+
+
+def test_work_without_a_worker_is_said(world: World) -> None:
+    assert status(world.client).advice is None
+    world.submit(1)
+
+    assert "no worker is alive" in str(status(world.client).advice)
+    assert "no worker is alive" in world.run("status").stdout
+
+
+BOUND = ClientStatus(
+    client="acme",
+    limits=[],
+    binds=None,
+    calls_per_s=50.0,
+    holds=[],
+    half_open=False,
+    told={},
+    refused=[],
+    suggestions=[],
+    bells_out=1,
+    in_flight=8,
+    retries=0,
+    suspects=0,
+    waiting={"urgent": 0, "normal": 400, "bulk": 0},
+    lines=[],
+    open_jobs=1,
+    open_rows=400,
+    dead_letters=0,
+    workers=2,
+    threads=8,
+    media=MediaStatus(waiting=0, out=0, workers=0, threads=0),
+)
+
+
+def test_when_threads_bind_the_number_that_would_do_is_named(world: World) -> None:
+    full = [dataclasses.replace(it, tokens=it.burst) for it in status(world.client).limits]
+    empty = [dataclasses.replace(it, tokens=0) for it in full]
+
+    bound = dataclasses.replace(BOUND, limits=full).advice
+    assert bound is not None
+    assert "about 159 would make 899" in bound  # 8 threads × 899 / 50, and a tenth
+    assert dataclasses.replace(BOUND, limits=empty).advice is None
+    assert dataclasses.replace(BOUND, limits=full, in_flight=3).advice is None
+
+
+def test_a_limit_of_one_endpoint_or_tenant_is_no_measure_of_how_many_threads_would_do(
+    world: World,
+) -> None:
+    day = "[[clients.acme.limits]]\nname = 'day'\ncount = 1000\nwindow_s = 86400\n"
+    day += "shape = 'fixed_window'\nmatch = 'POST /exports*'\n"
+    cap = "[[clients.acme.tenants.emea.limits]]\nname = 'cap'\ncount = 9\n"
+    world.configure(limits=f"count = 1000\n{day}{cap}")
+    limits = status(world.client).limits
+    full = [dataclasses.replace(it, tokens=it.burst) for it in limits]
+    app_in_use = [full[0], *limits[1:]]
+
+    for shown in (full, app_in_use):
+        advice = dataclasses.replace(BOUND, limits=shown).advice
+        assert advice is not None
+        assert "about 159 would make 899" in advice
+
+
+def test_threads_that_wait_for_processor_time_are_not_told_to_be_more(world: World) -> None:
+    full = [dataclasses.replace(it, tokens=it.burst) for it in status(world.client).limits]
+
+    advice = dataclasses.replace(BOUND, limits=full, bells_out=8, in_flight=1).advice
+
+    assert advice is not None
+    assert "more cores" in advice
+
+
+def test_a_route_is_shown_as_held_until_its_retry_after_whatever_other_limits_there_are(
+    world: World,
+) -> None:
+    day = "[[clients.acme.limits]]\nname = 'day'\ncount = 9000\nwindow_s = 86400\n"
+    world.configure(limits=f"count = 1000\n{day}shape = 'fixed_window'\nburst = 5")
+    world.submit(2)
+    world.client.governor.ring("w1", 64)  # all buckets start empty
+    world.client.store.hset(world.gov, "c:day", 1)  # and this one is full by now
+
+    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+
+    assert [3590 < it.left_s <= 3600 for it in status(world.client).holds] == [True]
+
+
+def test_a_pause_of_the_whole_client_is_shown_once(world: World) -> None:
+    world.submit(2)
+    wide = dataclasses.replace(THROTTLED, wide=True, text="no token")
+
+    world.client.governor.settle(world.admit(world.bells(1)[0]), wide)
+
+    assert [(it.scope, it.why) for it in status(world.client).holds] == [("client", "no token")]
+
+
+def test_the_limit_of_a_tenant_that_is_in_use_is_no_hold(world: World) -> None:
+    world.configure(more="[[clients.acme.tenants.emea.limits]]\nname = 'cap'\ncount = 50")
+    step = {"name": "make", "method": "POST", "path": "/things"}
+    world.submit(2, more=[{"line": 3, "id": "own", "tenant": "emea", "steps": [step]}])
+    for bell in world.bells(3):
+        world.admit(bell)
+
+    assert int(str(world.client.store.hget(world.gov, "c:emea/cap"))) > time.time() * 1e6
+    assert status(world.client).holds == []
+
+
+def test_what_the_provider_leaves_is_shown_until_its_reset(world: World) -> None:
+    world.submit(2)
+    told = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=201, remaining=70, reset_s=30.0)
+
+    world.client.governor.settle(world.admit(world.bells(1)[0]), told)
+
+    ((scope, left),) = status(world.client).told.items()
+    assert left == 70
+    assert f"leaves 70 to {scope}" in world.run("status").stdout
+
+
+def of_tenants(waiting: dict[str, int], lane: int = 1) -> list[dict[str, Any]]:
+    """Rows of one step; so many of each tenant."""
+    step = {"name": "make", "method": "POST", "path": "/things"}
+    tenants = [tenant for tenant, count in waiting.items() for _ in range(count)]
+    return [
+        {"line": n, "id": f"{lane}-{n}", "tenant": tenant, "lane": lane, "steps": [step]}
+        for n, tenant in enumerate(tenants)
+    ]
+
+
+def test_the_lines_are_shown_by_lane_and_tenant_the_longest_first(world: World) -> None:
+    rows = of_tenants({"apac": 1, "emea": 3}) + of_tenants({"emea": 2}, lane=0)
+    world.submit(2, more=rows)
+
+    it = status(world.client)
+
+    assert [(line.lane, line.tenant, line.waiting) for line in it.lines] == [
+        ("urgent", "emea", 2), ("normal", "emea", 3), ("normal", "-", 2), ("normal", "apac", 1),
+    ]  # fmt: skip
+    assert it.waiting == {"urgent": 2, "normal": 6, "bulk": 0}
+    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["lines"][0] == {
+        "lane": "urgent", "tenant": "emea", "waiting": 2,
+    }  # fmt: skip
+
+
+def test_a_transaction_that_waits_for_its_due_time_is_in_the_line(world: World) -> None:
+    world.submit(1)
+    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+
+    assert [it.waiting for it in status(world.client).lines] == [1]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "shown"),
+    [
+        ({"-": 3}, []),
+        ({"emea": 3}, ["normal      emea 3"]),
+        ({"-": 3, "emea": 1}, ["normal      no tenant 3  emea 1"]),
+        (
+            {f"t{n}": n for n in range(1, 13)},
+            ["normal      t12 12  t11 11  t10 10  t9 9  t8 8  and 7 more with 28"],
+        ),
+    ],
+)
+def test_many_tenants_are_the_longest_few_and_a_sum(
+    world: World, waiting: dict[str, int], shown: list[str]
+) -> None:
+    world.submit(0, more=of_tenants(waiting))
+
+    lines = [it.strip() for it in world.run("status").stdout.splitlines()]
+
+    assert [it for it in lines if it.startswith(("urgent", "normal", "bulk"))] == shown
+
+
+def test_the_limit_that_what_waits_is_waiting_for_is_named(world: World) -> None:
+    slow = "[[clients.acme.limits]]\nname = 'slow'\ncount = 9\nwindow_s = 3600\nmatch = '* /slow'"
+    world.configure(limits=f"count = 1000\n{slow}")
+    row = {"line": 1, "id": "a", "steps": [{"name": "s", "method": "POST", "path": "/slow"}]}
+    world.submit(0, more=[row])
+    world.client.governor.ring("w1", 64)
+    world.client.store.hset(world.gov, mapping={"c:app": 1})  # full by now; slow began empty
+
+    assert status(world.client).binds == "slow"
+    assert "for limit slow" in world.run("status").stdout
+
+    empty = round(time.time() * 1e6) + 3_600_000_000
+    world.client.store.hset(world.gov, mapping={"c:app": empty, "c:slow": empty})
+    assert status(world.client).binds == "slow"  # of equal ones the slowest
+
+    world.client.store.hset(world.gov, mapping={"c:app": 1, "c:slow": 1})
+    assert status(world.client).binds is None
+
+
+def test_the_reserve_and_what_bells_have_spoken_for_bind_all_but_urgent_work(world: World) -> None:
+    world.configure(limits="count = 10\nreserve = 4")  # a burst of 8
+    world.submit(1)
+    world.client.governor.ring("w1", 64)
+    taken = {"c:app": 1, "b:app": 3}
+    world.client.store.hset(world.gov, mapping=taken)
+
+    assert status(world.client).binds == "app"
+
+    world.client.store.hset(world.gov, mapping={**taken, "b:app": 0})
+    assert status(world.client).binds is None
+
+
+def test_nothing_binds_when_nothing_waits(world: World) -> None:
+    world.submit(1)
+    world.bells(1)
+    world.client.store.hset(world.gov, "c:app", round(time.time() * 1e6) + 3_600_000_000)
+
+    assert status(world.client).binds is None
+
+
+def test_an_open_breaker_is_a_hold_and_half_open_when_its_hold_is_over(world: World) -> None:
+    world.submit(2)
+    world.bells(1)
+    soon = round(time.time() * 1e6) + 30_000_000
+    why = "most calls were refused"
+    world.client.store.hset(world.gov, mapping={"breaker": "", "c:client": soon, "y:client": why})
+    hold, is_open = status(world.client).holds, status(world.client)
+    world.client.store.hset(world.gov, "c:client", 1)
+
+    assert [(it.scope, it.why) for it in hold] == [("client", why)]
+    assert not is_open.half_open
+    assert status(world.client).half_open
+    assert "half open: one call at a time is let through" in world.run("status").stdout
+
+
+def test_refusals_are_shown_with_the_tokens_that_were_left_and_what_they_suggest(
+    world: World,
+) -> None:
+    here = world.client.refusals
+    told = here.heard("POST /lists/7", "-", Answer(status=429, headers={"retry-after": "1"}))
+    assert told is not None
+    for _ in range(3):  # each hold is over at once
+        for _ in range(5):
+            here.heard("POST /lists/7", "-", Answer(status=201))
+            here.heard("GET /lists", "-", Answer(status=200))
+        here.record(told, world.client.settings, pause_s=0)
+
+    (refused,) = status(world.client).refused
+    text = world.run("status").stdout
+    as_json = json.loads(world.run("status", "--json").stdout)["clients"][0]
+
+    assert (refused.route, refused.count, refused.retry_after_s) == ("POST /lists/*", 3, 1)
+    assert "POST /lists/*  3 in the last hour, the last 0:00 ago" in text
+    assert "POST /lists/* is refused at about" in text
+    assert as_json["refused"][0]["count"] == 3
+    assert as_json["suggestions"][0] in text

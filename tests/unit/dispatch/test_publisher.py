@@ -1,0 +1,85 @@
+"""A bell is exactly the message that Celery itself would publish, and carries names only."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import Celery, chain
+
+from orchestration.dispatch import publisher
+from workers.broker import transport
+from workers.governor.governor import Bell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workers.store.connection import Store
+
+NAMES = ["acme", "0d7b3a52-0000-8000-8000-000000000000"]
+
+
+@pytest.fixture
+def app(store_url: str, store: Store) -> Iterator[Celery]:
+    transport.install()
+    app = Celery("probe", broker=store_url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_default_queue="calls",
+        broker_transport_options=transport.transport_options(),
+    )
+    store.delete("calls")
+    yield app
+    store.delete("calls")
+    app.close()
+
+
+def queued(store: Store) -> list[tuple[dict[str, Any], list[Any]]]:
+    """Headers and body of every message in the queue, the first published first."""
+    found = []
+    while raw := store.rpop("calls"):
+        message = json.loads(str(raw))
+        found.append((message, json.loads(base64.b64decode(message["body"]))))
+    return found
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_bell_is_the_message_that_celery_builds_for_the_rest_of_the_chain(
+    app: Celery, store: Store, step: int
+) -> None:
+    links = [
+        app.signature(
+            "calls.call", args=(*NAMES, k), immutable=True, queue="calls", ignore_result=True
+        )
+        for k in range(step, 4)
+    ]
+    chain(*links, app=app).apply_async(queue="calls")
+
+    publisher.publish(app, NAMES[0], [("calls.call", Bell(NAMES[1], step, 3, "job"))])
+
+    (theirs, their_body), (ours, our_body) = queued(store)
+    assert our_body[:2] == their_body[:2]
+    for mine, other in zip(our_body[2]["chain"] or [], their_body[2]["chain"] or [], strict=True):
+        assert {k: v for k, v in mine.items() if k != "options"} == {
+            k: v for k, v in other.items() if k in mine and k != "options"
+        }
+        assert mine["options"]["queue"] == other["options"]["queue"]
+    needed = {"task", "id", "root_id", "lang", "retries", "argsrepr", "kwargsrepr", "ignore_result"}
+    assert needed <= ours["headers"].keys() <= theirs["headers"].keys() | {"origin"}
+    for name in ("task", "lang", "retries", "argsrepr", "kwargsrepr", "ignore_result"):
+        assert ours["headers"][name] == theirs["headers"][name], name
+    for name in ("content-type", "content-encoding"):
+        assert ours[name] == theirs[name]
+
+
+def test_a_hundred_bells_leave_in_one_round_trip(app: Celery, store: Store) -> None:
+    publisher.publish(app, NAMES[0], [("calls.call", Bell(NAMES[1], 1, 1, "job"))])  # connects
+    before = store.info("stats")["total_reads_processed"]
+
+    publisher.publish(app, NAMES[0], [("calls.call", Bell(NAMES[1], 1, 1, "job"))] * 100)
+
+    after = store.info("stats")["total_reads_processed"]
+    assert len(queued(store)) == 101
+    assert after - before <= 20  # one write of 100 kB, which the server reads in pieces

@@ -1,0 +1,148 @@
+"""The containers keep to the rules of docs/operations.md; each is broken once."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fleet import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+yaml = pytest.importorskip("yaml")  # of the extra dev
+
+COMPOSE = yaml.safe_load((ROOT / "compose/compose.yaml").read_text())
+DOCKERFILE = (ROOT / "compose/Dockerfile").read_text()
+REDIS = (
+    "--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction", "--aclfile",
+)  # fmt: skip
+
+
+#: What is wrong with a service, and when.
+RULES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "runs as root": lambda it: str(it.get("user", "root")).split(":")[0] in {"root", "0"},
+    "can write to its root": lambda it: not it.get("read_only"),
+    "keeps capabilities": lambda it: it.get("cap_drop") != ["ALL"],
+    "may gain privileges": lambda it: "no-new-privileges:true" not in it.get("security_opt", []),
+    "is not kept apart": lambda it: {"privileged", "network_mode", "cap_add", "pid"} & set(it),
+    "has no bound of processes": lambda it: "pids_limit" not in it,
+    # What ends by itself tells by its exit code.
+    "has no health check": lambda it: (
+        it.get("restart") != "no" and not it.get("healthcheck", {}).get("test")
+    ),
+    "is published beyond this machine": lambda it: [
+        port for port in it.get("ports", []) if not str(port).startswith("127.0.0.1:")
+    ],
+    "has a password in its definition": lambda it: re.search(
+        r"(?i)(pass|secret|token)\w*['\"]?\s*[:=]\s*['\"]?[^/\s'\"]",
+        f"{it.get('command')} {it.get('environment')}",
+    ),
+}
+
+
+def breaches(compose: dict[str, Any]) -> list[str]:
+    """What is wrong, a sentence each."""
+    services = compose["services"]
+    found = [f"{name} {rule}" for name, it in services.items() for rule in RULES if RULES[rule](it)]
+    redis = services["redis"]
+    if redis.get("ports"):
+        found.append("redis is published")
+    if redis["networks"] != ["store"] or not compose["networks"]["store"].get("internal"):
+        found.append("redis can be reached, or reaches out")
+    found += [f"redis runs without {it}" for it in REDIS if it not in redis["command"]]
+    for name, secret in compose["secrets"].items():
+        if set(secret) != {"file"} or not secret["file"].startswith("secrets/"):
+            found.append(f"{name} is no file of secrets/")
+    return found
+
+
+def test_the_compose_file_keeps_every_rule() -> None:
+    assert breaches(COMPOSE) == []
+    assert {"redis", "worker", "media", "flower", "sandbox", "demo"} <= set(COMPOSE["services"])
+
+
+def _set(service: str, **values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda compose: compose["services"][service].update(values)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_set("redis", ports=["127.0.0.1:6379:6379"]), "redis is published"),
+        (_set("worker", user="root"), "worker runs as root"),
+        (_set("flower", user="0:0"), "flower runs as root"),
+        (lambda it: it["services"]["redis"].pop("user"), "redis runs as root"),
+        (_set("worker", environment={"STORE_PASSWORD": "guest"}), "worker has a password"),
+        (_set("redis", command="redis-server --requirepass=x"), "redis has a password"),
+        (lambda it: it["services"]["worker"].pop("healthcheck"), "worker has no health check"),
+        (_set("flower", ports=["5555:5555"]), "flower is published beyond"),
+        (_set("worker", read_only=False), "worker can write"),
+        (_set("redis", cap_drop=[]), "redis keeps capabilities"),
+        (_set("worker", security_opt=[]), "worker may gain"),
+        (_set("redis", command="redis-server --appendfsync everysec"), "without --appendfsync"),
+        (_set("redis", networks=["store", "default"]), "redis can be reached"),
+        (lambda it: it["secrets"].update(x={"environment": "X"}), "x is no file"),
+    ],
+)
+def test_a_broken_rule_is_told(spoil: Callable[[dict[str, Any]], None], told: str) -> None:
+    compose = copy.deepcopy(COMPOSE)
+
+    spoil(compose)
+
+    assert [it for it in breaches(compose) if told in it]
+
+
+def test_calls_may_end_before_a_worker_is_killed() -> None:
+    assert int(COMPOSE["services"]["worker"]["stop_grace_period"].rstrip("s")) > 60 + 5
+
+
+def test_the_image_is_built_from_the_lock_and_runs_as_nobody_special() -> None:
+    lines = DOCKERFILE.splitlines()
+
+    assert [it for it in lines if it.startswith("FROM ")] == [
+        "FROM python:3.13-slim AS build", "FROM python:3.13-slim",
+    ]  # fmt: skip
+    assert "--require-hashes" in DOCKERFILE
+    assert [it for it in lines if it.startswith("USER ")] == ["USER 10001:10001"]
+    assert not re.search(r"://|index-url|trusted-host|^# syntax", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    locks = [ROOT / name for name in ("requirements.lock", "compose/requirements.lock")]
+    whole, image = (
+        set(re.findall(r"^\S+==\S+|sha256:\w+", it.read_text(), re.MULTILINE)) for it in locks
+    )
+
+    assert image < whole
+    assert not any(it.startswith(("pytest", "ruff", "mypy")) for it in image)
+
+
+def test_secrets_are_made_once_and_differ(tmp_path: Path) -> None:
+    for name in ("make-secrets.sh", "store_users"):
+        (tmp_path / name).write_bytes((ROOT / "compose" / name).read_bytes())
+
+    def make() -> dict[str, str]:
+        command = ["/bin/sh", str(tmp_path / "make-secrets.sh")]
+        subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"]})
+        return {it.name: it.read_text() for it in (tmp_path / "secrets").iterdir()}
+
+    first, second = make(), make()
+
+    assert first == second
+    assert set(first) == set(COMPOSE["secrets"])
+    assert len(set(first.values())) == len(first)
+    assert all(len(first[it]) == 48 for it in ("store_password", "flower_password"))
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert first["store_password"] not in first["store_users"]  # its hash is enough
+    assert first["demo_secret"] in first["sandbox_config"]
+
+
+def test_no_secret_is_part_of_the_project() -> None:
+    assert "compose/secrets/" in (ROOT / ".gitignore").read_text().splitlines()

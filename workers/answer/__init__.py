@@ -1,0 +1,1 @@
+"""What an answer means and what follows from it. Pure: no clock, no store, no socket."""

@@ -1,0 +1,183 @@
+"""What one attempt did at the provider: from the answer, or its absence, to an outcome. Pure.
+
+| what came back                          | outcome        | next        |
+| --------------------------------------- | -------------- | ----------- |
+| nothing was sent                        | `not_executed` | `retry`     |
+| sent, and no status came back           | `unknown`      | `retry`     |
+| 2xx, whatever became of its body        | `executed`     | `done`      |
+| 3xx: redirects are not followed         | `not_executed` | `refused`   |
+| 401                                     | `not_executed` | `token`     |
+| 408, 5xx                                | `unknown`      | `retry`     |
+| 429                                     | `not_executed` | `throttled` |
+| any other 4xx                           | `not_executed` | `refused`   |
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Never
+
+from workers.answer.backoff import http_date, retry_after_s
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Headers that may carry the provider's name for this call, the best one first.
+CORRELATION_HEADERS: Final = (
+    "inin-correlation-id",
+    "correlationid",
+    "x-correlation-id",
+    "x-request-id",
+)
+_CORRELATION_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+#: As Genesys Cloud names them: domain, entity, action.
+_PERMISSION = re.compile(r"\b[a-z][A-Za-z]{1,31}:[a-z][A-Za-z]{1,31}:(?:[a-z][A-Za-z]{1,31}\b|\*)")
+_LOOKED_AT: Final = 4096
+_MACHINE_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Outcome(StrEnum):
+    """What one attempt did at the provider; there is no fourth."""
+
+    EXECUTED = "executed"
+    NOT_EXECUTED = "not_executed"
+    UNKNOWN = "unknown"
+
+
+class Next(StrEnum):
+    """What the answer asks for."""
+
+    DONE = "done"  #: nothing more
+    RETRY = "retry"  #: the same call again after a backoff
+    THROTTLED = "throttled"  #: the same call again after a pause; no attempt is spent
+    TOKEN = "token"  # noqa: S105 -- the same call again with a new access token
+    REFUSED = "refused"  #: never again as it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back from one send, or why nothing did. Its repr shows no data of either side."""
+
+    status: int | None = None  #: None: no status line came back
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  #: lower-case names
+    body: bytes = field(default=b"", repr=False)  #: as much of it as arrived, up to the cap
+    error: str | None = None  #: what went wrong, a few fixed words such as "reset after send"
+    sent: bool = True  #: the first byte may have left
+    elapsed_s: float = 0.0  #: from the last look before the first byte
+
+    @property
+    def retry_after(self) -> str | None:
+        """The Retry-After header as it came."""
+        return self.headers.get("retry-after")
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The wait that it orders, seconds; None when there is no order that can be read.
+
+        A date is compared with the answer's own Date, so that no two clocks have to agree.
+        """
+        now = http_date(self.headers.get("date")) or datetime.now(UTC)
+        return retry_after_s(self.retry_after, now)
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The provider's name for this call: printable ASCII of at most 128 characters."""
+        for name in CORRELATION_HEADERS:
+            value = self.headers.get(name)
+            if value is not None and _CORRELATION_ID.fullmatch(value):
+                return value
+        return None
+
+    def json(self) -> Any:  # noqa: ANN401 -- whatever the provider sent
+        """The body read as JSON, anew at each call; None when it is none."""
+        try:
+            return json.loads(self.body, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer, understood."""
+
+    outcome: Outcome
+    next: Next
+    reason: str  #: one short sentence without any text of the provider but its machine code
+
+
+def read(answer: Answer, *, earlier_unknown: bool = False) -> Reading:
+    """What the attempt did and what its answer asks for.
+
+    Args:
+        answer: What came back.
+        earlier_unknown: An earlier attempt of the same step ended `unknown`. A refusal then proves
+            nothing ("exists already" may be our own doing): it is still a refusal, but of unknown
+            outcome.
+    """
+    reading = _read(answer)
+    if earlier_unknown and reading.next is Next.REFUSED:
+        reason = f"{reading.reason}; an earlier attempt may have been executed"
+        return replace(reading, outcome=Outcome.UNKNOWN, reason=reason)
+    return reading
+
+
+def _read(answer: Answer) -> Reading:  # noqa: PLR0911 -- the table, row by row
+    if not answer.sent:
+        reason = f"nothing was sent ({answer.error or 'no reason is known'})"
+        return Reading(Outcome.NOT_EXECUTED, Next.RETRY, reason)
+    match answer.status:
+        case None:
+            reason = f"no answer came back ({answer.error or 'no reason is known'})"
+            return Reading(Outcome.UNKNOWN, Next.RETRY, reason)
+        case status if 200 <= status < 300:  # noqa: PLR2004
+            # The status line is the provider's word. What happened to the body afterwards does not
+            # undo the work.
+            return Reading(Outcome.EXECUTED, Next.DONE, _words(answer))
+        case status if 300 <= status < 400:  # noqa: PLR2004
+            reason = f"{_words(answer)}; a redirect is not followed, correct base_url or the path"
+            return Reading(Outcome.NOT_EXECUTED, Next.REFUSED, reason)
+        case 401:
+            return Reading(Outcome.NOT_EXECUTED, Next.TOKEN, _words(answer))
+        case 429:
+            return Reading(Outcome.NOT_EXECUTED, Next.THROTTLED, _words(answer))
+        case status if 400 <= status < 500 and status != 408:  # noqa: PLR2004
+            return Reading(Outcome.NOT_EXECUTED, Next.REFUSED, _words(answer))
+        case _:
+            return Reading(Outcome.UNKNOWN, Next.RETRY, _words(answer))
+
+
+def _words(answer: Answer) -> str:
+    details = ", ".join(it for it in (machine_code(answer), answer.error) if it)
+    return f"the provider answered {answer.status}" + (f" ({details})" if details else "")
+
+
+def machine_code(answer: Answer) -> str | None:
+    """The code of a JSON error body (`code`, else `error`) when it is surely a code, not a text."""
+    if answer.status is None or answer.status < 400:  # noqa: PLR2004
+        return None
+    found = answer.json()
+    if not isinstance(found, dict):
+        return None
+    for name in ("code", "error"):
+        value = found.get(name)
+        if isinstance(value, str) and _MACHINE_CODE.fullmatch(value):
+            return value
+    return None
+
+
+def permissions(answer: Answer) -> list[str]:
+    """The permissions that a refusal names, such as `outbound:contact:add`; at most three.
+
+    Nothing else of its text: that may hold anything.
+    """
+    text = answer.body[:_LOOKED_AT].decode(errors="replace")
+    return list(dict.fromkeys(_PERMISSION.findall(text)))[:3]
+
+
+def _refuse(constant: str) -> Never:
+    """NaN and Infinity are no JSON: kept in the ledger, they would break its other readers."""
+    raise ValueError(constant)

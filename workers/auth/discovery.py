@@ -1,0 +1,81 @@
+"""Where a NICE CXone tenant's API and token endpoint are.
+
+An operator asks once, and the answer goes into the configuration. A worker never asks: it sends
+secrets only to hosts that stand in its configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+
+from workers.errors import ConfigError
+from workers.http.connection import Caller, Request
+from workers.settings.client import ClientSettings, profiles
+from workers.settings.urls import HttpUrl
+
+if TYPE_CHECKING:
+    from workers.answer.outcome import Answer
+
+#: Who knows every tenant outside of the government's own cloud.
+CXONE: Final = "https://cxone.niceincontact.com"
+#: The version that is proposed: several are alive side by side, and not every call is in each.
+API_VERSION: Final = "v31.0"
+_PATH: Final = "/.well-known/cxone-configuration"
+_URL: Final[TypeAdapter[str]] = TypeAdapter(HttpUrl)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What belongs into the configuration of a client of this tenant."""
+
+    base_url: str
+    token_url: str  #: for auth "password"
+    region: str  #: for auth "access_key"; "" = not told, or not one of the profile
+
+
+def discover(tenant_id: str, origin: str = CXONE) -> Endpoints:
+    """Ask where a tenant is; no credentials are sent.
+
+    Args:
+        tenant_id: The tenant's id at NICE.
+        origin: Whom to ask, scheme and host.
+
+    Raises:
+        ConnectFailed: there is no connection.
+        ConfigError: the origin is no URL, or it does not know the tenant.
+    """
+    try:
+        client = ClientSettings(name="discovery", base_url=origin)
+    except ValidationError:
+        raise ConfigError("the URL to ask must be https:// and a host; correct it") from None
+    caller = Caller(client, pool_size=0, governed=False)
+    path = f"{_PATH}?tenantId={quote(tenant_id, safe='')}"
+    with caller.connection() as connection:
+        answer = connection.send(Request("GET", path, {"Accept": "application/json"}))
+    return _endpoints(answer, origin)
+
+
+def _endpoints(answer: Answer, origin: str) -> Endpoints:
+    found: Any = answer.json() if answer.status == 200 else None  # noqa: PLR2004
+    try:
+        api, auth = (_url(found, name) for name in ("api_endpoint", "auth_endpoint"))
+    except (TypeError, KeyError, ValueError):
+        said = answer.error if answer.status is None else answer.status
+        raise ConfigError(
+            f"{origin} names no endpoints of this tenant (it answered {said}); check the tenant's "
+            f"id and whom you ask"
+        ) from None
+    area = found.get("area")
+    return Endpoints(
+        base_url=f"{api}/inContactAPI/services/{API_VERSION}",
+        token_url=f"{auth}/auth/token",
+        region=area if area in profiles()["nice"]["regions"].values() else "",
+    )
+
+
+def _url(found: Any, name: str) -> str:  # noqa: ANN401 -- whatever came
+    return _URL.validate_python(found[name], strict=True)

@@ -1,0 +1,102 @@
+"""One request to a client's token endpoint, and what came of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import requests
+
+from workers.answer.backoff import retry_after_s
+from workers.answer.outcome import machine_code
+from workers.auth.token_forms import read_token, token_request, what_to_check
+from workers.http.connection import Caller, ConnectFailed, Request
+
+if TYPE_CHECKING:
+    from workers.answer.outcome import Answer
+    from workers.settings.access import Secrets
+    from workers.settings.client import ClientSettings
+
+#: How long it is not worth asking again: after a refusal, and when the endpoint is away or busy.
+REFUSED_QUIET_S: Final = 5.0
+AWAY_QUIET_S: Final = 1.0
+MAX_QUIET_S: Final = 60.0
+
+
+class NoToken(Exception):
+    """The endpoint gave no token; the text is one sentence, without secrets.
+
+    `refused`: a person must act. `quiet_s`: how long it is not worth asking again.
+    """
+
+    def __init__(
+        self, reason: str, *, refused: bool = False, quiet_s: float = AWAY_QUIET_S
+    ) -> None:
+        super().__init__(reason)
+        self.refused = refused
+        self.quiet_s = REFUSED_QUIET_S if refused else quiet_s
+
+
+class TokenEndpoint:
+    """Where a client asks for its access token.
+
+    It goes the way of all calls (the client's proxy and certificates, one total deadline, a bounded
+    answer, no redirect, no cookie), on a connection of its own.
+
+    Raises:
+        ConfigError: its URL, the proxy or a certificate cannot be used.
+    """
+
+    def __init__(self, client: ClientSettings, token_url: str) -> None:
+        url = urlsplit(token_url)
+        self._client = client
+        place = {
+            "base_url": f"{url.scheme}://{url.netloc}",
+            "total_timeout_s": client.read_timeout_s,
+        }
+        self._caller = Caller(client.model_copy(update=place), pool_size=1, governed=False)
+        self._path = requests.Request("POST", token_url).prepare().path_url  # quoted
+
+    def ask(self, secrets: Secrets) -> tuple[str, float]:
+        """Ask for a new token.
+
+        Returns:
+            The token and its lifetime in seconds.
+
+        Raises:
+            NoToken: none came.
+        """
+        headers, body = token_request(self._client, secrets)
+        try:
+            with self._caller.connection() as connection:
+                answer = connection.send(Request("POST", self._path, headers, body), None)
+        except ConnectFailed as error:
+            raise NoToken(f"{error}, where its access token comes from") from None
+        if answer.status is not None and 200 <= answer.status < 300:  # noqa: PLR2004
+            try:
+                return read_token(answer)
+            except ValueError as error:
+                raise self._no_token(f"gave no usable access token ({error})") from None
+        raise self._refusal(answer)
+
+    def _refusal(self, answer: Answer) -> NoToken:
+        if answer.status is None or not answer.sent:
+            return self._no_token(f"gave no answer ({answer.error})")
+        code = machine_code(answer)
+        said = f"{answer.status} {code}" if code else str(answer.status)
+        if answer.status in {400, 401, 403}:
+            what, keys = what_to_check(self._client)
+            region = self._client.region
+            where = f", and that the organisation is in region {region}" if region else ""
+            return self._no_token(f"refuses the {what} ({said}); check {keys}{where}", refused=True)
+        if answer.status < 500 and answer.status not in {408, 429}:  # noqa: PLR2004
+            return self._no_token(f"answered {said}; check token_url", refused=True)
+        asked_s = retry_after_s(answer.retry_after, datetime.now(UTC), MAX_QUIET_S)
+        return self._no_token(f"answered {said}", quiet_s=max(asked_s or 0.0, AWAY_QUIET_S))
+
+    def _no_token(
+        self, what: str, *, refused: bool = False, quiet_s: float = AWAY_QUIET_S
+    ) -> NoToken:
+        reason = f"client {self._client.name}: the token endpoint {what}"
+        return NoToken(reason, refused=refused, quiet_s=quiet_s)

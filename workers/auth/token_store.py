@@ -1,0 +1,129 @@
+"""The access token of a client as it lies in the store: encrypted, one for the whole fleet.
+
+Without the client's secrets it cannot be read. So a token that was kept under other secrets is as
+good as none, and whoever has the new ones asks for another.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from workers.store.scripts import Scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.settings.access import Secrets
+    from workers.settings.client import ClientSettings
+    from workers.store.connection import Store
+    from workers.store.keys import ClientKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What lua/token_look.lua returns, field by field; times by the store's clock."""
+
+    now_us: int
+    locked: bool
+    usable: bool
+    token: str  #: encrypted
+    generation: int
+    asked_us: int
+    renew_us: int
+    expires_us: int
+    failure: str
+    refused: bool
+
+
+class TokenShelf:
+    """Where the fleet keeps one client's token; every method raises `StoreAway`.
+
+    Args:
+        client: Whose token it is.
+        store: Where the fleet shares it.
+        keys: The client's names there.
+        lock_ms: How long the lock of one who asks for a token outlives it.
+        clock: Microseconds since the epoch, for tests that hold the clock; None = the store's.
+    """
+
+    def __init__(
+        self,
+        client: ClientSettings,
+        store: Store,
+        keys: ClientKeys,
+        lock_ms: int,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._lock_ms = lock_ms
+        self._scripts = Scripts(store, keys, clock)
+
+    def look(self, owner: str, unreadable: str) -> Look:
+        """Look for the token; take the lock where it must be renewed.
+
+        Args:
+            owner: A random name for who looks.
+            unreadable: The generation that it could not read, "" = none.
+        """
+        found = self._scripts("token_look", owner, self._lock_ms, unreadable)
+        now_us, locked, usable, token, *numbers, failure, refused = found
+        generation, asked_us, renew_us, expires_us = (int(number) for number in numbers)
+        return Look(
+            now_us=now_us,
+            locked=locked == 1,
+            usable=usable == 1,
+            token=token,
+            generation=generation,
+            asked_us=asked_us,
+            renew_us=renew_us,
+            expires_us=expires_us,
+            failure=failure,
+            refused=refused == "1",
+        )
+
+    def keep(self, owner: str, new: Look) -> bool:
+        """Keep a new token and give the lock back; False = the lock was lost meanwhile."""
+        times = (new.asked_us, new.renew_us, new.expires_us)
+        return bool(self._scripts("token_keep", owner, new.token, new.generation, *times))
+
+    def release(
+        self, owner: str, failure: str = "", *, refused: bool = False, quiet_s: float = 0
+    ) -> None:
+        """Give the lock back without a token, and tell everybody why for `quiet_s`."""
+        self._scripts("token_release", owner, failure, int(refused), int(quiet_s * 1e6))
+
+    def refuse(self, generation: int) -> tuple[int, int, bool] | None:
+        """Mark a token as refused.
+
+        Returns:
+            Its age and lifetime in microseconds, and whether the one before it was refused too;
+            None when it was renewed before.
+        """
+        found = self._scripts("token_refuse", generation)
+        return (found[0], found[1], bool(found[2])) if found else None
+
+    def seal(self, value: str, secrets: Secrets) -> str:
+        """Encrypt a token."""
+        return self._cipher(secrets).encrypt(value.encode()).decode()
+
+    def unseal(self, look: Look, secrets: Secrets) -> str | None:
+        """Decrypt the token that was found; None when it was kept under other secrets."""
+        try:
+            return self._cipher(secrets).decrypt(look.token).decode()
+        except InvalidToken:
+            return None
+
+    def _cipher(self, secrets: Secrets) -> Fernet:
+        names = (self._keys.namespace, self._client.name, self._client.client_id or "")
+        info = "\0".join(("headgate access token", *names)).encode()
+        kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=info)
+        both = (secrets.client.get_secret_value(), secrets.password.get_secret_value())
+        key = kdf.derive("\0".join(both).encode())
+        return Fernet(base64.urlsafe_b64encode(key))

@@ -1,0 +1,255 @@
+"""The access token of a client: one for the whole fleet, renewed by one worker at a time.
+
+The token lies encrypted in the store. Whoever finds that it is to be renewed takes the lock and
+asks the provider; the others go on with the old token while it is valid, and wait for the new one
+when it is not. A renewal that failed is told to everybody for a moment, so that a wrong secret is
+not tried by every thread of the fleet.
+
+Ages are told by the store's clock, which is the same for everybody; the wall clocks of the hosts
+are never asked. Between two looks a process counts on by its own clock, suspends included.
+
+A token belongs to the secrets that it was asked for with. When these change, without a restart, a
+new one is asked for within `SECRETS_AGAIN_S`.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr
+
+from workers.auth.credentials import Token
+from workers.auth.token_endpoint import NoToken, TokenEndpoint
+from workers.auth.token_store import Look, TokenShelf
+from workers.clock import now_ns
+from workers.errors import ConfigError, StoreAway, TokenUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.settings.access import Secrets
+    from workers.settings.client import ClientSettings
+    from workers.store.connection import Store
+    from workers.store.keys import ClientKeys
+
+#: A token is renewed this long before its end, at random between the two, and never earlier than
+#: in its last fifth.
+AHEAD_S: Final = (60.0, 300.0)
+LAST_PART: Final = 0.2
+#: A token that is refused before this age, and in its first half, was refused fresh.
+FRESH_S: Final = 10.0
+#: How often the store is asked: by those who wait, and by those who still have the old token.
+POLL_S: Final = (0.02, 0.05)
+LOOK_AGAIN_S: Final = 1.0
+#: How often a process that has a token looks whether the secrets are still the same.
+SECRETS_AGAIN_S: Final = 1.0
+#: How much longer than a request (TCP, TLS, answer) the lock outlives an owner that died.
+LOCK_SPARE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The token in this process; times by `workers.clock`."""
+
+    token: Token
+    secrets: Secrets  #: under which it was asked for
+    look_ns: int  #: until then the store need not be asked
+    expires_ns: int
+
+
+class Tokens:
+    """The access token of one client, for all threads of this process.
+
+    Args:
+        client: Its credentials and timeouts; its form has a `token_url`.
+        store: Where the fleet shares the token.
+        keys: The client's names there.
+        clock: Microseconds since the epoch, for tests that hold the clock; None = the store's.
+
+    Raises:
+        ConfigError: the way to the token endpoint cannot be used.
+    """
+
+    hopeless: Final = (
+        "to a fresh token; see that base_url and token_url are of the same region, and what the "
+        "client may do"
+    )
+
+    def __init__(
+        self,
+        client: ClientSettings,
+        store: Store,
+        keys: ClientKeys,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._client = client
+        assert client.token_url  # noqa: S101 -- as the form demands
+        self._endpoint = TokenEndpoint(client, client.token_url)
+        self._wait_s = client.connect_timeout_s + client.read_timeout_s
+        lock_s = self._wait_s + client.connect_timeout_s + LOCK_SPARE_S
+        self._shelf = TokenShelf(client, store, keys, int(lock_s * 1000), clock)
+        self._held: _Held | None = None
+        self._refused = 0  # the generation that this process reported last
+        self._compare_ns = 0  # until then the secrets are taken to be the same
+        self._looking = threading.Lock()
+
+    def get(self, wait_s: float | None = None) -> Token:
+        """A valid token.
+
+        Args:
+            wait_s: How long to wait while another thread or worker asks for it; None = as long as
+                asking may take.
+
+        Raises:
+            TokenUnavailable: the endpoint gave none, or none came in time.
+            StoreAway: the store did not answer.
+        """
+        held = self._held
+        if held and self._is_good(held):
+            return held.token
+        return self._look_for_it(held, self._wait_s if wait_s is None else wait_s)
+
+    def refused(self, token: Token, sent_ago_s: float = 0.0) -> bool:
+        """Report that the provider answered 401 to a call with this token.
+
+        The next `get` renews it, once for the fleet, however many report the same.
+
+        Args:
+            token: The token that was refused.
+            sent_ago_s: How long ago the call was sent.
+
+        Returns:
+            Whether the one before it was refused too and this one was fresh when it was sent, so
+            that yet another will not help.
+
+        Raises:
+            StoreAway: the store did not answer.
+        """
+        self._refused = token.generation
+        found = self._shelf.refuse(token.generation)
+        if found is None:
+            return False
+        age_us, lifetime_us, again = found
+        fresh = age_us - sent_ago_s * 1e6 < min(FRESH_S * 1e6, lifetime_us / 2)
+        return again and fresh
+
+    def _may_use(self, held: _Held, until_ns: int) -> bool:
+        return held.token.generation != self._refused and now_ns() < until_ns
+
+    def _is_good(self, held: _Held) -> bool:
+        """Whether neither its time nor the secrets are a reason to look for another token."""
+        if not self._may_use(held, held.look_ns):
+            return False
+        if now_ns() < self._compare_ns:
+            return True
+        try:
+            same = self._client.secrets() == held.secrets
+        except ConfigError:
+            same = True  # being replaced, or gone: a valid token needs no secret
+        if same:
+            self._compare_ns = now_ns() + int(SECRETS_AGAIN_S * 1e9)
+        return same
+
+    def _look_for_it(self, held: _Held | None, wait_s: float) -> Token:
+        ends_ns = now_ns() + int(wait_s * 1e9)
+        old = held.token if held and self._may_use(held, held.expires_ns) else None
+        # While the old token is valid, one thread looks for the next one and the others go on.
+        if not self._looking.acquire(timeout=0 if old else wait_s):
+            if old:
+                return old
+            raise self._waited(wait_s)
+        try:
+            held = self._held
+            if held and self._is_good(held):
+                return held.token
+            return self._find(ends_ns, wait_s)
+        except TokenUnavailable as failure:
+            if old and not failure.refused:  # the secrets changed while the endpoint is away
+                self._compare_ns = now_ns() + int(SECRETS_AGAIN_S * 1e9)
+                return old
+            raise
+        finally:
+            self._looking.release()
+
+    def _find(self, ends_ns: int, wait_s: float) -> Token:
+        """Take the token of the store, renew it, or wait until another worker has."""
+        try:
+            known = self._client.secrets()  # anew each time: changed ones are picked up
+        except ConfigError as error:
+            raise TokenUnavailable(str(error), refused=True) from None
+        assert known is not None  # noqa: S101 -- who asks at an endpoint has secrets
+        owner, unreadable = secrets.token_hex(16), ""
+        while True:
+            look = self._shelf.look(owner, unreadable)
+            if look.locked:
+                token = self._renew(known, look, owner)
+                if token:
+                    return token
+            elif look.usable:
+                token = self._read(known, look)
+                if token:
+                    return token
+                unreadable = str(look.generation)  # kept under other secrets: as good as none
+                continue
+            elif look.failure:
+                raise TokenUnavailable(look.failure, refused=look.refused)
+            if now_ns() >= ends_ns:
+                raise self._waited(wait_s)
+            time.sleep(random.uniform(*POLL_S))  # noqa: S311 -- jitter, no secret
+
+    def _renew(self, known: Secrets, look: Look, owner: str) -> Token | None:
+        """Ask for a new token under the lock; None when the lock was lost meanwhile."""
+        try:
+            value, lifetime_s = self._endpoint.ask(known)
+        except NoToken as it:
+            self._shelf.release(owner, str(it), refused=it.refused, quiet_s=it.quiet_s)
+            old = self._read(known, look) if look.usable else None
+            if old:
+                return old
+            raise TokenUnavailable(str(it), refused=it.refused) from None
+        except BaseException:
+            with suppress(StoreAway):
+                self._shelf.release(owner)
+            raise
+        ahead_s = min(random.uniform(*AHEAD_S), LAST_PART * lifetime_s)  # noqa: S311 -- jitter
+        new = replace(
+            look,
+            token=self._shelf.seal(value, known),
+            # Larger than any before, even when the store has forgotten those before.
+            generation=max(look.generation + 1, look.now_us),
+            asked_us=look.now_us,  # a lifetime counted from the question is never too long
+            renew_us=look.now_us + int((lifetime_s - ahead_s) * 1e6),
+            expires_us=look.now_us + int(lifetime_s * 1e6),
+        )
+        return self._hold(known, new, value) if self._shelf.keep(owner, new) else None
+
+    def _read(self, known: Secrets, look: Look) -> Token | None:
+        """The token of the store; None when it was kept under other secrets."""
+        value = self._shelf.unseal(look, known)
+        return None if value is None else self._hold(known, look, value)
+
+    def _hold(self, known: Secrets, look: Look, value: str) -> Token:
+        """Keep the token in this process, until it is to be renewed or at least looked for."""
+        now = now_ns()
+        # A store's clock that was set back must not make a token live longer than it was given.
+        left_us = min(look.expires_us - look.now_us, look.expires_us - look.asked_us)
+        look_us = look.renew_us - look.now_us
+        if look_us <= 0:  # another worker renews it, or could not
+            look_us = int(LOOK_AGAIN_S * 1e6)
+        token = Token(SecretStr(value), look.generation)
+        self._compare_ns = now + int(SECRETS_AGAIN_S * 1e9)
+        look_ns, expires_ns = now + 1000 * min(look_us, left_us), now + 1000 * left_us
+        self._held = _Held(token, known, look_ns, expires_ns)
+        return token
+
+    def _waited(self, wait_s: float) -> TokenUnavailable:
+        return TokenUnavailable(
+            f"client {self._client.name}: no access token came within {wait_s:g} s; another "
+            f"worker is asking for it"
+        )

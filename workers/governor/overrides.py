@@ -1,0 +1,155 @@
+"""Limits that were changed live: values in the store, which stand above the configuration's.
+
+They belong to the client, not to a process: every process reads them before it writes a flow's
+definition, and the scripts refuse what was computed from older ones (`version`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from workers.errors import ConfigError
+from workers.settings.limit_settings import LimitSettings, require_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from workers.settings.client import ClientSettings
+    from workers.store.connection import Store
+    from workers.store.keys import ClientKeys
+
+#: The field of the hash that is no limit: it counts the changes.
+VERSION: Final = "#"
+#: A limit that the configuration lacks must say at least this.
+WHOLE: Final = ("count", "shape", "match")
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What was set live of one limit."""
+
+    values: Mapping[str, Any]  #: fields of `LimitSettings`, but for its name
+    by: str  #: who set it last
+    reason: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a limit by itself, without values of the configuration."""
+        return all(name in self.values for name in WHOLE)
+
+    def as_json(self) -> str:
+        """As the store keeps it."""
+        return json.dumps({"values": self.values, "by": self.by, "reason": self.reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One limit that is changed live."""
+
+    limit: str
+    override: Override | None  #: None: nothing of it is set live any more
+    entry: list[str]  #: see `workers.ledger.audit.addition`
+
+    def row(self) -> tuple[str, str, list[str]]:
+        """As lua/redefine.lua reads it."""
+        return self.limit, self.override.as_json() if self.override else "", self.entry
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """All that was set live of one client's limits."""
+
+    version: int  #: how often any of it changed
+    limits: Mapping[str, Override]  #: by limit; a tenant's own is TENANT/NAME
+
+    def over(self, client: ClientSettings) -> ClientSettings:
+        """The client with the values that hold now.
+
+        Raises:
+            ConfigError: the two do not go together. Nothing may leave under limits that nobody
+                knows, so neither is ignored.
+        """
+        if not self.limits:
+            return client
+        owners = {"": client.limits, **{name: it.limits for name, it in client.tenants.items()}}
+        merged = {owner: {it.name: it for it in limits} for owner, limits in owners.items()}
+        for name, it in sorted(self.limits.items()):
+            owner, slash, own = name.rpartition("/")
+            there = None if slash and not owner else merged.get(owner, {}).get(own)
+            if there is None and (slash or not it.is_whole):
+                raise ConfigError(
+                    f"limit {name} was set live, and is not in the configuration of client "
+                    f"{client.name}; take it out: headgate limits unset {client.name} {name}"
+                )
+            merged[owner][own] = _limit(name, there, it.values)
+        return client.model_copy(
+            update={
+                "limits": tuple(merged[""].values()),
+                "tenants": {
+                    name: it.model_copy(update={"limits": tuple(merged[name].values())})
+                    for name, it in client.tenants.items()
+                },
+            }
+        )
+
+    def changed(self, changes: Iterable[Change]) -> Overrides:
+        """What is set live after these changes."""
+        limits = {**self.limits, **{it.limit: it.override for it in changes}}
+        return Overrides(self.version, {name: it for name, it in limits.items() if it})
+
+
+def read(store: Store, keys: ClientKeys) -> Overrides:
+    """The client's overrides as they are now.
+
+    Raises:
+        ConfigError: the store holds what this version of Headgate cannot read.
+    """
+    texts: dict[str, str] = store.hgetall(keys.overrides)  # type: ignore[assignment]
+    version, limits = 0, {}
+    for name, text in texts.items():
+        try:
+            if name == VERSION:
+                version = int(text)
+            else:
+                limits[name] = _override(text)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"what was set live of client {keys.client} cannot be read: field {name!r} of the "
+                f"hash {keys.overrides} is of another version of Headgate, or damaged; use that "
+                f"version, or delete the field in the store and set the limit anew"
+            ) from None
+    return Overrides(version, limits)
+
+
+def _override(text: str) -> Override:
+    it = Override(**json.loads(text))
+    if not isinstance(it.values, dict):
+        raise TypeError("values by name")
+    return it
+
+
+def _limit(name: str, configured: LimitSettings | None, values: Mapping[str, Any]) -> LimitSettings:
+    # Only what was given: what follows from it (the calibration of a shape) follows anew.
+    given = configured.model_dump(exclude_unset=True) if configured else {}
+    own = name.rpartition("/")[2]
+    try:
+        limit = LimitSettings.model_validate({**given, **values, "name": own})
+        require_kept([limit])
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join([f"limit {name}", *map(str, first["loc"])])
+        why = f"{place}: {first['msg'].removeprefix('Value error, ')}"
+    except ValueError as error:  # of its cell; the sentence names the limit
+        why = str(error)
+    else:
+        return limit
+    raise ConfigError(f"{why} (set live: {told(values)})")
+
+
+def told(values: Mapping[str, Any]) -> str:
+    """Values of a limit as people read them."""
+    return ", ".join(f"{name} {it}" for name, it in values.items())

@@ -1,0 +1,1 @@
+"""One request over one connection that was opened before; never a retry or a redirect."""

@@ -1,0 +1,234 @@
+"""One governed call: over a connection that was open before the call was admitted.
+
+Nothing stands between the last look at the grant and the first byte, and nothing can send a
+request twice: no retry, no redirect, no reconnect.
+"""
+
+from __future__ import annotations
+
+import itertools
+import resource
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from workers import failpoints
+from workers.answer.outcome import Answer
+from workers.clock import now_ns
+from workers.errors import ConfigError, GrantStale
+from workers.http.adapter import GovernedAdapter
+from workers.http.request import Request
+from workers.http.route import ConnectFailed, Route
+from workers.http.wire import Bounds, exchange, is_silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from urllib3.connection import HTTPConnection
+
+    from workers.settings.client import ClientSettings
+
+__all__ = [
+    "Caller",
+    "ConnectFailed",
+    "Connection",
+    "GovernedAdapter",
+    "Request",
+    "pool_size",
+    "require_descriptors",
+]
+
+#: A connection that was idle for longer is not used again. Most servers close theirs after 20 s or
+#: more, and a request that meets the close is of unknown outcome.
+IDLE_S: Final = 15.0
+#: With this status a proxy refuses who asks; a provider has no use for it.
+PROXY_AUTH: Final = 407
+#: A body that is streamed has no total deadline, seconds.
+NEVER_S: Final = 10 * 365 * 86_400.0
+#: Descriptors that a process needs beside its pools: store, broker, logs, files.
+SPARE_DESCRIPTORS: Final = 100
+_CLOSED: Final = Answer(error="closed before the send", sent=False)
+
+
+class Connection:
+    """An open connection to the provider, in the hands of one thread."""
+
+    def __init__(self, caller: Caller, opened: HTTPConnection) -> None:
+        self._caller = caller
+        self._opened = opened
+        self._sock: Any = opened.sock  # a socket, TLS over one, or TLS within TLS
+        self.usable = True  #: it may go back into the pool
+        self.idle_since_ns = 0
+
+    def is_silent(self) -> bool:
+        """Whether the peer has neither closed it nor said anything unasked."""
+        return is_silent(self._sock)
+
+    def send(self, request: Request, stale_at_ns: int | None = None) -> Answer:
+        """Send once, and read the answer within the client's timeouts.
+
+        Args:
+            request: What to send.
+            stale_at_ns: The moment, by `workers.clock`, after which the grant must not be used.
+
+        Returns:
+            What came back. Faults of the provider are answers too; `sent` tells whether the first
+            byte may have left.
+
+        Raises:
+            GrantStale: it was too late; nothing was sent and the connection stays usable.
+        """
+        caller, client = self._caller, self._caller.client
+        pieces = request.pieces(caller.route.target, caller.route.fixed)
+        if not self._is_open():
+            return _CLOSED
+        start_ns = now_ns()
+        if stale_at_ns is not None and start_ns > stale_at_ns:
+            raise GrantStale(
+                f"client {client.name}: the grant was {(start_ns - stale_at_ns) / 1e6:.0f} ms too "
+                f"old at the first byte; the call goes back to the line"
+            )
+        return self._exchange(request.method, pieces, client.total_timeout_s)
+
+    def stream(self, request: Request, length: int, body: Iterable[bytes]) -> Answer:
+        """Send a body of `length` bytes as it is made; bounded by the longest silence alone.
+
+        What making it raises is raised, and the connection is of no more use.
+        """
+        if not self._is_open():
+            return _CLOSED
+        route = self._caller.route
+        head = request.head(route.target, route.fixed, length)
+        return self._exchange(request.method, itertools.chain([head], body), NEVER_S)
+
+    def _is_open(self) -> bool:
+        self.usable = self.usable and self.is_silent()
+        return self.usable
+
+    def _exchange(self, method: str, pieces: Iterable[bytes], total_s: float) -> Answer:
+        caller, client, start_ns = self._caller, self._caller.client, now_ns()
+        self.usable = False  # until the answer is fully read
+        bounds = Bounds(
+            read_s=client.read_timeout_s,
+            ends_ns=start_ns + int(total_s * 1e9),
+            max_bytes=client.max_response_bytes,
+        )
+        answer, self.usable = exchange(self._sock, method, pieces, bounds, caller.written)
+        if (
+            answer.status == PROXY_AUTH and caller.route.forwards
+        ):  # the proxy's word: it went no way
+            error = f"the proxy answered {PROXY_AUTH}; check proxy_username and its password"
+            answer, self.usable = Answer(error=error, sent=False), False
+        return replace(answer, elapsed_s=(now_ns() - start_ns) / 1e9)
+
+    def close(self) -> None:
+        """Close it for good."""
+        self.usable = False
+        self._opened.close()
+
+
+class Caller:
+    """The connections of one client in this process, shared by its threads.
+
+    Args:
+        client: Where and with which timeouts.
+        pool_size: The most connections that are kept idle.
+        idle_s: An idle connection is not used again after this time.
+        governed: Whether its sends are governed calls, whose first byte is a named boundary.
+
+    Raises:
+        ConfigError: the URL, the proxy, its password or a certificate cannot be used.
+    """
+
+    def __init__(
+        self,
+        client: ClientSettings,
+        pool_size: int,
+        *,
+        idle_s: float = IDLE_S,
+        governed: bool = True,
+    ) -> None:
+        self.client = client
+        self.route = Route(client, pool_size)
+        self._pool_size = pool_size
+        self._idle_ns = int(idle_s * 1e9)
+        self._governed = governed
+        # Kept here and not in urllib3's pool, which cannot tell how long one was idle. The most
+        # recent one is on the right and goes first; so the oldest ones grow old and are closed.
+        self._idle: deque[Connection] = deque()
+
+    @property
+    def adapter(self) -> GovernedAdapter:
+        """For a `requests` session of other code on the same way to the provider."""
+        return self.route.adapter
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend an open connection: an idle one, else a new one.
+
+        Afterwards one that was fully read, or not used, goes back to the pool; any other is closed.
+
+        Raises:
+            ConnectFailed: there is none; nothing was sent.
+        """
+        connection = self._take() or Connection(self, self.route.open())
+        try:
+            yield connection
+        finally:
+            self._give_back(connection)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+        self.adapter.close()
+
+    def written(self) -> None:
+        """Say that a request is on its way."""
+        if self._governed:
+            failpoints.reach("first_byte")
+
+    def _take(self) -> Connection | None:
+        """Pop a connection that is young and silent; close those that are not."""
+        oldest_ns = now_ns() - self._idle_ns
+        try:
+            while self._idle[0].idle_since_ns < oldest_ns:
+                self._idle.popleft().close()
+            while True:
+                connection = self._idle.pop()
+                if connection.is_silent():
+                    return connection
+                connection.close()
+        except IndexError:  # another thread may have been faster: no lock is needed
+            return None
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.usable and len(self._idle) < self._pool_size:
+            connection.idle_since_ns = now_ns()
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+
+def pool_size(concurrency: int, max_retries: int) -> int:
+    """Connections of one pool: one for each thread and one for each of its retries."""
+    return concurrency * (1 + max_retries)
+
+
+def require_descriptors(connections: int) -> None:
+    """Make room for so many connections in this process, raising its soft limit if need be.
+
+    Raises:
+        ConfigError: not even the hard limit of open files holds them.
+    """
+    needed = connections + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigError(
+            f"{connections} connections need {needed} open files, but this process may have "
+            f"{hard}; raise the limit (ulimit -n) or lower worker.concurrency or max_retries"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

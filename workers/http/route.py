@@ -1,0 +1,182 @@
+"""The way to a client's provider: proxies, certificates, TLS. It opens connections, no more.
+
+`requests` and the urllib3 below it know the way. What is sent over a connection, and when, is none
+of their business: see `workers.http.connection`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import ssl
+from http.client import HTTPException
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError, NameResolutionError
+
+from workers.errors import ConfigError, NotNow
+from workers.http.adapter import GovernedAdapter
+from workers.http.tls import hear_refusal, refusal, tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from urllib3.connection import HTTPConnection
+
+    from workers.settings.client import ClientSettings
+
+#: How http.client tells that a proxy opened no tunnel.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+try:
+    VERSION = version("headgate")
+except PackageNotFoundError:  # run from a source tree
+    VERSION = "0"
+
+
+class ConnectFailed(NotNow):
+    """There is no connection to the provider; nothing was sent.
+
+    `reason` is a few words such as "connection refused", never data.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Route:
+    """The way to one client's `base_url`, as its settings and the environment describe it.
+
+    What the settings leave open the environment says: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
+    NO_PROXY, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, in the way of `requests`.
+
+    Raises:
+        ConfigError: the URL, the proxy, its password or a certificate cannot be used.
+    """
+
+    def __init__(self, client: ClientSettings, pool_size: int) -> None:
+        self._client = client
+        environment = requests.Session().merge_environment_settings(
+            client.base_url, {}, None, None, None
+        )
+        proxies = environment["proxies"]
+        if client.proxy:
+            proxies = {} if client.proxy == "none" else {"all": client.proxy}
+        verify = environment["verify"]
+        self._authorities = verify if isinstance(verify, str) else None
+        plain = client.model_copy(update={"client_cert_file": None, "client_key_file": None})
+        self.adapter = GovernedAdapter(
+            tls_context(client, self._authorities),
+            pool_size,
+            tls_context(plain, self._authorities),
+            self._login if client.proxy else None,
+        )
+        try:
+            prepared = requests.Request("GET", client.base_url).prepare()
+            pool: Any = self.adapter.get_connection_with_tls_context(
+                prepared, verify=True, proxies=proxies
+            )
+        except requests.RequestException as error:
+            raise ConfigError(
+                f"client {client.name}: its URL or the proxy of the environment cannot be used "
+                f"({type(error).__name__}); correct it"
+            ) from None
+        self._pool = pool
+        url = urlsplit(prepared.url or "")  # quoted, and its host in ASCII
+        host = url.netloc.rpartition("@")[2]
+        self._secure = url.scheme == "https"
+        #: Whether a proxy reads the requests and passes them on, instead of a tunnel's bytes.
+        self.forwards = pool.proxy is not None and not self._secure
+        self._place = f"{url.hostname}:{url.port or (443 if self._secure else 80)}"
+        if pool.proxy is not None:
+            self._place += f" through the proxy {pool.proxy.host}:{pool.proxy.port}"
+        #: What stands before a request's path in its first line.
+        self.target = (f"{url.scheme}://{host}" if self.forwards else "") + url.path.rstrip("/")
+        # Identity: answers are small, and what is not compressed cannot explode.
+        self._fixed = _lines(
+            {
+                "Host": host,
+                "User-Agent": f"headgate/{VERSION}",
+                "Accept-Encoding": "identity",
+                "Connection": "keep-alive",
+            }
+        )
+        #: Header lines that each request has.
+        self.fixed = self._fixed + (_lines(pool.proxy_headers) if self.forwards else "")
+
+    def open(self) -> HTTPConnection:
+        """Open a new connection: to the proxy, through it, and TLS, as far as each is needed.
+
+        `connect_timeout_s` bounds each of TCP (per address), the proxy's answer and TLS; the
+        look-up of the name has the resolver's own bound. Secrets and certificates are those of now.
+
+        Raises:
+            ConnectFailed: there is none; the text names host, port and reason.
+        """
+        client = self._client
+        try:
+            if client.proxy and self._pool.proxy is not None:
+                self._pool.proxy_headers = login = self._login()
+                self.fixed = self._fixed + (_lines(login) if self.forwards else "")
+            tls = tls_context(client, self._authorities)
+        except ConfigError as error:
+            raise ConnectFailed(str(error), reason="the configuration is wrong") from None
+        # Only the pool knows how to make its connections; requests itself and botocore ask it so.
+        connection: Any = self._pool._new_conn()  # noqa: SLF001
+        connection.timeout = client.connect_timeout_s
+        try:
+            if self._secure:
+                connection.ssl_context = tls
+            if self._secure and self._pool.proxy is not None:
+                self._pool._prepare_proxy(connection)  # noqa: SLF001 -- CONNECT, then TLS
+            else:
+                connection.connect()
+            if self._secure and client.client_cert_file:
+                hear_refusal(connection.sock)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            connection.close()
+            reason = _reason(error, client.connect_timeout_s)
+            raise ConnectFailed(
+                f"client {client.name}: no connection to {self._place} ({reason})",
+                reason=reason,
+            ) from None
+        opened: HTTPConnection = connection
+        return opened
+
+    def _login(self) -> dict[str, str]:
+        """What the client's own proxy is told, with the password as it is now."""
+        password = self._client.proxy_password()
+        if password is None:
+            return {}
+        pair = f"{self._client.proxy_username}:{password.get_secret_value()}".encode()
+        return {"Proxy-Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+
+def _reason(error: BaseException, timeout_s: float) -> str:  # noqa: PLR0911 -- a table
+    """A few words, from the innermost cause that says something."""
+    if isinstance(error, NameResolutionError):
+        return "the name is not known"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if refused := refusal(error):
+        return refused
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
+    if found := _TUNNEL.match(str(error)):  # what the proxy says beside its status is not told
+        hint = "; check proxy_username and its password" if found[1] == "407" else ""
+        return f"the proxy answered {found[1]}{hint}"
+    if error.__cause__ is not None:
+        return _reason(error.__cause__, timeout_s)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return type(error).__name__

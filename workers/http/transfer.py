@@ -1,0 +1,201 @@
+"""A file to a signed URL: streamed from the disk, without a token, over a pool of its own.
+
+The host of a signed URL is another one than the provider's, and no quota of the API is used there.
+So nothing of the client's credentials goes along: the URL itself is what lets the file in, and is
+as secret as they are. No text of this module holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import urlsplit
+
+from workers import failpoints
+from workers.errors import StoreAway
+from workers.http.connection import Caller
+from workers.http.files import open_regular
+from workers.http.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from workers.settings.client import ClientSettings
+
+#: Bytes that are read of a file at once.
+PIECE: Final = 262_144
+#: Bytes that are sent at once, as many as a TLS record holds. So a host that takes them slowly is
+#: no reason to lose the lease.
+PART: Final = 16_384
+#: A lease is prolonged so often while bytes flow, seconds.
+RENEW_S: Final = 1.0
+#: Hosts whose connections are kept.
+MOST_HOSTS: Final = 8
+#: What a store of files calls its refusal: a word, in XML.
+_CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
+#: Set by the connection, whatever the signed URL asks for.
+_OURS: Final = {"host", "content-length"}
+
+
+class NotThatFile(Exception):
+    """The file cannot be sent as it is; the text says which, what is wrong and what to do."""
+
+
+class TakenOver(Exception):
+    """The lease is another worker's by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it was when it was submitted."""
+
+    path: Path
+    size: int  #: bytes
+    md5: str  #: hexadecimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a transfer came to."""
+
+    status: int | None  #: None: no answer came
+    code: str  #: what the host calls its refusal, "" = nothing
+    error: str  #: why there is no answer, in a few words
+    whole: bool  #: the last byte may have left
+
+
+class Transfers:
+    """The connections of one client to the hosts of its signed URLs, shared by the threads.
+
+    Args:
+        client: Whose proxy, authorities and timeouts they have. `read_timeout_s` is the longest
+            silence; there is no total.
+        most: Connections that are kept idle, for each host.
+    """
+
+    def __init__(self, client: ClientSettings, most: int) -> None:
+        self._client = client
+        self._most = most
+        self._hosts: dict[str, Caller] = {}
+        self._lock = Lock()
+
+    def put(
+        self, url: str, headers: Mapping[str, str], file: File, renew: Callable[[], bool]
+    ) -> Sent:
+        """Send the file, once, with exactly these headers and its length.
+
+        Its MD5 is known before its last bytes leave: a file that has changed never arrives whole.
+
+        Args:
+            url: The signed URL.
+            headers: What it was signed with.
+            file: What is sent.
+            renew: Called as bytes flow; False: the lease is lost.
+
+        Raises:
+            NotThatFile: it is missing, cannot be read, or has changed.
+            TakenOver: the lease was lost; the file may arrive all the same.
+            ConnectFailed: there is no connection; nothing was sent.
+            ValueError: URL or headers cannot be sent; the text holds neither.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"https", urlsplit(self._client.base_url).scheme}:
+            raise ValueError("the signed URL is not one of https")
+        query = f"?{parts.query}" if parts.query else ""
+        its = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        request = Request("PUT", f"{parts.path or '/'}{query}", its)
+        caller = self._caller(f"{parts.scheme}://{parts.netloc}")
+        with _opened(file) as opened, caller.connection() as connection:
+            body = _Body(opened, file, renew)
+            answer = connection.stream(request, file.size, body)
+        code = _CODE.search(answer.body) if answer.body else None
+        said = code[1].decode() if code else ""
+        return Sent(answer.status, said, answer.error or "", whole=body.whole and answer.sent)
+
+    def _caller(self, origin: str) -> Caller:
+        with self._lock:
+            if origin not in self._hosts:
+                if len(self._hosts) == MOST_HOSTS:
+                    self._hosts.pop(next(iter(self._hosts))).close()
+                nobody = {"client_cert_file": None, "client_key_file": None}  # it is not our peer
+                there = self._client.model_copy(update={"base_url": origin, **nobody})
+                self._hosts[origin] = Caller(there, self._most, governed=False)
+            return self._hosts[origin]
+
+
+class _Body:
+    """The bytes of a file; the last ones come only when all of them are those that were meant."""
+
+    def __init__(self, opened: BinaryIO, file: File, renew: Callable[[], bool]) -> None:
+        self._opened = opened
+        self._file = file
+        self._renew = renew
+        self._due_s = time.monotonic() + RENEW_S
+        self.whole = False  #: the last ones were given out
+
+    def __iter__(self) -> Iterator[bytes]:
+        file, md5 = self._file, hashlib.md5(usedforsecurity=False)
+        sent, held = 0, b""
+        while piece := self._read():
+            if sent + len(held) + len(piece) > file.size:
+                raise _changed(file)  # it grows; the last bytes of what was meant are still here
+            yield from self._parts(held)
+            if sent < file.size / 2 <= sent + len(held):
+                failpoints.reach("half_sent")
+            sent, held = sent + len(held), piece
+            md5.update(piece)
+        if sent + len(held) != file.size or md5.hexdigest() != file.md5:
+            raise _changed(file)
+        self.whole = True
+        yield from self._parts(held)
+
+    def _parts(self, piece: bytes) -> Iterator[bytes]:
+        """The piece in parts; while each of them is sent the lease lasts."""
+        for start in range(0, len(piece), PART):
+            if time.monotonic() > self._due_s:
+                self._due_s = time.monotonic() + RENEW_S
+                self._prolong()
+            yield piece[start : start + PART]
+
+    def _read(self) -> bytes:
+        try:
+            return self._opened.read(PIECE)
+        except OSError as error:
+            raise _unreadable(self._file, error) from None
+
+    def _prolong(self) -> None:
+        with suppress(StoreAway):  # the lease lasts for a while
+            if not self._renew():
+                raise TakenOver
+
+
+@contextmanager
+def _opened(file: File) -> Iterator[BinaryIO]:
+    try:
+        opened = open_regular(file.path)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    with opened:
+        if os.fstat(opened.fileno()).st_size != file.size:
+            raise _changed(file)
+        yield opened
+
+
+def _changed(file: File) -> NotThatFile:
+    return NotThatFile(f"{file.path} has changed since it was submitted; submit it again")
+
+
+def _unreadable(file: File, error: OSError) -> NotThatFile:
+    return NotThatFile(
+        f"{file.path} cannot be read on host {platform.node()} "
+        f"({(error.strerror or type(error).__name__).lower()}); put it there, or set "
+        f"worker.media_root to the folder that holds it, and replay this"
+    )

@@ -1,0 +1,67 @@
+"""Derived names: the same input gives the same key again, on any machine, after any loss."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from workers.store import keys
+
+if TYPE_CHECKING:
+    from workers.store.connection import Store
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # made once: it is asked for each row
+
+
+def idempotency_key(secret: bytes, client: str, job: str, row: str, generation: int = 1) -> str:
+    """The key of one transaction: a UUID (version 8) derived from its names.
+
+    It is derived, never random: a ledger that lost its last second derives the same key again,
+    and the provider recognises the call.
+
+    Args:
+        secret: The installation's secret; without it nobody can guess keys of other rows.
+        client: Whose quota it is sent on.
+        job: The job that it belongs to.
+        row: What the user calls the row; unique in its job.
+        generation: 1 for the first key; a rotated key has the next number.
+
+    Example:
+        >>> idempotency_key(b"s", "acme", "j1", "r1") == idempotency_key(b"s", "acme", "j1", "r1")
+        True
+        >>> idempotency_key(b"s", "acme", "j1", "r1") == idempotency_key(b"s", "acme", "j1", "r2")
+        False
+    """
+    names = _encode([client, job, row, generation]).encode()
+    digest = bytearray(hmac.digest(secret, names, "sha256")[:16])
+    digest[6] = digest[6] & 0x0F | 0x80  # version 8: a UUID of the maker's own
+    digest[8] = digest[8] & 0x3F | 0x80  # the RFC 9562 variant
+    return str(uuid.UUID(bytes=bytes(digest)))
+
+
+def step_key(key: str, step: int) -> str:
+    """The key of one step, for providers that match keys without method and path."""
+    return str(uuid.uuid5(uuid.UUID(key), f"step {step}"))
+
+
+def part_key(key: str, step: int, part: int) -> str:
+    """The key of one part, both counted from 1, of a step that takes several calls."""
+    return str(uuid.uuid5(uuid.UUID(key), f"step {step} part {part}"))
+
+
+def payload_hash(payload: Any) -> str:  # noqa: ANN401 -- any JSON value
+    """A short digest by which two rows are told to be the same."""
+    text = json.dumps(payload, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def installation_secret(store: Store, namespace: str) -> bytes:
+    """The secret of this installation: made once, then kept in the store for good."""
+    name = keys.installation(namespace)
+    store.set(name, secrets.token_hex(32), nx=True)
+    return bytes.fromhex(str(store.get(name)))

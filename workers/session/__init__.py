@@ -1,0 +1,1 @@
+"""Calls of other code on the same quota: limiter, requests session, SDK client; never a job."""

@@ -1,0 +1,172 @@
+"""How a call from outside of jobs travels: through the gate, over the client's own connections."""
+
+from __future__ import annotations
+
+import random
+import threading
+import uuid
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
+
+from workers.answer.backoff import countdown_s, pause_s
+from workers.answer.outcome import Answer, Next, Outcome, read
+from workers.answer.quota_headers import HEARD_FROM_S, read_feedback
+from workers.clock import now_ns
+from workers.errors import GrantStale
+from workers.http.connection import Caller, ConnectFailed
+from workers.http.request import RESERVED, Request
+from workers.session.limiter import Entry, Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workers.clients import Client
+
+#: Methods that change something, whose calls carry a key.
+WRITES: Final = frozenset(("DELETE", "PATCH", "POST", "PUT"))
+#: Connections that are kept for later calls.
+POOL: Final = 32
+#: Sends that came to nothing before the first byte; then it is told.
+MOST_UNSENT: Final = 3
+
+
+class GuestTransport(BaseAdapter):
+    """From a prepared request of a governed session to its response.
+
+    A call is sent once, and again only where nothing was done: after a 429, one 401, or a
+    connection that was closed before the send.
+    """
+
+    def __init__(self, client: Client, lane: int, tenant: str, wait_s: float) -> None:
+        super().__init__()
+        self._client, self._wait_s = client, wait_s
+        self._gate = Gate(client, lane, tenant)
+        self._caller = Caller(client.configured, POOL)
+        self._rng = random.Random()  # noqa: S311 -- jitter, not a secret
+        self._never = threading.Event()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._caller.close()
+
+    def send(  # type: ignore[override]
+        self,
+        request: requests.PreparedRequest,
+        **_: Any,  # noqa: ANN401 -- timeouts and certificates are the client's own to say
+    ) -> requests.Response:
+        """Ask, send, tell; again where nothing was done and there is time."""
+        ends_ns = now_ns() + round(self._wait_s * 1e9)
+        plain, route = _plain(request, self._client)
+        refused = unsent = 0
+        renewed = False
+        while True:
+            token = self._client.tokens.get(max(0.0, (ends_ns - now_ns()) / 1e9))
+            carries = {**plain.headers, **(token.headers if token else {})}
+            answer, entry = self._once(replace(plain, headers=carries), route, ends_ns)
+            reading = read(answer)
+            if reading.next is Next.THROTTLED:
+                refused += 1
+                self._refused(entry, answer, refused)
+            elif not answer.sent:
+                self._gate.leave(entry, "unsent")
+                unsent += 1
+                if unsent == MOST_UNSENT:
+                    raise requests.ConnectionError(f"nothing was sent: {answer.error}")
+            else:
+                known = answer.status and reading.outcome is not Outcome.UNKNOWN
+                quota = read_feedback(answer.headers, None)
+                heard = quota if quota and quota.reset_s > HEARD_FROM_S else None
+                self._gate.leave(entry, "answered" if known else "none", quota=heard)
+                if reading.next is not Next.TOKEN or token is None or renewed:
+                    return _response(request, answer)
+                renewed = True
+                if self._client.tokens.refused(token, answer.elapsed_s):
+                    return _response(request, answer)
+
+    def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Entry]:
+        """One send, as soon as the gate lets it through."""
+        while True:
+            try:
+                with self._caller.connection() as connection:
+                    it = self._gate.enter(route, (ends_ns - now_ns()) / 1e9)
+                    if isinstance(it, Entry):
+                        self._never.wait(it.start_in_s)
+                        try:
+                            return connection.send(request, it.stale_at_ns), it
+                        except GrantStale:
+                            self._gate.leave(it, "unsent")
+                            continue
+                        except BaseException:
+                            self._gate.leave(it, "none")
+                            raise
+            except ConnectFailed as error:
+                raise requests.ConnectionError(str(error)) from None
+            self._never.wait(it)
+
+    def _refused(self, entry: Entry, answer: Answer, times: int) -> None:
+        """A 429: all obey it, this call included."""
+        settings, asked_s = self._client.configured, answer.retry_after_s
+        if asked_s is None:
+            base_s, cap_s = settings.backoff_base_s, settings.backoff_cap_s
+            asked_s = countdown_s(times - 1, base_s, cap_s, self._rng)
+        why = "the provider answered 429 to a call from outside of jobs"
+        wait_s = pause_s(asked_s, settings.backoff_base_s, self._rng)
+        self._gate.leave(entry, "refused", pause_s=wait_s, why=why)
+
+
+def _plain(request: requests.PreparedRequest, client: Client) -> tuple[Request, str]:
+    """The request as Headgate sends it, and its route."""
+    settings = client.configured
+    base = urlsplit(str(settings.base_url)).path.rstrip("/")
+    path = request.path_url[len(base) :]
+    method = str(request.method).upper()
+    headers = _headers(request.headers, settings.api_key_header)
+    if method in WRITES and settings.idempotency_header.lower() not in map(str.lower, headers):
+        headers[settings.idempotency_header] = str(uuid.uuid4())
+    body: Any = request.body
+    if hasattr(body, "read"):
+        body = body.read()
+    if isinstance(body, str):
+        body = body.encode()
+    if not isinstance(body, bytes | None):
+        raise requests.exceptions.InvalidSchema("a body in pieces cannot be sent; give bytes")
+    return Request(method, path, headers, body), f"{method} {path.partition('?')[0]}"
+
+
+def _headers(given: Mapping[str, str | bytes], api_key: str | None) -> dict[str, str]:
+    ours = RESERVED | {"authorization", (api_key or "authorization").lower()}
+    return {
+        name: value.decode("latin-1") if isinstance(value, bytes) else value
+        for name, value in given.items()
+        if name.lower() not in ours
+    }
+
+
+def _response(request: requests.PreparedRequest, answer: Answer) -> requests.Response:
+    """The answer as `requests` has it.
+
+    Raises:
+        requests.ConnectionError: there is none; the call may have been executed.
+    """
+    if answer.status is None:
+        raise requests.ConnectionError(
+            f"sent, and no answer came back ({answer.error}): it may have been executed",
+            request=request,
+        )
+    if answer.error:
+        raise requests.exceptions.ChunkedEncodingError(
+            f"answered {answer.status}, but the body was lost ({answer.error})", request=request
+        )
+    response = requests.Response()
+    response.status_code = answer.status
+    response.headers = CaseInsensitiveDict(answer.headers)
+    response.encoding = requests.utils.get_encoding_from_headers(response.headers)
+    response.raw = BytesIO(answer.body)
+    response.url, response.request = str(request.url), request
+    return response

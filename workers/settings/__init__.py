@@ -1,0 +1,1 @@
+"""The configuration: what may stand in it, and what follows from it; never a connection."""

@@ -1,0 +1,147 @@
+"""A client of the configuration: its own values, above those of its provider's profile."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from workers.http.request import RESERVED
+from workers.settings.access import AuthSettings
+from workers.settings.limit_settings import (
+    LimitSettings,
+    TenantSettings,
+    require_kept,
+    sum_of_quotas,
+)
+from workers.settings.route_access import RouteSettings
+from workers.settings.values import Seconds, require_plain
+
+
+class ClientSettings(AuthSettings, RouteSettings):
+    """One set of credentials at a provider: the owner of a quota."""
+
+    provider: str = "rest"  #: "rest" or a profile of profiles.toml
+    region: str | None = None  #: names base_url and token_url, where the profile has regions
+    idempotency: Literal["key", "none"] = "none"  #: what the provider honours
+    idempotency_header: str = Field("Idempotency-Key", pattern=r"^[A-Za-z0-9-]+$")
+    key_scope: Literal["transaction", "step"] = "transaction"
+    # Before the limits: a limit without count is the sum of the tenants' quotas.
+    tenants: dict[str, TenantSettings] = Field(default_factory=dict)
+    limits: tuple[LimitSettings, ...] = ()
+    connect_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 30.0
+    total_timeout_s: Seconds = 60.0
+    max_retries: int = Field(3, ge=0, le=100)
+    backoff_base_s: Seconds = 1.0
+    backoff_cap_s: Seconds = 30.0
+    # How long what was written may stay unseen by the provider's own reads: guard `lookup`.
+    lookup_after_s: Seconds = 2.0  #: from a send of unknown outcome to the first look-up
+    lookups: int = Field(3, ge=1, le=100)  #: how often it may be asked in vain
+    lookup_every_s: Seconds = 5.0  #: between two of them
+    max_response_bytes: int = Field(1_000_000, ge=1_000)
+
+    @field_validator("idempotency_header")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value.lower() in RESERVED | {"authorization", "content-type"}:
+            raise ValueError("belongs to the connection or is set by Headgate; name another header")
+        return value
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _counted(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 -- raw TOML
+        """Give a limit without count the sum of the tenants' quotas."""
+        tenants: dict[str, TenantSettings] | None = info.data.get("tenants")
+        if tenants is None or not isinstance(value, list | tuple):
+            return value  # its own error is told
+        return [
+            {**it, "count": sum_of_quotas(it.get("name"), tenants)}
+            if isinstance(it, dict) and "count" not in it
+            else it
+            for it in value
+        ]
+
+    @model_validator(mode="after")
+    def _whole(self) -> ClientSettings:
+        if self.idempotency_header.lower() in {
+            "authorization",
+            (self.api_key_header or "").lower(),
+        }:
+            raise ValueError("idempotency_header is the header of the api key; name another one")
+        for tenant in self.tenants:
+            require_plain("tenant", tenant)
+        _require_one_region(self)
+        require_kept(self.limits)
+        return self
+
+
+def _require_one_region(client: ClientSettings) -> None:
+    """A token of one region is none in another: there every call is answered 401."""
+    profile = profiles().get(client.provider, {})
+    hosts, regions = profile.get("hosts", {}), profile.get("regions", {})
+    found = {}
+    for key, url in (("base_url", client.base_url), ("token_url", client.token_url)):
+        for region, domain in regions.items():
+            if key in hosts and str(url).rstrip("/") == hosts[key].format(domain):
+                found[key] = region
+    if len(set(found.values())) > 1:
+        raise ValueError(
+            f"base_url is of region {found['base_url']} and token_url of {found['token_url']}; set "
+            f"region alone"
+        )
+
+
+def with_profile(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    """A client as it was given, with its name, and its profile's values below its own."""
+    require_plain("client", name)
+    if not isinstance(given, dict):
+        return given
+    provider = str(given.get("provider", "rest"))
+    base = {} if provider == "rest" else profiles().get(provider)
+    if base is None:
+        raise ValueError(
+            f"provider {provider!r} of client {name!r} is unknown; "
+            f"use rest, {', '.join(sorted(profiles()))}"
+        )
+    hosts = {} if "base_url" in given and "region" not in given else _hosts(name, given, base)
+    form = base.get("auth", "client_credentials")
+    if given.get("auth", form) != form:
+        hosts.pop("token_url", None)  # it belongs to the profile's form
+    base = {key: value for key, value in base.items() if key not in {"auth", "regions", "hosts"}}
+    whole = {**base, **hosts, **given, "name": name}
+    # A client that names no credentials sends without any, whatever its profile.
+    if "auth" not in whole and form != "client_credentials":
+        whole |= {"auth": form} if whole.keys() & {"token_url", "client_id"} else {}
+    return whole
+
+
+def _hosts(name: str, given: dict[str, Any], profile: dict[str, Any]) -> dict[str, str]:
+    """The URLs of a client's region; a client's own stand above them."""
+    regions: dict[str, str] = profile.get("regions", {})
+    region = str(given.get("region", "")).lower().replace("_", "-")
+    if region in regions:
+        return {key: url.format(regions[region]) for key, url in profile["hosts"].items()}
+    if not regions or ("region" not in given and "base_url" not in profile["hosts"]):
+        if "region" in given:
+            raise ValueError(
+                f"clients.{name}.region: this provider has no known regions; set base_url and "
+                f"token_url instead"
+            )
+        return {}
+    said = "this region is unknown" if "region" in given else "set it, or base_url"
+    raise ValueError(f"clients.{name}.region: {said}; there are {', '.join(regions)}")
+
+
+@cache
+def profiles() -> dict[str, dict[str, Any]]:
+    """Provider profiles by name: values that stand below a client's own.
+
+    A profile that is `like` another one has that one's values below its own.
+    """
+    text = resources.files("workers.settings").joinpath("profiles.toml").read_text("utf-8")
+    read: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return {name: {**read.get(it.pop("like", ""), {}), **it} for name, it in read.items()}

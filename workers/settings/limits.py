@@ -1,0 +1,223 @@
+"""From a quota rule to a cell: the arithmetic that makes limits safe.
+
+Every rate shape is governed by one and the same cell (GCRA): a bucket of `burst` tokens that
+refills by `rate` tokens a second, kept as one integer, the moment at which it is full again. Only
+the calibration differs between the shapes, and it is computed here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from fnmatch import translate
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workers.settings.limit_settings import LimitSettings
+
+#: Part of the provider's burst that a bucket takes, and of its sustained rate (the guide's rule).
+BUCKET_BURST, BUCKET_RATE = 0.8, 0.9
+#: Part of the sustained rate that a tight bucket takes. Two clocks that are each being corrected
+#: differ by up to 0.1 %: at a rate closer than that, days of work drain the provider's bucket.
+TIGHT_RATE = 0.998
+#: Longest time from grant to arrival that any limit allows.
+MAX_SPREAD_S = 0.1
+#: Less time than this between grant and first byte, and no call would ever leave.
+MIN_SPREAD_S = 0.001
+#: Time from the pacer's decision to the admission of the call, generously.
+BELL_LATENCY_S = 0.05
+#: How far ahead of its token a bell may ring where the burst is smaller than that latency.
+LEAD_S = 0.05
+#: Of so many tokens of a burst one is kept for the lane urgent, where the rate does not need it.
+RESERVE_PART = 20
+#: The widest cell: beyond a day's worth of full bucket the integers of the store are not exact.
+MAX_SPAN_US = 10**12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What the scripts need to know of one limit."""
+
+    name: str
+    interval_us: int  #: time for one token to come back; 0: `burst` calls at once, at any rate
+    burst: int  #: tokens of a full bucket
+    lead_us: int  #: how early a bell may ring, 0 for most
+    spread_us: int  #: longest time from grant to the first byte
+    reserve: int  #: tokens of the burst that only the lane urgent may take
+
+    @property
+    def rate(self) -> float | None:
+        """Calls per second that the cell lets through in the long run; None: any number."""
+        return 1e6 / self.interval_us if self.interval_us else None
+
+    def row(self) -> list[str | int]:
+        """The cell as the scripts read it."""
+        return [
+            self.name,
+            self.interval_us,
+            self.burst,
+            self.lead_us,
+            self.spread_us,
+            self.reserve,
+        ]
+
+
+def cell(limit: LimitSettings) -> Cell:
+    """The cell that keeps `limit`, whatever the moment at which its window starts.
+
+    Let J be the spread between grant and arrival. What arrives at the provider in any W seconds
+    was granted in W + J seconds, and of those a cell grants at most burst + rate × (W + J).
+
+    A **window** of W seconds and `count` calls is therefore kept, fixed or sliding and wherever it
+    starts, by `burst + rate × (W + J) <= count`, with J = min(100 ms, W / 20).
+
+    A **bucket** at the provider holds `count` tokens and gets `count / window_s` back a second. It
+    serves what arrives in *every* span of T seconds, T from 0 on, if that is at most
+    count + count / window_s × T. With `rate <= count / window_s` the span T = 0 is the worst, so
+    `burst + rate × J <= count` is enough. Where there is no room for that (a bucket of one token)
+    each token comes back J later here than there, which makes up for any delay.
+
+    - `guide`: 80 % of the burst, 90 % of the rate, and the J that this leaves, at most 100 ms.
+    - `tight`: 99.8 % of the rate, and the smallest burst that holds it beside a reserve.
+
+    A rate is held while no token comes back to a full bucket: one must be whole before its bell
+    rings, and those of the bell's way, twice its latency at most, wait beside it. Tokens beyond
+    these may be in reserve for the lane urgent.
+
+    A limit of shape `concurrent` is no rate: its cell counts the calls that are under way.
+
+    A bell may ring ahead of its token (`lead_us`) only where the tokens that every lane may take
+    last for less than the bell's latency.
+
+    Raises:
+        ConfigError: the limit is too small or too wide to be kept.
+    """
+    if limit.shape == "concurrent":
+        return Cell(
+            name=limit.name,
+            interval_us=0,
+            burst=limit.count,
+            lead_us=0,
+            spread_us=int(MAX_SPREAD_S * 1e6),
+            reserve=0,
+        )
+    sustained = limit.count / limit.window_s
+    if limit.shape != "bucket":
+        burst, rate, spread_s = _window(limit, sustained)
+    elif limit.calibration == "tight":
+        burst, rate, spread_s = _tight_bucket(limit, sustained)
+    else:
+        burst = limit.burst or max(1, int(BUCKET_BURST * limit.count))
+        rate = limit.rate or BUCKET_RATE * sustained
+        spread_s = _bucket_spread_s(limit, burst, rate)
+    interval_us = math.ceil(1e6 / rate)
+    in_window = _most(limit, burst, interval_us, int(spread_s * 1e6))
+    if (
+        spread_s < MIN_SPREAD_S
+        or rate > sustained
+        or burst > limit.count
+        or (limit.shape != "bucket" and in_window > limit.count)
+    ):
+        raise ConfigError(
+            f"limit {limit.name}: burst {burst} at {rate:g} calls per second does not keep "
+            f"{limit.count} calls per {limit.window_s:g} s; lower rate or burst"
+        )
+    if interval_us * burst > MAX_SPAN_US:
+        raise ConfigError(f"limit {limit.name}: the window is too long for its count to be kept")
+    reserve = _reserve(limit, burst, rate)
+    return Cell(
+        name=limit.name,
+        interval_us=interval_us,
+        burst=burst,
+        lead_us=int(LEAD_S * 1e6) if burst - reserve < rate * BELL_LATENCY_S else 0,
+        spread_us=int(spread_s * 1e6),
+        reserve=reserve,
+    )
+
+
+def _window(limit: LimitSettings, sustained: float) -> tuple[int, float, float]:
+    spread_s = _patience_s(limit)
+    most = max(1, limit.count - 1)
+    burst = limit.burst or min(most, max(2, min(math.ceil(sustained * 0.1), limit.count // 100)))
+    if burst > most:
+        raise ConfigError(
+            f"limit {limit.name}: burst {burst} leaves no rate within {limit.count} calls per "
+            f"{limit.window_s:g} s; set it to {most} at most"
+        )
+    # A window for one single call: the next token comes just after window and spread.
+    room = limit.count - burst or 0.999
+    return burst, limit.rate or room / (limit.window_s + spread_s), spread_s
+
+
+def _tight_bucket(limit: LimitSettings, sustained: float) -> tuple[int, float, float]:
+    patience_s = _patience_s(limit)
+    rate = limit.rate or TIGHT_RATE * sustained
+    if limit.count == 1 and not limit.rate:
+        rate = min(rate, 1 / (limit.window_s + patience_s))
+    room = max(1, int(limit.count - rate * patience_s))
+    holding = _holding(rate)
+    burst = limit.burst or min(holding + max(1, holding // (RESERVE_PART - 1)), room)
+    return burst, rate, _bucket_spread_s(limit, burst, rate)
+
+
+def _patience_s(limit: LimitSettings) -> float:
+    return min(MAX_SPREAD_S, limit.window_s / 20)
+
+
+def _bucket_spread_s(limit: LimitSettings, burst: int, rate: float) -> float:
+    later_s = 1 / rate - limit.window_s / limit.count
+    return min(MAX_SPREAD_S, max((limit.count - burst) / rate, later_s))
+
+
+def _holding(rate: float) -> int:
+    return 1 + math.ceil(rate * 2 * BELL_LATENCY_S)
+
+
+def _reserve(limit: LimitSettings, burst: int, rate: float) -> int:
+    if limit.reserve is None:
+        return max(0, min(max(1, burst // RESERVE_PART), burst - _holding(rate)))
+    if limit.reserve >= burst:
+        raise ConfigError(
+            f"limit {limit.name}: reserve {limit.reserve} leaves nothing of burst {burst} to the "
+            f"other lanes; lower reserve"
+        )
+    return limit.reserve
+
+
+def own_cell(tenant: str, limit: LimitSettings) -> Cell:
+    """The cell of a limit that a tenant has for itself."""
+    return replace(cell(limit), name=f"{tenant}/{limit.name}")
+
+
+def worst_case(limit: LimitSettings) -> int:
+    """The most calls that can arrive at the provider in any window of `limit`, or be there at once.
+
+    Raises:
+        ConfigError: the limit cannot be kept.
+    """
+    it = cell(limit)
+    if not it.interval_us:
+        return it.burst
+    return _most(limit, it.burst, it.interval_us, it.spread_us)
+
+
+def _most(limit: LimitSettings, burst: int, interval_us: int, spread_us: int) -> int:
+    return burst + (round(limit.window_s * 1e6) + spread_us) // interval_us
+
+
+@lru_cache(maxsize=4096)
+def _pattern(match: str) -> re.Pattern[str]:
+    method, path = match.split()
+    return re.compile(translate(f"{method.upper()} {path}"))
+
+
+def matching(limits: Iterable[LimitSettings], route: str) -> list[LimitSettings]:
+    """The limits that a call of this route ("POST /api/v2/…", its query left out) is charged to."""
+    plain = route.partition("?")[0]
+    return [limit for limit in limits if _pattern(limit.match).match(plain)]

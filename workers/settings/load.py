@@ -1,0 +1,249 @@
+"""The configuration: one TOML file, every value overridable by environment, checked at birth.
+
+`load()` reads `--config`, `HEADGATE_CONFIG`, or `headgate.toml` in the current folder, in this
+order; without any of them the defaults hold and the embedded store is used. An environment
+variable overrides a value by its path: `HEADGATE_STORE__URL`, `HEADGATE_WORKER__CONCURRENCY`,
+`HEADGATE_CLIENTS__ACME__BASE_URL`. No error tells a value: it may be a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from workers.errors import ConfigError
+from workers.settings.client import ClientSettings, with_profile
+from workers.settings.secret_source import read_secret
+from workers.settings.urls import RedisUrl, with_password
+from workers.settings.values import NAME, Model, Seconds, require_known
+
+#: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
+DEFAULT_FILE = "headgate.toml"
+
+
+class StoreSettings(Model):
+    """Where ledger, governor and jobs live, and where the bells go."""
+
+    url: RedisUrl | None = None  #: redis:// or rediss://; None starts the embedded store
+    broker_url: RedisUrl | None = None  #: None: the store's server
+    password_env: str | None = None  #: variable that holds the password of `url`, or
+    password_file: Path | None = None  #: file that holds it; both None: it stands in `url`
+    data_dir: Path = Path(".headgate")  #: folder of the embedded store
+    namespace: str = Field("headgate", pattern=NAME)  #: first part of every key
+    accept_everysec: bool = False  #: run guards `none` and `lookup` on appendfsync everysec
+    durable: Literal["always", "everysec"] | None = None
+    """What the operator states where the store does not allow CONFIG GET."""
+
+    @model_validator(mode="after")
+    def _password_has_its_url(self) -> StoreSettings:
+        """A password is for a server of one's own, and stands in one place."""
+        given = [it for it in ("password_env", "password_file") if getattr(self, it)]
+        if not given:
+            return self
+        if self.url is None:
+            raise ValueError(f"{given[0]} goes with url; set it, or remove {given[0]}")
+        if len(given) > 1 or urlsplit(self.url.get_secret_value()).password:
+            raise ValueError("the password of the store stands in two places; keep one of them")
+        return self
+
+    def server_url(self) -> str | None:
+        """The URL of the user's own server with its password; None = the embedded store.
+
+        Raises:
+            ConfigError: the variable or file that should hold the password does not.
+        """
+        if self.url is None:
+            return None
+        url = self.url.get_secret_value()
+        if not (self.password_env or self.password_file):
+            return url
+        password = read_secret("store", "password", self.password_env, self.password_file)
+        return with_password(url, password.get_secret_value())
+
+
+class WorkerSettings(Model):
+    """How a worker runs and how long the fleet waits for it."""
+
+    concurrency: int = Field(32, ge=1, le=1000)  #: threads of one worker process
+    bell_grace_s: Seconds = 3.0  #: an unanswered bell is given back after this
+    lease_margin_s: Seconds = 5.0  #: lease = total deadline of the call + this
+    line_after_s: Seconds = 15.0  #: a longer backoff waits in the line, not in Celery
+    beat_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and beat, fleet-wide
+    max_crashes: int = Field(3, ge=1)  #: deaths under one transaction before it is a dead letter
+    media_root: Path | None = None
+    """Folder below which all media files lie, under the same names on every machine that submits or
+    transfers; None: files are known by their whole path."""
+    events: bool = False  #: send task events from the start; else Flower turns them on
+
+
+class FlowerSettings(Model):
+    """Who may look at `headgate flower`."""
+
+    user: str = Field("headgate", pattern=NAME)  #: name of the login
+    password_env: str | None = None  #: variable that holds its password, or
+    password_file: Path | None = None  #: file that holds it; both None: one is made
+
+    def password(self) -> SecretStr | None:
+        """The password that was set, None = none was.
+
+        Raises:
+            ConfigError: the variable or file that should hold it does not.
+        """
+        if not (self.password_env or self.password_file):
+            return None
+        return read_secret("flower", "password", self.password_env, self.password_file)
+
+
+class Settings(BaseSettings):
+    """The whole configuration, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADGATE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    store: StoreSettings = StoreSettings()
+    worker: WorkerSettings = WorkerSettings()
+    flower: FlowerSettings = FlowerSettings()
+    clients: dict[str, ClientSettings] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        del dotenv_settings, file_secret_settings
+        return (_Sections(settings_cls, env_settings), init_settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_clients(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Give each client its name and, below its own values, those of its profile."""
+        require_known(data, cls.model_fields)
+        clients = data.get("clients")
+        if isinstance(clients, dict):
+            data = {
+                **data,
+                "clients": {name: with_profile(name, it) for name, it in clients.items()},
+            }
+        return data
+
+    @model_validator(mode="after")
+    def _own_clients(self) -> Settings:
+        """A tenant's own client is there, is another one, and is where it ends."""
+        for name, client in self.clients.items():
+            for tenant, it in client.tenants.items():
+                if it.client is None:
+                    continue
+                place = f"clients.{name}.tenants.{tenant}.client"
+                if it.client == name:
+                    raise ValueError(f"{place}: is this client itself; leave it out")
+                if it.client not in self.clients:
+                    near = get_close_matches(it.client, self.clients, 1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"add [clients.{it.client}]"
+                    raise ValueError(f"{place}: there is no client {it.client!r}; {hint}")
+                there = self.clients[it.client].tenants.get(tenant)
+                if there and there.client is not None:
+                    raise ValueError(f"{place}: leads on to client {there.client!r}; name that one")
+        return self
+
+    def client(self, name: str) -> ClientSettings:
+        """The client of this name, or `ConfigError` naming those that exist."""
+        try:
+            return self.clients[name]
+        except KeyError:
+            known = ", ".join(sorted(self.clients)) or "none"
+            raise ConfigError(
+                f"client {name!r} is not in the configuration (known: {known}); "
+                f"add [clients.{name}] or choose another one"
+            ) from None
+
+
+class _Sections(InitSettingsSource):
+    """The environment, reduced to the sections.
+
+    Other HEADGATE_ variables (HEADGATE_CONFIG, secrets of clients) are none of its business.
+    """
+
+    def __init__(self, cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> None:
+        assert isinstance(env, EnvSettingsSource)  # noqa: S101 -- narrows the type
+        super().__init__(cls, {k: v for k, v in env().items() if k in Settings.model_fields})
+
+
+def config_path(given: str | os.PathLike[str] | None = None) -> Path | None:
+    """The file that `load` reads, or None when there is none."""
+    named = given or os.environ.get("HEADGATE_CONFIG")
+    if named:
+        return Path(named)
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+def load(given: str | os.PathLike[str] | None = None) -> Settings:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or a value in it is wrong.
+    """
+    path = config_path(given)
+    _require_known_variables()
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"configuration {path} cannot be read ({error.strerror}); correct the path"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"configuration {path} is not valid TOML: {error}") from None
+    try:
+        return Settings(**data)
+    except ValidationError as error:
+        raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
+    except SettingsError:
+        raise ConfigError(
+            "environment: HEADGATE_STORE, HEADGATE_WORKER, HEADGATE_FLOWER, HEADGATE_CLIENTS, or "
+            "a variable below them is not valid JSON; correct it, or set single values: "
+            "HEADGATE_STORE__URL"
+        ) from None
+
+
+def _require_known_variables() -> None:
+    """Refuse a misspelt section; a variable without "__" may be anything's, a secret's too."""
+    for variable in os.environ:
+        section, nested, _ = variable.upper().removeprefix("HEADGATE_").partition("__")
+        if variable.upper().startswith("HEADGATE_") and nested:
+            try:
+                require_known([section.lower()], Settings.model_fields)
+            except ValueError as error:
+                raise ConfigError(f"environment: {variable}: {error}") from None
+
+
+def _reason(error: ValidationError) -> str:
+    """The first problem, with its place; never the value, which may be a secret."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")

@@ -1,0 +1,230 @@
+"""The connection to the store, and the one wrapper that turns its errors into "not now"."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from workers.errors import FunctionUnknown, StoreAway, StoreUnfit
+from workers.store.embedded import open_embedded
+
+if TYPE_CHECKING:
+    from workers.settings.load import StoreSettings
+
+#: Seconds until a connection attempt or an answer counts as missing.
+TIMEOUT_S = 5.0
+#: Threads bound the connections. redis-py's own bound (100) counts all that were ever opened.
+MOST_CONNECTIONS = 2**31
+
+
+def _not_now(error: RedisError) -> StoreAway:
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return StoreAway("the store refuses the user or password of its URL; correct store.url")
+    if isinstance(error, BusyLoadingError):
+        return StoreAway("the store is still loading its data; try again in a moment")
+    # The server's text names commands and keys, never values; a URL with a password is not in it.
+    return StoreAway(f"the store did not answer ({type(error).__name__}: {error})")
+
+
+class _Connection(Protocol):
+    """What of a connection of redis-py is used, with the types that it lacks."""
+
+    is_connected: bool
+
+    def can_read(self, timeout: float) -> bool: ...
+    def send_command(self, *command: str | bytes | float) -> None: ...
+    def read_response(self) -> Any: ...  # noqa: ANN401 -- as the server answers
+    def disconnect(self) -> None: ...
+
+
+class Pipeline(redis.client.Pipeline):
+    """A pipeline whose failures are `StoreAway`."""
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 -- as redis-py
+        """Send all commands in one round trip."""
+        try:
+            return super().execute(raise_on_error)
+        except RedisError as error:
+            raise _not_now(error) from None
+
+
+class Store(redis.Redis):
+    """A client of the store: any failure to answer raises `StoreAway`.
+
+    It never repeats a command by itself: no script runs twice behind anyone's back.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 -- as redis-py
+        super().__init__(*args, **options)
+        self._process, self._idle = os.getpid(), deque[_Connection]()
+
+    def ask(self, *command: str | bytes | float) -> Any:  # noqa: ANN401 -- as the server answers
+        """Send one command over a connection that is kept for this.
+
+        It goes without the locks, the metrics and the hooks of `execute_command`, which cost more
+        than the round trip of a short command. There are as many connections as threads have
+        asked at one moment.
+
+        Raises:
+            FunctionUnknown: the server does not know the function that it is to call.
+            StoreAway: it gave no answer, or refused.
+        """
+        connection = self._take()
+        try:
+            connection.send_command(*command)
+            answer = connection.read_response()
+        except RedisError as error:
+            connection.disconnect()
+            if isinstance(error, ResponseError) and str(error) == "Function not found":
+                raise FunctionUnknown(f"the store did not answer ({error})") from None
+            raise _not_now(error) from None
+        except BaseException:  # an answer that nobody read would be taken for that of the next one
+            connection.disconnect()
+            raise
+        self._idle.append(connection)
+        return answer
+
+    def _take(self) -> _Connection:
+        """The connection that was used last, if one is free; it may have been closed meanwhile."""
+        if self._process != os.getpid():  # a fork: these are the parent's
+            self._process, self._idle = os.getpid(), deque()
+        try:
+            connection = self._idle.pop()
+        except IndexError:  # another thread may have been faster: no lock is needed
+            connection = cast("_Connection", self.connection_pool.make_connection())
+        try:
+            if connection.is_connected and connection.can_read(0):  # a close is all it can be
+                connection.disconnect()
+        except RedisError:
+            connection.disconnect()
+        return connection
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- as redis-py
+        """Send one command."""
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise _not_now(error) from None
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 -- as redis-py
+        """Collect commands for one round trip."""
+        del shard_hint
+        return Pipeline(self.connection_pool, self.response_callbacks, transaction, None)
+
+
+def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
+    """A client of the server at `url`; nothing is sent yet. Answers are text."""
+    store = Store.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        socket_keepalive=True,
+        health_check_interval=0,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        max_connections=MOST_CONNECTIONS,
+        driver_info=None,
+        protocol=2,
+    )
+    return cast("Store", store)
+
+
+def url_of(settings: StoreSettings) -> str:
+    """The URL of the store, starting the embedded one when none is configured."""
+    return settings.server_url() or open_embedded(settings.data_dir).url
+
+
+def keep_embedded(settings: StoreSettings) -> None:
+    """See to it that the embedded store runs and is watched over; a store of your own is left be.
+
+    For processes that live long: whoever killed its keeper or its server, it is there again under
+    the same URL (unless a stranger took the port meanwhile), and clients reconnect by themselves.
+    A folder that was deleted stays so.
+
+    Raises:
+        StoreAway: it did not start.
+    """
+    if settings.url is None and (settings.data_dir.expanduser() / "server.conf").exists():
+        open_embedded(settings.data_dir)
+
+
+def broker_url_of(settings: StoreSettings) -> str:
+    """The URL to which bells are published: the store's own server unless another is named."""
+    if settings.broker_url is not None:
+        return settings.broker_url.get_secret_value()
+    return url_of(settings)
+
+
+_stores: dict[str, Store] = {}
+_lock = threading.Lock()
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """The process's one client of the configured store, after a look at its durability.
+
+    Raises:
+        StoreAway: it does not answer.
+        StoreUnfit: it evicts keys or keeps nothing on disk.
+    """
+    url = url_of(settings)
+    with _lock:
+        store = _stores.get(url)
+        if store is None:
+            store = connect(url)
+            require_durable(store, settings)
+            _stores[url] = store
+        return store
+
+
+def require_durable(store: Store, settings: StoreSettings) -> str:
+    """Refuse a store that would lose the ledger; returns its appendfsync ("always", "everysec").
+
+    Everything is read from INFO, which every managed store allows, but for `appendfsync`: where
+    CONFIG GET is forbidden, `store.durable` states it.
+    """
+    memory, persistence = store.info("memory"), store.info("persistence")
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreUnfit(
+            f"the store evicts keys (maxmemory-policy {policy}) and would forget what was sent; "
+            f"set maxmemory-policy noeviction"
+        )
+    if not int(persistence.get("aof_enabled", 0)):
+        raise StoreUnfit(
+            "the store keeps its data in memory only (appendonly no) and would forget what was "
+            "sent; set appendonly yes and appendfsync always"
+        )
+    return fsync_of(store, settings)
+
+
+def fsync_of(store: Store, settings: StoreSettings) -> str:
+    """How the store writes to disk: what CONFIG GET says, else what `store.durable` states."""
+    try:
+        fsync = str(store.config_get("appendfsync")["appendfsync"])
+    except (StoreAway, KeyError):
+        if settings.durable is None:
+            raise StoreUnfit(
+                "the store does not say how it writes to disk (CONFIG GET is not allowed); "
+                'state it as store.durable = "always" or "everysec"'
+            ) from None
+        return settings.durable
+    if fsync == "no":
+        raise StoreUnfit(
+            "the store leaves writing to disk to the system (appendfsync no); "
+            "set appendfsync always"
+        )
+    return fsync

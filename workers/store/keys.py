@@ -1,0 +1,136 @@
+"""Every name in the store, built in one place.
+
+All keys of a client carry the hash tag `{client}`, so that one script may touch any of them on a
+clustered store too; the namespace keeps environments apart on one server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKeys:
+    """The names of one client."""
+
+    namespace: str
+    client: str
+
+    @property
+    def prefix(self) -> str:
+        """What every name of the client begins with; lua/prelude.lua builds the same names."""
+        return f"{self.namespace}:{{{self.client}}}:"
+
+    def _of(self, *parts: str) -> str:
+        return self.prefix + ":".join(parts)
+
+    @property
+    def governor(self) -> str:
+        """Hash: limit cells, bells out per limit, the beat, tenants' passes, live workers."""
+        return self._of("gov")
+
+    @property
+    def flows(self) -> str:
+        """Hash: flow → JSON of its lane, tenant, weight, route and limits."""
+        return self._of("flows")
+
+    @property
+    def touch(self) -> str:
+        """Sorted set: transaction out (rung, retrying, sent) → time by which it must be touched."""
+        return self._of("touch")
+
+    @property
+    def retries(self) -> str:
+        """Sorted set: transaction whose Celery countdown runs → its due time."""
+        return self._of("retries")
+
+    @property
+    def suspects(self) -> str:
+        """Sorted set: transactions under which a worker died → due time; rung one at a time."""
+        return self._of("suspects")
+
+    @property
+    def hungry(self) -> str:
+        """Set: jobs that want their next page opened."""
+        return self._of("hungry")
+
+    @property
+    def jobs(self) -> str:
+        """Sorted set: every job → when it was accepted."""
+        return self._of("jobs")
+
+    @property
+    def dead(self) -> str:
+        """Stream: transactions that ended without success and wait for a person."""
+        return self._of("dead")
+
+    @property
+    def audit(self) -> str:
+        """Stream: what was done to the client, by whom and why."""
+        return self._of("audit")
+
+    @property
+    def attempts(self) -> str:
+        """Stream: the newest sends that were no plain success, see workers/ledger/attempts.py."""
+        return self._of("attempts")
+
+    @property
+    def overrides(self) -> str:
+        """Hash: limit → JSON of what was set live; `#` → how often any of it changed."""
+        return self._of("overrides")
+
+    @property
+    def refusals(self) -> str:
+        """Stream: the newest answers of 429, see workers/governor/refusals.py."""
+        return self._of("refusals")
+
+    @property
+    def active(self) -> str:
+        """Set: flows in which something waits."""
+        return self._of("active")
+
+    @property
+    def oauth(self) -> str:
+        """Hash: the encrypted access token, its expiry and its generation."""
+        return self._of("oauth")
+
+    @property
+    def oauth_lock(self) -> str:
+        """String with expiry: who refreshes the token just now."""
+        return self._of("oauth", "lock")
+
+    @property
+    def lines(self) -> str:
+        """Prefix of the lines: + flow = list of new transactions, + flow + ":due" = sorted set."""
+        return self._of("line", "")
+
+    @property
+    def transactions(self) -> str:
+        """Prefix of the ledger: + idempotency key = hash of one transaction."""
+        return self._of("tx", "")
+
+    @property
+    def job_prefix(self) -> str:
+        """Prefix of the jobs: + job = hash of one job."""
+        return self._of("job", "")
+
+    def line(self, flow: str) -> str:
+        """List: released transactions of this flow that never went."""
+        return self.lines + flow
+
+    def transaction(self, key: str) -> str:
+        """Hash: one transaction of the ledger."""
+        return self.transactions + key
+
+    def job(self, job: str) -> str:
+        """Hash: one job, its cursor and its counters."""
+        return self.job_prefix + job
+
+    def page(self, job: str, page: int) -> str:
+        """String: page number `page` of the job's rows, compressed."""
+        return self.job_prefix + f"{job}:page:{page}"
+
+
+def installation(namespace: str) -> str:
+    """String: the secret of this installation, from which idempotency keys are derived."""
+    return f"{namespace}:installation"

@@ -1,0 +1,106 @@
+"""The Lua scripts: one library of functions, loaded into a store that does not know it.
+
+What a script needs besides itself, the prelude and its parts, is made when the library is loaded,
+and not at each call.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from workers.errors import FunctionUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.resources.abc import Traversable
+
+    from workers.store.connection import Store
+    from workers.store.keys import ClientKeys
+
+
+#: A script's header names the parts that it is made of, in the order in which they need each other.
+_PARTS: Final = re.compile(r"^-- Parts +(.+)$", re.MULTILINE)
+
+#: One script of the library. Its parts are its own: it shares their variables with no other one.
+_FUNCTION: Final = """
+do
+{parts}
+redis.register_function{{function_name = LIBRARY .. "_{name}", flags = {{{flags}}},
+callback = function(KEYS, ARGV)
+{starts}
+{script}
+end}}
+end
+"""
+
+
+def _function(name: str, folder: Traversable) -> str:
+    shebang, _, script = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
+    named = _PARTS.search(script)
+    parts = {
+        part: folder.joinpath("parts", f"{part}.lua").read_text("utf-8")
+        for part in (named[1].split(", ") if named else ())
+    }
+    starts = [
+        f"start_{part}()" for part, text in parts.items() if f"function start_{part}(" in text
+    ]
+    return _FUNCTION.format(
+        name=name,
+        parts="\n".join(parts.values()),
+        flags=", ".join(f'"{flag}"' for flag in re.findall(r"flags=(\S+)", shebang)),
+        starts="\n".join(["start_prelude(KEYS, ARGV)", *starts]),
+        script=script,
+    )
+
+
+def put_together(folder: Traversable) -> tuple[str, str]:
+    """The name of a folder's library and its text: the prelude, and each script behind its parts.
+
+    The name holds a digest of the text, and the names of the functions that of their library: of
+    several releases at one store each runs its own scripts.
+    """
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".lua"))
+    text = folder.joinpath("prelude.lua").read_text("utf-8")
+    for file in files:
+        if file != "prelude.lua":
+            text += _function(file.removesuffix(".lua"), folder)
+    name = f"headgate_{sha256(text.encode()).hexdigest()[:16]}"
+    return name, f'#!lua name={name}\nlocal LIBRARY = "{name}"\n{text}'
+
+
+@cache
+def library() -> tuple[str, str]:
+    """The name and the text of this release's library."""
+    return put_together(resources.files("workers").joinpath("lua"))
+
+
+class Scripts:
+    """The scripts of one client: `scripts("admit", key, …)` runs `lua/admit.lua`.
+
+    Args:
+        store: Where they run.
+        keys: The client's names; its prefix is KEYS[1] of every script.
+        clock: Microseconds since the epoch, for tests that hold the clock; None = the store's.
+    """
+
+    def __init__(self, store: Store, keys: ClientKeys, clock: Callable[[], int] | None) -> None:
+        self._store = store
+        self._prefix = keys.prefix
+        self._clock = clock
+        self._library, self._text = library()
+
+    def __call__(self, name: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 -- the script's
+        """Run a script; raises `StoreAway` when the store gives no answer."""
+        now_us = self._clock() if self._clock else ""
+        command = ("FCALL", f"{self._library}_{name}", 1, self._prefix, now_us, *args)
+        try:
+            return self._store.ask(*command)
+        except FunctionUnknown:  # the store is new, or was told to forget it: nothing has run
+            # All at once, for a store without memory loads nothing: what admitted a call can settle
+            # it. Several may load it at the same time; by its name they replace equal by equal.
+            self._store.ask("FUNCTION", "LOAD", "REPLACE", self._text)
+            return self._store.ask(*command)
