@@ -33,7 +33,7 @@ lint: .venv/.ready ## Ruff with every rule on, mypy strict
 bench: .venv/.ready ## Print the figures: use of the permitted rate, bells, round trips, CPU per call
 	@$(BIN)/python -m tests.bench
 
-chaos: .venv/.ready ## Kill everything at every boundary, long; and break lines that must turn tests red
+chaos: .venv/.ready ## Kill everything at every failpoint, long; and break lines that must turn tests red
 	@$(BIN)/python -m pytest -v -o python_files="chaos_*.py" tests/chaos
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header

@@ -1,9 +1,9 @@
 """Named moments of the main path at which a fault test kills or freezes the process.
 
-Off, which is always outside of tests, a boundary costs one comparison. Switched on by
-`HEADGATE_BOUNDARY=name[:action[:nth]]`: action `kill` (default: SIGKILL to this process) or `stop`
-(SIGSTOP), at the nth time the boundary is reached in this process (default 1). With
-`HEADGATE_BOUNDARY_ONCE=FILE` only the first process that creates the file acts: a restarted worker
+Off, which is always outside of tests, a failpoint costs one comparison. Switched on by
+`HEADGATE_FAILPOINT=name[:action[:nth]]`: action `kill` (default: SIGKILL to this process) or `stop`
+(SIGSTOP), at the nth time the failpoint is reached in this process (default 1). With
+`HEADGATE_FAILPOINT_ONCE=FILE` only the first process that creates the file acts: a restarted worker
 runs through.
 """
 
@@ -14,7 +14,7 @@ import os
 import signal
 from pathlib import Path
 
-#: Every boundary, in the order in which a call passes them.
+#: Every failpoint, in the order in which a call passes them.
 NAMES = (
     "accepted",  # a page of rows is in the store
     "page_opened",  # its transactions stand in the line
@@ -35,13 +35,13 @@ NAMES = (
     "recovered",  # some transactions are marked after a restored backup
 )
 
-_name, _, _rest = os.environ.get("HEADGATE_BOUNDARY", "").partition(":")
+_name, _, _rest = os.environ.get("HEADGATE_FAILPOINT", "").partition(":")
 _action, _, _nth = _rest.partition(":")
 _counter = itertools.count(1)
 
 
 def reach(name: str) -> None:
-    """Say that the process has come to this boundary."""
+    """Say that the process has come to this failpoint."""
     if name == _name:
         _act()
 
@@ -49,7 +49,7 @@ def reach(name: str) -> None:
 def _act() -> None:
     if next(_counter) != int(_nth or 1):
         return
-    once = os.environ.get("HEADGATE_BOUNDARY_ONCE")
+    once = os.environ.get("HEADGATE_FAILPOINT_ONCE")
     if once:
         try:
             Path(once).touch(exist_ok=False)

@@ -1,1 +1,1 @@
-"""What runs in every worker beside the pool: it rings, publishes and opens pages; it decides nothing."""
+"""What runs in every worker beside the pool: it rings, publishes and opens pages."""

@@ -1,4 +1,4 @@
-"""All guards in one job under every fault: each mode of keys, each boundary, seeds of chance.
+"""All guards in one job under every fault: each mode of keys, each failpoint, seeds of chance.
 
 `python -m tests.support.faults.guards --write` makes such a run and writes the table
 of docs/idempotency.md.

@@ -72,19 +72,21 @@ def test_three_campaigns_run_from_their_files_to_the_start() -> None:
         assert only_known_operations(fleet.requests()) == []
 
 
-#: Each step of the chain, by the boundary at which the worker dies and the calls before it.
+#: Each step of the chain, by the failpoint at which the worker dies and the calls before it.
 STEPS = ["create_list", "load", "create_campaign", "start"]
 DEATHS = [("admitted", 1), ("answer_read", 1), ("settled", 1), ("released", 1), ("released", 2)]
 
 
-@pytest.mark.parametrize(("boundary", "nth"), DEATHS)
-def test_a_worker_that_dies_in_the_first_steps_makes_nothing_twice(boundary: str, nth: int) -> None:
+@pytest.mark.parametrize(("failpoint", "nth"), DEATHS)
+def test_a_worker_that_dies_in_the_first_steps_makes_nothing_twice(
+    failpoint: str, nth: int
+) -> None:
     with a_fleet() as fleet:
         job = submit(fleet, write(fleet, THREE[:1], 20))["job"]
         died = fleet.folder / "died"
         env = {
-            "HEADGATE_BOUNDARY": f"{boundary}:kill:{nth}",
-            "HEADGATE_BOUNDARY_ONCE": str(died),
+            "HEADGATE_FAILPOINT": f"{failpoint}:kill:{nth}",
+            "HEADGATE_FAILPOINT_ONCE": str(died),
         }
         fleet.start_worker("w1", env=env)
 
@@ -97,21 +99,21 @@ def test_a_worker_that_dies_in_the_first_steps_makes_nothing_twice(boundary: str
         check_all(fleet, job, child)
 
 
-@pytest.mark.parametrize("boundary", ["admitted", "first_byte", "answer_read", "settled"])
+@pytest.mark.parametrize("failpoint", ["admitted", "first_byte", "answer_read", "settled"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_worker_that_dies_at_any_step_resumes_there_and_makes_nothing_twice(
-    step: str, boundary: str
+    step: str, failpoint: str
 ) -> None:
     """The contacts are few and have all ended before: each step is one call more."""
-    if (step, boundary) == ("load", "first_byte"):
+    if (step, failpoint) == ("load", "first_byte"):
         pytest.skip("it makes no call")
     with a_fleet() as fleet:
         job = submit(fleet, write(fleet, THREE[:1], 1))["job"]
         # Before the step: list, load (released, looked at once more), the contact, the campaign.
         died = fleet.folder / "died"
         env = {
-            "HEADGATE_BOUNDARY": f"{boundary}:kill:{_nth(step, boundary)}",
-            "HEADGATE_BOUNDARY_ONCE": str(died),
+            "HEADGATE_FAILPOINT": f"{failpoint}:kill:{_nth(step, failpoint)}",
+            "HEADGATE_FAILPOINT_ONCE": str(died),
         }
         fleet.start_worker("w1", env=env)
 
@@ -124,11 +126,11 @@ def test_a_worker_that_dies_at_any_step_resumes_there_and_makes_nothing_twice(
         check_all(fleet, job, child)
 
 
-def _nth(step: str, boundary: str) -> int:
-    """The how-manieth time a boundary is passed at this step: the contact's call comes between."""
+def _nth(step: str, failpoint: str) -> int:
+    """The how-manieth time a failpoint is passed at this step: the contact's call comes between."""
     calls = {"create_list": 1, "load": 2, "create_campaign": 3, "start": 4}
     looks = {"create_list": 1, "load": 2, "create_campaign": 5, "start": 6}
-    return (calls if boundary == "first_byte" else looks)[step]
+    return (calls if failpoint == "first_byte" else looks)[step]
 
 
 def test_a_file_that_is_submitted_again_makes_nothing_again() -> None:

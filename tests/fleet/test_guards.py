@@ -53,7 +53,7 @@ def test_the_table_in_the_docs_is_one_that_a_run_writes_and_says_0_doubled_and_0
 
     assert re.sub(r"\d+", "0", tables) == re.sub(r"\d+", "0", rendered(runs, 0))
     assert with_tables(text, tables) == text
-    assert f"`kill -9` at {len(DEATHS)} boundaries" in tables
+    assert f"`kill -9` at {len(DEATHS)} failpoints" in tables
     first, _ = tables.split("\n\nHow many")
     columns, _, *lines = [
         line.strip("| ").split(" | ") for line in first.splitlines() if line.startswith("|")

@@ -112,13 +112,15 @@ def test_what_is_sent_in_vain_until_its_attempts_are_spent_and_never_found_has_f
         check_all(fleet, healthy=False)
 
 
-@pytest.mark.parametrize("boundary", ["first_byte", "answer_read"])
-def test_a_worker_killed_around_a_send_or_a_lookup_loses_and_doubles_nothing(boundary: str) -> None:
+@pytest.mark.parametrize("failpoint", ["first_byte", "answer_read"])
+def test_a_worker_killed_around_a_send_or_a_lookup_loses_and_doubles_nothing(
+    failpoint: str,
+) -> None:
     faults = [lost("5xx_after", 2)]
     with Fleet(sandbox={**SLOW, "faults": faults}, client=LOOKS) as fleet:
         fleet.submit(calls(40, guard="lookup"))
 
-        states = killed_at(fleet, boundary, nth=30)
+        states = killed_at(fleet, failpoint, nth=30)
 
         assert states == {"succeeded": 40}
         check_all(fleet)

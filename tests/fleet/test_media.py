@@ -179,7 +179,7 @@ def test_a_media_worker_that_is_killed_in_the_middle_of_a_file_doubles_nothing(
 ) -> None:
     files = folder(tmp_path / "in", 8, size=3_000_000)
     once = tmp_path / "died"
-    env = {"HEADGATE_BOUNDARY": "half_sent:kill:3", "HEADGATE_BOUNDARY_ONCE": str(once)}
+    env = {"HEADGATE_FAILPOINT": "half_sent:kill:3", "HEADGATE_FAILPOINT_ONCE": str(once)}
     with a_fleet() as fleet:
         job = submit(fleet, files, kind)
         workers(fleet, **env)
@@ -191,12 +191,12 @@ def test_a_media_worker_that_is_killed_in_the_middle_of_a_file_doubles_nothing(
         check_media(fleet, job)
 
 
-@pytest.mark.parametrize("boundary", ["admitted", "answer_read", "settled", "popped"])
+@pytest.mark.parametrize("failpoint", ["admitted", "answer_read", "settled", "popped"])
 def test_a_media_worker_killed_around_a_transfer_doubles_nothing(
-    tmp_path: Path, boundary: str
+    tmp_path: Path, failpoint: str
 ) -> None:
     files, once = folder(tmp_path / "in", 8), tmp_path / "died"
-    env = {"HEADGATE_BOUNDARY": f"{boundary}:kill:3", "HEADGATE_BOUNDARY_ONCE": str(once)}
+    env = {"HEADGATE_FAILPOINT": f"{failpoint}:kill:3", "HEADGATE_FAILPOINT_ONCE": str(once)}
     with a_fleet() as fleet:
         jobs = [submit(fleet, files, kind) for kind in ("prompts", "assets")]
         workers(fleet, **env)

@@ -85,12 +85,12 @@ def test_parts_are_each_done_once_in_their_order_under_keys_of_their_own(guard: 
             check_all(fleet)
 
 
-@pytest.mark.parametrize("boundary", ["first_byte", "answer_read", "settled"])
-def test_a_worker_killed_between_parts_loses_and_doubles_none(boundary: str) -> None:
+@pytest.mark.parametrize("failpoint", ["first_byte", "answer_read", "settled"])
+def test_a_worker_killed_between_parts_loses_and_doubles_none(failpoint: str) -> None:
     with Fleet(sandbox={"faults": FAULTS}) as fleet:
         fleet.submit(in_parts(12, 4))
 
-        states = killed_at(fleet, boundary, nth=25)
+        states = killed_at(fleet, failpoint, nth=25)
 
         assert states == {"succeeded": 12}
         check_all(fleet)

@@ -128,12 +128,12 @@ def test_after_a_lost_answer_only_the_rows_that_are_refused_are_unknown(lost: st
             check_all(fleet, job, healthy=False)
 
 
-@pytest.mark.parametrize("boundary", ["split:kill:2", "popped:kill:5", "settled:kill:2"])
-def test_a_worker_that_dies_at_a_split_changes_nothing(boundary: str) -> None:
+@pytest.mark.parametrize("failpoint", ["split:kill:2", "popped:kill:5", "settled:kill:2"])
+def test_a_worker_that_dies_at_a_split_changes_nothing(failpoint: str) -> None:
     with running(refusing()) as fleet:
         job = submitted(fleet)
         once = fleet.folder / "died"
-        env = {"HEADGATE_BOUNDARY": boundary, "HEADGATE_BOUNDARY_ONCE": str(once)}
+        env = {"HEADGATE_FAILPOINT": failpoint, "HEADGATE_FAILPOINT_ONCE": str(once)}
         fleet.start_worker("w1", concurrency=1, env=env)  # none but one call is out at its death
 
         assert fleet.wait(job) == {"succeeded": 296, "failed": 4}

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from tests.support.faults.mixed import Mode
 
-#: Each boundary of a worker, and the ones at which others die before it.
+#: Each failpoint of a worker, and the ones at which others die before it.
 #: (The others are those of commands, campaigns and batches.)
 DEATHS: Final = [
     ("admitted", it) if it == "taken_over" else (it,)
     for it in failpoints.NAMES
     if it not in {"accepted", "released", "replayed", "recovered", "split", "half_sent"}
 ]
-#: Boundaries that a backlog passes a few times only.
+#: Failpoints that a backlog passes a few times only.
 SELDOM: Final = {"page_opened", "next_published", "taken_over"}
 #: The last of three looks comes 0.7 s after the send, what was written is seen after 0.4 s.
 SANDBOX: Final = {"read_lag_s": 0.4}
@@ -49,7 +49,7 @@ class Run:
     """What one run came to."""
 
     mode: Mode
-    deaths: int  #: boundaries at which a worker was killed
+    deaths: int  #: failpoints at which a worker was killed
     tallies: dict[str, Tally]  #: by guard
 
 
@@ -60,7 +60,7 @@ def run(mode: Mode, seed: int, times: int = 4, deaths: Sequence[str] = ()) -> Ru
         mode: What the sandbox matches keys by.
         seed: Chooses rows and faults; it is printed.
         times: See `mixed`.
-        deaths: Boundaries at which one worker after the other is killed; the last one is started
+        deaths: Failpoints at which one worker after the other is killed; the last one is started
             again and ends the job. None: two workers that live.
     """
     print(f"guards: keys by {mode.name}, seed {seed}, killed at {', '.join(deaths) or 'nothing'}")
@@ -69,9 +69,9 @@ def run(mode: Mode, seed: int, times: int = 4, deaths: Sequence[str] = ()) -> Ru
     with Fleet(sandbox=sandbox, client={**LOOKS, **mode.client}) as fleet:
         fleet.submit(job.rows)
         out = set[str]()
-        for n, boundary in enumerate(deaths, 1):
-            nth = 1 if boundary in SELDOM else rng.randint(3, 30)
-            out |= _killed(fleet, f"w{n}", boundary, nth, again=n == len(deaths))
+        for n, failpoint in enumerate(deaths, 1):
+            nth = 1 if failpoint in SELDOM else rng.randint(3, 30)
+            out |= _killed(fleet, f"w{n}", failpoint, nth, again=n == len(deaths))
         for name in () if deaths else ("w1", "w2"):
             fleet.start_worker(name)
         fleet.wait()
@@ -84,21 +84,21 @@ def run(mode: Mode, seed: int, times: int = 4, deaths: Sequence[str] = ()) -> Ru
     return Run(mode, len(deaths), tallies)
 
 
-def _killed(fleet: Fleet, name: str, boundary: str, nth: int, *, again: bool) -> set[str]:
-    """Start a worker, alone, that is killed at the boundary; the rows that it had sent.
+def _killed(fleet: Fleet, name: str, failpoint: str, nth: int, *, again: bool) -> set[str]:
+    """Start a worker, alone, that is killed at the failpoint; the rows that it had sent.
 
     Args:
         fleet: Where.
         name: Of the worker.
-        boundary: Where it stops for good.
+        failpoint: Where it stops for good.
         nth: When it comes there the nth time.
         again: Its supervisor may start it again.
     """
     once = fleet.folder / f"died-{name}"
-    env = {"HEADGATE_BOUNDARY": f"{boundary}:stop:{nth}", "HEADGATE_BOUNDARY_ONCE": str(once)}
+    env = {"HEADGATE_FAILPOINT": f"{failpoint}:stop:{nth}", "HEADGATE_FAILPOINT_ONCE": str(once)}
     fleet.start_worker(name, env=env)
     pid = fleet.worker_pid(name)
-    until(once.exists, what=f"the death of {name} at {boundary}", fleet=fleet)
+    until(once.exists, what=f"the death of {name} at {failpoint}", fleet=fleet)
     # Frozen first, killed then: so what it leaves can be read before anybody takes it over.
     until(lambda: "\nState:\tT" in Path(f"/proc/{pid}/status").read_text())
     sent = {row for row, it in fleet.transactions().items() if it.get("s") == "s"}
@@ -110,7 +110,7 @@ def _killed(fleet: Fleet, name: str, boundary: str, nth: int, *, again: bool) ->
 
 
 def everything(seed: int, times: int) -> list[Run]:
-    """One run for each mode, and one for each boundary: where keys help, and where they do not."""
+    """One run for each mode, and one for each failpoint: where keys help, and where they do not."""
     return [
         *(run(mode, seed, times) for mode in MODES),
         *(_killed_everywhere(mode, seed, times) for mode in (DEFAULT, KEYLESS)),
@@ -118,7 +118,7 @@ def everything(seed: int, times: int) -> list[Run]:
 
 
 def _killed_everywhere(mode: Mode, seed: int, times: int) -> Run:
-    """The runs of all boundaries as one."""
+    """The runs of all failpoints as one."""
     died = [run(mode, seed + n, times, at) for n, at in enumerate(DEATHS, 1)]
     together = {guard: reduce(add, (it.tallies[guard] for it in died)) for guard in mode.guards}
     assert all(it.out for it in together.values()), "no kill met a call of some guard"

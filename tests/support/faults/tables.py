@@ -44,7 +44,7 @@ def rendered(runs: Sequence[Run], seed: int) -> str:
     return "\n".join(
         [
             f"Seed {seed}. *Keys*: what the provider matches them by. A transaction has two calls,",
-            "and most meet a fault or two. Each boundary was a run of its own; *out at a kill* had",
+            "and most meet a fault or two. Each failpoint was a run of its own; *out at a kill* had",
             "been sent, and not settled, when a worker died.",
             "",
             *_table(
@@ -83,7 +83,7 @@ def tables_of(text: str) -> str:
 
 
 def _mode(run: Run) -> str:
-    return f"{run.mode.name}; `kill -9` at {run.deaths} boundaries" if run.deaths else run.mode.name
+    return f"{run.mode.name}; `kill -9` at {run.deaths} failpoints" if run.deaths else run.mode.name
 
 
 def _each(runs: Iterable[Run]) -> Iterator[tuple[Run, str, Tally]]:

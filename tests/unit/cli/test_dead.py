@@ -339,7 +339,7 @@ def test_a_replay_wants_a_reason(world: World) -> None:
 def test_a_replay_that_is_killed_half_way_loses_and_doubles_nothing(world: World) -> None:
     keys = die(world, 6)
     command = [sys.executable, "-m", "orchestration.cli", "dead", "replay", *keys, *WHY]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HEADGATE_BOUNDARY": "replayed:kill:3"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HEADGATE_FAILPOINT": "replayed:kill:3"}
 
     killed = subprocess.run(command, env=env, capture_output=True, check=False, timeout=60)
 

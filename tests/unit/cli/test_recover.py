@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_half_way_ends_the_same_when_it_is_given_again(worl
     args = ["recover", "--since", at, *WHY]
     command = [sys.executable, "-m", "orchestration.cli", *args]
     # One call for the job and four for its transactions, first dry and then in earnest.
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HEADGATE_BOUNDARY": "recovered:kill:7"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HEADGATE_FAILPOINT": "recovered:kill:7"}
 
     killed = subprocess.run(command, env=env, capture_output=True, check=False, timeout=60)
 

@@ -25,7 +25,7 @@ def test_ctrl_c_while_submitting_is_130_and_the_same_command_goes_on(
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[3],
-        env={**os.environ, "HEADGATE_BOUNDARY": "accepted:stop:1"},
+        env={**os.environ, "HEADGATE_FAILPOINT": "accepted:stop:1"},
     ) as process:
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # in the middle of it
         process.send_signal(signal.SIGINT)

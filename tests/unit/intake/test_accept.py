@@ -436,7 +436,7 @@ def test_a_killed_submission_goes_on_without_a_missing_or_doubled_row(
     path = desk.file("rows.jsonl", lines)
     args = ("submit", "calls", path, "--client", "acme")
 
-    killed = headgate(*args, HEADGATE_BOUNDARY="accepted:kill:3")
+    killed = headgate(*args, HEADGATE_FAILPOINT="accepted:kill:3")
 
     assert killed.returncode == -9
     (job,) = map(str, desk.store.zrange(desk.client.keys.jobs, 0, -1))

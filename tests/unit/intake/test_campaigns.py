@@ -269,7 +269,7 @@ def test_a_submit_that_is_killed_goes_on_and_no_work_began_before(desk: Desk, nt
     killed = subprocess.run(
         [sys.executable, "-m", "orchestration.cli", *command],
         cwd=Path(__file__).parents[3],
-        env={**os.environ, "HEADGATE_BOUNDARY": f"accepted:kill:{nth}"},
+        env={**os.environ, "HEADGATE_FAILPOINT": f"accepted:kill:{nth}"},
         capture_output=True,
         check=False,
     )

@@ -213,7 +213,7 @@ def test_a_misspelt_section_of_the_environment_is_not_ignored(
 
 
 def test_variables_of_others_are_left_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ACME_SECRET", "BOUNDARY_ONCE", "STORE_IDLE_S", "SERVICE_HOST", "PORT_6379_TCP"):
+    for name in ("ACME_SECRET", "FAILPOINT_ONCE", "STORE_IDLE_S", "SERVICE_HOST", "PORT_6379_TCP"):
         monkeypatch.setenv(f"HEADGATE_{name}", "1")
     monkeypatch.setenv("HEADGATE_WORKER__CONCURRENCY", "7")
 
