@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from workers.clients import Clients
     from workers.settings.client import ClientSettings
-    from workers.settings.limit_settings import LimitSettings
+    from workers.settings.limits import LimitSettings
     from workers.settings.load import StoreSettings
 
 #: The exit codes: something is away, or a person must change the configuration.

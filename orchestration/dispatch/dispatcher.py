@@ -17,8 +17,7 @@ from orchestration.dispatch import pages, publisher
 from tasks import KINDS
 from workers import failpoints
 from workers.errors import HeadgateError
-from workers.store.connection import keep_embedded
-from workers.store.memory import FULL, room
+from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

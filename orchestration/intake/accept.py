@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.dispatch.pages import low_water
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
-from workers.store.memory import FULL, room
+from workers.store.connection import FULL, room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

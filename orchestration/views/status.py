@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from orchestration.views.backlog import Line
     from workers.clients import Client
     from workers.settings.client import ClientSettings
-    from workers.settings.limit_settings import LimitSettings
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Cell, LimitSettings
 
 #: A second's counter in the store is the second times this, plus how many.
 SECOND = 100_000

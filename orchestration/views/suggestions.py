@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from workers.governor.refusals import Refusal
-    from workers.settings.limit_settings import LimitSettings
+    from workers.settings.limits import LimitSettings
 
 #: Fewer refusals than this say nothing; and so many of a route that is used like the refused ones
 #: would have been expected among theirs before it counts as one that is not refused.

@@ -17,8 +17,7 @@ from tasks.kind import Acted, CannotSay, Kind, Planned
 from workers.answer.guards import Guard
 from workers.errors import ConfigError
 from workers.http.connection import ConnectFailed
-from workers.http.files import is_below
-from workers.http.transfer import File, NotThatFile, TakenOver
+from workers.http.transfer import File, NotThatFile, TakenOver, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

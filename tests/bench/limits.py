@@ -16,8 +16,7 @@ from tests.bench.measure import ordinary_fleet, show, steady_rate
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
 from workers.session.session import governed_session
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.faults.checks import check_all
 from tests.support.fleet import ROOT, Fleet, calls
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, cell
 from workers.store.connection import connect
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.measure import ordinary_fleet, show
 from tests.support.fleet import calls, until
 from tests.support.media import CLIENT, GENESYS, arrived, check_media, folder, md5s, submit
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, cell
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.measure import ordinary_fleet, show, steady_rate
 from tests.support.faults.checks import assert_nothing_left, check_all
 from tests.support.fleet import calls, until
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,7 @@ import pytest
 from tests.scripts.test_scripts import APP, HELD, Rig, S
 from workers.governor.governor import Aged, Go
 from workers.ledger import audit
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, cell
 
 if TYPE_CHECKING:
     from workers.store.connection import Store

@@ -12,7 +12,7 @@ from tests.scripts.test_scripts import APP, BEAT_US, DONE, MS, Rig, S
 from workers.answer.quota_headers import Feedback
 from workers.errors import CircuitOpen, Throttled
 from workers.session.limiter import Entry, Gate
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import Settings
 from workers.store.scripts import Scripts
 

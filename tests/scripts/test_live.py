@@ -18,8 +18,8 @@ from workers.errors import ConfigError, StoreAway, UsageError
 from workers.governor import flows, overrides
 from workers.governor.governor import Settled
 from workers.ledger import audit
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings, TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import Settings, StoreSettings
 
 if TYPE_CHECKING:

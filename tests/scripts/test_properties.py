@@ -33,8 +33,8 @@ from workers.governor.governor import Aged, Go, Governor, Half, ToSplit
 from workers.ledger import audit
 from workers.ledger.batch import halves
 from workers.ledger.ledger import DEAD, FINAL, Ledger, Opened
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings, TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
 from workers.store.keys import ClientKeys
 

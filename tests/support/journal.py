@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from workers.clients import Client
-    from workers.settings.limit_settings import LimitSettings
+    from workers.settings.limits import LimitSettings
 
 #: What the sandbox's control API lists: effects or requests.
 Record = dict[str, Any]

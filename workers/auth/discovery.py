@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from workers.errors import ConfigError
 from workers.http.connection import Caller, Request
 from workers.settings.client import ClientSettings, profiles
-from workers.settings.urls import HttpUrl
+from workers.settings.values import HttpUrl
 
 if TYPE_CHECKING:
     from workers.answer.outcome import Answer

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from workers.answer.outcome import Answer
     from workers.settings.client import ClientSettings
-    from workers.settings.limit_settings import LimitSettings
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Cell, LimitSettings
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 

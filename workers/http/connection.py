@@ -17,9 +17,8 @@ from workers import failpoints
 from workers.answer.outcome import Answer
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale
-from workers.http.adapter import GovernedAdapter
 from workers.http.request import Request
-from workers.http.route import ConnectFailed, Route
+from workers.http.route import ConnectFailed, GovernedAdapter, Route
 from workers.http.wire import Bounds, exchange, is_silent
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from urllib3.util.wait import wait_for_read
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from workers.settings.route_access import RouteSettings
+    from workers.settings.access import RouteSettings
 
 #: So long a new connection waits to hear whether the server took the certificate that it was shown.
 ACCEPTED_S: Final = 0.2

@@ -7,10 +7,12 @@ as secret as they are. No text of this module holds it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
 import re
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +23,6 @@ from urllib.parse import urlsplit
 from workers import failpoints
 from workers.errors import StoreAway
 from workers.http.connection import Caller
-from workers.http.files import open_regular
 from workers.http.request import Request
 
 if TYPE_CHECKING:
@@ -199,3 +200,23 @@ def _unreadable(file: File, error: OSError) -> NotThatFile:
         f"({(error.strerror or type(error).__name__).lower()}); put it there, or set "
         f"worker.media_root to the folder that holds it, and replay this"
     )
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to be read, without a buffer.
+
+    A pipe would block who opens it, and a device may never end.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(opened, "rb", buffering=0)
+
+
+def is_below(path: Path, root: Path) -> bool:
+    """Whether a path leads to something below the root, whatever links and `..` are in it."""
+    return path.resolve().is_relative_to(root.resolve())

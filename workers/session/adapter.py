@@ -20,8 +20,9 @@ from workers.answer.quota_headers import HEARD_FROM_S, read_feedback
 from workers.clock import now_ns
 from workers.errors import GrantStale
 from workers.http.connection import Caller, ConnectFailed
-from workers.http.request import RESERVED, Request
+from workers.http.request import Request
 from workers.session.limiter import Entry, Gate
+from workers.settings.values import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

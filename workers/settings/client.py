@@ -5,20 +5,69 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from workers.http.request import RESERVED
-from workers.settings.access import AuthSettings
-from workers.settings.limit_settings import (
-    LimitSettings,
-    TenantSettings,
-    require_kept,
-    sum_of_quotas,
-)
-from workers.settings.route_access import RouteSettings
-from workers.settings.values import Seconds, require_plain
+from workers.errors import ConfigError
+from workers.settings.access import AuthSettings, RouteSettings
+from workers.settings.limits import LimitSettings, cell
+from workers.settings.values import RESERVED, Model, Seconds, require_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class TenantSettings(Model):
+    """A tenant that sends through this client, or with credentials of its own."""
+
+    weight: int = Field(1, ge=1, le=1000)  #: its part of the client's rate while all have work
+    quota: int | None = Field(None, ge=1)  #: its part of each of the client's limits without count
+    client: str | None = None  #: its own credentials: the name of another client
+    limits: tuple[LimitSettings, ...] = ()  #: caps for this tenant alone
+
+    @model_validator(mode="after")
+    def _whole(self) -> TenantSettings:
+        if self.client is not None:
+            others = ("weight", "quota", "limits")
+            if given := [name for name in others if name in self.model_fields_set]:
+                raise ValueError(
+                    f"a tenant with a client of its own has no part of this one; "
+                    f"leave out {' and '.join(given)}"
+                )
+        require_kept(self.limits)
+        return self
+
+
+def require_kept(limits: Iterable[LimitSettings]) -> None:
+    """Refuse a name that is there twice, and a limit that no cell can keep, with a `ValueError`."""
+    names = set()
+    for limit in limits:
+        if limit.name in names:
+            raise ValueError("two limits have the same name")
+        names.add(limit.name)
+        try:
+            cell(limit)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        except ArithmeticError:
+            raise ValueError(
+                f"limit {limit.name}: its numbers are too large or too small"
+            ) from None
+
+
+def sum_of_quotas(limit: object, tenants: dict[str, TenantSettings]) -> int:
+    """The count of a limit that states none; `ValueError` when a tenant has no quota."""
+    # Who has credentials of its own sends nothing through this client.
+    quotas = {name: it.quota for name, it in tenants.items() if it.client is None}
+    missing = [name for name, quota in quotas.items() if quota is None]
+    if missing or not quotas:
+        who = f"tenant {missing[0]!r} has none" if missing else "there are no tenants"
+        raise ValueError(
+            f"limit {limit}: without count it is the sum of its tenants' quotas, and {who}; "
+            f"set count, or a quota for each tenant"
+        )
+    return sum(quota for quota in quotas.values() if quota is not None)
 
 
 class ClientSettings(AuthSettings, RouteSettings):

@@ -12,14 +12,18 @@ import re
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from workers.errors import ConfigError
+from workers.settings.values import NAME, Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workers.settings.limit_settings import LimitSettings
+Shape = Literal["bucket", "fixed_window", "sliding_window", "concurrent"]
+Calibration = Literal["guide", "tight"]
 
 #: Part of the provider's burst that a bucket takes, and of its sustained rate (the guide's rule).
 BUCKET_BURST, BUCKET_RATE = 0.8, 0.9
@@ -38,6 +42,56 @@ LEAD_S = 0.05
 RESERVE_PART = 20
 #: The widest cell: beyond a day's worth of full bucket the integers of the store are not exact.
 MAX_SPAN_US = 10**12
+
+
+def _usual_calibration(limit: dict[str, Any]) -> Calibration | None:
+    shape = limit.get("shape")
+    return None if shape == "concurrent" else "guide" if shape == "bucket" else "tight"
+
+
+class LimitSettings(Model):
+    """One quota rule of a client or of a tenant, as the provider states it."""
+
+    name: str = Field(pattern=NAME)
+    count: int = Field(ge=1)  #: calls per window, or at once where the shape is concurrent
+    window_s: float = Field(1.0, gt=0)
+    shape: Shape = "bucket"
+    match: str = "* *"  #: method and path pattern, `*` stands for anything
+    calibration: Calibration | None = Field(default_factory=_usual_calibration)
+    """How near to the limit; unless set, guide for a bucket and tight for a window."""
+    rate: float | None = Field(None, gt=0)  #: calls per second, instead of the calibration's
+    burst: int | None = Field(None, ge=1)  #: tokens, instead of the calibration's
+    reserve: int | None = Field(None, ge=0)  #: tokens of the burst that only urgent may take
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value == "client":
+            raise ValueError(f"{value!r} is a name of Headgate's own; choose another one")
+        return value
+
+    @field_validator("match")
+    @classmethod
+    def _method_and_path(cls, value: str) -> str:
+        if not re.fullmatch(r"\S+ +[/*]\S*", value):
+            raise ValueError('must be a method and a path, such as "POST /api/v2/*" or "* *"')
+        return value
+
+    @model_validator(mode="after")
+    def _fits_its_shape(self) -> LimitSettings:
+        if self.shape == "concurrent":
+            of_a_rate = ("window_s", "calibration", "rate", "burst", "reserve")
+            if given := [name for name in of_a_rate if name in self.model_fields_set]:
+                raise ValueError(
+                    f'shape "concurrent" counts calls at once, whatever their rate; '
+                    f"leave out {' and '.join(given)}"
+                )
+        elif self.shape != "bucket" and self.calibration == "guide":
+            raise ValueError(
+                'calibration "guide" is a rule for buckets and does not keep a window; '
+                'use "tight" or leave it out'
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

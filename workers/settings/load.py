@@ -32,9 +32,15 @@ from pydantic_settings import (
 
 from workers.errors import ConfigError
 from workers.settings.client import ClientSettings, with_profile
-from workers.settings.secret_source import read_secret
-from workers.settings.urls import RedisUrl, with_password
-from workers.settings.values import NAME, Model, Seconds, require_known
+from workers.settings.values import (
+    NAME,
+    Model,
+    RedisUrl,
+    Seconds,
+    read_secret,
+    require_known,
+    with_password,
+)
 
 #: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
 DEFAULT_FILE = "headgate.toml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 #: Threads bound the connections. redis-py's own bound (100) counts all that were ever opened.
 MOST_CONNECTIONS = 2**31
+#: Part of the store's memory above which nothing more is accepted or opened.
+FULL: Final = 0.8
 
 
 def _not_now(error: RedisError) -> StoreAway:
@@ -228,3 +230,14 @@ def fsync_of(store: Store, settings: StoreSettings) -> str:
             "set appendfsync always"
         )
     return fsync
+
+
+def room(store: Store) -> tuple[int, int]:
+    """Bytes left below `FULL`, negative above it, and the memory of the store; 0 = no bound.
+
+    Raises:
+        StoreAway: it did not answer.
+    """
+    memory = store.info("memory")
+    most = int(memory.get("maxmemory", 0))
+    return int(FULL * most) - int(memory["used_memory"]), most

@@ -9,8 +9,7 @@ from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS, read_calls
 from orchestration.intake.readers.source import MAX_LINE
 from tasks import KINDS
 from tests.unit.intake.conftest import Desk, a_call
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
 
 if TYPE_CHECKING:
     from workers.ledger.ledger import Row

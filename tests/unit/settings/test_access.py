@@ -11,9 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from workers.errors import ConfigError
-from workers.settings.access import NEEDS, AuthSettings
+from workers.settings.access import NEEDS, AuthSettings, RouteSettings
 from workers.settings.client import ClientSettings, with_profile
-from workers.settings.route_access import RouteSettings
 
 SECRET = {"client_secret_env": "ACME_SECRET"}
 ENDPOINT = {"token_url": "https://login.example.com/token", "client_id": "me", **SECRET}

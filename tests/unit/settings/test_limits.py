@@ -18,8 +18,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from workers.errors import ConfigError
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import Cell, cell, matching, worst_case
+from workers.settings.limits import Cell, LimitSettings, cell, matching, worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
