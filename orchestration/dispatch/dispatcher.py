@@ -134,7 +134,7 @@ class Pacer(threading.Thread):
             self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
             return False
         try:
-            opened, till = 0, time.monotonic() + client.fleet.worker.beat_s
+            opened, till = 0, time.monotonic() + client.fleet.worker.tick_s
             while (more := pages.open_next_page(client, job)) is not None:
                 opened += more
                 if opened >= IN_A_BEAT or time.monotonic() >= till:

@@ -9,7 +9,7 @@ from tasks import KINDS
 from workers.governor.flows import NO_TENANT, Flow, coarse, define, flow, of_pool
 from workers.ledger.batch import rows_of
 from workers.ledger.ledger import Opened
-from workers.settings.limits import cell
+from workers.settings.limits import bucket
 
 if TYPE_CHECKING:
     from workers.clients import Client
@@ -22,7 +22,7 @@ LOW_WATER = 500
 
 def low_water(client: Client) -> int:
     """How many released transactions a job may have before it waits with its next page."""
-    rates = [cell(limit).rate or 0 for limit in client.settings.limits]
+    rates = [bucket(limit).rate or 0 for limit in client.settings.limits]
     return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 

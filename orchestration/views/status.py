@@ -14,7 +14,7 @@ from orchestration.views.refused import RefusedRoute, by_route
 from orchestration.views.suggestions import suggestions
 from workers.governor import flows, refusals
 from workers.governor.state import live_threads, number, out_of_pool, tokens_left
-from workers.settings.limits import cell, own_cell
+from workers.settings.limits import bucket, tenant_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestration.views.backlog import Line
     from workers.clients import Client
     from workers.settings.client import ClientSettings
-    from workers.settings.limits import Cell, LimitSettings
+    from workers.settings.limits import Bucket, LimitSettings
 
 #: A second's counter in the store is the second times this, plus how many.
 SECOND = 100_000
@@ -233,11 +233,11 @@ def _limits(
 ) -> list[LimitStatus]:
     """The client's limits, and its tenants' own."""
     shared = [
-        _limit(it, cell(it), gov, now_us, calls_per_s if it.match == "* *" else None)
+        _limit(it, bucket(it), gov, now_us, calls_per_s if it.match == "* *" else None)
         for it in client.limits
     ]
     own = [
-        _limit(it, own_cell(tenant, it), gov, now_us, None)
+        _limit(it, tenant_bucket(tenant, it), gov, now_us, None)
         for tenant, settings in client.tenants.items()
         for it in settings.limits
     ]
@@ -245,7 +245,7 @@ def _limits(
 
 
 def _limit(
-    limit: LimitSettings, it: Cell, gov: Mapping[str, str], now_us: int, calls_per_s: float | None
+    limit: LimitSettings, it: Bucket, gov: Mapping[str, str], now_us: int, calls_per_s: float | None
 ) -> LimitStatus:
     return LimitStatus(
         name=it.name,

@@ -192,7 +192,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             grant,
             case=case,
             client=it.settings,
-            line_after_s=it.fleet.worker.line_after_s,
+            line_after_s=it.fleet.worker.backlog_after_s,
             rng=self.rng,
         )
         if planned.polls and verdict.kind == "END" and reading.next is Next.RETRY:

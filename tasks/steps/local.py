@@ -80,7 +80,7 @@ def verdict(acted: Acted, planned: Planned, grant: Go, it: Client, rng: Random) 
             wait_s = countdown_s(
                 grant.attempts, settings.backoff_base_s, settings.backoff_cap_s, rng
             )
-            how = "retry" if wait_s <= it.fleet.worker.line_after_s else "line"
+            how = "retry" if wait_s <= it.fleet.worker.backlog_after_s else "line"
             outcome = Outcome.UNKNOWN if acted.unknown else Outcome.NOT_EXECUTED
             again = replace(failed, kind="AGAIN", outcome=outcome, attempt=True, memo="")
             return replace(again, how=how, delay_s=wait_s)

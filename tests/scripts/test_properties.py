@@ -314,7 +314,7 @@ class Governed(RuleBasedStateMachine):
         self.ledger = Ledger(self.store, self.keys, self.clock)
         self.model = Model(
             self.clock,
-            beat_us=round(worker.beat_s * S),
+            beat_us=round(worker.tick_s * S),
             grace_us=round(worker.bell_grace_s * S),
             lease_us=LEASE_S * S,
             act_lease_us=ACT_LEASE_S * S,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workers.errors import InputError
 from workers.governor import overrides
-from workers.settings.limits import cell, matching, own_cell
+from workers.settings.limits import bucket, matching, tenant_bucket
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from workers.governor.overrides import Change, Overrides
     from workers.settings.client import ClientSettings
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Bucket
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
@@ -83,7 +83,7 @@ class Flow:
         own = self.tenant if self.capped else ""
         return f"{self.lane}:{self.tenant}:{_digest('+'.join(self.names), self.route, own)}"
 
-    def charged(self, client: ClientSettings) -> list[Cell]:
+    def charged(self, client: ClientSettings) -> list[Bucket]:
         """The cells of its limits under the configuration as it is now.
 
         A limit that came later, or under another name, counts where its pattern fits the route.
@@ -92,9 +92,9 @@ class Flow:
         if self.pool:
             return []
         fits = {limit.name for limit in matching(client.limits, self.route)}
-        cells = [cell(it) for it in client.limits if it.name in fits.union(self.names)]
+        cells = [bucket(it) for it in client.limits if it.name in fits.union(self.names)]
         own = client.tenants[self.tenant].limits if self.tenant in client.tenants else ()
-        return cells + [own_cell(self.tenant, it) for it in matching(own, self.route)]
+        return cells + [tenant_bucket(self.tenant, it) for it in matching(own, self.route)]
 
     def definition(self, client: ClientSettings) -> str:
         """The flow as the scripts read it: a line of JSON, and one more from which `read` knows it.

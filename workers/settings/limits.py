@@ -95,7 +95,7 @@ class LimitSettings(Model):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Bucket:
     """What the scripts need to know of one limit."""
 
     name: str
@@ -122,7 +122,7 @@ class Cell:
         ]
 
 
-def cell(limit: LimitSettings) -> Cell:
+def bucket(limit: LimitSettings) -> Bucket:
     """The cell that keeps `limit`, whatever the moment at which its window starts.
 
     Let J be the spread between grant and arrival. What arrives at the provider in any W seconds
@@ -153,7 +153,7 @@ def cell(limit: LimitSettings) -> Cell:
         ConfigError: the limit is too small or too wide to be kept.
     """
     if limit.shape == "concurrent":
-        return Cell(
+        return Bucket(
             name=limit.name,
             interval_us=0,
             burst=limit.count,
@@ -185,7 +185,7 @@ def cell(limit: LimitSettings) -> Cell:
     if interval_us * burst > MAX_SPAN_US:
         raise ConfigError(f"limit {limit.name}: the window is too long for its count to be kept")
     reserve = _reserve(limit, burst, rate)
-    return Cell(
+    return Bucket(
         name=limit.name,
         interval_us=interval_us,
         burst=burst,
@@ -244,9 +244,9 @@ def _reserve(limit: LimitSettings, burst: int, rate: float) -> int:
     return limit.reserve
 
 
-def own_cell(tenant: str, limit: LimitSettings) -> Cell:
+def tenant_bucket(tenant: str, limit: LimitSettings) -> Bucket:
     """The cell of a limit that a tenant has for itself."""
-    return replace(cell(limit), name=f"{tenant}/{limit.name}")
+    return replace(bucket(limit), name=f"{tenant}/{limit.name}")
 
 
 def worst_case(limit: LimitSettings) -> int:
@@ -255,7 +255,7 @@ def worst_case(limit: LimitSettings) -> int:
     Raises:
         ConfigError: the limit cannot be kept.
     """
-    it = cell(limit)
+    it = bucket(limit)
     if not it.interval_us:
         return it.burst
     return _most(limit, it.burst, it.interval_us, it.spread_us)

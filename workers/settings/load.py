@@ -92,8 +92,8 @@ class WorkerSettings(Model):
     concurrency: int = Field(32, ge=1, le=1000)  #: threads of one worker process
     bell_grace_s: Seconds = 3.0  #: an unanswered bell is given back after this
     lease_margin_s: Seconds = 5.0  #: lease = total deadline of the call + this
-    line_after_s: Seconds = 15.0  #: a longer backoff waits in the line, not in Celery
-    beat_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and beat, fleet-wide
+    backlog_after_s: Seconds = 15.0  #: a longer backoff waits in the backlog, not in Celery
+    tick_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and tick, fleet-wide
     max_crashes: int = Field(3, ge=1)  #: deaths under one transaction before it is a dead letter
     media_root: Path | None = None
     """Folder below which all media files lie, under the same names on every machine that submits or
