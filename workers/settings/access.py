@@ -1,10 +1,14 @@
-"""How a client proves who it is: the form, and what the form needs."""
+"""How a client reaches its provider and proves who it is.
+
+The form of authentication and what it needs; the URL, the proxy before it, certificates of both
+sides.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -38,7 +42,7 @@ MAY: Final[dict[Auth, tuple[str, ...]]] = {
     "bearer": (),
     "api_key": (),
 }
-#: Keys that stand for two of the configuration: where the secret stands.
+#: Keys that stand for two of the configuration, which say where the secret is.
 SECRETS: Final = ("client_secret", "password")
 #: Every key and the forms that use it.
 FORMS_OF: Final = {
@@ -51,19 +55,19 @@ NO_PASSWORD: Final = SecretStr("")
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What a form needs to be kept secret; its repr shows nothing."""
+    """The secrets of a form; their repr shows nothing."""
 
     client: SecretStr
     password: SecretStr = NO_PASSWORD
 
 
 class AuthSettings(Model):
-    """The part of a client's configuration that is about who it is."""
+    """The part of a client's configuration that says who it is."""
 
     name: str = Field(pattern=NAME)
     auth: Auth = "none"  #: where only `token_url` is given: "client_credentials"
     token_url: HttpUrl | None = None
-    token_auth: Literal["basic", "form"] = "basic"  # noqa: S105 -- how the secret travels to token_url
+    token_auth: Literal["basic", "form"] = Field("basic")  #: how the secret travels to token_url
     scope: str | None = None  #: as the provider writes it, words apart by spaces
     client_id: str | None = None  #: access_key: the key's id
     client_secret_env: str | None = None  #: bearer, api_key: the token or key itself
@@ -75,7 +79,7 @@ class AuthSettings(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _derived(cls, data: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    def _derived(cls, data: object) -> object:
         if isinstance(data, dict) and "auth" not in data and data.get("token_url"):
             return {**data, "auth": "client_credentials"}
         return data
@@ -97,7 +101,7 @@ class AuthSettings(Model):
         used = NEEDS[self.auth] + MAY[self.auth]
         for key in FORMS_OF:
             if (given := self._given(key)) and key not in used:
-                forms = " or ".join(f'"{it}"' for it in FORMS_OF[key])
+                forms = " or ".join(f'"{form}"' for form in FORMS_OF[key])
                 raise ValueError(
                     f'{given} goes with auth {forms}, not with "{self.auth}"; remove it, or '
                     f"choose another auth"
@@ -107,8 +111,8 @@ class AuthSettings(Model):
     def _given(self, key: str) -> str:
         """The name under which a key was set to something, "" = it was not."""
         names = (f"{key}_file", f"{key}_env") if key in SECRETS else (key,)
-        found = (it for it in names if it in self.model_fields_set and getattr(self, it))
-        return next(found, "")
+        given = (name for name in names if name in self.model_fields_set and getattr(self, name))
+        return next(given, "")
 
     def secrets(self) -> Secrets | None:
         """The secrets of the form, read anew at each call; None when it needs none.
@@ -135,7 +139,7 @@ class AuthSettings(Model):
 
 
 class RouteSettings(Model):
-    """The part of a client's configuration that is about the way to its provider.
+    """The part of a client's configuration that says how its provider is reached.
 
     The token endpoint is reached in the same way.
     """

@@ -1,11 +1,14 @@
-"""What every part of the configuration is made of: a frozen model that knows its own keys."""
+"""What every part of the configuration is made of: a frozen model, names, secrets and URLs.
+
+No error of a value shows it: it may be a secret.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote, urlsplit
 
 import redis
@@ -48,7 +51,7 @@ class Model(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, data: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    def _known_keys(cls, data: object) -> object:
         """Say what else the key could be."""
         if isinstance(data, dict):
             require_known(data, cls.model_fields)
@@ -73,7 +76,7 @@ def require_plain(what: str, name: str) -> None:
 
 
 def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -> SecretStr:
-    """The secret as it is now: a file that was changed is heard of without a restart.
+    """Read a secret as it is now: a changed file counts without a restart.
 
     Args:
         owner: Whose it is, as messages say it: "client acme".
@@ -82,7 +85,7 @@ def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -
         file: The file that holds it, instead; spaces and line ends around the secret do not count.
 
     Raises:
-        ConfigError: the variable or file does not hold it; the text never tells its content.
+        ConfigError: the variable or file does not hold it; the text never shows its content.
     """
     if file:
         try:
@@ -93,7 +96,7 @@ def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -
                 f"{owner}: {key}_file {file} cannot be read ({reason}); create it or "
                 f"correct the path"
             ) from None
-        if not value:  # also seen by who reads while it is being written
+        if not value:  # also what one sees who reads while it is being written
             raise ConfigError(f"{owner}: {key}_file {file} is empty; put the {_words(key)} there")
         return SecretStr(value)
     value = os.environ.get(variable or "", "")
@@ -113,7 +116,7 @@ def _http_url(value: str) -> str:
         raise ValueError("must not hold spaces or control characters")
     try:
         url = urlsplit(value)
-        url.port  # noqa: B018 -- parsed when it is asked for
+        _ = url.port  # raises where it is no port
     except ValueError:
         raise ValueError("cannot be read as a URL; correct its host or port") from None
     if url.scheme not in {"http", "https"} or not url.hostname:
@@ -150,7 +153,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
     )
     try:
         parts = urlsplit(url)
-        # Nothing is opened; what stands in the query becomes options of the connection.
+        # This opens nothing; what stands in the query becomes options of the connection.
         redis.ConnectionPool.from_url(url).make_connection()
     except (ValueError, TypeError, redis.RedisError):
         raise fault from None
@@ -162,7 +165,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
 
 
 def with_password(url: str, password: str) -> str:
-    """A Redis URL without a password, with this one."""
+    """Put a password into a Redis URL that has none."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()

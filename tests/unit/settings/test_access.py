@@ -21,7 +21,8 @@ USER = {"username": "u", "password_env": "ACME_PASSWORD"}
 
 def load(**given: Any) -> ClientSettings:
     given = {"base_url": "https://api.example.com", **given}
-    return ClientSettings(**with_profile("acme", {k: v for k, v in given.items() if v is not None}))
+    named = {key: value for key, value in given.items() if value is not None}
+    return ClientSettings.model_validate(with_profile("acme", named))
 
 
 def refusal(**given: Any) -> str:
