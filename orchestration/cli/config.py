@@ -166,7 +166,7 @@ def _client(clients: Clients, name: str) -> Findings:
 
 def _reach(client: ClientSettings) -> list[tuple[int, str]]:
     try:
-        with Caller(client, pool_size=1, governed=False).connection():
+        with Caller(client, pool_size=1, on_quota=False).connection():
             return []
     except ConfigError as error:
         return [(WRONG, str(error))]

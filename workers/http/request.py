@@ -1,4 +1,4 @@
-"""What may be sent: a request that could smuggle something cannot be built."""
+"""What may be sent: nobody can build a request that could smuggle something."""
 
 from __future__ import annotations
 
