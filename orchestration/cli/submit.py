@@ -176,7 +176,7 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
     **more: Any,  # noqa: ANN401 -- those of the kind
 ) -> None:
     its = clients()
-    tenants = its[client].settings.tenants
+    tenants = its[client].settings().tenants
     if tenant in tenants and (own := tenants[tenant].client):
         client, tenant = own, NO_TENANT  # it has credentials, and a quota, of its own
     submission = Submission(

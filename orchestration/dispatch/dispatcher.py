@@ -82,7 +82,7 @@ class Pacer(threading.Thread):
         """Ring once; returns seconds until the next turn."""
         try:
             client = self._clients[name]
-            ring = client.governor.ring(self._worker, self._threads, self._pool)
+            ring = client.governor().ring(self._worker, self._threads, self._pool)
             started = time.monotonic()
             self._publish(client, ring)
             if ring.sweep:
@@ -106,7 +106,7 @@ class Pacer(threading.Thread):
         except (OSError, KombuError) as error:
             logger.warning("the broker is away, the bells go back (%s)", type(error).__name__)
             for bell in ring.bells:
-                client.governor.give_back(bell.key, bell.step)
+                client.governor().give_back(bell.key, bell.step)
             self._stop_asked.wait(AWAY_S)
         failpoints.reach("published")
 
@@ -119,7 +119,7 @@ class Pacer(threading.Thread):
                 yield task, bell
             else:
                 self._warn(bell.job, f"job {bell.job} is of kind {kind!r}, which this worker lacks")
-                client.governor.give_back(bell.key, bell.step)
+                client.governor().give_back(bell.key, bell.step)
 
     def _open(self, client: Client, job: str) -> bool:
         """Open the job's next pages, as many as a beat takes; returns whether that is urgent.
@@ -158,7 +158,7 @@ class Pacer(threading.Thread):
         return time.monotonic() < self._not_before.get(about, 0.0)
 
     def _sweep(self, client: Client) -> None:
-        given_back, taken_over, ended = client.governor.sweep()
+        given_back, taken_over, ended = client.governor().sweep()
         if given_back or taken_over:
             logger.warning(
                 "client %s: %d bells unanswered, %d leases expired, %d transactions ended for it",

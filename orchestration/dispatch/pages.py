@@ -22,7 +22,7 @@ LOW_WATER = 500
 
 def low_water(client: Client) -> int:
     """How many released transactions a job may have before it waits with its next page."""
-    rates = [bucket(limit).rate or 0 for limit in client.settings.limits]
+    rates = [bucket(limit).rate or 0 for limit in client.settings().limits]
     return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 
@@ -43,7 +43,7 @@ def open_next_page(client: Client, job: str) -> int | None:
 
     @cache  # rows of one page mostly share their route
     def flow_of(lane: int, tenant: str, route: str) -> tuple[str, Flow]:
-        found = coarse(flow(settings, lane, tenant, route), client.routes)
+        found = coarse(flow(settings, lane, tenant, route), client.routes())
         return found.id, found
 
     opened: list[Opened] = []

@@ -58,7 +58,7 @@ def loads_of(it: Submission, checked: Checked) -> Loads:
             line, reason = load["bad"]
             rejected = f"{load['rejected']:,} of {load['rows']:,} contacts rejected"
             all_.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
-    for limit in matching(it.client.settings.limits, OPERATIONS["add_contacts"].route):
+    for limit in matching(it.client.settings().limits, OPERATIONS["add_contacts"].route):
         checked.per_limit[limit.name] += all_.calls
     return all_
 

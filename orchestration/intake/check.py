@@ -55,7 +55,7 @@ class Checked:
 
     def duration_s(self, it: Submission) -> float:
         """Seconds that the calls take at the governed rate; the slowest limit decides."""
-        limits = it.client.settings.limits
+        limits = it.client.settings().limits
         rates = ((one.name, bucket(one).rate or math.inf) for one in limits)
         return max((self.per_limit[name] / rate for name, rate in rates), default=0.0)
 
@@ -112,7 +112,7 @@ class _Entered:
     """Enters rows and batches in the pages, and counts their calls."""
 
     def __init__(self, it: Submission, checked: Checked) -> None:
-        self._kind, self._settings, self._about = KINDS[it.kind], it.client.settings, it.about
+        self._kind, self._settings, self._about = KINDS[it.kind], it.client.settings(), it.about
         self._unguarded = may_be_unguarded(it.client)
         self._checked = checked
         self._charged: Counter[tuple[str, ...]] = Counter()

@@ -57,7 +57,7 @@ class Submission:
     start: bool = True  #: campaigns: whether they are started
 
     def __post_init__(self) -> None:
-        settings = self.client.settings
+        settings = self.client.settings()
         settings.secrets()
         settings.proxy_password()
         if self.kind in _GENESYS and settings.provider.startswith("nice"):
@@ -117,7 +117,7 @@ class Submission:
         if isinstance(source, Files):
             return source.rows()
         if self.kind == "calls":
-            return read_calls(source, self.client.settings)
+            return read_calls(source, self.client.settings())
         if self.kind == "campaigns":
             return read_campaigns(source, self)
         return read_contacts(

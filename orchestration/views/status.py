@@ -173,14 +173,14 @@ def status(client: Client) -> ClientStatus:
     open_jobs = [it for it in all_jobs(client) if it.state != "finished"]
     return ClientStatus(
         client=client.name,
-        limits=_limits(client.settings, gov, now_us, calls_per_s),
-        binds=backlog.binding(filter(None, definitions), client.settings, gov, now_us),
+        limits=_limits(client.settings(), gov, now_us, calls_per_s),
+        binds=backlog.binding(filter(None, definitions), client.settings(), gov, now_us),
         calls_per_s=calls_per_s,
         holds=held,
         half_open=half_open(gov, held),
         told=told(gov, spans, now_us),
         refused=by_route(seen, now_us),
-        suggestions=suggestions(seen, client.settings.limits),
+        suggestions=suggestions(seen, client.settings().limits),
         bells_out=bells,
         in_flight=max(0, out - retries - bells - sum(no_calls.values())),
         retries=retries,

@@ -102,7 +102,9 @@ class Media(Kind):
                 f"set the same root where it is submitted, and submit it again",
             )
         try:
-            sent = client.transfers.put(url, headers, file, lambda: client.governor.renew(grant))
+            sent = client.transfers().put(
+                url, headers, file, lambda: client.governor().renew(grant)
+            )
         except NotThatFile as error:
             return Acted("failed", str(error))
         except TakenOver:

@@ -223,7 +223,7 @@ def transactions(client: Client, job: str) -> Iterator[Transaction]:
     kind = KINDS[about["kind"]]
     for page in range(number(client.ledger.job(job), "opened")):
         for row, key, _, tx in transactions_of(client, job, page):
-            planned = kind.plan(row, about, client.settings)
+            planned = kind.plan(row, about, client.settings())
             yield Transaction(
                 key=key,
                 state=tx.get("s", ""),

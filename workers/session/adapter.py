@@ -67,7 +67,7 @@ class GuestTransport(BaseAdapter):
         refused = unsent = 0
         renewed = False
         while True:
-            token = self._client.tokens.get(max(0.0, (ends_ns - now_ns()) / 1e9))
+            token = self._client.tokens().get(max(0.0, (ends_ns - now_ns()) / 1e9))
             carries = {**plain.headers, **(token.headers if token else {})}
             answer, entry = self._once(replace(plain, headers=carries), route, ends_ns)
             reading = read(answer)
@@ -87,7 +87,7 @@ class GuestTransport(BaseAdapter):
                 if reading.next is not Next.TOKEN or token is None or renewed:
                     return _response(request, answer)
                 renewed = True
-                if self._client.tokens.refused(token, answer.elapsed_s):
+                if self._client.tokens().refused(token, answer.elapsed_s):
                     return _response(request, answer)
 
     def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Entry]:

@@ -96,7 +96,7 @@ def _checked(given: Any, source: Source, it: Submission) -> Row:  # noqa: ANN401
     only(given, _FIELDS)
     if not is_id(given.get("id")):
         raise Bad(f"id: {BAD_ID}")
-    row: Row = {"id": given["id"], **turn_of(given, it.client.settings)}
+    row: Row = {"id": given["id"], **turn_of(given, it.client.settings())}
     row["campaign"] = read_campaign(given.get("campaign"))
     row["list"] = an_object(given.get("list", {}), "list")
     row["list"].setdefault("name", row["campaign"]["name"])

@@ -315,7 +315,7 @@ def test_every_accepted_row_can_be_planned(desk: Desk) -> None:
     answer = desk.accepted("calls", [a_call(), a_call("b", method="get"), chain({})])
 
     planned = [
-        KINDS["calls"].plan(row, {}, desk.client.settings)
+        KINDS["calls"].plan(row, {}, desk.client.settings())
         for row in desk.rows(answer["job"])
         if "steps" in row
     ]
