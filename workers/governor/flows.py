@@ -55,7 +55,7 @@ def lane_of(text: str) -> int:
 
 
 def route_class(route: str) -> str:
-    """Leave out query and ids, for pauses are kept by the rest: "POST /lists/7" → "POST /lists/*"."""
+    """Leave out query and ids, for pauses are kept by the rest: "POST /a/7" → "POST /a/*"."""
     method, _, path = route.partition("?")[0].partition(" ")
     words = (word if not word or _WORD.fullmatch(word) else "*" for word in path.split("/"))
     return f"{method} {'/'.join(words)}"
