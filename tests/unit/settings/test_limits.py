@@ -1,6 +1,6 @@
-"""Limits are safe by arithmetic: what a cell grants never exceeds what the provider allows.
+"""Limits are safe by arithmetic: what a bucket grants never exceeds what the provider allows.
 
-Grants are simulated exactly, in whole microseconds, and each may take any time up to the cell's
+Grants are simulated exactly, in whole microseconds, and each may take any time up to the bucket's
 spread until it arrives.
 """
 
@@ -58,7 +58,7 @@ bucket_limits = limits("bucket")
 
 
 def calibrated(limit: LimitSettings) -> Bucket:
-    """The limit's cell; limits that are refused are no business of a property."""
+    """The limit's bucket; limits that are refused are no business of a property."""
     try:
         return bucket(limit)
     except ConfigError:
@@ -236,13 +236,13 @@ def test_a_tight_bucket_takes_the_rate_and_no_more_of_the_burst_than_it_needs(
 
 
 def rate_of(it: Bucket) -> float:
-    """The rate of a cell that has one."""
+    """The rate of a bucket that has one."""
     assert it.rate is not None
     return it.rate
 
 
 def rung(it: Bucket, seconds: int, rng: Random) -> list[int]:
-    """The moments of grants in so many seconds under a backlog, from an empty cell on.
+    """The moments of grants in so many seconds under a backlog, from an empty bucket on.
 
     Every 25 ms bells are rung for the tokens that normal and bulk may take. Each travels for about
     15 ms, sometimes for 60, takes a token, or one that comes within 100 ms, or goes back.
@@ -250,16 +250,16 @@ def rung(it: Bucket, seconds: int, rng: Random) -> list[int]:
     now = bells = 0
     full_at = it.burst * it.interval_us
     grants: list[int] = []
-    events = [(0, "beat")]
+    events = [(0, "tick")]
     while now < seconds * S:
         now, event = heapq.heappop(events)
         full_at = max(full_at, now)
-        if event == "beat":
+        if event == "tick":
             ready = it.burst - math.ceil((full_at - now - it.lead_us) / it.interval_us)
             for _ in range(ready - it.reserve - bells):
                 heapq.heappush(events, (now + int(rng.lognormvariate(9.6, 0.6)), "bell"))
                 bells += 1
-            heapq.heappush(events, (now + 25_000, "beat"))
+            heapq.heappush(events, (now + 25_000, "tick"))
             continue
         bells -= 1
         wait = full_at - now - (it.burst - 1) * it.interval_us
