@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TokenLook:
     """The answer of lua/token_look.lua, field by field; times by the store's clock."""
 
     now_us: int
@@ -65,7 +65,7 @@ class TokenShelf:
         self._lock_ms = lock_ms
         self._scripts = Scripts(store, keys, clock)
 
-    def look(self, owner: str, unreadable: str) -> Look:
+    def look(self, owner: str, unreadable: str) -> TokenLook:
         """Look for the token; take the lock where it must be renewed.
 
         Args:
@@ -75,7 +75,7 @@ class TokenShelf:
         reply = self._scripts("token_look", owner, self._lock_ms, unreadable)
         now_us, locked, usable, token, *numbers, failure, refused = reply
         generation, asked_us, renew_us, expires_us = (int(number) for number in numbers)
-        return Look(
+        return TokenLook(
             now_us=now_us,
             locked=locked == 1,
             usable=usable == 1,
@@ -88,7 +88,7 @@ class TokenShelf:
             refused=refused == "1",
         )
 
-    def keep(self, owner: str, new: Look) -> bool:
+    def keep(self, owner: str, new: TokenLook) -> bool:
         """Keep a new token and give the lock back; False = the lock was lost meanwhile."""
         times = (new.asked_us, new.renew_us, new.expires_us)
         return bool(self._scripts("token_keep", owner, new.token, new.generation, *times))
@@ -113,7 +113,7 @@ class TokenShelf:
         """Encrypt a token."""
         return self._cipher(secrets).encrypt(value.encode()).decode()
 
-    def unseal(self, look: Look, secrets: Secrets) -> str | None:
+    def unseal(self, look: TokenLook, secrets: Secrets) -> str | None:
         """Decrypt the token of a look; None when it was kept under other secrets."""
         try:
             return self._cipher(secrets).decrypt(look.token).decode()

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
-from workers.auth.token_store import Look, TokenShelf
+from workers.auth.token_store import TokenLook, TokenShelf
 from workers.clock import now_ns
 from workers.errors import ConfigError, StoreAway, TokenUnavailable
 
@@ -206,7 +206,7 @@ class Tokens:
                 raise self._late(wait_s)
             time.sleep(_CHANCE.uniform(*POLL_S))
 
-    def _renew(self, known: Secrets, look: Look, owner: str) -> Token | None:
+    def _renew(self, known: Secrets, look: TokenLook, owner: str) -> Token | None:
         """Ask for a new token under the lock; None when the lock was lost meanwhile."""
         try:
             value, lifetime_s = self._endpoint.ask(known)
@@ -232,12 +232,12 @@ class Tokens:
         )
         return self._hold(known, new, value) if self._shelf.keep(owner, new) else None
 
-    def _read(self, known: Secrets, look: Look) -> Token | None:
+    def _read(self, known: Secrets, look: TokenLook) -> Token | None:
         """The token of the store; None when it was kept under other secrets."""
         value = self._shelf.unseal(look, known)
         return None if value is None else self._hold(known, look, value)
 
-    def _hold(self, known: Secrets, look: Look, value: str) -> Token:
+    def _hold(self, known: Secrets, look: TokenLook, value: str) -> Token:
         """Keep the token in this process, until it must be renewed or at least looked for."""
         now = now_ns()
         # A store's clock that was set back must not make a token live longer than it was given.
