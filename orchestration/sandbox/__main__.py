@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from orchestration.sandbox.calls import CONTROL_PREFIX
-from orchestration.sandbox.config import Config, ConfigError
-from orchestration.sandbox.control import control
-from orchestration.sandbox.journal import Journal
-from orchestration.sandbox.server import Sandbox
-from orchestration.sandbox.transfers import Transfers
+from orchestration.sandbox.calls.call import CONTROL_PREFIX
+from orchestration.sandbox.config.config import Config, ConfigError
+from orchestration.sandbox.journal.journal import Journal
+from orchestration.sandbox.servers.api import Sandbox
+from orchestration.sandbox.servers.control import control
+from orchestration.sandbox.servers.transfers import Transfers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,12 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox import calls
-from orchestration.sandbox.calls import Answer, Operation, encode
-from orchestration.sandbox.limits import matcher
+from orchestration.sandbox.calls import call as calls
+from orchestration.sandbox.calls.call import Answer, Operation, encode
+from orchestration.sandbox.quota.limits import matcher
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.calls.call import Call
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -20,14 +20,14 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-from orchestration.sandbox.calls import Answer, encode
+from orchestration.sandbox.calls.call import Answer, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tornado.httputil import HTTPHeaders
 
-    from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.calls.call import Call
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path, no secret
 ACCESS_KEY_PATH = "/authentication/v1/token/access-key"

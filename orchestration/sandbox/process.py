@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from orchestration.sandbox.calls import CONTROL_PREFIX
+from orchestration.sandbox.calls.call import CONTROL_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

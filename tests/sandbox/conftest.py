@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from orchestration.sandbox.config import Config
+from orchestration.sandbox.config.config import Config
 from orchestration.sandbox.process import SandboxProcess
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from orchestration.sandbox.config import Fault, When
-from orchestration.sandbox.faults import FaultBook
+from orchestration.sandbox.config.config import Fault, When
+from orchestration.sandbox.faults.rules import FaultBook
 
 if TYPE_CHECKING:
     from orchestration.sandbox.process import SandboxProcess

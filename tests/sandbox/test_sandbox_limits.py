@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.sandbox.config import Limit
-from orchestration.sandbox.headers import rate_headers
-from orchestration.sandbox.journal import Entry
-from orchestration.sandbox.limits import Limiter
-from orchestration.sandbox.meters import Bucket, FixedWindow, Meter, Shared, SlidingWindow
-from orchestration.sandbox.windows import windows
+from orchestration.sandbox.config.config import Limit
+from orchestration.sandbox.journal.journal import Entry
+from orchestration.sandbox.journal.windows import windows
+from orchestration.sandbox.quota.headers import rate_headers
+from orchestration.sandbox.quota.limits import Limiter
+from orchestration.sandbox.quota.meters import Bucket, FixedWindow, Meter, Shared, SlidingWindow
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.limits import Decision
+    from orchestration.sandbox.quota.limits import Decision
 
 SECOND_US = 1_000_000
 T0_US = 1_700_000_000_250_000  # a quarter past a full second

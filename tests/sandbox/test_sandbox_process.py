@@ -18,10 +18,10 @@ import pytest
 import requests
 
 import orchestration.sandbox
-from orchestration.sandbox.config import Config, ConfigError
-from orchestration.sandbox.journal import Entry, Journal
+from orchestration.sandbox.config.config import Config, ConfigError
+from orchestration.sandbox.journal.journal import Entry, Journal
 from orchestration.sandbox.process import SandboxProcess
-from orchestration.sandbox.server import Sandbox
+from orchestration.sandbox.servers.api import Sandbox
 
 LIMIT = {"name": "l", "count": 3, "window_s": 3600, "per": "endpoint"}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.calls import Answer, ApiError, Operation, encode
+from orchestration.sandbox.calls.call import Answer, ApiError, Operation, encode
 from orchestration.sandbox.genesys.entities import (
     created_id,
     envelope,
@@ -25,7 +25,7 @@ from orchestration.sandbox.genesys.routes import ASSETS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.calls.call import Call
     from orchestration.sandbox.genesys.presigned import Presigned, Slot
 
 _WRONG_NAME = re.compile(r"^\.|/$|[\s\\{^}%`\]\">\[~<#|]")

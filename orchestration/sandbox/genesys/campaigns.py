@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.calls import Answer, ApiError, Operation, encode
+from orchestration.sandbox.calls.call import Answer, ApiError, Operation, encode
 from orchestration.sandbox.genesys.dialing import check_campaign
 from orchestration.sandbox.genesys.entities import Entities, created_id, search
 from orchestration.sandbox.genesys.routes import CAMPAIGNS
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.calls import Call
-    from orchestration.sandbox.config import Config
+    from orchestration.sandbox.calls.call import Call
+    from orchestration.sandbox.config.config import Config
     from orchestration.sandbox.genesys.contacts import Contacts
     from orchestration.sandbox.genesys.entities import Entity
 

@@ -10,11 +10,11 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestration.sandbox.calls import Answer, ApiError, Operation, encode
+from orchestration.sandbox.calls.call import Answer, ApiError, Operation, encode
 from orchestration.sandbox.genesys.entities import not_found, visible_us
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.calls.call import Call
     from orchestration.sandbox.genesys.entities import Entities
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.calls import ApiError
+from orchestration.sandbox.calls.call import ApiError
 from orchestration.sandbox.genesys.entities import require
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.calls import Answer, ApiError, encode
+from orchestration.sandbox.calls.call import Answer, ApiError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.calls.call import Call
 
 _MAX_PAGE = 100
 

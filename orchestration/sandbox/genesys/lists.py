@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestration.sandbox.calls import Answer, ApiError, Operation, encode
+from orchestration.sandbox.calls.call import Answer, ApiError, Operation, encode
 from orchestration.sandbox.genesys.entities import created_id, require, search
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.calls.call import Call
     from orchestration.sandbox.genesys.contacts import Contacts
     from orchestration.sandbox.genesys.entities import Entities
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode
 
-from orchestration.sandbox.calls import Answer, ApiError
-from orchestration.sandbox.limits import matcher
+from orchestration.sandbox.calls.call import Answer, ApiError
+from orchestration.sandbox.quota.limits import matcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestration.sandbox.calls import Call
-    from orchestration.sandbox.config import Config
+    from orchestration.sandbox.calls.call import Call
+    from orchestration.sandbox.config.config import Config
 
 #: Paths of the other host begin with it.
 TRANSFERS = "/transfers/"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.calls import Answer, Operation, encode
+from orchestration.sandbox.calls.call import Answer, Operation, encode
 from orchestration.sandbox.genesys.entities import (
     Entities,
     created_id,
@@ -19,7 +19,7 @@ from orchestration.sandbox.genesys.entities import (
 from orchestration.sandbox.genesys.routes import PROMPTS
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.calls.call import Call
     from orchestration.sandbox.genesys.entities import Entity
     from orchestration.sandbox.genesys.presigned import Presigned, Slot
 

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestration.sandbox.meters import Meter, Places, Shared, meter_of
+from orchestration.sandbox.quota.meters import Meter, Places, Shared, meter_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestration.sandbox.config import Limit
+    from orchestration.sandbox.config.config import Limit
 
 #: Name of the limit, OAuth client, and "METHOD route" where endpoints are counted apart, else "".
 Scope = tuple[str, str, str]

@@ -8,8 +8,8 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.config import Limit
-    from orchestration.sandbox.limits import Decision
+    from orchestration.sandbox.config.config import Limit
+    from orchestration.sandbox.quota.limits import Decision
 
 
 def retry_after(form: str, wait_us: int, now_us: int) -> str | None:

@@ -6,14 +6,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from orchestration.sandbox.genesys.routes import template
-from orchestration.sandbox.limits import matcher, scope_of
+from orchestration.sandbox.quota.limits import matcher, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestration.sandbox.config import Limit
-    from orchestration.sandbox.journal import Entry
-    from orchestration.sandbox.limits import Scope
+    from orchestration.sandbox.config.config import Limit
+    from orchestration.sandbox.journal.journal import Entry
+    from orchestration.sandbox.quota.limits import Scope
 
 
 def windows(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from tornado.httputil import HTTPServerRequest
 
-    from orchestration.sandbox.config import Config
-    from orchestration.sandbox.meters import Places
+    from orchestration.sandbox.config.config import Config
+    from orchestration.sandbox.quota.meters import Places
 
 #: Paths below it steer the sandbox itself.
 CONTROL_PREFIX = "/_sandbox/"

@@ -16,11 +16,11 @@ from http import HTTPStatus
 from random import Random
 from typing import TYPE_CHECKING, cast
 
-from orchestration.sandbox import calls
-from orchestration.sandbox.calls import Answer, ApiError, Call, Operation
-from orchestration.sandbox.clock import Clock
-from orchestration.sandbox.delivery import BREAKING, break_off, send
-from orchestration.sandbox.faults import (
+from orchestration.sandbox.calls import call as calls
+from orchestration.sandbox.calls.call import Answer, ApiError, Call, Operation
+from orchestration.sandbox.determinism import Clock
+from orchestration.sandbox.faults.delivery import BREAKING, break_off, send
+from orchestration.sandbox.faults.rules import (
     WITH_EFFECT,
     FaultBook,
     StormInForce,
@@ -28,13 +28,13 @@ from orchestration.sandbox.faults import (
     is_remembered,
 )
 from orchestration.sandbox.generic import Generic
-from orchestration.sandbox.genesys import Genesys
+from orchestration.sandbox.genesys.organisation import Genesys
 from orchestration.sandbox.genesys.routes import template
-from orchestration.sandbox.headers import rate_headers, retry_after
 from orchestration.sandbox.idempotency import KeyState, KeyStore, Scope
-from orchestration.sandbox.journal import Entry, Journal
-from orchestration.sandbox.limits import Limiter, matcher
+from orchestration.sandbox.journal.journal import Entry, Journal
 from orchestration.sandbox.oauth import OPEN_PATHS, OAuth
+from orchestration.sandbox.quota.headers import rate_headers, retry_after
+from orchestration.sandbox.quota.limits import Limiter, matcher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
     from tornado.httputil import HTTPServerRequest
 
-    from orchestration.sandbox.config import Config, Fault
+    from orchestration.sandbox.config.config import Config, Fault
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.config import Limit
+    from orchestration.sandbox.config.config import Limit
 
 #: What a refused call is told to wait for a place: nobody knows when the next one comes free.
 PLACE_WAIT_US = 1_000_000

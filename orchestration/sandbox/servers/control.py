@@ -20,17 +20,17 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestration.sandbox.calls import CONTROL_PREFIX, Answer, encode
-from orchestration.sandbox.config import ConfigError, Storm, build
-from orchestration.sandbox.delivery import send
-from orchestration.sandbox.faults import StormInForce
+from orchestration.sandbox.calls.call import CONTROL_PREFIX, Answer, encode
+from orchestration.sandbox.config.config import ConfigError, Storm, build
+from orchestration.sandbox.faults.delivery import send
+from orchestration.sandbox.faults.rules import StormInForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tornado.httputil import HTTPServerRequest
 
-    from orchestration.sandbox.server import Sandbox
+    from orchestration.sandbox.servers.api import Sandbox
 
 
 async def control(sandbox: Sandbox, request: HTTPServerRequest) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from tornado.httputil import HTTPHeaders, ResponseStartLine
 from tornado.iostream import StreamClosedError
 
-from orchestration.sandbox.calls import reason_of
+from orchestration.sandbox.calls.call import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest
     from tornado.iostream import IOStream
 
-    from orchestration.sandbox.calls import Answer
-    from orchestration.sandbox.config import Fault
+    from orchestration.sandbox.calls.call import Answer
+    from orchestration.sandbox.config.config import Fault
 
 _CHUNK_BYTES = 65_536
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from orchestration.sandbox.windows import windows
+from orchestration.sandbox.journal.windows import windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from orchestration.sandbox.config import Limit
-    from orchestration.sandbox.journal import Entry
-    from orchestration.sandbox.limits import Scope
+    from orchestration.sandbox.config.config import Limit
+    from orchestration.sandbox.journal.journal import Entry
+    from orchestration.sandbox.quota.limits import Scope
 
 #: How many examples a list in the report holds.
 EXAMPLES = 20

@@ -15,9 +15,9 @@ from tornado.httputil import (
     HTTPServerRequest,
 )
 
-from orchestration.sandbox.calls import Answer, ApiError, Call
-from orchestration.sandbox.delivery import BREAKING, break_off, send
-from orchestration.sandbox.faults import WITH_EFFECT, damaged
+from orchestration.sandbox.calls.call import Answer, ApiError, Call
+from orchestration.sandbox.faults.delivery import BREAKING, break_off, send
+from orchestration.sandbox.faults.rules import WITH_EFFECT, damaged
 from orchestration.sandbox.genesys.presigned import digest_matches, new_md5
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         ResponseStartLine,
     )
 
-    from orchestration.sandbox.config import Fault
+    from orchestration.sandbox.config.config import Fault
     from orchestration.sandbox.genesys.presigned import Slot
-    from orchestration.sandbox.server import Sandbox
+    from orchestration.sandbox.servers.api import Sandbox
 
 _HOST = "transfers"
 

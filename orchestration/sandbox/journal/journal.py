@@ -13,15 +13,15 @@ from bisect import bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestration.sandbox.calls import encode
-from orchestration.sandbox.report import report
+from orchestration.sandbox.calls.call import encode
+from orchestration.sandbox.journal.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from orchestration.sandbox.config import Limit
-    from orchestration.sandbox.limits import Scope
+    from orchestration.sandbox.config.config import Limit
+    from orchestration.sandbox.quota.limits import Scope
 
 
 class Entry(NamedTuple):

@@ -7,16 +7,16 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from orchestration.sandbox.calls import Answer, error, too_many_requests
+from orchestration.sandbox.calls.call import Answer, error, too_many_requests
 from orchestration.sandbox.genesys.presigned import TRANSFERS
-from orchestration.sandbox.limits import matcher
 from orchestration.sandbox.oauth import OPEN_PATHS
+from orchestration.sandbox.quota.limits import matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from orchestration.sandbox.calls import Call
-    from orchestration.sandbox.config import Config, Fault, Storm
+    from orchestration.sandbox.calls.call import Call
+    from orchestration.sandbox.config.config import Config, Fault, Storm
 
 #: Kinds whose call has its effect; all others are decided before anything is done.
 WITH_EFFECT = frozenset(

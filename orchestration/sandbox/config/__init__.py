@@ -1,0 +1,1 @@
+"""What the sandbox does, as one value."""

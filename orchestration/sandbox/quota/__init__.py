@@ -1,0 +1,1 @@
+"""Limits, the meters that count them, and the headers that tell of them."""
