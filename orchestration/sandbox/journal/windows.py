@@ -1,57 +1,81 @@
-"""What each limit had to bear, from the journal."""
+"""What each limit had to bear, measured from the journal."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestration.sandbox.genesys.routes import template
-from orchestration.sandbox.quota.limits import matcher, scope_of
+from orchestration.sandbox.config import compile_glob
+from orchestration.sandbox.platforms import route_of
+from orchestration.sandbox.quota import scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from orchestration.sandbox.config.config import Limit
-    from orchestration.sandbox.journal.journal import Entry
-    from orchestration.sandbox.quota.limits import Scope
+    from orchestration.sandbox.config import JsonObject, Limit
+    from orchestration.sandbox.journal.entry import JournalEntry
+    from orchestration.sandbox.quota import LimitScope
 
 
-def windows(
-    calls: Sequence[Entry], limits: Sequence[Limit], others: Mapping[Scope, list[int]]
-) -> list[dict[str, Any]]:
-    """Return one object a limit, as `report.report` tells; `others` as `Limiter.others` does."""
-    return [_window(calls, limit, others) for limit in limits]
+def measure_windows(
+    calls: Sequence[JournalEntry],
+    limits: Sequence[Limit],
+    others_us: Mapping[LimitScope, list[int]],
+) -> list[JsonObject]:
+    """Return one object a limit.
+
+    Args:
+        calls: Entries of calls to the API, without token requests.
+        limits: In force.
+        others_us: Arrivals of the accepted calls of other senders, us since the Unix epoch.
+
+    Returns:
+        For each limit its `name`, `shape`, `count` and `window_s`, and
+
+        - `max_accepted`, `max_arrived`: the most calls that one scope had in any sliding window of
+          its length, or at once where the shape is `concurrent`, without and with the refused ones
+        - `refused`: calls that this limit refused
+        - `left`, only where another sender has a share (`other_share`): `[start_us, left, accepted,
+          refused]` for each of the limit's windows, from the first call of a scope to its last.
+          There `left` is `count` without the other's accepted calls, which are known only since
+          this process started. The windows of a bucket or a sliding window are a grid from the
+          first call. The use of what is left is the sum of `accepted` divided by that of `left`,
+          without the first and the last window
+    """
+    return [_measure(calls, limit, others_us) for limit in limits]
 
 
-def _window(
-    calls: Sequence[Entry], limit: Limit, others: Mapping[Scope, list[int]]
-) -> dict[str, Any]:
-    pattern = matcher(limit.match)
-    arrived: dict[Scope, list[Entry]] = defaultdict(list)
+def _measure(
+    calls: Sequence[JournalEntry], limit: Limit, others_us: Mapping[LimitScope, list[int]]
+) -> JsonObject:
+    pattern = compile_glob(limit.match)
+    arrived: dict[LimitScope, list[JournalEntry]] = defaultdict(list)
     for entry in calls:
         if entry.kind != "unauthorised" and pattern.match(f"{entry.method} {entry.path}"):
-            scope = scope_of(limit, entry.client, entry.method, template(entry.path))
+            scope = scope_of(limit, entry.client, entry.method, route_of(entry.path))
             arrived[scope].append(entry)
-    accepted = [[it for it in entries if it.kind != "refused"] for entries in arrived.values()]
-    found = {
+    accepted = [
+        [entry for entry in entries if entry.kind != "refused"] for entries in arrived.values()
+    ]
+    window: JsonObject = {
         "name": limit.name,
         "shape": limit.shape,
         "count": limit.count,
         "window_s": limit.window_s,
         "max_accepted": max((_most(entries, limit) for entries in accepted), default=0),
         "max_arrived": max((_most(entries, limit) for entries in arrived.values()), default=0),
-        "refused": sum(it.refused_by == limit.name for it in calls),
+        "refused": sum(entry.refused_by == limit.name for entry in calls),
     }
     if limit.other_share:
-        found["left"] = [
+        window["left"] = [
             row
             for scope, entries in arrived.items()
-            for row in _left(entries, limit, others.get(scope, []))
+            for row in _count_left(entries, limit, others_us.get(scope, []))
         ]
-    return found
+    return window
 
 
-def _most(entries: list[Entry], limit: Limit) -> int:
+def _most(entries: list[JournalEntry], limit: Limit) -> int:
     if limit.shape == "concurrent":
         return _most_at_once(entries)
     return _most_within([entry.t_us for entry in entries], round(limit.window_s * 1e6))
@@ -68,9 +92,9 @@ def _most_within(times_us: list[int], width_us: int) -> int:
     return most
 
 
-def _most_at_once(entries: list[Entry]) -> int:
+def _most_at_once(entries: list[JournalEntry]) -> int:
     """Return the most calls that were in work at one moment."""
-    # An end goes before a start of the same microsecond: its place was free by then.
+    # An end sorts before a start of the same microsecond: its permit was free by then.
     steps = [(entry.t_us, 1) for entry in entries]
     steps += [(entry.t_us + max(1, entry.work_us), -1) for entry in entries]
     most = now = 0
@@ -80,24 +104,24 @@ def _most_at_once(entries: list[Entry]) -> int:
     return most
 
 
-def _left(entries: list[Entry], limit: Limit, others_us: list[int]) -> list[list[int]]:
+def _count_left(entries: list[JournalEntry], limit: Limit, others_us: list[int]) -> list[list[int]]:
     """Return `[start_us, left, accepted, refused]` for each window in which a call was counted."""
     width_us = round(limit.window_s * 1e6)
     ours = [
-        (it.t_us, "accepted" if it.kind != "refused" else "refused")
-        for it in entries
-        if it.kind != "refused" or it.refused_by == limit.name
+        (entry.t_us, "accepted" if entry.kind != "refused" else "refused")
+        for entry in entries
+        if entry.kind != "refused" or entry.refused_by == limit.name
     ]
     moments = sorted(ours + [(time_us, "other") for time_us in others_us])
     rows: list[list[int]] = []
-    for time_us, what in moments:
+    for time_us, sender in moments:
         if not rows:
             start_us = time_us - time_us % width_us if limit.align == "epoch" else time_us
             rows.append([start_us, limit.count, 0, 0])
         elif (passed_us := time_us - rows[-1][0]) >= width_us:
             start_us = time_us if limit.align == "call" else time_us - passed_us % width_us
             rows.append([start_us, limit.count, 0, 0])
-        match what:
+        match sender:
             case "other":
                 rows[-1][1] -= 1
             case "accepted":

@@ -1,14 +1,14 @@
-"""The control API under `/_sandbox/`: never limited, never in the journal.
+"""The control API under `/_sandbox/`: it is never limited and never in the journal.
 
 GET   report, counts, health, config
       effects?after=N&limit=M, requests?after=N&limit=M    pages of up to M (1000) from seq N + 1
 POST  reset, revoke
-      expire                         every signed URL that was given out is expired from now on
+      expire                         lets every signed URL that was issued expire now
       config {field: value, ...}     replaces top-level fields of the configuration
-      faults [rule, ...]             replaces the list, counters at zero
+      faults [fault, ...]            replaces the list, with its counters at zero
       storm {"seconds": N, "share": 1, "match": "* *", "retry_after": null}
-                                     429 for that share of the calls; takes the last one's place
-      clock {"advance_s": N}         moves the clock ahead: of tokens, keys, signed URLs, the
+                                     answers that share of the calls with 429; replaces a storm
+      clock {"advance_s": N}         moves the clock ahead for tokens, keys, signed URLs, the
                                      read lag, dialling and transcoding
 """
 
@@ -18,49 +18,57 @@ import asyncio
 import dataclasses
 import json
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from orchestration.sandbox.calls.call import CONTROL_PREFIX, Answer, encode
-from orchestration.sandbox.config.config import ConfigError, Storm, build
-from orchestration.sandbox.faults.delivery import send
-from orchestration.sandbox.faults.rules import StormInForce
+from orchestration.sandbox.calls import CONTROL_PREFIX, Reply, encode_json
+from orchestration.sandbox.config import InvalidConfig, JsonObject, Storm, build_from_json
+from orchestration.sandbox.journal import build_report
+from orchestration.sandbox.servers.delivery import send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tornado.httputil import HTTPServerRequest
 
-    from orchestration.sandbox.servers.api import Sandbox
+    from orchestration.sandbox.provider import Provider
+
+    _Answer = Callable[[Provider, HTTPServerRequest], object]
 
 
-async def control(sandbox: Sandbox, request: HTTPServerRequest) -> None:
+async def answer_control(provider: Provider, request: HTTPServerRequest) -> None:
     """Answer one control request."""
     name = request.path.removeprefix(CONTROL_PREFIX)
     try:
-        if request.method == "GET" and name in _READS:
-            # In a thread: a long journal must not keep arrivals waiting.
-            status, body = 200, await asyncio.to_thread(_READS[name], sandbox, request)
-        elif request.method == "POST" and name in _CHANGES:
-            status, body = 200, _CHANGES[name](sandbox, request) or {"ok": True}
+        if request.method == "GET" and name in READS_BY_NAME:
+            # In a thread, since a long journal must not make arrivals wait.
+            status, body = 200, await asyncio.to_thread(READS_BY_NAME[name], provider, request)
+        elif request.method == "POST" and name in ORDERS_BY_NAME:
+            status, body = 200, ORDERS_BY_NAME[name](provider, request) or {"ok": True}
         else:
             status, body = 404, {"error": f"no control call {request.method} {name}"}
-    except ValueError as wrong:
-        status, body = 400, {"error": str(wrong)}
-    send(request, Answer(status=status, body=encode(body)), {})
+    except ValueError as error:
+        status, body = 400, {"error": str(error)}
+    send(request, Reply(status=status, body=encode_json(body)), {})
 
 
-def _health(sandbox: Sandbox, _request: HTTPServerRequest) -> object:
+def _read_report(provider: Provider, _request: HTTPServerRequest) -> JsonObject:
+    others_us = provider.quota.others_us()
+    # A copy, since this runs in a thread beside the one that adds entries.
+    return build_report(provider.journal.entries[:], provider.config.limits, others_us)
+
+
+def _read_health(provider: Provider, _request: HTTPServerRequest) -> JsonObject:
     return {
         "pid": os.getpid(),
-        "t_us": sandbox.clock.real_us(),
-        "in_flight": sandbox.in_flight,
-        "max_lag_us": sandbox.max_lag_us,
-        "transfer_port": sandbox.transfer_port,
+        "t_us": provider.clock.real_us(),
+        "in_flight": provider.in_flight,
+        "max_lag_us": provider.max_lag_us,
+        "transfer_port": provider.transfer_port,
     }
 
 
-def _config(sandbox: Sandbox, _request: HTTPServerRequest) -> object:
-    config = sandbox.config
+def _read_config(provider: Provider, _request: HTTPServerRequest) -> JsonObject:
+    config = provider.config
     return {
         **dataclasses.asdict(config),
         "clients": sorted(config.clients),
@@ -69,65 +77,66 @@ def _config(sandbox: Sandbox, _request: HTTPServerRequest) -> object:
     }
 
 
-def _set_config(sandbox: Sandbox, request: HTTPServerRequest) -> None:
-    raw = _object(request)
-    config = sandbox.config.merged(raw)
-    sandbox.apply(config)
+def _set_config(provider: Provider, request: HTTPServerRequest) -> None:
+    raw = _parse_object(request)
+    config = provider.config.merged(raw)
+    provider.apply(config)
     if "faults" in raw:
-        sandbox.set_faults(config)
+        provider.set_faults(config)
 
 
-def _set_faults(sandbox: Sandbox, request: HTTPServerRequest) -> None:
-    sandbox.set_faults(sandbox.config.merged({"faults": json.loads(request.body)}))
+def _set_faults(provider: Provider, request: HTTPServerRequest) -> None:
+    provider.set_faults(provider.config.merged({"faults": json.loads(request.body)}))
 
 
-def _storm(sandbox: Sandbox, request: HTTPServerRequest) -> None:
-    storm = build(Storm, _object(request), "storm")
-    sandbox.storm = StormInForce(storm, sandbox.clock.real_us())
+def _start_storm(provider: Provider, request: HTTPServerRequest) -> None:
+    provider.start_storm(build_from_json(Storm, _parse_object(request), "storm"))
 
 
-def _advance(sandbox: Sandbox, request: HTTPServerRequest) -> object:
-    sandbox.clock.advance(_number(_object(request), "advance_s"))
-    return {"t_us": sandbox.clock.lifetime_us()}
+def _advance_clock(provider: Provider, request: HTTPServerRequest) -> JsonObject:
+    provider.clock.advance(_parse_number(_parse_object(request), "advance_s"))
+    return {"t_us": provider.clock.lifetime_us()}
 
 
-_READS: dict[str, Callable[[Sandbox, HTTPServerRequest], object]] = {
-    "report": lambda sandbox, _: sandbox.journal.report(sandbox.limiter.others()),
-    "counts": lambda sandbox, _: sandbox.journal.counts(),
-    "requests": lambda sandbox, request: sandbox.journal.requests(*_page(request)),
-    "effects": lambda sandbox, request: sandbox.journal.effects(*_page(request)),
-    "health": _health,
-    "config": _config,
+#: What `GET /_sandbox/<name>` answers.
+READS_BY_NAME: dict[str, _Answer] = {
+    "report": _read_report,
+    "counts": lambda provider, _: provider.journal.counts(),
+    "requests": lambda provider, request: provider.journal.requests(*_parse_page(request)),
+    "effects": lambda provider, request: provider.journal.effects(*_parse_page(request)),
+    "health": _read_health,
+    "config": _read_config,
 }
 
-_CHANGES: dict[str, Callable[[Sandbox, HTTPServerRequest], object]] = {
+#: What `POST /_sandbox/<name>` does; where it returns nothing, the answer is `{"ok": true}`.
+ORDERS_BY_NAME: dict[str, _Answer] = {
     "config": _set_config,
     "faults": _set_faults,
-    "storm": _storm,
-    "clock": _advance,
-    "revoke": lambda sandbox, _: {"revoked": sandbox.oauth.revoke_all()},
-    "expire": lambda sandbox, _: sandbox.genesys.presigned.expire_all(),
-    "reset": lambda sandbox, _: sandbox.reset(),
+    "storm": _start_storm,
+    "clock": _advance_clock,
+    "revoke": lambda provider, _: {"revoked": provider.oauth.revoke_all()},
+    "expire": lambda provider, _: provider.platforms.genesys.presigned.expire_all(),
+    "reset": lambda provider, _: provider.reset(),
 }
 
 
-def _object(request: HTTPServerRequest) -> dict[str, Any]:
+def _parse_object(request: HTTPServerRequest) -> JsonObject:
     body = json.loads(request.body)
     if not isinstance(body, dict):
-        raise ConfigError("the body must be a JSON object")
-    return cast("dict[str, Any]", body)
+        raise InvalidConfig("the body must be a JSON object")
+    return body
 
 
-def _number(body: dict[str, Any], name: str) -> float:
+def _parse_number(body: JsonObject, name: str) -> float:
     value = body.get(name)
     if not isinstance(value, int | float):
-        raise ConfigError(f"{name} must be a number, got {value!r}")
+        raise InvalidConfig(f"{name} must be a number, got {value!r}")
     return value
 
 
-def _page(request: HTTPServerRequest) -> tuple[int, int]:
-    given = {name: int(values[-1]) for name, values in request.query_arguments.items()}
-    after, limit = given.get("after", 0), given.get("limit", 1000)
+def _parse_page(request: HTTPServerRequest) -> tuple[int, int]:
+    numbers = {name: int(values[-1]) for name, values in request.query_arguments.items()}
+    after, limit = numbers.get("after", 0), numbers.get("limit", 1000)
     if after < 0 or limit < 1:
-        raise ConfigError("after must be >= 0 and limit >= 1")
+        raise InvalidConfig("after must be >= 0 and limit >= 1")
     return after, limit
