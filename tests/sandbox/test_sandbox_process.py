@@ -7,7 +7,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -168,22 +167,6 @@ def test_a_wrong_configuration_is_refused_by_name(raw: dict[str, object], named:
         Config.from_json(raw)
 
     assert named in str(refusal.value)
-
-
-def test_the_page_tells_each_default_of_the_fields_for_genesys_cloud() -> None:
-    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text("utf-8")
-    rows = re.findall(r"^\| (`.+?`) \| (.+?) \| ", page.split("## The sandbox")[1], re.MULTILINE)
-    told = {}
-    for names, defaults in rows:
-        fields, values = re.findall(r"`(.+?)`", names), defaults.replace("`", "").split(", ")
-        told.update(zip(fields, values * (len(fields) // len(values)), strict=True))
-
-    assert len(told) == 11
-    assert told == {name: _plain(getattr(Config(), name)) for name in told}
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def test_a_wrong_secret_is_not_repeated_by_the_refusal() -> None:
