@@ -1,4 +1,4 @@
-"""The examples of docs/python.md run as they stand there."""
+"""The examples of docs/how-to/python.md run as they stand there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PAGE = (ROOT / "docs/python.md").read_text("utf-8")
+PAGE = (ROOT / "docs/how-to/python.md").read_text("utf-8")
 TRANSACTION, TASK, SDK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -91,7 +91,7 @@ def _commands(
         info_name=path.rpartition(" ")[2],
         terminal_width=WIDTH,
         max_content_width=WIDTH,
-        help_option_names=["-h", "--help"],
+        **command.context_settings,
     )
     yield path, command.get_help(context)
     if isinstance(command, click.Group):
