@@ -37,8 +37,9 @@ def command_lines(text: str) -> Iterator[list[str]]:
 def _commands_of(line: str) -> Iterator[list[str]]:
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
-    words, found, before, piped = list(lexer), None, "", False
-    for word in [*words, ";"]:
+    found: list[str] | None = None
+    before, piped = "", False
+    for word in [*lexer, ";"]:
         if word in ENDS:
             if found:
                 yield [*found, *(["KEY"] if piped else [])]
