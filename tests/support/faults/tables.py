@@ -1,4 +1,4 @@
-"""The tables of docs/reference/guard-proof.md, as a run of `tests.support.faults.guards` fills them."""
+"""The tables of docs/reference/guard-proof.md, as a run of the guards fills them."""
 
 from __future__ import annotations
 
