@@ -15,10 +15,11 @@ from orchestration.intake.readers.media import MEDIA
 from orchestration.text import counted
 from workers.errors import InputError
 from workers.governor.flows import NO_TENANT, lane_of
-from workers.ledger.ledger import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from workers.ledger.job import Job
 
 _EXIT = (
     "Exit: 0 accepted (bad rows are in the report), 1 not now, 2 wrong usage or input, "
@@ -35,7 +36,7 @@ def _submits(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command what all kinds of files share."""
     for option in (
         click.option(
-            "--again", is_flag=True, help="Mean it: send a file that was submitted before again."
+            "--again", is_flag=True, help="Send a file again that was submitted before."
         ),
         click.option("--strict", is_flag=True, help="Refuse the whole file for one bad row."),
         click.option(
@@ -175,12 +176,9 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
     tenant: str,
     **more: Any,  # noqa: ANN401 -- those of the kind
 ) -> None:
-    its = clients()
-    tenants = its[client].settings().tenants
-    if tenant in tenants and (own := tenants[tenant].client):
-        client, tenant = own, NO_TENANT  # it has credentials, and a quota, of its own
+    sender, tenant = clients().sender(client, tenant)
     submission = Submission(
-        client=its[client], kind=kind, path=file, lane=lane_of(lane), tenant=tenant, **more
+        client=sender, kind=kind, path=file, lane=lane_of(lane), tenant=tenant, **more
     )
     with check(submission) as checked:
         loads = loads_of(submission, checked)
@@ -196,7 +194,7 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
             done = accept_all(submission, checked, loads, again=again)
         answer = {
             "job": done.job,
-            "client": client,
+            "client": sender.name,
             "kind": kind,
             "rows": checked.rows,
             "rejected": checked.rejected,
@@ -241,7 +239,7 @@ def _say_rejected(checked: Checked, loads: Loads) -> None:
 def _outcome(checked: Checked, done: Accepted, *, dry_run: bool) -> str:
     if not done.new:
         return (
-            f"{checked.file} was submitted before as {done.job} ({_state(done.about)}); nothing "
+            f"{checked.file} was submitted before as {done.job} ({_state(done.stored)}); nothing "
             f"was added or changed, use --again to send it again"
         )
     if dry_run:
@@ -249,10 +247,12 @@ def _outcome(checked: Checked, done: Accepted, *, dry_run: bool) -> str:
     return f"accepted; follow it with: headgate watch {done.job}"
 
 
-def _state(about: dict[str, str]) -> str:
-    counts = [f"{int(about[word]):,} {word}" for word in FINAL if int(about.get(word, 0))]
-    if "finished_us" not in about:
-        counts.append(f"{int(about['rows']) - int(about['ended']):,} still open")
+def _state(job: Job | None) -> str:
+    if job is None:
+        return "lost since"
+    counts = [f"{count:,} {state}" for state, count in job.counts.items() if count]
+    if job.finished_us is None:
+        counts.append(f"{job.rows - job.ended:,} still open")
     return ", ".join(counts)
 
 

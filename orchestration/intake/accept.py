@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from orchestration.dispatch.pages import low_water
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
+from workers.ledger.job import Job
+from workers.ledger.ledger import PageCounts
 from workers.store.connection import FULL, room
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ LOOK_AGAIN: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The job that a submission came to."""
+    """The job that a submission led to."""
 
-    job: str
+    job: str  #: its name
     new: bool  #: False: it was there already, and nothing was added
-    about: dict[str, str]  #: the job's hash
+    stored: Job | None  #: as it stands in the ledger; None: it is not there yet
 
 
 def accept(
@@ -58,14 +59,14 @@ def accept(
         StoreUnfit: it has no room left.
     """
     try:
-        found = find(it, checked, again=again)
-        if not found.new:
-            return found
-        fill(it, checked, found)
+        accepted = find(it, checked, again=again)
+        if not accepted.new:
+            return accepted
+        fill(it, checked, accepted)
         if before:
-            before(found.job)
-        it.client.ledger.close(found.job)
-        return replace(found, about=it.client.ledger.job(found.job))
+            before(accepted.job)
+        it.client.ledger.close(accepted.job)
+        return replace(accepted, stored=it.client.ledger.job(accepted.job))
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
 
@@ -73,63 +74,62 @@ def accept(
 def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
     """The job to which the submission leads, as it stands now; nothing is written."""
     earlier = list(_earlier(it, checked.job))
-    closed = [one for one in earlier if one.about.get("closed")]
-    if closed and not again:
-        return closed[0]
-    same = {"digest": checked.spool.digest, "about": json.dumps(it.about)}
-    for one in earlier:
-        if one not in closed and same.items() <= one.about.items():
-            return replace(one, new=True)
+    started = [job for job in earlier if job.started]
+    if started and not again:
+        return Accepted(started[0].name, new=False, stored=started[0])
+    for job in earlier:
+        if not job.started and _is_same(it, checked, job):
+            return Accepted(job.name, new=True, stored=job)
     if earlier and not again:
-        raise _otherwise(checked, earlier[0].job)
-    return Accepted(_name(checked.job, len(earlier) + 1), new=True, about={})
+        raise _otherwise(checked, earlier[0].name)
+    return Accepted(_name(checked.job, len(earlier) + 1), new=True, stored=None)
 
 
-def _earlier(it: Submission, job: str) -> Iterator[Accepted]:
+def _earlier(it: Submission, name: str) -> Iterator[Job]:
     """All jobs of this content, the first one first."""
     for number in count(1):
-        name = _name(job, number)
-        about = it.client.ledger.job(name)
-        if not about:
+        job = it.client.ledger.job(_name(name, number))
+        if job is None:
             return
-        yield Accepted(name, new=False, about=about)
+        yield job
+
+
+def _is_same(it: Submission, checked: Checked, job: Job) -> bool:
+    """Whether the pages of the job are those of this submission."""
+    return (job.digest, job.params) == (checked.spool.digest, it.params)
 
 
 def _name(job: str, number: int) -> str:
     return job if number == 1 else f"{job}.{number}"
 
 
-def fill(it: Submission, checked: Checked, found: Accepted) -> None:
+def fill(it: Submission, checked: Checked, accepted: Accepted) -> None:
     """Store the pages of a job from its cursor on, and no more; raises as `accept`."""
-    ledger, store, job = it.client.ledger, it.client.store, found.job
+    ledger, store, job = it.client.ledger, it.client.store, accepted.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
-    require_room(store, later if found.about else later + checked.spool.packed)
-    about: dict[str, str | int] = {
-        "kind": it.kind,
-        "client": it.client.name,
-        "name": checked.file,
-        "about": json.dumps(it.about),
-        "low": low_water(it.client),
-        "joined": checked.joined,
-        "digest": checked.spool.digest,
-    }
-    begun = ledger.begin(job, about)
+    require_room(store, later if accepted.stored else later + checked.spool.packed)
+    begun = ledger.begin(
+        Job(
+            name=job,
+            params=it.params,
+            client=it.client.name,
+            source=checked.file,
+            low_water=low_water(it.client),
+            joined=checked.joined,
+            digest=checked.spool.digest,
+        )
+    )
     # Another one may have come first: pages of two readings must never stand in one job.
-    if any(begun[name] != about[name] for name in ("digest", "about")):
+    if not _is_same(it, checked, begun):
         raise _otherwise(checked, job)
-    for page in checked.spool.pages(int(begun["pages"])):
+    for page in checked.spool.pages(begun.pages):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
             require_room(store, later)
-        ledger.accept(
-            job,
-            page.number,
-            page.entries,
-            rows=page.rows,
-            rejected=page.rejected,
-            calls=page.calls,
-        )
+        counts = PageCounts(rows=page.rows, rejected=page.rejected, calls=page.calls)
+        ledger.accept(job, page.number, page.entries, counts)
     # A store that rolled back has a cursor behind ours; then the pages above were not the next.
-    if int(ledger.job(job).get("rows", 0)) != checked.rows:
+    after = ledger.job(job)
+    if after is None or after.rows != checked.rows:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
 
 

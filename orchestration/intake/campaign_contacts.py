@@ -89,8 +89,8 @@ def _accept_load(it: Submission, row: Row, job: str) -> None:
                 f"{checked.file} changed while it was submitted; nothing was sent, submit the "
                 f"definitions again when it is at rest"
             )
-        about = it.client.ledger.job(child)
-        fill(its, checked, Accepted(child, new=True, about=about))
+        stored = it.client.ledger.job(child)
+        fill(its, checked, Accepted(child, new=True, stored=stored))
 
 
 def _campaigns(checked: Checked) -> Iterator[Row]:

@@ -86,9 +86,9 @@ def check(it: Submission) -> Iterator[Checked]:
 
 
 def _read(it: Submission, source: Source, checked: Checked) -> None:
-    kind, about = KINDS[it.kind], it.about
+    kind, params = KINDS[it.kind], it.params
     entered = _Entered(it, checked)
-    packer = Packer(it.packing, lambda row: kind.size(row, about), entered.add)
+    packer = Packer(it.packing, lambda row: kind.size(row, params), entered.add)
     with closing(Repeats()) as repeats:
         for given in it.rows(source):
             row = given if "error" in given else _compared(given, repeats, packer.place(given))
@@ -112,7 +112,7 @@ class _Entered:
     """Enters rows and batches in the pages, and counts their calls."""
 
     def __init__(self, it: Submission, checked: Checked) -> None:
-        self._kind, self._settings, self._about = KINDS[it.kind], it.client.settings(), it.about
+        self._kind, self._settings, self._params = KINDS[it.kind], it.client.settings(), it.params
         self._unguarded = may_be_unguarded(it.client)
         self._checked = checked
         self._charged: Counter[tuple[str, ...]] = Counter()
@@ -124,7 +124,7 @@ class _Entered:
         for entry in entries:
             if "error" in entry or "joins" in entry:
                 continue
-            planned = self._kind.plan(entry, self._about, self._settings)
+            planned = self._kind.plan(entry, self._params, self._settings)
             if not self._unguarded and (weak := weak_guard(planned)):
                 raise forgotten(weak, f"{self._checked.file}, line {entry['line']}")
             for one in planned:

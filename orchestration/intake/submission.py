@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from orchestration.intake.readers.calls import read_calls
@@ -16,6 +16,7 @@ from orchestration.intake.readers.source import Source
 from tasks import KINDS
 from workers.errors import UsageError
 from workers.governor.flows import NO_TENANT
+from workers.ledger.job import JobParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,17 +77,17 @@ class Submission:
             )
 
     @property
-    def about(self) -> dict[str, Any]:
+    def params(self) -> JobParams:
         """What the job's steps need to know beside their rows."""
-        about: dict[str, Any] = {"lane": self.lane, "tenant": self.tenant}
+        params = JobParams(kind=self.kind, lane=self.lane, tenant=self.tenant)
         match self.kind:
             case "campaigns":
-                return about | {"start": self.start}
+                return replace(params, start=self.start)
             case "contacts" if self.of:
-                return about | {"list": _PENDING, "of": list(self.of)}
+                return replace(params, contact_list=_PENDING, parent=self.of)
             case "contacts":
-                return about | {"list": self.contact_list}
-        return about
+                return replace(params, contact_list=self.contact_list)
+        return params
 
     @property
     def packing(self) -> Packing:

@@ -10,7 +10,7 @@ import requests
 from orchestration.views.report import report
 from tasks.genesys.operations import OPERATIONS
 from workers.errors import HeadgateError, UsageError
-from workers.ledger.ledger import FINAL
+from workers.ledger.transaction import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def made_by(client: Client, job: str, row: str = "") -> list[Made]:
     Raises:
         UsageError: it is no job of campaigns, or has no such row.
     """
-    if client.ledger.job(job)["kind"] != "campaigns":
+    if client.ledger.job_params(job).kind != "campaigns":
         raise UsageError(f"{job} is no job of campaigns; `headgate jobs` shows the kind of each")
     found = []
     for line in report(client, job):

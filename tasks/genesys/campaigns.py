@@ -22,6 +22,7 @@ from tasks.rest import looking
 from tasks.rest.calls import id_in
 from workers.answer.guards import Guard, Sight
 from workers.http.connection import Request
+from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from workers.answer.outcome import Answer
     from workers.clients import Client
     from workers.governor.governor import Go
-    from workers.ledger.ledger import Loading, Row
+    from workers.ledger.job import JobParams
+    from workers.ledger.ledger import LoadProgress, Row
     from workers.settings.client import ClientSettings
 
 #: Between two looks at the contacts, seconds.
@@ -81,14 +83,14 @@ class Campaigns(Kind):
     task = "genesys.campaign"
     act_task = "genesys.load"
 
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """Up to the start, or to the campaign that somebody else will start."""
         del row, client
-        return STEPS if about["start"] else STEPS[:-1]
+        return STEPS if params.start else STEPS[:-1]
 
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """The step's call, or its look-up."""
-        del about
+        del params
         match STEPS[grant.step - 1].name:
             case "create_list":
                 return _create(row["list"], grant, "create_list", "find_list")
@@ -100,9 +102,9 @@ class Campaigns(Kind):
                 it = OPERATIONS["read_campaign" if grant.looking else "start_campaign"]
                 return Request(it.method, it.at(campaign))
 
-    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
         """Let the contacts go, and look how far they are."""
-        del about
+        del params
         child, load = child_of(grant.key), row["load"]
         it = client.ledger.release(child, _kept(grant, "list"), load["rows"])
         if it is None:
@@ -156,9 +158,9 @@ def _create(body: Mapping[str, Any], grant: Go, create: str, find: str) -> Reque
 
 def _kept(grant: Go, name: str) -> str:
     """The id that an earlier step left."""
-    for answer in grant.answers:
-        if name in answer:
-            return str(answer[name])
+    values = merge_answers(grant.answers)
+    if name in values:
+        return str(values[name])
     raise CannotSay(f"the answer of create_{name} held no id; look for it at the provider")
 
 
@@ -166,12 +168,12 @@ def _is_whole(answer: Answer) -> bool:
     return answer.status == 200 and not answer.error  # noqa: PLR2004
 
 
-def _missing(it: Loading) -> int:
+def _missing(it: LoadProgress) -> int:
     """Good contacts that are not at the provider, in whatever state they ended."""
     return it.rows - it.rejected - it.succeeded
 
 
-def _again_s(it: Loading) -> float:
+def _again_s(it: LoadProgress) -> float:
     """When to look again: when all will have ended if it goes on as it went.
 
     A thousand contacts end with one call: before the first one there is no pace to go by.
@@ -181,11 +183,11 @@ def _again_s(it: Loading) -> float:
     return min(LATEST_S, max(SOONEST_S, after_s))
 
 
-def _so_far(child: str, it: Loading) -> str:
+def _so_far(child: str, it: LoadProgress) -> str:
     return f"job {child} has ended {it.ended:,} of {it.rows:,} contacts"
 
 
-def _short_of(child: str, it: Loading, may_fail: int) -> str:
+def _short_of(child: str, it: LoadProgress, may_fail: int) -> str:
     """Why a campaign does not go on with the contacts that it has, and what to do."""
     told = ", ".join(
         f"{count:,} {word}" for word, count in (("failed", it.failed), ("unknown", it.unknown))

@@ -20,12 +20,14 @@ from tasks.kind import CannotSay, Kept, Kind, Planned, Polled
 from tasks.rest import looking, polling
 from workers.answer.guards import Guard, Sight
 from workers.http.connection import Request
+from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from workers.answer.outcome import Answer
     from workers.governor.governor import Go
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
 #: Longest value that is kept of an answer, characters of JSON.
 MAX_VALUE = 4096
-#: More digits than the place in any list has.
-MAX_DIGITS = 7
 #: The name by which a step refers to its part.
 PART: Final = "part"
 #: Methods without an effect at the provider.
@@ -80,9 +80,9 @@ class Calls(Kind):
 
     task = "calls.call"
 
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """One call a step."""
-        del about
+        del params
         return [
             Planned(
                 _route(step),
@@ -97,9 +97,9 @@ class Calls(Kind):
             for step in row["steps"]
         ]
 
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """The step's request, or its look-up's, references filled from the answers so far."""
-        del about
+        del params
         step = row["steps"][grant.step - 1]
         step = step["lookup"] if grant.looking else step
         headers, body, path = dict(step.get("headers", {})), step.get("body"), step["path"]
@@ -138,7 +138,7 @@ class Calls(Kind):
             reference: value if len(json.dumps(value)) <= MAX_VALUE else None
             for step in steps[grant.step :]
             for reference in references(step, [name])
-            if (value := _look_up(body, reference.split(".")[1:])) is not None
+            if (value := looking.walk(body, reference.split(".")[1:])) is not None
         }
         return Kept(id_in(body), json.dumps(wanted) if wanted else "")
 
@@ -174,18 +174,7 @@ def check_part(step: Mapping[str, Any], part: Any) -> None:  # noqa: ANN401 -- a
 
 def of_part(part: Any, reference: str) -> Any:  # noqa: ANN401 -- any JSON value
     """The value of a part that a reference names; None when it has none."""
-    return _look_up(part, reference.split(".")[1:])
-
-
-def _look_up(value: Any, path: Sequence[str]) -> Any:  # noqa: ANN401 -- any JSON value
-    for part in path:
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and len(part) < MAX_DIGITS and part.isdigit():
-            value = value[int(part)] if int(part) < len(value) else None
-        else:
-            return None
-    return value
+    return looking.walk(part, reference.split(".")[1:])
 
 
 def _segment(value: Any) -> str:  # noqa: ANN401 -- any JSON value
@@ -216,7 +205,7 @@ class _Filler:
     @classmethod
     def of(cls, row: Row, grant: Go) -> _Filler:
         """With the answers to the steps before this one, and its part if it has some."""
-        values = {name: value for answer in grant.answers for name, value in answer.items()}
+        values = merge_answers(grant.answers)
         *earlier, step = row["steps"][: grant.step]
         names = [it["name"] for it in earlier]
         if "parts" in step:
