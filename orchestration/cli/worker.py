@@ -54,7 +54,7 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
     """  # noqa: D301 -- click wants the character itself
     from celery.exceptions import SecurityWarning
 
-    from orchestration.dispatch.supervisor import Supervisor, celery_worker
+    from orchestration.dispatch.supervisor import Supervisor, run_celery_worker
     from workers.store.connection import connect, require_durable, url_of
 
     if name is not None and not re.fullmatch(NAME, name):
@@ -75,5 +75,5 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
             about += ", as root: a user of its own is safer"
             warnings.filterwarnings("ignore", category=SecurityWarning)
         click.echo(f"headgate: {about}", err=True)
-        work = partial(celery_worker, node, threads, loglevel, pool)
+        work = partial(run_celery_worker, node, threads, loglevel, pool)
         raise SystemExit(Supervisor(work).run())

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 LANES: Final = ("urgent", "normal", "bulk")
 #: Every call of a client passes this cell: it holds nothing back but a pause.
 CLIENT_CELL: Final = ("client", 0, 0, 0, 10**9, 0)
-#: Whose threads do a step: worker processes for calls, or for transfers.
-POOLS: Final = ("calls", "media")
+#: The queue of API calls, and the queue of transfers of files.
+CALLS_QUEUE: Final = "calls"
+MEDIA_QUEUE: Final = "media"
+#: Whose threads do a step: worker processes for calls, or for transfers. A pool is named after the
+#: queue from which its workers take their bells.
+POOLS: Final = (CALLS_QUEUE, MEDIA_QUEUE)
 #: Which places a step that makes no call takes: as many as its pool has threads, which ring knows.
 ANY_PLACES: Final = 1_000_000
 #: A tenant of weight w advances its pass by STRIDE / w for each call.
