@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from orchestration.operate.limits import FOREVER_S
 from workers.governor.state import held_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+#: A pause without an end, in seconds: ten years.
+FOREVER_S: Final = 3650 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

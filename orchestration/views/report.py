@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final, Literal
 
-from orchestration.text import printable
+from orchestration.text import escape_controls
 from orchestration.views.pages import page_of, rows_told
 from orchestration.views.steps import state_of, steps_of, told
 from workers.errors import HeadgateError
@@ -128,5 +128,5 @@ def _cell(value: str | int | Sequence[Done] | None) -> str | int | None:
     if value is None or isinstance(value, int):
         return value
     value = value if isinstance(value, str) else told(value)
-    shown = printable(value)
+    shown = escape_controls(value)
     return f"'{shown}" if value.startswith(_FORMULA) else shown

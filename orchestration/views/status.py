@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.text import counted
+from orchestration.text import format_count
 from orchestration.views import backlog
 from orchestration.views.holds import Hold, half_open, holds, told
 from orchestration.views.progress import all_jobs, iso
@@ -70,7 +70,9 @@ class MediaStatus:
         """What is missing; None: nothing."""
         if not self.waiting or self.workers:
             return None
-        wait = f"{counted(self.waiting, 'transfer')} {'waits' if self.waiting == 1 else 'wait'}"
+        wait = (
+            f"{format_count(self.waiting, 'transfer')} {'waits' if self.waiting == 1 else 'wait'}"
+        )
         return f"{wait} and no media worker runs; start one with `headgate worker --for media`"
 
 
