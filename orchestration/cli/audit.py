@@ -76,10 +76,7 @@ def _show_history(clients: Clients, what: str, *, as_json: bool) -> None:
     state = f"  {state_of(client.ledger.transaction(key))}" if key else ""
     click.secho(f"{f'transaction {key}  ' if key else ''}job {job}{state}", bold=True)
     for event in events[-_PRINTED:]:
-        entry = event.it
-        is_change = isinstance(entry, Entry)
-        text = format_entry(entry) if is_change else _format_attempt(entry, with_key=not key)
-        click.echo(f"  {escape_controls(text)}")
+        click.echo(f"  {escape_controls(_format_event(event.it, with_key=not key))}")
     if not events:
         click.echo("  nothing happened but plain successes, answers of 429 and waiting")
     elif len(events) > _PRINTED:
@@ -103,6 +100,12 @@ def _find_subject(clients: Clients, what: str) -> tuple[Client, str, str]:
             f"and their reports the keys"
         ) from None
     return client, what, ""
+
+
+def _format_event(happened: Entry | Attempt, *, with_key: bool) -> str:
+    if isinstance(happened, Entry):
+        return format_entry(happened)
+    return _format_attempt(happened, with_key=with_key)
 
 
 def _format_attempt(attempt: Attempt, *, with_key: bool) -> str:

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 @options.configured
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Show the limits of clients, and change them for the whole fleet at once."""
+    """Show the limits of clients, and change them for the whole fleet at once.
+
+    Without a further command, it lists the limits of all clients.
+
+    \b
+    Example:  headgate limits --config acme.toml
+    Exit:     0 shown, 1 no store, 2 wrong usage or configuration
+    """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_limits)
 

@@ -124,9 +124,8 @@ def explain_still(client: Client) -> str:
         return ""
     if shown.holds:
         hold = shown.holds[0]
-        end = (
-            "until it is resumed" if hold.endless else f"for another {format_duration(hold.left_s)}"
-        )
+        left = f"for another {format_duration(hold.left_s)}"
+        end = "until it is resumed" if hold.endless else left
         return f"{hold.scope} is paused {end}: {hold.why}"
     return shown.advice or ""
 

@@ -50,7 +50,6 @@ def command(*, as_json: bool) -> None:
 
 
 def _format_status(shown: ClientStatus) -> str:
-    half_open = "half open: one call at a time is let through"
     calls = f"{shown.calls_per_s:.1f}/s  in flight {shown.in_flight}  bells {shown.bells_out}"
     waiting = "  ".join(f"{lane} {count:,}" for lane, count in shown.waiting.items())
     jobs = f"{shown.open_jobs} open with {format_count(shown.open_rows, 'row')} to go"
@@ -59,19 +58,7 @@ def _format_status(shown: ClientStatus) -> str:
     lines = [
         click.style(f"client {shown.client}", bold=True),
         *(_format_limit(limit) for limit in shown.limits),
-        *(
-            [_format_fact("hold", _format_hold(hold)) for hold in shown.holds]
-            or [_format_fact("holds", "none")]
-        ),
-        *(
-            [_format_fact("breaker", click.style(half_open, fg="yellow"))]
-            if shown.half_open
-            else []
-        ),
-        *(
-            _format_fact("provider", f"leaves {left:,} to {scope}")
-            for scope, left in shown.told.items()
-        ),
+        *_format_holds(shown),
         *(_format_fact("refused", _format_refused(route)) for route in shown.refused),
         *(_format_fact("suggestion", click.style(text, fg="yellow")) for text in shown.suggestions),
         _format_fact("calls", calls),
@@ -134,6 +121,19 @@ def _format_tenants(shown: ClientStatus) -> Iterator[str]:
 
 def _name_tenant(tenant: str) -> str:
     return "no tenant" if tenant == NO_TENANT else tenant
+
+
+def _format_holds(shown: ClientStatus) -> Iterator[str]:
+    """What holds the client: pauses, its breaker, and what the provider's headers leave."""
+    if not shown.holds:
+        yield _format_fact("holds", "none")
+    for hold in shown.holds:
+        yield _format_fact("hold", _format_hold(hold))
+    if shown.half_open:
+        text = "half open: one call at a time is let through"
+        yield _format_fact("breaker", click.style(text, fg="yellow"))
+    for scope, left in shown.told.items():
+        yield _format_fact("provider", f"leaves {left:,} to {scope}")
 
 
 def _format_hold(hold: Hold) -> str:

@@ -178,9 +178,8 @@ def require_movement(
         names = (*WORKERS, MEDIA_WORKER)
         for name, worker in zip(names, workers, strict=False):  # not each demo has files
             if worker.poll() is not None:
-                raise HeadgateError(
-                    f"worker {name} ended: {_read_last_line(folder / f'{name}.log')}"
-                )
+                line = _read_last_line(folder / f"{name}.log")
+                raise HeadgateError(f"worker {name} ended: {line}")
         if time.monotonic() - moved_s > _STUCK_S:
             line = _read_last_line(folder / f"{WORKERS[0]}.log")
             raise HeadgateError(f"nothing has moved for {_STUCK_S:.0f} s: {line}")

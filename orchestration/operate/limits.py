@@ -44,7 +44,8 @@ def set_limit(
     if "/" in limit and limit not in configured:
         raise ConfigError(
             f"limit {limit} is not in the configuration of client {client.name} (there are: "
-            f"{_join_names(configured)}); a tenant's own can be changed live but not added: add it there"
+            f"{_join_names(configured)}); a tenant's own can be changed live but not added: add it "
+            f"there"
         )
 
     def change(live: Overrides) -> list[Change]:
@@ -54,8 +55,8 @@ def set_limit(
         known = configured | live.limits.keys()
         if limit not in known and not override.is_whole:
             raise UsageError(
-                f"client {client.name} has no limit {limit!r} (known: {_join_names(known)}); choose one "
-                f"of these, or add it with --count, --shape and --match"
+                f"client {client.name} has no limit {limit!r} (known: {_join_names(known)}); "
+                f"choose one of these, or add it with --count, --shape and --match"
             )
         entry = _entry("limits set", limit, before, override, by=by, reason=reason)
         return [Change(limit, override, entry)]
@@ -131,7 +132,7 @@ def resume(client: Client, *, by: str, reason: str, clock: Callable[[], int] | N
 
 def _entry(
     action: str, limit: str, before: Override | None, after: Override | None, **why: str
-) -> Sequence[Any]:
+) -> list[str]:
     """The audit's entry of a change; `why` is by and reason."""
     texts = [json.dumps(values.values) if values else "" for values in (before, after)]
     return audit.addition(action, subject=limit, before=texts[0], after=texts[1], **why)
