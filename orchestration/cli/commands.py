@@ -9,27 +9,27 @@ from typing import Final
 
 import click
 
-#: Every command, in the order in which a newcomer meets them. A module of the same name in this
-#: folder holds each as `command`.
-COMMANDS: Final = (
-    "demo",
-    "submit",
-    "jobs",
-    "watch",
-    "report",
-    "campaign",
-    "dead",
-    "status",
-    "limits",
-    "client",
-    "recover",
-    "audit",
-    "doctor",
-    "worker",
-    "flower",
-    "sandbox",
-    "config",
-)
+#: Every command and its line in the help, in the order in which a newcomer meets them. A module of
+#: the same name in this folder holds each as `command`.
+COMMANDS: Final = {
+    "demo": "See Headgate work, on this machine alone.",
+    "submit": "Submit a file of rows as a job.",
+    "jobs": "List all jobs, the newest first.",
+    "watch": "Follow a job until its last row has ended.",
+    "report": "Write what became of each row of a job.",
+    "campaign": "See how far the campaigns of a job are, or stop them.",
+    "dead": "Show transactions that ended without success, or replay them.",
+    "status": "Show limits, what waits, what is out and what holds it.",
+    "limits": "Show the limits of clients, and change them live.",
+    "client": "Pause a client for the whole fleet, and let it go on.",
+    "recover": "Recover open work after the store was restored from a backup.",
+    "audit": "Show what was done: when, by whom, what, and the reason.",
+    "doctor": "Examine store, broker and workers, and recount the ledger.",
+    "worker": "Run a worker, and start it again if it dies.",
+    "flower": "Show workers and tasks in Flower, behind a login.",
+    "sandbox": "Run a provider on this machine, to test against.",
+    "config": "Check the configuration.",
+}
 #: The folder in which our packages stand side by side.
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -49,6 +49,12 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(f"orchestration.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of the help; no command is imported for it."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse to work with packages that are not ours, then read the arguments."""

@@ -25,8 +25,8 @@ def command(*, as_json: bool) -> None:
     """Examine store, broker and workers, and recount the ledger of every job.
 
     The command changes nothing, and may run while workers work. It reads every row of every job: a
-    million rows take some minutes. It sends nothing to a provider and asks for no access token;
-    `headgate config check` tries both.
+    million rows take some minutes. It contacts no
+    provider and asks for no access token: `headgate config check` does.
 
     \b
     Example:  headgate doctor

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from workers.settings.client import ClientSettings
 
 #: Seconds of work at the full rate that stand open ahead of the calls.
-AHEAD_S: Final = 2.0
-#: A job is asked for its next page when it has fewer open transactions than this, or than AHEAD_S
+_AHEAD_S: Final = 2.0
+#: A job is asked for its next page when it has fewer open transactions than this, or than _AHEAD_S
 #: of work.
-LOW_WATER: Final = 500
+_LOW_WATER: Final = 500
 
 
 def low_water(client: Client) -> int:
     """How many open transactions a job may have before its next page has to wait."""
     rates = [cell(limit).rate or 0 for limit in client.settings.limits]
-    return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
+    return max(_LOW_WATER, round(_AHEAD_S * max(rates, default=0)))
 
 
 def open_next_page(client: Client, job: str) -> int | None:
