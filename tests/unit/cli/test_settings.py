@@ -18,6 +18,8 @@ from workers.clients import clients, use_settings
 from workers.settings.load import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.unit.cli.conftest import World
 
 
@@ -77,14 +79,21 @@ def test_the_threads_of_the_command_line_stand_above_those_of_the_file(world: Wo
     assert settings.clients == load(world.config).clients
 
 
+@pytest.fixture
+def of_this_process(world: World) -> Iterator[World]:
+    """A process that has read no settings yet, and forgets those that the test lets it read."""
+    use_settings(load)
+    yield world
+    use_settings(load)
+
+
+@pytest.mark.usefixtures("of_this_process")
 def test_what_a_process_runs_by_is_read_where_the_command_says(other: Path) -> None:
     assert clients().names() == ["acme"]
-    try:
-        use_settings(lambda: load(other))
-        assert clients().names() == ["other"]
-    finally:
-        use_settings(load)
-    assert clients().names() == ["acme"]
+
+    use_settings(lambda: load(other))
+
+    assert clients().names() == ["other"]
 
 
 @pytest.mark.parametrize("form", ["{}.py", "{}/__init__.py"])
