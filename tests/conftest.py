@@ -63,16 +63,6 @@ def hide_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(autouse=True)
-def own_configuration() -> Iterator[None]:
-    """A command that was given `--config` leaves that in the environment: no other test sees it."""
-    named = os.environ.get("HEADGATE_CONFIG")
-    yield
-    os.environ.pop("HEADGATE_CONFIG", None)
-    if named is not None:
-        os.environ["HEADGATE_CONFIG"] = named
-
-
 @pytest.fixture(scope="session")
 def store_url() -> Iterator[str]:
     """The URL of a server that lives as long as the test run."""

@@ -222,8 +222,27 @@ class Clients:
         return list(self.settings.clients)
 
 
+@dataclass
+class _Source:
+    """Where this process has its settings from."""
+
+    read: Callable[[], Settings] = load
+
+
+_source = _Source()
+
+
+def use_settings(read: Callable[[], Settings]) -> None:
+    """Let `clients()` read its settings in this way, here and in processes forked from this one."""
+    _source.read = read
+    _clients.cache_clear()
+
+
 def clients(config: str | None = None) -> Clients:
-    """The clients of a configuration in this process; None: HEADGATE_CONFIG or ./headgate.toml."""
+    """The clients of a configuration in this process.
+
+    None stands for what `use_settings` named, else for HEADGATE_CONFIG or ./headgate.toml.
+    """
     return _clients(os.getpid(), config)
 
 
@@ -231,4 +250,4 @@ def clients(config: str | None = None) -> Clients:
 def _clients(process: int, config: str | None) -> Clients:
     """Open them once a process: one that was forked from another has connections of its own."""
     del process
-    return Clients(load(config))
+    return Clients(load(config) if config else _source.read())

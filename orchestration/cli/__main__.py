@@ -1,6 +1,8 @@
 """`python -m orchestration.cli` is `headgate`."""
 
-from orchestration.cli import main
+from __future__ import annotations
+
+from orchestration.cli.commands import main
 
 if __name__ == "__main__":
     main(prog_name="headgate")

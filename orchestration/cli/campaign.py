@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import requests
 
 from orchestration.cli import options
-from orchestration.operate import campaigns
+from orchestration.operate.campaigns import campaigns_of, read_progress, stop_campaign
 from orchestration.views.find import find_job
 from workers.errors import HeadgateError
 from workers.governor.flows import NO_TENANT
@@ -18,11 +18,11 @@ from workers.session.session import GovernedSession
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestration.operate.campaigns import Dialled, Stopped
+    from orchestration.operate.campaigns import CampaignProgress, CampaignStop
     from workers.clients import Client
 
-#: So long a call may wait for its tokens, seconds.
-WAIT_S = 60.0
+#: Seconds that a call may wait for its tokens.
+_WAIT_S: Final = 60.0
 
 
 @click.group()
@@ -30,66 +30,67 @@ def command() -> None:
     """See how far the campaigns of a job are at the provider, or stop them."""
 
 
-@command.command()
+@command.command("progress")
 @click.argument("job")
 @options.as_json
 @options.configured
-def progress(job: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
-    """Show how many contacts each campaign of JOB has called, as the provider tells it.
+def show_progress(job: str, *, as_json: bool) -> None:
+    """Show how many contacts each campaign of JOB has called; the provider counts them.
 
-    One call asks for 50 campaigns; it goes ahead of the jobs' calls, under the same limits.
+    One call asks for 50 campaigns. It goes ahead of the jobs' calls, under the same limits.
 
     \b
     Example:  headgate campaign progress c-1f0c6d2a9b34
     Exit:     0 shown, 1 some campaign is not made yet or the provider does not know it, or
               does not answer, 2 no such job or wrong usage
-    """  # noqa: D301 -- click wants the character itself
+    """
     client, _ = find_job(options.clients(), job)
-    made = campaigns.made_by(client, job)
-    with _session(client) as session:
+    campaigns = campaigns_of(client, job)
+    with _open_session(client) as session:
         try:
-            found = list(campaigns.progress_of(session, made))
+            answers = list(read_progress(session, campaigns))
         except requests.RequestException as error:
             raise HeadgateError(f"client {client.name}: {error}; ask again") from None
-    _show(found, as_json=as_json)
-    raise SystemExit(0 if all(it.called is not None for it in found) else 1)
+    _show(answers, as_json=as_json)
+    raise SystemExit(0 if all(answer.called is not None for answer in answers) else 1)
 
 
-@command.command()
+@command.command("stop")
 @click.argument("job")
 @click.option("--row", default="", metavar="ID", help="Only the campaign of this row.")
 @options.as_json
 @options.configured
-def stop(job: str, row: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
-    """Stop the campaigns of JOB that are on, one line of result each.
+def stop_campaigns(job: str, row: str, *, as_json: bool) -> None:
+    """Stop the campaigns of JOB that are on, and print one line of result for each.
 
-    The state of each is looked at first; one that is off, or stopping, is left as it is. A row that
-    has made no campaign yet, or not started it yet, goes on, and is told: stop it again then.
+    The command looks at the state of each campaign first. It leaves a campaign that is off or
+    stopping as it is. A row that has not made or started its campaign yet goes on, and its line
+    says so: give the command again once it is started.
 
     \b
     Example:  headgate campaign stop c-1f0c6d2a9b34 --row may
     Exit:     0 all are off or stopping, 1 some are not, 2 no such job or row, or wrong usage
-    """  # noqa: D301 -- click wants the character itself
+    """
     client, _ = find_job(options.clients(), job)
-    made = campaigns.made_by(client, job, row)
-    found = []
-    with _session(client) as session:
-        for it in made:
-            found.append(campaigns.stop(session, it))
+    campaigns = campaigns_of(client, job, row)
+    results = []
+    with _open_session(client) as session:
+        for campaign in campaigns:
+            results.append(stop_campaign(session, campaign))
             if not as_json:
-                _show(found[-1:], as_json=False)
+                _show(results[-1:], as_json=False)
     if as_json:
-        _show(found, as_json=True)
-    raise SystemExit(0 if all(it.stopped for it in found) else 1)
+        _show(results, as_json=True)
+    raise SystemExit(0 if all(result.stopped for result in results) else 1)
 
 
-def _session(client: Client) -> GovernedSession:
-    return GovernedSession.of(client, "urgent", NO_TENANT, WAIT_S)
+def _open_session(client: Client) -> GovernedSession:
+    return GovernedSession.of(client, "urgent", NO_TENANT, _WAIT_S)
 
 
-def _show(found: Sequence[Dialled | Stopped], *, as_json: bool) -> None:
+def _show(results: Sequence[CampaignProgress | CampaignStop], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([it.as_dict() for it in found]))
+        click.echo(json.dumps([result.as_dict() for result in results]))
         return
-    for it in found:
-        click.echo(f"{it.row:20}  {it.campaign or '-':36}  {it.words}")
+    for result in results:
+        click.echo(f"{result.row:20}  {result.campaign or '-':36}  {result.words}")

@@ -1,4 +1,4 @@
-"""The options of commands that change something for the whole fleet: why, and who."""
+"""The options of commands that change something for the whole fleet: why, and who does it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _said(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _require_text(ctx: click.Context, param: click.Parameter, value: str) -> str:
     text = audit.plain(value)
     if not text:
         raise click.BadParameter("say it in a few words", ctx, param)
@@ -20,15 +20,15 @@ def _said(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 def reasoned(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--reason` and `--by`; both are kept in the audit."""
+    """Give a command `--reason` and `--by`; the audit keeps both."""
     for option in (
         click.option(
-            "--by", metavar="NAME", default=audit.user, callback=_said,
-            help="Who does it; the user of this system, if left out.",
+            "--by", metavar="NAME", default=audit.user, callback=_require_text,
+            help="Who does it; default: the user of this system.",
         ),
         click.option(
-            "--reason", required=True, metavar="TEXT", callback=_said,
-            help="Why: one sentence for the audit and for status.",
+            "--reason", required=True, metavar="TEXT", callback=_require_text,
+            help="Why: one sentence, which audit and status show.",
         ),
     ):  # fmt: skip
         function = option(function)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from orchestration.cli import audit, options
+from orchestration.cli import options
+from orchestration.cli.audit import format_entry
 from orchestration.cli.changes import reasoned
 from orchestration.operate import dead_letters
-from orchestration.text import counted, printable
+from orchestration.text import escape_controls, format_count, format_moment
+from orchestration.views import steps
 from orchestration.views.find import find_transactions
-from orchestration.views.steps import format_done, steps_of
 from workers.errors import StoreAway
 from workers.ledger.ledger import Replayed
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from orchestration.operate.dead_letters import Letter, Story
 
-#: So many dead letters are shown, unless more are asked for.
-SHOWN: Final = 100
+#: Dead letters that are printed, unless more are asked for.
+_PRINTED: Final = 100
 
-#: Why a dead letter, or what is none, was not replayed.
-_LEFT: Final = {
+#: Why a transaction was not replayed.
+_REFUSED: Final = {
     Replayed.NOT_DEAD: "is not dead, and was left as it is",
     Replayed.UNSURE: (
         "may have been executed, and nothing guards a second send: check at the provider first, "
@@ -43,58 +43,61 @@ def command() -> None:
 @command.command("list")
 @click.argument("client", required=False)
 @click.option(
-    "--most", type=click.IntRange(1, 1_000_000), default=SHOWN, show_default=True, metavar="N",
-    help="Show so many at the most, the newest ones.",
+    "--most", type=click.IntRange(1, 1_000_000), default=_PRINTED, show_default=True, metavar="N",
+    help="Print at most so many, the newest ones.",
 )  # fmt: skip
 @options.as_json
 @options.configured
-def list_letters(client: str | None, most: int, as_json: bool) -> None:  # noqa: FBT001 -- as click
+def list_letters(client: str | None, most: int, *, as_json: bool) -> None:
     """List the dead letters of one CLIENT or of all, one line each, the newest last.
 
     \b
-    Each line: when, client, job, line of the file, key, and how, where and why it ended. A line
-    that was replayed is gone from here.
+    Each line: when, client, job, line of the file, key, and how, where and why it ended. A
+    transaction that is replayed leaves the list.
 
     \b
     Example:  headgate dead list acme
     Exit:     0 listed, 1 no store, 2 wrong usage
-    """  # noqa: D301 -- click wants the character itself
+    """
     clients = options.clients()
     names = [client] if client else clients.names()
     letters, total = dead_letters.newest([clients[name] for name in names], most)
     if as_json:
-        click.echo(json.dumps({"total": total, "letters": [it.as_dict() for it in letters]}))
+        answer = {"total": total, "letters": [letter.as_dict() for letter in letters]}
+        click.echo(json.dumps(answer))
     else:
-        for it in letters:
-            click.echo(_line(it))
+        for letter in letters:
+            click.echo(_format_letter(letter))
     if not total:
         click.echo("there are no dead letters", err=True)
     elif total > len(letters):
         click.echo(f"the newest {len(letters)} of {total:,}; --most {total} shows all", err=True)
 
 
-@command.command()
+@command.command("show")
 @click.argument("key")
 @options.as_json
 @options.configured
-def show(key: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
-    """Show what is known of the transaction KEY, dead or not, except the content of its rows.
+def show_transaction(key: str, *, as_json: bool) -> None:
+    """Show everything that is known of the transaction KEY, except the contents of its rows.
+
+    The transaction need not be a dead letter.
 
     \b
     Example:  headgate dead show 5f0c7a52-1c9e-8d11-9a3b-0f6c2d4e8b17
     Exit:     0 shown, 1 no store, 2 no such transaction or wrong usage
-    """  # noqa: D301 -- click wants the character itself
+    """
     client, transaction = find_transactions(options.clients(), [key])[key]
-    it = dead_letters.story(client, transaction)
+    story = dead_letters.story(client, transaction)
     if as_json:
-        click.echo(json.dumps(it.as_dict()))
+        click.echo(json.dumps(story.as_dict()))
         return
     click.secho(f"transaction {key}", bold=True)
-    for name, text in _facts(it):
-        click.echo(f"  {name:12}  {printable(text)}")
+    for name, text in _list_facts(story):
+        click.echo(f"  {name:12}  {escape_controls(text)}")
 
 
-@command.command()
+@command.command("replay")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @click.option(
     "--not-executed", is_flag=True,
@@ -102,68 +105,70 @@ def show(key: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
 )  # fmt: skip
 @reasoned
 @options.configured
-def replay(keys: tuple[str, ...], not_executed: bool, reason: str, by: str) -> None:  # noqa: FBT001 -- as click
+def replay_transactions(keys: tuple[str, ...], reason: str, by: str, *, not_executed: bool) -> None:
     """Let dead transactions go on: each waits again, under its KEY, at the step where it stopped.
 
-    What is done stays done. A last send of unknown outcome is repeated under guard key or upsert,
-    and looked up first under guard lookup. Without a guard it is refused, until you have looked at
-    the provider and state --not-executed. All that is said stands in the audit. What is not dead
-    is left as it is, so that the same command may be given again.
+    Steps that are done are not repeated. When the outcome of the last send is unknown, guard key or
+    upsert repeats it, and guard lookup looks it up first. Without a guard the replay is refused
+    until you have looked at the provider and give --not-executed. The audit keeps what you state. A
+    transaction that is not dead is left as it is, so you may give the same command again.
 
     \b
     Example:  headgate dead replay 5f0c7a52-1c9e-8d11-9a3b-0f6c2d4e8b17 --reason "list is there"
     Exit:     0 all wait again, 1 some were left as they are or no store, 2 no such transaction
               or wrong usage; then nothing was changed
-    """  # noqa: D301 -- click wants the character itself
-    transactions, waits = find_transactions(options.clients(), keys), 0
+    """
+    transactions, waiting = find_transactions(options.clients(), keys), 0
     for key, (client, transaction) in transactions.items():
         try:
-            place = steps_of(client, transaction).place
+            place = steps.steps_of(client, transaction).place
             replayed = dead_letters.replay(
                 client, transaction, not_executed=not_executed, by=by, reason=reason
             )
         except StoreAway as error:
             raise StoreAway(
-                f"{error}; {waits} of {counted(len(transactions), 'transaction')} wait again, give "
-                f"the same command for the rest"
+                f"{error}; {waiting} of {format_count(len(transactions), 'transaction')} wait "
+                f"again, give the same command for the rest"
             ) from None
         if replayed is Replayed.WAITS:
-            waits += 1
+            waiting += 1
             click.echo(f"{key} waits again{place}")
         else:
-            click.echo(f"headgate: {key} {_LEFT[replayed]}", err=True)
-    raise SystemExit(0 if waits == len(transactions) else 1)
+            click.echo(f"headgate: {key} {_REFUSED[replayed]}", err=True)
+    raise SystemExit(0 if waiting == len(transactions) else 1)
 
 
-def _line(it: Letter) -> str:
-    more = f" and {it.rows - 1:,} more" if it.rows > 1 else ""
-    line = f"line {'?' if it.line is None else it.line}{more}"
-    parts = (_when(it.at_ms), it.client, it.job, line, it.key, it.text)
-    return printable("  ".join(parts))
+def _format_letter(letter: Letter) -> str:
+    more = f" and {letter.rows - 1:,} more" if letter.rows > 1 else ""
+    line = f"line {'?' if letter.line is None else letter.line}{more}"
+    when = format_moment(letter.at_ms * 1000)
+    parts = (when, letter.client, letter.job, line, letter.key, letter.text)
+    return escape_controls("  ".join(parts))
 
 
-def _facts(it: Story) -> Iterator[tuple[str, str]]:
-    """What applies of a transaction, each with its name."""
-    rows = f", which {it.rows - 1} more share" if it.rows > 1 else ""
-    yield "row", f"{it.client}  {it.job}  line {'?' if it.line is None else it.line}{rows}"
-    since = "" if it.died_ms is None else f" since {_when(it.died_ms)}"
-    yield "state", f"{it.state}{it.steps.place}{since}"
-    if it.error:
-        yield "error", it.error
-    if it.steps.done:
-        yield "done", format_done(it.steps.done)
-    yield "guard", it.guard
-    counts = f"{it.attempts}, answers of 429 {it.throttled}, workers that died {it.crashes}"
-    yield "attempts", counts
-    if it.first_sent_us:
-        yield "first sent", _when(it.first_sent_us // 1000)
-    named = {"status": it.status, "id": it.provider_id, "correlation": it.correlation_id}
+def _list_facts(story: Story) -> Iterator[tuple[str, str]]:
+    """What applies to a transaction: each fact with its name."""
+    shared = f", which {story.rows - 1} more share" if story.rows > 1 else ""
+    line = "?" if story.line is None else story.line
+    yield "row", f"{story.client}  {story.job}  line {line}{shared}"
+    since = "" if story.died_ms is None else f" since {format_moment(story.died_ms * 1000)}"
+    yield "state", f"{story.state}{story.steps.place}{since}"
+    if story.error:
+        yield "error", story.error
+    if story.steps.done:
+        yield "done", steps.format_done(story.steps.done)
+    yield "guard", story.guard
+    counts = f"answers of 429 {story.throttled}, workers that died {story.crashes}"
+    yield "attempts", f"{story.attempts}, {counts}"
+    if story.first_sent_us:
+        yield "first sent", format_moment(story.first_sent_us)
+    named = {
+        "status": story.status,
+        "id": story.provider_id,
+        "correlation": story.correlation_id,
+    }
     for name, value in named.items():
         if value:
             yield name, str(value)
-    for entry in it.audit:
-        yield "audit", audit.line(entry)
-
-
-def _when(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    for entry in story.audit:
+        yield "audit", format_entry(entry)

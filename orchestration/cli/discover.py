@@ -13,23 +13,23 @@ from workers.auth.discovery import CXONE, discover
 
 @click.command("discover")
 @click.argument("tenant_id")
-@click.option("--url", default=CXONE, show_default=True, help="Whom to ask.")
+@click.option("--url", default=CXONE, show_default=True, help="The host that is asked.")
 @options.as_json
-def command(tenant_id: str, url: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
+def command(tenant_id: str, url: str, *, as_json: bool) -> None:
     """Ask NICE CXone where the tenant TENANT_ID is, and print what to configure.
 
-    No credentials are sent. Tenants of the government's cloud: --url
+    The command sends no credentials. For tenants of the government's cloud, give --url
     https://cxone-gov.niceincontact.com
 
     \b
     Example:  headgate config discover 11eb0c1a-4b6f-4c3e-9d2a-0242ac110003
-    Exit:     0 found, 1 it cannot be reached, 2 the tenant is not known there
-    """  # noqa: D301 -- click wants the character itself
-    found = discover(tenant_id, url)
+    Exit:     0 found, 1 the host cannot be reached, 2 the tenant is not known there
+    """
+    place = discover(tenant_id, url)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found)))
+        click.echo(json.dumps(dataclasses.asdict(place)))
         return
-    click.echo(f'base_url = "{found.base_url}"')
-    if found.region:
-        click.echo(f'region = "{found.region}"')
-    click.echo(f'# with auth = "password": token_url = "{found.token_url}"')
+    click.echo(f'base_url = "{place.base_url}"')
+    if place.region:
+        click.echo(f'region = "{place.region}"')
+    click.echo(f'# with auth = "password": token_url = "{place.token_url}"')

@@ -9,26 +9,34 @@ import socket
 import sys
 from ast import literal_eval
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
 from orchestration.cli import options
+from workers.clients import use_settings
 from workers.errors import ConfigError, HeadgateError, UsageError
+from workers.settings.load import load
+from workers.store.connection import connect, url_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.settings.load import Settings
 
-#: Where a password that was made is kept, in `store.data_dir`.
-PASSWORD_FILE = "flower_password"  # noqa: S105 -- the name of a file
+#: The file in `store.data_dir` that keeps a password that was made.
+LOGIN_FILE: Final = "flower_password"
 
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Where it is."
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5555,
+    show_default=True,
+    help="Port to listen on.",
 )
 @click.option(
     "--host",
@@ -41,39 +49,49 @@ PASSWORD_FILE = "flower_password"  # noqa: S105 -- the name of a file
 def command(port: int, host: str) -> None:
     """Show workers and tasks in Flower, behind a login, to look at only.
 
-    The user is flower.user, the password that of flower.password_file or flower.password_env.
-    Without one a password is made, kept in the data folder and shown once, on a terminal. Flower's
-    own options may be set as FLOWER_ variables; FLOWER_READ_ONLY=false lets it revoke tasks.
+    The user is flower.user, and the password that of flower.password_file or flower.password_env.
+    Without one the command makes a password, keeps it in the data folder, and shows it once, on a
+    terminal. Flower's own options may be set as FLOWER_ variables. With FLOWER_READ_ONLY=false,
+    Flower may revoke tasks.
 
     \b
     Example:  headgate flower --port 5555
     Exit:     0 asked to stop, 1 no store or no such address, 2 wrong configuration or usage
-    """  # noqa: D301 -- click wants the character itself
-    settings = options.clients().settings
-    login = f"{settings.flower.user}:{_password(settings, host)}"
+    """
+    settings = options.settings()
+    login = f"{settings.flower.user}:{_read_password(settings, host)}"
 
     from flower.options import default_options as chosen
 
     from workers.app import app
-    from workers.store.connection import connect, url_of
 
+    use_settings(partial(load, options.config_file()))
     with connect(url_of(settings.store)) as store:
         store.ping()
     _require_free(host, port)
     os.environ.setdefault("FLOWER_READ_ONLY", "true")
-    # Set here and not given on: arguments and environment are for everybody to read.
+    # The login is set here: everybody on this machine may read arguments and environment.
     chosen.basic_auth = [login]
-    chosen.format_task = readable
+    chosen.format_task = format_task
     click.echo(f"headgate: Flower at http://{host}:{port}, user {settings.flower.user}", err=True)
     app.start(["--quiet", "flower", f"--address={host}", f"--port={port}", "--logging=warning"])
 
 
-def readable(task: Any) -> Any:  # noqa: ANN401 -- Flower's copy of one of Celery's
-    """A task as Flower shows it: its arguments as words, and as result also why it has none.
+class FlowerTask(Protocol):
+    """Flower's copy of one of Celery's tasks, as far as it is formatted here."""
 
-    Flower cuts off what is long, so the key stands last.
+    args: str
+    result: str | None
+    exception: str | None
+
+
+def format_task(task: FlowerTask) -> FlowerTask:
+    """Show a task in words: its arguments, and as its result also why it has none.
+
+    Flower cuts off what is long, so the key stands last. A task of another application is left as
+    it is.
     """
-    with suppress(SyntaxError, TypeError, ValueError):  # another application's: left as it is
+    with suppress(SyntaxError, TypeError, ValueError):
         client, key, step = literal_eval(task.args)
         task.args = f"{client} step {step} {key}"
         if task.result:
@@ -84,7 +102,7 @@ def readable(task: Any) -> Any:  # noqa: ANN401 -- Flower's copy of one of Celer
     return task
 
 
-def _password(settings: Settings, host: str) -> str:
+def _read_password(settings: Settings, host: str) -> str:
     """The password that was set; else, for this machine alone, the one that is kept or made."""
     given = settings.flower.password()
     if given is not None:
@@ -96,31 +114,33 @@ def _password(settings: Settings, host: str) -> str:
             f"--host {host} can be reached from elsewhere, so the login needs a password of your "
             f"own; set flower.password_file"
         )
-    return _kept(settings.store.data_dir.expanduser() / PASSWORD_FILE)
+    return _keep_password(settings.store.data_dir.expanduser() / LOGIN_FILE)
 
 
-def _kept(file: Path) -> str:
+def _keep_password(file: Path) -> str:
+    """The password in this file; makes one when there is none."""
     try:
         with suppress(FileNotFoundError):
             if kept := file.read_text("utf-8").strip():
                 return kept
         password = secrets.token_urlsafe(18)
         file.parent.mkdir(parents=True, exist_ok=True)
-        # As new, so that nobody opened it before it was only ours.
+        # The file is made anew, so that nobody has opened it before it was only ours.
         file.unlink(missing_ok=True)
-        with open(file, "x", encoding="utf-8", opener=_only_ours) as it:
-            it.write(password + "\n")
+        with open(file, "x", encoding="utf-8", opener=_open_for_us) as written:
+            written.write(password + "\n")
     except OSError as error:
         raise ConfigError(
             f"the password of Flower cannot be kept in {file} ({error.strerror}); set "
             f"flower.password_file"
         ) from None
-    shown = password if sys.stderr.isatty() else f"in {file}"  # else it would stand in a log
+    # Where standard error is no terminal it is a log, which must not hold the password.
+    shown = password if sys.stderr.isatty() else f"in {file}"
     click.echo(f"headgate: a password was made for Flower: {shown}", err=True)
     return password
 
 
-def _only_ours(path: str, flags: int) -> int:
+def _open_for_us(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
@@ -139,9 +159,9 @@ def _require_free(host: str, port: int) -> None:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as it:
-            it.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            it.bind(address)
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
     except OSError as error:
         raise HeadgateError(
             f"Flower cannot listen on {host}:{port} ({error.strerror}); choose another --port or "

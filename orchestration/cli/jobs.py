@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestration.cli import options
-from orchestration.text import counted
+from orchestration.text import format_count, format_moment
 from orchestration.views.progress import all_jobs
 
 if TYPE_CHECKING:
@@ -19,41 +18,40 @@ if TYPE_CHECKING:
 @click.command()
 @options.as_json
 @options.configured
-def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
+def command(*, as_json: bool) -> None:
     """List the jobs of each configured client, the newest first.
 
     \b
     Example:  headgate jobs --json
     Exit:     0 listed, 1 no store, 2 wrong configuration
-    """  # noqa: D301 -- click wants the character itself
+    """
     clients = options.clients()
     jobs = {name: all_jobs(clients[name]) for name in clients.names()}
     if as_json:
-        click.echo(json.dumps([it.as_dict() for its_jobs in jobs.values() for it in its_jobs]))
+        click.echo(json.dumps([job.as_dict() for of_client in jobs.values() for job in of_client]))
         return
     if not any(jobs.values()):
         click.echo("there are no jobs; submit one with: headgate submit", err=True)
-    for name, its_jobs in jobs.items():
-        for number, it in enumerate(its_jobs):
-            if number == 0:
-                click.secho(f"client {name}", bold=True)
-            click.echo(_line(it))
+    for name, of_client in jobs.items():
+        if of_client:
+            click.secho(f"client {name}", bold=True)
+        for job in of_client:
+            click.echo(_format_job(job))
 
 
-def _line(it: Progress) -> str:
-    accepted = datetime.fromtimestamp(it.started_us / 1e6, UTC).astimezone()
-    counts = [f"{count:,} {word}" for word, count in it.counts.items() if count]
-    if left := it.rows - it.ended:
+def _format_job(job: Progress) -> str:
+    counts = [f"{count:,} {word}" for word, count in job.counts.items() if count]
+    if left := job.rows - job.ended:
         counts.append(f"{left:,} open")
-    state = click.style(f"{it.state:9}", fg=_colour(it))
-    of = f"  ({it.name} of campaign {it.of[1]} in {it.of[0]})" if it.of else ""
+    state = click.style(f"{job.state:9}", fg=_choose_colour(job))
+    parent = f"  ({job.name} of campaign {job.of[1]} in {job.of[0]})" if job.of else ""
     return (
-        f"  {it.job:16}  {accepted:%Y-%m-%d %H:%M:%S}  {it.kind:9}  {state}  "
-        f"{counted(it.rows, 'row'):>14}: {', '.join(counts)}{of}"
+        f"  {job.job:16}  {format_moment(job.started_us)}  {job.kind:9}  {state}  "
+        f"{format_count(job.rows, 'row'):>14}: {', '.join(counts)}{parent}"
     )
 
 
-def _colour(it: Progress) -> str:
-    if it.state != "finished":
+def _choose_colour(job: Progress) -> str:
+    if job.state != "finished":
         return "cyan"
-    return "green" if it.all_succeeded else "yellow"
+    return "green" if job.all_succeeded else "yellow"

@@ -9,11 +9,10 @@ import click
 
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
-from orchestration.cli.config import limit_lines, limits_of
-from orchestration.operate import limits as operate_limits
+from orchestration.cli.limit_table import describe_limits, format_limit
+from orchestration.operate.limits import set_limit, unset_limits
 from workers.errors import UsageError
 from workers.governor import overrides
-from workers.governor.overrides import format_values
 from workers.settings.limits import Shape
 
 if TYPE_CHECKING:
@@ -26,39 +25,46 @@ if TYPE_CHECKING:
 @options.configured
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Show the limits of clients, and change them for the whole fleet at once."""
+    """Show the limits of clients, and change them for the whole fleet at once.
+
+    Without a further command, it lists the limits of all clients.
+
+    \b
+    Example:  headgate limits --config acme.toml
+    Exit:     0 shown, 1 no store, 2 wrong usage or configuration
+    """
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+        ctx.invoke(list_limits)
 
 
 @command.command("list")
 @click.argument("client", required=False)
 @options.as_json
 @options.configured
-def list_(client: str | None = None, as_json: bool = False) -> None:  # noqa: FBT001, FBT002 -- as click
-    """Show the limits that hold now, of one CLIENT or of all, and what of them is set live.
+def list_limits(client: str | None = None, *, as_json: bool = False) -> None:
+    """Show the limits that hold now, of one CLIENT or of all, and which values are set live.
 
     \b
     Example:  headgate limits list acme
     Exit:     0 shown, 1 no store, 2 wrong usage, or what is set live does not go together with
               the configuration
-    """  # noqa: D301 -- click wants the character itself
+    """
     clients = options.clients()
     names = [client] if client else clients.names()
-    found = {name: list(_limits(clients[name])) for name in names}
+    limits = {name: list(_describe_live(clients[name])) for name in names}
     if as_json:
-        click.echo(json.dumps({"clients": found}))
+        click.echo(json.dumps({"clients": limits}))
         return
-    if not found:
+    if not limits:
         click.echo("there are no clients; add one to the configuration", err=True)
-    for name, limits in found.items():
+    for name, of_client in limits.items():
         click.secho(f"client {name}", bold=True)
-        for it in limits:
-            for line in limit_lines(it):
+        for limit in of_client:
+            for line in format_limit(limit):
                 click.echo(f"  {line}")
-            if it["live"]:
-                click.secho(f"  {'':18}{_live(it['live'])}", fg="yellow")
-        if not limits:
+            if limit["live"]:
+                click.secho(f"  {'':18}{_format_live(limit['live'])}", fg="yellow")
+        if not of_client:
             click.echo("  no limits")
 
 
@@ -67,78 +73,88 @@ def list_(client: str | None = None, as_json: bool = False) -> None:  # noqa: FB
 @click.argument("limit")
 @click.option("--count", type=int, metavar="N", help="Calls per window, or at once.")
 @click.option("--window", "window_s", type=float, metavar="S", help="The window in seconds.")
-@click.option("--rate", type=float, metavar="R", help="Calls per second, instead of what follows.")
-@click.option("--burst", type=int, metavar="B", help="Tokens of a burst, instead of what follows.")
+@click.option(
+    "--rate", type=float, metavar="R", help="Calls per second; default: what count and window give."
+)
+@click.option(
+    "--burst", type=int, metavar="B", help="Tokens of a burst; default: what count and window give."
+)
 @click.option("--reserve", type=int, metavar="R", help="Tokens that only urgent calls may take.")
 @click.option("--shape", type=click.Choice(get_args(Shape)), help="How the provider counts.")
 @click.option("--match", metavar="PATTERN", help='Which calls: "POST /api/v2/*", all: "* *".')
 @reasoned
 @options.configured
-def set_(client: str, limit: str, reason: str, by: str, **given: Any) -> None:  # noqa: ANN401 -- options
-    """Let values of a LIMIT stand above the configuration's, at once and until they are unset.
+def set_values(
+    client: str, limit: str, reason: str, by: str, **options_given: str | float | None
+) -> None:
+    """Set values of a LIMIT live: they hold at once, above the configuration, until they are unset.
 
-    A tenant's own limit is TENANT/NAME. A limit that is not in the configuration is added, if it
-    comes with --count, --shape and --match. Values that no bucket can keep are refused.
+    A tenant's own limit is TENANT/NAME. The command adds a limit that the configuration lacks when
+    --count, --shape and --match describe it. It refuses values that no bucket can keep.
 
     \b
     Example:  headgate limits set acme app --count 100 --reason "the provider asked for less"
     Add:      headgate limits set acme exports --count 100 --window 60 --shape fixed_window
                 --match "POST /exports/*" --reason "its 429s say so"
     Exit:     0 it holds, 1 no store, 2 wrong usage or value
-    """  # noqa: D301 -- click wants the character itself
-    values = {name: value for name, value in given.items() if value is not None}
+    """
+    values = {name: value for name, value in options_given.items() if value is not None}
     if not values:
         raise UsageError(
             "nothing to set; give one of --count, --window, --rate, --burst, --reserve, --shape, "
             "--match"
         )
-    it = options.clients()[client]
-    operate_limits.set_limit(it, limit, values, by=by, reason=reason)
-    _show(it, limit)
+    target = options.clients()[client]
+    set_limit(target, limit, values, by=by, reason=reason)
+    _show(target, limit)
 
 
-@command.command()
+@command.command("unset")
 @click.argument("client")
 @click.argument("limits", metavar="LIMIT...", nargs=-1, required=True)
 @reasoned
 @options.configured
-def unset(client: str, limits: tuple[str, ...], reason: str, by: str) -> None:
-    """Let the configuration's values of a LIMIT hold again; one that was added live goes.
+def unset_values(client: str, limits: tuple[str, ...], reason: str, by: str) -> None:
+    """Let the configuration's values of a LIMIT hold again; a limit that was added live is removed.
 
     \b
     Example:  headgate limits unset acme app --reason "the provider is well again"
     Exit:     0 done, 1 no store, 2 wrong usage
-    """  # noqa: D301 -- click wants the character itself
-    it = options.clients()[client]
-    operate_limits.unset_limits(it, limits, by=by, reason=reason)
+    """
+    target = options.clients()[client]
+    unset_limits(target, limits, by=by, reason=reason)
     for limit in dict.fromkeys(limits):
-        _show(it, limit)
+        _show(target, limit)
 
 
-def _limits(client: Client) -> Iterator[dict[str, Any]]:
-    """Each limit that holds now, as `limits_of` has it, and what is set live of it."""
+def _describe_live(client: Client) -> Iterator[dict[str, Any]]:
+    """Each limit that holds now, as `describe_limits` has it, and what is set live of it."""
     _, settings = client.look()
     set_live = overrides.read(client.store, client.keys).limits
-    configured = {it["name"]: it for it in limits_of(client.configured)}
-    for it in limits_of(settings):
-        one = set_live.get(it["name"])
-        yield {**it, "live": one and _told(one, configured.get(it["name"]))}
+    configured = {limit["name"]: limit for limit in describe_limits(client.configured)}
+    for limit in describe_limits(settings):
+        live = set_live.get(limit["name"])
+        yield {**limit, "live": live and _describe_override(live, configured.get(limit["name"]))}
 
 
-def _told(it: overrides.Override, configured: dict[str, Any] | None) -> dict[str, Any]:
-    was = {name: configured.get(name) for name in it.values} if configured else None
-    return {"values": it.values, "instead_of": was, "by": it.by, "reason": it.reason}
+def _describe_override(
+    live: overrides.Override, configured: dict[str, Any] | None
+) -> dict[str, Any]:
+    before = {name: configured.get(name) for name in live.values} if configured else None
+    return {"values": live.values, "instead_of": before, "by": live.by, "reason": live.reason}
 
 
-def _live(it: dict[str, Any]) -> str:
-    instead = f" instead of {format_values(it['instead_of'])}" if it["instead_of"] else ""
-    return f"set live by {it['by']}: {format_values(it['values'])}{instead} ({it['reason']})"
+def _format_live(live: dict[str, Any]) -> str:
+    values = overrides.format_values(live["values"])
+    replaced = live["instead_of"]
+    before = f" instead of {overrides.format_values(replaced)}" if replaced else ""
+    return f"set live by {live['by']}: {values}{before} ({live['reason']})"
 
 
-def _show(client: Client, limit: str) -> None:
-    for it in _limits(client):
-        if it["name"] == limit:
-            for line in limit_lines(it):
+def _show(client: Client, name: str) -> None:
+    for limit in _describe_live(client):
+        if limit["name"] == name:
+            for line in format_limit(limit):
                 click.echo(line)
             return
-    click.echo(f"limit {limit} is gone")
+    click.echo(f"limit {name} is gone")

@@ -1,35 +1,37 @@
-"""Options that many commands share."""
+"""Options that many commands share, and the settings that a command works with."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from workers.clients import Clients
-from workers.settings.load import load
+from workers.settings.load import Settings, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: The exit code of a command that Ctrl-C ended, as shells have it.
-INTERRUPTED = 130
+INTERRUPTED: Final = 130
+#: Where click's context keeps the file that was named; a command sees that of the group above it.
+_CONFIG_FILE: Final = "headgate.config_file"
 
 
-def _chosen(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    del ctx, param
+def _keep_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    del param
     if value:
-        os.environ["HEADGATE_CONFIG"] = os.path.abspath(value)  # noqa: PTH100 -- keeps links
-    return value
+        ctx.meta[_CONFIG_FILE] = value.absolute()
 
 
 def configured(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option `--config`; what it starts reads the same file."""
+    """Give a command the option `--config`; `settings` and `clients` read what it names."""
     return click.option(
         "--config",
         metavar="FILE",
-        callback=_chosen,
+        type=click.Path(path_type=Path),
+        callback=_keep_file,
         expose_value=False,
         is_eager=True,
         help="Configuration file; default HEADGATE_CONFIG, then ./headgate.toml.",
@@ -41,6 +43,25 @@ as_json: Callable[[Any], Any] = click.option(
 )
 
 
+def config_file() -> Path | None:
+    """The file that `--config` named to the running command; None when it named none."""
+    file: Path | None = click.get_current_context().meta.get(_CONFIG_FILE)
+    return file
+
+
+def settings() -> Settings:
+    """The settings of the running command: read once, and kept in click's context.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    context = click.get_current_context()
+    loaded = context.find_object(Settings)
+    if loaded is None:
+        context.obj = loaded = load(config_file())
+    return loaded
+
+
 def clients() -> Clients:
-    """The clients of the chosen configuration."""
-    return Clients(load())
+    """The clients of the running command's settings."""
+    return Clients(settings())

@@ -13,26 +13,27 @@ from orchestration.operate import recovery
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions
-    """A moment, ISO 8601, without a zone local: a second run must mean the same one."""
+    """A moment in ISO 8601; without a zone it is local time, so that a second run means it too."""
 
     name = "moment"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """Read it, or say what it looks like; microseconds since the epoch."""
+        """Read the moment, microseconds since the epoch, or show what one looks like."""
         try:
-            found = _us(datetime.fromisoformat(str(value)).astimezone())
+            moment = datetime.fromisoformat(str(value)).astimezone()
+            moment_us = round(moment.timestamp() * 1_000_000)
         except (ValueError, OverflowError, OSError):
-            found = 0
-        if found <= 0:
+            moment_us = 0
+        if moment_us <= 0:
             self.fail(
                 f"{value!r} is no moment; use 2026-03-01T02:00:00Z, 2026-03-01T03:00:00+01:00, "
                 f"or 2026-03-01T03:00 in local time",
                 param,
                 ctx,
             )
-        return found
+        return moment_us
 
 
 @click.command()
@@ -40,38 +41,35 @@ class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     "--since", "since_us", type=Moment(), required=True, metavar="T",
     help="The moment of the backup, an ISO time.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @reasoned
 @options.as_json
 @options.configured
-def command(since_us: int, dry_run: bool, reason: str, by: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
-    """Treat what is open as maybe sent, after the store was restored from a backup of T.
+def command(since_us: int, reason: str, by: str, *, dry_run: bool, as_json: bool) -> None:
+    """Treat open work as maybe sent, after the store was restored from a backup of the moment T.
 
-    Stop all workers first. A transaction that had not ended then is sent again under its key,
-    looked up first under guard lookup, and without a guard ended as unknown, a dead letter; and so
-    are those of pages that are opened later. The same command may be given again. A time without
-    a zone is local; if you do not know it exactly, give an earlier one.
+    Stop all workers first. A transaction that had not ended at T is sent again under its key. Under
+    guard lookup it is looked up first, and without a guard it ends as unknown, a dead letter. The
+    same holds for pages that are opened later. You may give the same command again. If you do not
+    know T exactly, give an earlier time; a time without a zone is local.
 
     \b
     Example:  headgate recover --since 2026-03-01T02:00:00Z --reason "disk of the store lost"
     Exit:     0 done, 1 no store, 2 a worker is alive, T is in the future, or wrong usage; then
               nothing was changed
-    """  # noqa: D301 -- click wants the character itself
-    clients = options.clients()
-    its = [clients[name] for name in clients.names()]
-    recovery.check(its, since_us)
-    found = []
-    for client in its:
+    """
+    configured = options.clients()
+    clients = [configured[name] for name in configured.names()]
+    recovery.check(clients, since_us)
+    results = []
+    for client in clients:
         if dry_run:
-            it = recovery.foresee(client, since_us)
+            result = recovery.foresee(client, since_us)
         else:
-            it = recovery.recover(client, since_us, by=by, reason=reason)
-        found.append(it)
+            result = recovery.recover(client, since_us, by=by, reason=reason)
+        results.append(result)
         if not as_json:
-            click.echo(f"client {it.client}: {it.text}")
+            click.echo(f"client {result.client}: {result.text}")
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "clients": [it.as_dict() for it in found]}))
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1_000_000)
+        answer = {"dry_run": dry_run, "clients": [result.as_dict() for result in results]}
+        click.echo(json.dumps(answer))

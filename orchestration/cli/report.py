@@ -7,11 +7,11 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from orchestration.cli.options import clients, configured
+from orchestration.cli import options
 from orchestration.views.find import find_job
 from orchestration.views.progress import snapshot
 from orchestration.views.report import as_csv, as_jsonl, report
@@ -22,41 +22,50 @@ if TYPE_CHECKING:
 
     from orchestration.views.report import TransactionStatus
 
-_FORMATS: dict[str, Callable[[Iterable[TransactionStatus]], Iterator[str]]] = {
+_FORMATS: Final[dict[str, Callable[[Iterable[TransactionStatus]], Iterator[str]]]] = {
     "csv": as_csv,
     "jsonl": as_jsonl,
 }
 
 
-@click.command(epilog="Exit: 0 done, 1 the store is away or damaged, 2 unknown job or wrong usage.")
+@click.command()
 @click.argument("job")
 @click.option(
-    "--format", "form", type=click.Choice(list(_FORMATS)), default="csv", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(list(_FORMATS)),
+    default="csv",
+    show_default=True,
+    help="How the lines are written.",
 )
 @click.option(
-    "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to; default stdout."
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File that is written; default: standard output.",
 )
-@configured
-def command(job: str, form: str, output: Path | None) -> None:
+@options.configured
+def command(job: str, format_: str, output: Path | None) -> None:
     """Write one line for each row of JOB, in the order of the submitted file.
 
     \b
     Example:  headgate report c-1f0c8a2b9d4e --format csv --output may.report.csv
     Columns:  line, id, state, key, attempts, status, provider_id, correlation_id,
               done, error
-    """  # noqa: D301 -- click wants the character itself
-    client, stored = find_job(clients(), job)
+    Exit:     0 done, 1 the store is away or damaged, 2 unknown job or wrong usage
+    """
+    client, stored = find_job(options.clients(), job)
     if not stored.started:
         look = snapshot(client, job)
-        half = "was not submitted to its end; submit its file again"
-        click.echo(f"{job} {half}" if not look.of else f"{job}: {look.not_begun}", err=True)
-    with _opened(output) as file:
-        for text in _FORMATS[form](report(client, job)):
+        hint = f"{job} was not submitted to its end; submit its file again"
+        click.echo(f"{job}: {look.not_begun}" if look.of else hint, err=True)
+    with _open_output(output) as file:
+        for text in _FORMATS[format_](report(client, job)):
             file.write(text.encode())
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[IO[bytes]]:
+def _open_output(output: Path | None) -> Iterator[IO[bytes]]:
     """Standard output, or a file that only its owner reads and that appears when it is whole."""
     if output is None:
         yield sys.stdout.buffer
@@ -65,13 +74,14 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
         if output.exists() and not output.is_file():
             raise UsageError(f"{output} is not a file; name another output")
         with NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
+            written = Path(file.name)
             try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, output)  # noqa: PTH105 -- a name, not a Path
+                written.replace(output)
             except BaseException:
-                Path(file.name).unlink()
+                written.unlink()
                 raise
     except OSError as error:
         raise UsageError(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from orchestration.cli import options
-from orchestration.cli.watch import span
-from orchestration.text import counted
+from orchestration.text import format_count, format_duration
 from orchestration.views.status import status
 from workers.governor.flows import NO_TENANT
 
@@ -22,119 +21,134 @@ if TYPE_CHECKING:
     from orchestration.views.refused import RefusedRoute
     from orchestration.views.status import ClientStatus, LimitStatus
 
-#: So many tenants of a lane are named; the others are added up.
-TENANTS_NAMED = 5
+#: So many tenants of a lane are named; the others are shown as a sum.
+_TENANTS_NAMED: Final = 5
 
 
 @click.command()
 @options.as_json
 @options.configured
-def command(as_json: bool) -> None:  # noqa: FBT001 -- as click
+def command(*, as_json: bool) -> None:
     """Show the limits of each client with their use, what waits, what is out and what holds it.
 
-    It only reads. Tokens are shown while workers ring; calls per second are those of the last 10 s,
-    refusals and what they suggest of the last hour.
+    The command changes nothing. It shows the tokens of a limit while workers ring. Calls per second
+    are those of the last 10 s; refusals and suggestions are those of the last hour.
 
     \b
     Example:  headgate status --json
     Exit:     0 shown, 1 no store, 2 wrong configuration
-    """  # noqa: D301 -- click wants the character itself
+    """
     clients = options.clients()
-    found = [status(clients[name]) for name in clients.names()]
+    statuses = [status(clients[name]) for name in clients.names()]
     if as_json:
-        click.echo(json.dumps({"clients": [it.as_dict() for it in found]}))
+        click.echo(json.dumps({"clients": [shown.as_dict() for shown in statuses]}))
         return
-    if not found:
+    if not statuses:
         click.echo("there are no clients; add one to the configuration", err=True)
-    for number, it in enumerate(found):
-        click.echo(("\n" if number else "") + _text(it))
+    for number, shown in enumerate(statuses):
+        click.echo(("\n" if number else "") + _format_status(shown))
 
 
-def _text(it: ClientStatus) -> str:
-    waiting = "  ".join(f"{lane} {count:,}" for lane, count in it.waiting.items())
-    half_open = "half open: one call at a time is let through"
+def _format_status(shown: ClientStatus) -> str:
+    calls = f"{shown.calls_per_s:.1f}/s  in flight {shown.in_flight}  bells {shown.bells_out}"
+    waiting = "  ".join(f"{lane} {count:,}" for lane, count in shown.waiting.items())
+    jobs = f"{shown.open_jobs} open with {format_count(shown.open_rows, 'row')} to go"
+    aside = f"retries {shown.retries}  quarantine {shown.quarantine}"
+    workers = f"{shown.workers} alive with {format_count(shown.threads, 'thread')}"
     lines = [
-        click.style(f"client {it.client}", bold=True),
-        *(_limit(one) for one in it.limits),
-        *([_fact("hold", _hold(one)) for one in it.holds] or [_fact("holds", "none")]),
-        *([_fact("breaker", click.style(half_open, fg="yellow"))] if it.half_open else []),
-        *(
-            _fact("provider", f"leaves {left:,} to {scope}")
-            for scope, left in it.provider_leaves.items()
-        ),
-        *(_fact("refused", _refused(one)) for one in it.refused),
-        *(_fact("suggestion", click.style(one, fg="yellow")) for one in it.suggestions),
-        _fact("calls", f"{it.calls_per_s:.1f}/s  in flight {it.in_flight}  bells {it.bells_out}"),
-        _fact("waiting", f"{waiting}  for limit {it.binds}" if it.binds else waiting),
-        *_tenants(it),
-        _fact("jobs", f"{it.open_jobs} open with {counted(it.open_rows, 'row')} to go"),
-        _fact(
-            "aside", f"retries {it.retries}  quarantine {it.quarantine}  dead letters {_dead(it)}"
-        ),
-        _fact("workers", f"{it.workers} alive with {counted(it.threads, 'thread')}"),
-        *_media(it),
+        click.style(f"client {shown.client}", bold=True),
+        *(_format_limit(limit) for limit in shown.limits),
+        *_format_holds(shown),
+        *(_format_fact("refused", _format_refused(route)) for route in shown.refused),
+        *(_format_fact("suggestion", click.style(text, fg="yellow")) for text in shown.suggestions),
+        _format_fact("calls", calls),
+        _format_fact("waiting", f"{waiting}  for limit {shown.binds}" if shown.binds else waiting),
+        *_format_tenants(shown),
+        _format_fact("jobs", jobs),
+        _format_fact("aside", f"{aside}  dead letters {_format_dead(shown)}"),
+        _format_fact("workers", workers),
+        *_format_media(shown),
     ]
-    if it.advice:
-        lines.append(_fact("advice", click.style(it.advice, fg="yellow")))
+    if shown.advice:
+        lines.append(_format_fact("advice", click.style(shown.advice, fg="yellow")))
     return "\n".join(lines)
 
 
-def _media(it: ClientStatus) -> Iterator[str]:
+def _format_media(shown: ClientStatus) -> Iterator[str]:
     """The transfers of files, where there are any or somebody waits for them."""
-    media = it.media
+    media = shown.media
     if media.waiting or media.out or media.workers:
-        who = f"{counted(media.workers, 'worker')} with {counted(media.threads, 'thread')}"
-        yield _fact("media", f"{who}  transfers waiting {media.waiting:,}  out {media.out}")
+        workers = format_count(media.workers, "worker")
+        threads = format_count(media.threads, "thread")
+        transfers = f"transfers waiting {media.waiting:,}  out {media.out}"
+        yield _format_fact("media", f"{workers} with {threads}  {transfers}")
 
 
-def _limit(it: LimitStatus) -> str:
-    match = "" if it.match == "* *" else f", {it.match}"
-    if it.rate_per_s is None:
-        return _fact(f"limit {it.name}", f"{it.count:,} at once{match}  free {it.tokens}")
-    text = f"{it.count:,} per {it.window_s:g} s, {it.shape}{match}"
-    text += f"  governed {it.rate_per_s:.4g}/s, burst {it.burst}"
-    text += "  idle" if it.tokens is None else f"  tokens {it.tokens}"
-    if it.use is not None:
-        text += f"  use {it.use:.0%}"
-    return _fact(f"limit {it.name}", text)
+def _format_limit(limit: LimitStatus) -> str:
+    match = "" if limit.match == "* *" else f", {limit.match}"
+    if limit.rate_per_s is None:
+        text = f"{limit.count:,} at once{match}  free {limit.tokens}"
+        return _format_fact(f"limit {limit.name}", text)
+    text = f"{limit.count:,} per {limit.window_s:g} s, {limit.shape}{match}"
+    text += f"  governed {limit.rate_per_s:.4g}/s, burst {limit.burst}"
+    text += "  idle" if limit.tokens is None else f"  tokens {limit.tokens}"
+    if limit.use is not None:
+        text += f"  use {limit.use:.0%}"
+    return _format_fact(f"limit {limit.name}", text)
 
 
-def _refused(it: RefusedRoute) -> str:
-    left = (f"{name} {'held' if count is None else count}" for name, count in it.tokens.items())
+def _format_refused(route: RefusedRoute) -> str:
+    ago = format_duration(route.ago_s)
+    text = f"{route.route}  {route.count:,} in the last hour, the last {ago} ago"
+    left = (f"{name} {'held' if count is None else count}" for name, count in route.tokens.items())
     tokens = ", ".join(left)
-    text = f"{it.route}  {it.count:,} in the last hour, the last {span(it.ago_s)} ago"
     return f"{text}; tokens left then: {tokens}" if tokens else text
 
 
-def _tenants(it: ClientStatus) -> Iterator[str]:
+def _format_tenants(shown: ClientStatus) -> Iterator[str]:
     """A line for each lane in which a tenant waits: the longest few, and the rest as a sum."""
-    for lane, group in groupby(it.backlog, key=lambda one: one.lane):
-        tenants = list(group)
-        if [one.tenant for one in tenants] == [NO_TENANT]:
+    for lane, group in groupby(shown.backlog, key=lambda backlog: backlog.lane):
+        backlogs = list(group)
+        if [backlog.tenant for backlog in backlogs] == [NO_TENANT]:
             continue
-        named, rest = tenants[:TENANTS_NAMED], tenants[TENANTS_NAMED:]
-        parts = [f"{_name(one.tenant)} {one.waiting:,}" for one in named]
+        named, rest = backlogs[:_TENANTS_NAMED], backlogs[_TENANTS_NAMED:]
+        parts = [f"{_name_tenant(backlog.tenant)} {backlog.waiting:,}" for backlog in named]
         if rest:
-            parts.append(f"and {len(rest)} more with {sum(one.waiting for one in rest):,}")
-        yield _fact(f"  {lane}", "  ".join(parts))
+            waiting = sum(backlog.waiting for backlog in rest)
+            parts.append(f"and {len(rest)} more with {waiting:,}")
+        yield _format_fact(f"  {lane}", "  ".join(parts))
 
 
-def _name(tenant: str) -> str:
+def _name_tenant(tenant: str) -> str:
     return "no tenant" if tenant == NO_TENANT else tenant
 
 
-def _hold(it: Hold) -> str:
-    until = f"{datetime.fromtimestamp(it.until_us / 1e6, UTC).astimezone():%H:%M:%S}"
-    end = "it is resumed" if it.endless else f"{until}, another {span(it.left_s)}"
-    text = f"{it.scope} paused until {end}"
-    return click.style(f"{text}: {it.why}" if it.why else text, fg="yellow")
+def _format_holds(shown: ClientStatus) -> Iterator[str]:
+    """What holds the client: pauses, its breaker, and what the provider's headers leave."""
+    if not shown.holds:
+        yield _format_fact("holds", "none")
+    for hold in shown.holds:
+        yield _format_fact("hold", _format_hold(hold))
+    if shown.half_open:
+        text = "half open: one call at a time is let through"
+        yield _format_fact("breaker", click.style(text, fg="yellow"))
+    for scope, left in shown.provider_leaves.items():
+        yield _format_fact("provider", f"leaves {left:,} to {scope}")
 
 
-def _dead(it: ClientStatus) -> str:
-    if not it.dead_letters:
+def _format_hold(hold: Hold) -> str:
+    until = f"{datetime.fromtimestamp(hold.until_us / 1e6, UTC).astimezone():%H:%M:%S}"
+    left = format_duration(hold.left_s)
+    end = "it is resumed" if hold.endless else f"{until}, another {left}"
+    text = f"{hold.scope} paused until {end}"
+    return click.style(f"{text}: {hold.why}" if hold.why else text, fg="yellow")
+
+
+def _format_dead(shown: ClientStatus) -> str:
+    if not shown.dead_letters:
         return "0"
-    return click.style(f"{it.dead_letters}", fg="red") + "  (headgate dead list)"
+    return click.style(f"{shown.dead_letters}", fg="red") + "  (headgate dead list)"
 
 
-def _fact(name: str, text: str) -> str:
+def _format_fact(name: str, text: str) -> str:
     return f"  {name:12}  {text}"

@@ -12,7 +12,7 @@ from orchestration.cli.options import INTERRUPTED, as_json, clients, configured
 from orchestration.intake import Accepted, Checked, Submission, check, find
 from orchestration.intake.campaign_contacts import Loads, accept_all, loads_of
 from orchestration.intake.readers.media import MEDIA
-from orchestration.text import counted
+from orchestration.text import format_count
 from workers.errors import InputError
 from workers.governor.flows import NO_TENANT, lane_of
 
@@ -66,7 +66,7 @@ def calls(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared opti
     Chain:    {"id": "c1", "steps": [
                 {"name": "create", "method": "POST", "path": "/v2/campaigns", "body": {}},
                 {"name": "start", "method": "POST", "path": "/v2/campaigns/{create.id}/start"}]}
-    """  # noqa: D301 -- click wants the character itself
+    """
     _submit(client, "calls", **given)
 
 
@@ -88,7 +88,7 @@ def contacts(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared o
 
     \b
     Example:  headgate submit contacts may.csv --client acme --list 7f3a9c --id-column customer
-    """  # noqa: D301 -- click wants the character itself
+    """
     _submit(client, "contacts", **given)
 
 
@@ -122,7 +122,7 @@ def media(client: str, kind: str, **given: Any) -> None:  # noqa: ANN401 -- the 
               de/welcome.wav,welcome,de-de
               en/welcome.wav,welcome,en-us
     Needs:    headgate worker --for media
-    """  # noqa: D301 -- click wants the character itself
+    """
     _submit(client, kind, **given)
 
 
@@ -151,7 +151,7 @@ def campaigns(client: str, **given: Any) -> None:  # noqa: ANN401 -- the shared 
               "may_fail": good contacts that may be missing at the start, 0; "tenant", "lane"
     Modes:    all but agentless need queue and script; all but preview need edgeGroup or site, and
               callAnalysisResponseSet; power and predictive abandonRate, agentless outboundLineCount
-    """  # noqa: D301 -- click wants the character itself
+    """
     _submit(client, "campaigns", **given)
 
 
@@ -211,7 +211,7 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
             _say_rejected(checked, loads)
             click.echo(
                 f"{checked.file}: {_counts(checked, 'row')}{_of_contacts(loads)}; "
-                f"{counted(checked.calls + loads.calls, 'call')}, {_span(duration_s)}",
+                f"{format_count(checked.calls + loads.calls, 'call')}, {_span(duration_s)}",
                 err=True,
             )
         click.echo(_outcome(checked, done, dry_run=dry_run), err=True)
@@ -219,7 +219,7 @@ def _accept(  # noqa: PLR0913 -- the options of the command line
 
 
 def _counts(it: Checked | Loads, thing: str) -> str:
-    rows = counted(it.rows, thing)
+    rows = format_count(it.rows, thing)
     return f"{rows}, {it.rejected:,} rejected, {it.joined:,} joined to an earlier one"
 
 

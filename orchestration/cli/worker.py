@@ -7,14 +7,23 @@ import platform
 import re
 import warnings
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestration.cli import options
-from orchestration.text import counted
+from orchestration.text import format_count
+from workers.clients import use_settings
 from workers.errors import UsageError
-from workers.governor.flows import POOLS
+from workers.governor.flows import CALLS_QUEUE, POOLS
+from workers.settings.load import load
 from workers.settings.values import NAME
+from workers.store.connection import connect, require_durable, url_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workers.settings.load import Settings
 
 
 @click.command()
@@ -29,7 +38,7 @@ from workers.settings.values import NAME
     "--for",
     "pool",
     type=click.Choice(POOLS),
-    default="calls",
+    default=CALLS_QUEUE,
     show_default=True,
     help="What its threads do: calls of the API, or transfers of files, without a token.",
 )
@@ -38,42 +47,50 @@ from workers.settings.values import NAME
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
     default="WARNING",
     show_default=True,
-    help="What the worker says; INFO is two lines a call.",
+    help="What the worker logs; INFO is two lines a call.",
 )
 @options.configured
 def command(concurrency: int | None, name: str | None, pool: str, loglevel: str) -> None:
     """Run a worker, and start it again if it dies.
 
-    It drains on SIGTERM: running calls finish, nothing new starts. Files are transferred by workers
-    of their own (--for media), so that long transfers never take a thread from calls.
+    It drains on SIGTERM: running calls finish, and nothing new starts. Files are transferred by
+    workers of their own (--for media), so that long transfers never take a thread from calls.
 
     \b
     Example:  headgate worker --concurrency 64 --name w1
               headgate worker --for media --concurrency 16
     Exit:     0 drained, 1 no store, 2 wrong configuration or usage
-    """  # noqa: D301 -- click wants the character itself
+    """
     from celery.exceptions import SecurityWarning
 
-    from orchestration.dispatch.supervisor import Supervisor, celery_worker
-    from workers.store.connection import connect, require_durable, url_of
+    from orchestration.dispatch.supervisor import Supervisor, run_celery_worker
 
     if name is not None and not re.fullmatch(NAME, name):
         raise UsageError(
             "--name must be at most 64 letters, digits, dots, dashes and underscores, and begin "
             "with a letter or digit"
         )
-    if concurrency:
-        os.environ["HEADGATE_WORKER__CONCURRENCY"] = str(concurrency)
-    settings = options.clients().settings
-    # Looked at over a connection of its own: what the forked workers use is opened by them.
+    read = partial(_read_settings, options.config_file(), concurrency)
+    settings = read()
+    use_settings(read)  # the forked worker reads them anew
+    # The forked workers open connections of their own.
     with connect(url_of(settings.store)) as store:
         require_durable(store, settings.store)
-        node, threads = name or f"w{os.getpid()}", settings.worker.concurrency
-        about = f"worker {node}@{platform.node()} with {counted(threads, 'thread')} for {pool}"
-        if not os.geteuid():
-            # Celery says the same in six lines, at each start of the process.
-            about += ", as root: a user of its own is safer"
-            warnings.filterwarnings("ignore", category=SecurityWarning)
-        click.echo(f"headgate: {about}", err=True)
-        work = partial(celery_worker, node, threads, loglevel, pool)
-        raise SystemExit(Supervisor(work).run())
+    node, threads = name or f"w{os.getpid()}", settings.worker.concurrency
+    sentence = f"worker {node}@{platform.node()} with {format_count(threads, 'thread')} for {pool}"
+    if not os.geteuid():
+        # Celery says the same in six lines, at each start of the process.
+        sentence += ", as root: a user of its own is safer"
+        warnings.filterwarnings("ignore", category=SecurityWarning)
+    click.echo(f"headgate: {sentence}", err=True)
+    work = partial(run_celery_worker, node, threads, loglevel, pool)
+    raise SystemExit(Supervisor(work).run())
+
+
+def _read_settings(file: Path | None, concurrency: int | None) -> Settings:
+    """The settings of this worker: those of the file, with the threads of the command line."""
+    settings = load(file)
+    if concurrency is None:
+        return settings
+    worker = settings.worker.model_copy(update={"concurrency": concurrency})
+    return settings.model_copy(update={"worker": worker})

@@ -1,162 +1,23 @@
-"""The demo: a real CSV through real workers to a strict provider, and what its journal says.
+"""The demos: real files through real workers to a strict provider, all on this machine.
 
-    folder ─ sandbox ─ store ─ submit contacts.csv ─ two workers ─ watch ─ ask the journal ─ stop
-
-Everything lives in one folder and ends with the demo. Nothing of the user's configuration is read.
+`contacts`, `campaigns` and `media` are one demo each, and `stage` sets what each of them needs. A
+demo asks the provider's journal what it has received, and compares that with the ledger. A demo
+prints nothing: its caller shows the looks and the summary.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from http.client import HTTPException
-from importlib import resources
-from typing import TYPE_CHECKING, Final
+from orchestration.demo.campaigns import CampaignsLook, CampaignsSummary, run_campaigns
+from orchestration.demo.contacts import ContactsSummary, run_contacts, run_contacts_on
+from orchestration.demo.media import MediaSummary, run_media
 
-from orchestration.demo.stage import CONCURRENCY, WORKERS, effects_of, staged
-from orchestration.sandbox.process import SandboxControl
-from workers.errors import HeadgateError
-from workers.governor.flows import LANES
-from workers.settings.limits import bucket
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
-    from orchestration.intake import Checked
-    from orchestration.views.progress import Progress
-    from workers.clients import Client
-
-#: The contact list of the demo.
-LIST: Final = "demo-contacts"
-#: What the provider enforces and how long a call takes: the guide's numbers for Genesys Cloud.
-PROVIDER: Final = {
-    "limits": [{"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}],
-    "latency_ms": 80,
-}
-#: The steady part of a run, by executions.
-STEADY: Final = (0.15, 0.95)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What became of the demo: the ledger's word, and the journal's on the same rows."""
-
-    last: Progress
-    rejected: list[tuple[int, str]]  #: line and reason
-    joined: int  #: rows that repeat an earlier one
-    requests: int  #: calls that reached the provider
-    effects: int  #: contacts that they made or changed
-    calls_per_s: float  #: of the steady part
-    use: float  #: part of the governed rate that these are
-    throttled: int  #: answers of 429
-    lost: int  #: accepted contacts that the provider never got
-    duplicates: int  #: effects beyond the first one on a contact
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether the journal agrees: each good row once, nothing refused."""
-        good = self.last.rows - self.last.counts["rejected"]
-        return (
-            not (self.throttled or self.lost or self.duplicates)
-            and self.last.counts["succeeded"] == good
-            and self.effects == good - self.joined
-        )
-
-
-def run(
-    folder: Path,
-    watch: Callable[[Iterable[Progress], Client], Progress],
-    say: Callable[[str], None],
-) -> Summary:
-    """Run the demo in `folder`, which it fills; whatever it started has ended when this returns.
-
-    Args:
-        folder: An empty folder.
-        watch: Shows the progress, and returns the last look.
-        say: Told what happens, one line at a time.
-
-    Raises:
-        HeadgateError: it could not come to its end.
-    """
-    with staged(folder, PROVIDER) as it:
-        say(f"a provider that allows 200 calls/s and takes 80 ms a call: {it.sandbox.url}")
-        say(f"two workers of {CONCURRENCY} threads: {' and '.join(WORKERS)}, and a store")
-        job, checked = _submit(it.client)
-        say(f"submitted {checked.file}: {checked.rows:,} rows, {checked.calls:,} calls")
-        last = watch(it.looks(job), it.client)
-        return _summary(it.client, last, checked, it.sandbox)
-
-
-def run_on(client: Client, watch: Callable[[str], Progress], say: Callable[[str], None]) -> Summary:
-    """Run the demo through workers that run already, to the sandbox that `client` names.
-
-    Done again it is the same job: what was sent is not sent again, and the journal is asked anew.
-
-    Args:
-        client: Whose quota is used; its provider is a sandbox with a journal of its own.
-        watch: Follows a job to its end, and returns the last look.
-        say: Told what happens, one line at a time.
-
-    Raises:
-        HeadgateError: its provider is no sandbox, or it could not come to its end.
-    """
-    sandbox = SandboxControl(client.settings().base_url)
-    try:
-        sandbox.get("report")
-    except (OSError, HTTPException, ValueError, TypeError):
-        raise HeadgateError(
-            f"client {client.name}: there is no sandbox at {sandbox.url}; name a client whose "
-            f"provider is one, or leave out --client"
-        ) from None
-    job, checked = _submit(client)
-    say(f"submitted {checked.file} as {job}: {checked.rows:,} rows, {checked.calls:,} calls")
-    return _summary(client, watch(job), checked, sandbox)
-
-
-def _submit(client: Client) -> tuple[str, Checked]:
-    """What `headgate submit contacts` does with the shipped file; returns the job."""
-    # Late: the tasks behind it read the configuration, which must be the demo's own.
-    from orchestration.intake import Submission, accept, check
-
-    with resources.as_file(resources.files(__name__) / "contacts.csv") as csv:
-        submission = Submission(
-            client=client,
-            kind="contacts",
-            path=csv,
-            lane=LANES.index("normal"),
-            contact_list=LIST,
-            id_column="contact_id",
-            phone_column="phone",
-            batch_size=1,  # it shows the rate: 5,000 contacts would be 5 calls
-        )
-        with check(submission) as checked:
-            return accept(submission, checked).job, checked
-
-
-def _summary(client: Client, last: Progress, checked: Checked, sandbox: SandboxControl) -> Summary:
-    """Hold the rows of the file against the effects in the provider's journal."""
-    report, effects = sandbox.get("report"), effects_of(sandbox)
-    rows = client.ledger.rows(last.job)
-    sent = {row["id"] for row in rows if "error" not in row}
-    calls_per_s = _steady(sorted(it["t_us"] for it in effects))
-    return Summary(
-        last=last,
-        rejected=checked.reasons,
-        joined=checked.joined,
-        requests=report["requests"],
-        effects=report["effects"],
-        calls_per_s=calls_per_s,
-        use=calls_per_s / min(bucket(limit).rate or math.inf for limit in client.settings().limits),
-        throttled=report["refused_429"],
-        lost=len(sent - {it["business_id"] for it in effects}),
-        duplicates=report["duplicates"],
-    )
-
-
-def _steady(moments_us: list[int]) -> float:
-    """Executions per second in the steady part, 0.0 when there are too few."""
-    first, last = (int(part * (len(moments_us) - 1)) for part in STEADY)
-    if last <= first:
-        return 0.0
-    return (last - first) * 1e6 / max(1, moments_us[last] - moments_us[first])
+__all__ = [
+    "CampaignsLook",
+    "CampaignsSummary",
+    "ContactsSummary",
+    "MediaSummary",
+    "run_campaigns",
+    "run_contacts",
+    "run_contacts_on",
+    "run_media",
+]

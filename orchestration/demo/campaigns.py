@@ -1,6 +1,7 @@
 """The demo of campaigns: ten of them with their contacts, at a provider that loses answers.
 
-It remembers no keys, so what is made twice stays there twice. Its journal is asked what came of it.
+The provider remembers no keys, so what is made twice stays there twice. At the end the demo asks
+its journal what it has made.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.demo.stage import CONCURRENCY, EVERY_S, WORKERS, effects_of, moving, staged
+from orchestration.demo.stage import (
+    CONCURRENCY,
+    LOOK_EVERY_S,
+    WORKERS,
+    read_effects,
+    require_movement,
+    set_stage,
+)
+from orchestration.intake import Submission, check
+from orchestration.intake.campaign_contacts import accept_all, loads_of
 from orchestration.views.progress import snapshot
 from tasks.genesys.campaigns import child_of
 from workers.governor.flows import LANES
@@ -21,62 +31,63 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestration.intake.campaign_contacts import Loads
+    from orchestration.sandbox.process import SandboxControl
     from orchestration.views.progress import Progress
     from workers.clients import Client
 
 #: Campaigns, and contacts of each.
-CAMPAIGNS: Final = 10
-CONTACTS: Final = 2_000
+_CAMPAIGN_COUNT: Final = 10
+_CONTACT_COUNT: Final = 2_000
 _WRITES: Final = "POST /api/v2/outbound/*"
 
 
-def _lost(kind: str, every: int) -> dict[str, Any]:
+def _lose(kind: str, every: int) -> dict[str, Any]:
     once = {"when": {"every": every}, "per_business_id_times": 1}
     return {"match": _WRITES, "kind": kind, **once}
 
 
 #: What the provider enforces, and what it does wrong.
-PROVIDER: Final = {
+_PROVIDER: Final = {
     "limits": [{"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}],
     "latency_ms": 80,
     "strict_fields": True,
     "strict_lists": True,
     "idempotency": "off",
     "read_lag_s": 0.5,
-    "faults": [_lost("drop_after", 5), _lost("5xx_after", 7), _lost("5xx_before", 11)],
+    "faults": [_lose("drop_after", 5), _lose("5xx_after", 7), _lose("5xx_before", 11)],
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How far all of it is."""
+class CampaignsLook:
+    """How far the campaigns and their contacts are."""
 
     campaigns: Progress
-    contacts: int  #: that are to be loaded
-    loaded: int  #: and of these have ended
+    contacts: int  #: all that are to be loaded
+    loaded: int  #: those of them that have ended
 
     @property
     def ended(self) -> int:
-        """What has come to its end."""
+        """Campaigns and contacts that have ended."""
         return self.campaigns.ended + self.loaded
 
     def __str__(self) -> str:
-        it = self.campaigns
+        look = self.campaigns
         return (
-            f"{it.job}  {it.state}  {it.ended} of {it.rows} campaigns  "
+            f"{look.job}  {look.state}  {look.ended} of {look.rows} campaigns  "
             f"{self.loaded:,} of {self.contacts:,} contacts"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What became of the campaigns: the ledger's word, and the journal's."""
+class CampaignsSummary:
+    """What the ledger and the provider's journal say of the campaigns."""
 
     last: Progress
     contacts: int  #: in all files
     requests: int  #: calls that reached the provider
     faults: dict[str, int]  #: how often it did something wrong, by kind
-    made: dict[str, int]  #: lists, campaigns and starts that it executed
+    executed: dict[str, int]  #: lists, campaigns and starts that it executed
     queued: int  #: contacts that wait to be called
     throttled: int  #: answers of 429
     lost: int  #: contacts that it never got
@@ -88,43 +99,45 @@ class Summary:
         return (
             not (self.throttled or self.lost or self.duplicates)
             and self.last.all_succeeded
-            and set(self.made.values()) == {self.last.rows}
+            and set(self.executed.values()) == {self.last.rows}
             and self.queued == self.contacts
         )
 
 
-def run(
+def run_campaigns(
     folder: Path,
-    watch: Callable[[Iterable[Look]], Look],
+    watch: Callable[[Iterable[CampaignsLook]], CampaignsLook],
     say: Callable[[str], None],
-    contacts: int = CONTACTS,
-) -> Summary:
-    """Run the demo in `folder`, which it fills; whatever it started has ended when this returns.
+    contacts: int = _CONTACT_COUNT,
+) -> CampaignsSummary:
+    """Run the demo in `folder`, which it fills; all that it starts has ended when this returns.
 
     Args:
         folder: An empty folder.
-        watch: Shows how far it is, and returns the last look.
-        say: Told what happens, one line at a time.
-        contacts: Of each campaign.
+        watch: Shows how far the demo is, and returns the last look.
+        say: Called with each thing that happens, one line at a time.
+        contacts: How many each campaign has.
 
     Raises:
-        HeadgateError: it could not come to its end.
+        HeadgateError: the demo could not come to its end.
     """
     file = _write(folder, contacts)
-    with staged(folder, PROVIDER) as it:
-        say(f"a provider of 200 calls/s that remembers no key and loses answers: {it.sandbox.url}")
+    with set_stage(folder, _PROVIDER) as stage:
+        url = stage.sandbox.url
+        say(f"a provider of 200 calls/s that remembers no key and loses answers: {url}")
         say(f"two workers of {CONCURRENCY} threads: {' and '.join(WORKERS)}, and a store")
-        job, loads, calls = _submit(it.client, file)
-        its = f"{CAMPAIGNS} campaigns, {loads.rows:,} contacts"
-        say(f"submitted {file.name}: {its}, {calls:,} calls")
-        last = watch(moving(_looks(it.client, job, loads.rows), it.workers, it.folder))
-        return _summary(last.campaigns, loads, it.sandbox.get("report"), effects_of(it.sandbox))
+        job, loads, calls = _submit(stage.client, file)
+        counts = f"{_CAMPAIGN_COUNT} campaigns, {loads.rows:,} contacts, {calls:,} calls"
+        say(f"submitted {file.name}: {counts}")
+        looks = _follow(stage.client, job, loads.rows)
+        last = watch(require_movement(looks, stage.workers, stage.folder))
+        return _summarize(last.campaigns, loads, stage.sandbox)
 
 
 def _write(folder: Path, contacts: int) -> Path:
-    """The definitions and their contacts, as a user would have them."""
+    """Write the definitions and their contacts, as a user would have them."""
     rows = []
-    for number in range(1, CAMPAIGNS + 1):
+    for number in range(1, _CAMPAIGN_COUNT + 1):
         name = f"town-{number}"
         lines = (
             f"{name}-{n},+1 {200 + n % 700} 555 01{n % 100:02},Town {number}\n"
@@ -150,11 +163,7 @@ def _write(folder: Path, contacts: int) -> Path:
 
 
 def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
-    """What `headgate submit campaigns` does; returns the job, its contacts, and all calls."""
-    # Late: the tasks behind it read the configuration, which must be the demo's own.
-    from orchestration.intake import Submission, check
-    from orchestration.intake.campaign_contacts import accept_all, loads_of
-
+    """Do what `headgate submit campaigns` does; returns the job, its contacts, and all calls."""
     normal = LANES.index("normal")
     submission = Submission(client=client, kind="campaigns", path=file, lane=normal)
     with check(submission) as checked:
@@ -163,33 +172,32 @@ def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
         return job, loads, checked.calls + loads.calls
 
 
-def _looks(client: Client, job: str, contacts: int) -> Iterator[Look]:
+def _follow(client: Client, job: str, contacts: int) -> Iterator[CampaignsLook]:
     children = [child_of(client.key(job, row["id"])) for row in client.ledger.rows(job)]
     while True:
         campaigns = snapshot(client, job)
         loaded = sum(child.ended for child in client.ledger.jobs(children) if child)
-        yield Look(campaigns, contacts, loaded)
+        yield CampaignsLook(campaigns, contacts, loaded)
         if campaigns.state == "finished":
             return
-        time.sleep(EVERY_S)
+        time.sleep(LOOK_EVERY_S)
 
 
-def _summary(
-    last: Progress, loads: Loads, report: dict[str, Any], effects: list[dict[str, Any]]
-) -> Summary:
-    made, contacts = Counter[str](), Counter[str]()
-    for it in effects:
-        path = it["path"]
+def _summarize(last: Progress, loads: Loads, sandbox: SandboxControl) -> CampaignsSummary:
+    report = sandbox.get("report")
+    executed, contacts = Counter[str](), Counter[str]()
+    for effect in read_effects(sandbox):
+        path = effect["path"]
         if path.endswith("/contacts"):
-            contacts[it["business_id"]] += 1
+            contacts[effect["business_id"]] += 1
         elif path.startswith("/api/v2/outbound/"):
-            made["starts" if path.endswith("/start") else path.rpartition("/")[2]] += 1
-    return Summary(
+            executed["starts" if path.endswith("/start") else path.rpartition("/")[2]] += 1
+    return CampaignsSummary(
         last=last,
         contacts=loads.rows,
         requests=report["requests"],
         faults=report["by_fault"],
-        made=dict(made),
+        executed=dict(executed),
         queued=report["queued"],
         throttled=report["refused_429"],
         lost=loads.rows - len(contacts),

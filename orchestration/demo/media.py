@@ -1,7 +1,7 @@
 """The demo of media: sounds in two languages, at a provider that loses answers.
 
-It remembers no keys, and lets all signed URLs expire in the middle. Its journal is asked what came
-of it: the MD5 of each file that is there.
+The provider remembers no keys, and all signed URLs expire in the middle. At the end the demo asks
+its journal for the MD5 of each file that is there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from orchestration.demo.stage import (
     CONCURRENCY,
     MEDIA_WORKER,
     WORKERS,
-    effects_of,
-    staged,
+    read_effects,
+    set_stage,
 )
+from orchestration.intake import Submission, accept, check
 from workers.governor.flows import LANES
 
 if TYPE_CHECKING:
@@ -31,50 +32,50 @@ if TYPE_CHECKING:
     from workers.clients import Client
 
 #: Prompts, and the languages of each.
-PROMPTS: Final = 100
-LANGUAGES: Final = ("en-us", "de-de")
-#: Of a sound: samples a second, and how many.
-RATE: Final = 8000
-SAMPLES: Final = 40_000
+_PROMPT_COUNT: Final = 100
+_LANGUAGES: Final = ("en-us", "de-de")
+#: Of each sound: samples a second, and how many there are.
+_SAMPLES_PER_S: Final = 8000
+_SAMPLES: Final = 40_000
 #: When so many files are there, the URLs that were given out expire.
-EXPIRES_AT: Final = 30
+_EXPIRE_AT: Final = 30
 
 
-def _wrong(match: str, kind: str, every: int) -> dict[str, Any]:
+def _fail(match: str, kind: str, every: int) -> dict[str, Any]:
     once = {"when": {"every": every}, "per_business_id_times": 1}
     return {"match": match, "kind": kind, **once}
 
 
 #: What the provider enforces, and what it does wrong.
-PROVIDER: Final = {
+_PROVIDER: Final = {
     "limits": [{"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}],
     "latency_ms": 80,
     "idempotency": "off",
     "read_lag_s": 0.5,
     "transcode_s": 1.0,
     "faults": [
-        _wrong("POST /api/v2/architect/*", "drop_after", 5),
-        _wrong("POST /api/v2/architect/*", "5xx_after", 7),
-        _wrong("PUT /transfers/*", "drop_after", 9),
-        _wrong("PUT /transfers/*", "5xx_before", 11),
+        _fail("POST /api/v2/architect/*", "drop_after", 5),
+        _fail("POST /api/v2/architect/*", "5xx_after", 7),
+        _fail("PUT /transfers/*", "drop_after", 9),
+        _fail("PUT /transfers/*", "5xx_before", 11),
     ],
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What became of the files: the ledger's word, and the journal's."""
+class MediaSummary:
+    """What the ledger and the provider's journal say of the files."""
 
     last: Progress
     failure: str  #: why the one file that cannot be transcoded has failed
     requests: int  #: calls that reached the provider
     transfers: int  #: requests at the host of signed URLs
-    expired: int  #: of these refused, for their URL had expired
+    expired: int  #: those of them that were refused, for their URL had expired
     faults: dict[str, int]  #: how often something was done wrong, by kind
     prompts: int  #: that were made
     files: int  #: that are there, as they are here
     throttled: int  #: answers of 429
-    lost: int  #: files that are not
+    lost: int  #: files that are not there
     duplicates: int  #: what was made once more
 
     @property
@@ -83,107 +84,105 @@ class Summary:
         bad = self.last.counts["failed"]
         return (
             not (self.throttled or self.lost or self.duplicates)
-            and self.prompts * len(LANGUAGES) == self.last.rows
+            and self.prompts * len(_LANGUAGES) == self.last.rows
             and bad == 1
             and self.last.counts["succeeded"] == self.last.rows - bad
         )
 
 
-def run(
+def run_media(
     folder: Path,
     watch: Callable[[Iterable[Progress], Client], Progress],
     say: Callable[[str], None],
-    prompts: int = PROMPTS,
-) -> Summary:
-    """Run the demo in `folder`, which it fills; whatever it started has ended when this returns.
+    prompts: int = _PROMPT_COUNT,
+) -> MediaSummary:
+    """Run the demo in `folder`, which it fills; all that it starts has ended when this returns.
 
     Args:
         folder: An empty folder.
         watch: Shows the progress, and returns the last look.
-        say: Told what happens, one line at a time.
-        prompts: How many.
+        say: Called with each thing that happens, one line at a time.
+        prompts: How many prompts there are.
 
     Raises:
-        HeadgateError: it could not come to its end.
+        HeadgateError: the demo could not come to its end.
     """
     manifest = _write(folder, prompts)
-    bad = f"tone-{prompts - 1}/{LANGUAGES[0]}"
-    with staged(folder, {**PROVIDER, "bad_files": bad}, media=True) as it:
-        say(f"a provider of 200 calls/s that remembers no key and loses answers: {it.sandbox.url}")
-        its = f"{' and '.join(WORKERS)} for calls, {MEDIA_WORKER} for files"
-        say(f"three workers of {CONCURRENCY} threads, {its}, and a store")
-        job = _submit(it.client, manifest)
-        say(f"submitted {manifest.name}: {prompts} prompts in {len(LANGUAGES)} languages")
-        last = watch(_expiring(it.looks(job), it.sandbox), it.client)
-        return _summary(it.client, last, it.sandbox)
+    bad = f"tone-{prompts - 1}/{_LANGUAGES[0]}"
+    with set_stage(folder, {**_PROVIDER, "bad_files": bad}, media=True) as stage:
+        url = stage.sandbox.url
+        say(f"a provider of 200 calls/s that remembers no key and loses answers: {url}")
+        names = f"{' and '.join(WORKERS)} for calls, {MEDIA_WORKER} for files"
+        say(f"three workers of {CONCURRENCY} threads, {names}, and a store")
+        job = _submit(stage.client, manifest)
+        say(f"submitted {manifest.name}: {prompts} prompts in {len(_LANGUAGES)} languages")
+        last = watch(_let_urls_expire(stage.looks(job), stage.sandbox), stage.client)
+        return _summarize(stage.client, last, stage.sandbox)
 
 
-def _expiring(looks: Iterable[Progress], sandbox: SandboxControl) -> Iterator[Progress]:
-    """The looks; in the middle all URLs expire."""
+def _let_urls_expire(looks: Iterable[Progress], sandbox: SandboxControl) -> Iterator[Progress]:
+    """Pass the looks on; in the middle let all URLs expire."""
     due = True
     for look in looks:
-        if due and look.ended >= EXPIRES_AT:
+        if due and look.ended >= _EXPIRE_AT:
             sandbox.post("expire", {})
             due = False
         yield look
 
 
 def _write(folder: Path, prompts: int) -> Path:
-    """Sounds, each of another tone, and their manifest."""
+    """Write sounds, each of another tone, and their manifest."""
     files = folder / "sounds"
     files.mkdir()
     lines = ["path,name,language"]
     for number in range(prompts):
-        for place, language in enumerate(LANGUAGES):
-            _sound(files / f"{number}.{language}.wav", 200 + 8 * number + 4 * place)
+        for place, language in enumerate(_LANGUAGES):
+            _write_sound(files / f"{number}.{language}.wav", 200 + 8 * number + 4 * place)
             lines.append(f"sounds/{number}.{language}.wav,tone-{number},{language}")
     manifest = folder / "sounds.csv"
     manifest.write_text("\n".join(lines) + "\n", "utf-8")
     return manifest
 
 
-def _sound(file: Path, hertz: int) -> None:
-    turn = 2 * math.pi * hertz / RATE
-    one = array("h", (round(8000 * math.sin(turn * n)) for n in range(RATE)))
+def _write_sound(file: Path, hertz: int) -> None:
+    turn = 2 * math.pi * hertz / _SAMPLES_PER_S
+    one = array("h", (round(8000 * math.sin(turn * n)) for n in range(_SAMPLES_PER_S)))
     with wave.open(str(file), "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        for _ in range(SAMPLES // RATE):
+        sound.setframerate(_SAMPLES_PER_S)
+        for _ in range(_SAMPLES // _SAMPLES_PER_S):
             sound.writeframes(one.tobytes())
 
 
 def _submit(client: Client, manifest: Path) -> str:
-    """What `headgate submit media` does; returns the job."""
-    # Late: the tasks behind it read the configuration, which must be the demo's own.
-    from orchestration.intake import Submission, accept, check
-
+    """Do what `headgate submit media` does; returns the job."""
     submission = Submission(
         client=client,
         kind="prompts",
         path=manifest,
         lane=LANES.index("normal"),
-        language=LANGUAGES[0],
+        language=_LANGUAGES[0],
     )
     with check(submission) as checked:
         return accept(submission, checked).job
 
 
-def _summary(client: Client, last: Progress, sandbox: SandboxControl) -> Summary:
-    report, effects = sandbox.get("report"), effects_of(sandbox)
+def _summarize(client: Client, last: Progress, sandbox: SandboxControl) -> MediaSummary:
+    report, effects = sandbox.get("report"), read_effects(sandbox)
     ledger = client.ledger
     rows = ledger.rows(last.job)
-    there = Counter(it["md5"] for it in effects if it.get("md5"))
+    there = Counter(effect["md5"] for effect in effects if effect.get("md5"))
     transactions = ledger.transactions([client.key(last.job, row["id"]) for row in rows])
-    errors = [one.error or "" for one in transactions if one and one.state == "failed"]
-    return Summary(
+    failures = (one.error or "" for one in transactions if one and one.state == "failed")
+    return MediaSummary(
         last=last,
-        failure=next(iter(errors), "no file has failed"),
+        failure=next(failures, "no file has failed"),
         requests=report["requests"],
         transfers=report["transfers"]["requests"],
         expired=report["transfers"]["by_status"].get("403", 0),
         faults=report["by_fault"],
-        prompts=sum(it["path"].endswith("/prompts") for it in effects),
+        prompts=sum(effect["path"].endswith("/prompts") for effect in effects),
         files=sum(row["md5"] in there for row in rows),
         throttled=report["refused_429"],
         lost=sum(row["md5"] not in there for row in rows),

@@ -1,6 +1,7 @@
 """The stage of a demo: a provider, a store and two workers, all in one folder.
 
-Whatever is started has ended when the stage is left. Nothing of the user's configuration is read.
+Everything that is started here has ended when the stage is left. Nothing of the user's
+configuration is read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from orchestration.views.progress import follow
 from workers.clients import Clients
 from workers.errors import HeadgateError
+from workers.governor.flows import CALLS_QUEUE, MEDIA_QUEUE
 from workers.settings.load import load
 from workers.store.embedded import stop_embedded
 
@@ -31,33 +33,35 @@ if TYPE_CHECKING:
     from orchestration.views.progress import Progress
     from workers.clients import Client
 
-#: The client of the demo, and its workers.
-CLIENT: Final = "demo"
+#: The client of the demo, its workers for calls, and the threads of each.
+_CLIENT: Final = "demo"
 WORKERS: Final = ("w1", "w2")
 CONCURRENCY: Final = 32
-#: The one for files, of the demo that has any.
+#: The worker for files, in the demo that has files.
 MEDIA_WORKER: Final = "m1"
-EVERY_S: Final = 0.5
-#: A run in which nothing moves for so long has failed.
-STUCK_S: Final = 30.0
-#: Longest time for a worker to drain.
-DRAIN_S: Final = 20.0
-_PAGE: Final = 1000
+#: Seconds between two looks.
+LOOK_EVERY_S: Final = 0.5
+#: A run in which nothing moves for so many seconds has failed.
+_STUCK_S: Final = 30.0
+#: A worker may take so many seconds to drain.
+_DRAIN_S: Final = 20.0
+#: Effects that one request to the sandbox asks for.
+_AT_ONCE: Final = 1000
 
 
-class Moving(Protocol):
-    """One look at what is going on."""
+class DemoLook(Protocol):
+    """One look at a demo that runs."""
 
     @property
     def ended(self) -> int:
-        """So much has come to its end."""
+        """How many things have ended so far."""
 
 
-Moves = TypeVar("Moves", bound=Moving)
+_Look = TypeVar("_Look", bound=DemoLook)
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoStage:
     """A client, whose provider is the sandbox, and the workers that do its calls."""
 
     folder: Path
@@ -67,31 +71,34 @@ class Stage:
 
     def looks(self, job: str) -> Iterator[Progress]:
         """The looks at a job until it is finished; raises `HeadgateError` when nothing moves."""
-        return moving(follow(self.client, job, every_s=EVERY_S), self.workers, self.folder)
+        looks = follow(self.client, job, every_s=LOOK_EVERY_S)
+        return require_movement(looks, self.workers, self.folder)
 
 
 @contextmanager
-def staged(folder: Path, provider: Mapping[str, Any], *, media: bool = False) -> Iterator[Stage]:
-    """A stage in an empty folder, with a provider of this configuration.
+def set_stage(
+    folder: Path, provider: Mapping[str, Any], *, media: bool = False
+) -> Iterator[DemoStage]:
+    """Set a stage in an empty folder, with a provider of this configuration.
 
     With `media` there is a worker for files too.
 
     Raises:
-        HeadgateError: it could not be set.
+        HeadgateError: the stage could not be set.
     """
     with ExitStack() as stack:
         stack.enter_context(_stoppable())
-        stack.enter_context(alone(folder / "headgate.toml"))
+        stack.enter_context(hide_user_settings())
         sandbox = _start_sandbox(stack, folder, provider)
         config = _write_config(folder, sandbox)
-        client = Clients(load(config))[CLIENT]
+        client = Clients(load(config))[_CLIENT]
         stack.callback(stop_embedded, client.fleet.store.data_dir)
         workers: list[subprocess.Popen[bytes]] = []
         stack.callback(_stop, workers)
-        workers.extend(_start_worker(folder, name) for name in WORKERS)
+        workers.extend(_start_worker(folder, config, name, CALLS_QUEUE) for name in WORKERS)
         if media:
-            workers.append(_start_worker(folder, MEDIA_WORKER, "media"))
-        yield Stage(folder, client, sandbox, workers)
+            workers.append(_start_worker(folder, config, MEDIA_WORKER, MEDIA_QUEUE))
+        yield DemoStage(folder, client, sandbox, workers)
 
 
 def _start_sandbox(stack: ExitStack, folder: Path, provider: Mapping[str, Any]) -> SandboxProcess:
@@ -104,20 +111,20 @@ def _start_sandbox(stack: ExitStack, folder: Path, provider: Mapping[str, Any]) 
 
 
 def _write_config(folder: Path, sandbox: SandboxProcess) -> Path:
-    """The configuration as a user would write it; the secret travels in no argument."""
+    """Write the configuration as a user would; the secret travels in no argument."""
     secret, secret_file = secrets.token_urlsafe(24), folder / "client_secret"
-    sandbox.post("config", {"clients": {CLIENT: secret}})
+    sandbox.post("config", {"clients": {_CLIENT: secret}})
     _write(secret_file, secret)
     config = folder / "headgate.toml"
     _write(
         config,
         f"[store]\n"
         f"data_dir = {json.dumps(str(folder / 'store'))}\n\n"
-        f"[clients.{CLIENT}]\n"
+        f"[clients.{_CLIENT}]\n"
         f'provider = "genesys-guide"\n'
         f"base_url = {json.dumps(sandbox.url)}\n"
         f"token_url = {json.dumps(sandbox.url + '/oauth/token')}\n"
-        f"client_id = {json.dumps(CLIENT)}\n"
+        f"client_id = {json.dumps(_CLIENT)}\n"
         f"client_secret_file = {json.dumps(str(secret_file))}\n",
     )
     return config
@@ -128,14 +135,15 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, "utf-8")
 
 
-def _start_worker(folder: Path, name: str, pool: str = "calls") -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "orchestration.cli", "worker"]
+def _start_worker(folder: Path, config: Path, name: str, pool: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "orchestration.cli", "worker", "--config", str(config)]
     command += ["--name", name, "--concurrency", str(CONCURRENCY), "--for", pool]
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603 -- our own interpreter and module
             command,
             cwd=folder,
-            env=os.environ | {"HEADGATE_PARENT": str(os.getpid())},  # if this is killed, they end
+            # If this process is killed, the workers end.
+            env=os.environ | {"HEADGATE_PARENT": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -148,16 +156,20 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
         worker.terminate()
     for worker in workers:
         try:
-            worker.wait(DRAIN_S)
+            worker.wait(_DRAIN_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             os.killpg(worker.pid, signal.SIGKILL)  # the session that we made for it
             worker.wait()
 
 
-def moving(
-    looks: Iterable[Moves], workers: list[subprocess.Popen[bytes]], folder: Path
-) -> Iterator[Moves]:
-    """The looks, while workers live and something moves."""
+def require_movement(
+    looks: Iterable[_Look], workers: list[subprocess.Popen[bytes]], folder: Path
+) -> Iterator[_Look]:
+    """Pass the looks on while all workers live and something moves.
+
+    Raises:
+        HeadgateError: a worker has ended, or nothing has moved for long.
+    """
     ended, moved_s = -1, time.monotonic()
     for look in looks:
         yield look
@@ -166,40 +178,39 @@ def moving(
         names = (*WORKERS, MEDIA_WORKER)
         for name, worker in zip(names, workers, strict=False):  # not each demo has files
             if worker.poll() is not None:
-                raise HeadgateError(f"worker {name} ended: {_last_words(folder / f'{name}.log')}")
-        if time.monotonic() - moved_s > STUCK_S:
-            words = _last_words(folder / f"{WORKERS[0]}.log")
-            raise HeadgateError(f"nothing has moved for {STUCK_S:.0f} s: {words}")
+                line = _read_last_line(folder / f"{name}.log")
+                raise HeadgateError(f"worker {name} ended: {line}")
+        if time.monotonic() - moved_s > _STUCK_S:
+            line = _read_last_line(folder / f"{WORKERS[0]}.log")
+            raise HeadgateError(f"nothing has moved for {_STUCK_S:.0f} s: {line}")
 
 
-def _last_words(log: Path) -> str:
+def _read_last_line(log: Path) -> str:
     with log.open(encoding="utf-8", errors="replace") as lines:
         last = deque(lines, maxlen=1)
-    return last[0].strip() if last else "it said nothing"
+    return last[0].strip() if last else "it logged nothing"
 
 
-def effects_of(sandbox: SandboxControl) -> list[dict[str, Any]]:
+def read_effects(sandbox: SandboxControl) -> list[dict[str, Any]]:
     """Every effect that the provider's journal holds, the first one first."""
-    found: list[dict[str, Any]] = []
-    while page := sandbox.get(f"effects?after={len(found)}&limit={_PAGE}"):
-        found += page
-    return found
+    effects: list[dict[str, Any]] = []
+    while page := sandbox.get(f"effects?after={len(effects)}&limit={_AT_ONCE}"):
+        effects += page
+    return effects
 
 
 @contextmanager
-def alone(config: Path) -> Iterator[None]:
+def hide_user_settings() -> Iterator[None]:
     """Hide the user's settings from this process and those that it starts.
 
-    Which server program the embedded store runs depends on the machine, so that one stays.
+    The variable with the server program of the embedded store stays: it belongs to the machine.
     """
     before = dict(os.environ)
-    for name in [it for it in os.environ if it.startswith("HEADGATE_")]:
-        if name != "HEADGATE_STORE_BINARY":
+    for name in list(os.environ):
+        if name.startswith("HEADGATE_") and name != "HEADGATE_STORE_BINARY":
             del os.environ[name]
-    os.environ |= {
-        "HEADGATE_CONFIG": str(config),
-        "PYTHONSAFEPATH": "1",  # a folder `workers` beside the user is none of ours
-    }
+    # A folder `workers` in the current folder must not be taken for ours.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         yield
     finally:
@@ -210,7 +221,8 @@ def alone(config: Path) -> Iterator[None]:
 @contextmanager
 def _stoppable() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end the demo as Ctrl-C does: with everything stopped."""
-    before = {it: signal.signal(it, _interrupt) for it in (signal.SIGTERM, signal.SIGHUP)}
+    asking = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, _interrupt) for number in asking}
     try:
         yield
     finally:

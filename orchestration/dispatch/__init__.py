@@ -1,1 +1,17 @@
-"""What runs in every worker beside the pool: it rings, publishes and opens pages."""
+"""What runs in every worker beside the pool: it rings, publishes the bells and opens pages.
+
+`dispatcher` is the thread that does so, `publisher` writes the bells, `pages` opens the pages of
+jobs. `bootstep` starts the dispatcher in each Celery worker, and `supervisor` keeps the process of
+a worker alive. What only a worker needs is imported by its module's own name: whoever opens pages
+loads no Celery application.
+
+Nothing here decides when a call may leave: the scripts of the governor do. Nothing here sends a
+call: the tasks do.
+"""
+
+from __future__ import annotations
+
+from orchestration.dispatch.pages import low_water, open_next_page
+from orchestration.dispatch.publisher import publish
+
+__all__ = ["low_water", "open_next_page", "publish"]

@@ -1,7 +1,7 @@
-"""The pacer: a thread in each worker that rings, publishes the bells, and keeps the line filled.
+"""The dispatcher: a thread in each worker that rings, publishes the bells, and fills the backlog.
 
-There is no leader. The store gives each caller its turns, so that all pacers together tick evenly,
-and every decision is one script; a pacer that dies takes nothing with it.
+There is no leader. The store gives each caller its turns, so that all dispatchers together tick
+evenly, and every decision is one script. A dispatcher that dies takes nothing with it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kombu.exceptions import KombuError
 
@@ -17,6 +17,7 @@ from orchestration.dispatch import pages, publisher
 from tasks import KINDS
 from workers import failpoints
 from workers.errors import HeadgateError
+from workers.governor.flows import CALLS_QUEUE
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
@@ -27,25 +28,34 @@ if TYPE_CHECKING:
     from workers.clients import Client, Clients
     from workers.governor.governor import Bell, Ring
 
-#: After a failure of store or broker the next turn comes so late.
-AWAY_S = 0.5
-#: Transactions that are let into the line in a beat if its time allows: as few pages hold them.
-IN_A_BEAT = 25
-#: A job whose page could not be opened is tried again after this, and a warning repeated.
+#: After a failure of store or broker the next turn comes so many seconds later.
+RETRY_TURN_S: Final = 0.5
+#: A tick that has time for several pages stops after so many transactions. A full page holds more,
+#: so that only pages of few transactions are opened together.
+IN_A_TICK: Final = 25
+#: Seconds until a job whose page could not be opened is tried again, and a warning is repeated.
 AGAIN_S = 10.0
-#: How often a pacer sees to it that an embedded store is there.
-STORE_S = 3.0
+#: Seconds between two checks that an embedded store is there.
+STORE_CHECK_S: Final = 3.0
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
-class Pacer(threading.Thread):
-    """Rings for every configured client until stopped."""
+class Dispatcher(threading.Thread):
+    """Rings for every configured client until it is stopped.
+
+    Args:
+        app: The application whose broker carries the bells.
+        clients: For whom to ring.
+        worker: The name of this worker.
+        threads: How many steps this worker can do at once.
+        pool: What its threads do: one of `flows.POOLS`.
+    """
 
     def __init__(
-        self, app: Celery, clients: Clients, worker: str, threads: int, pool: str = "calls"
+        self, app: Celery, clients: Clients, worker: str, *, threads: int, pool: str = CALLS_QUEUE
     ) -> None:
-        super().__init__(name="pacer", daemon=True)
+        super().__init__(name="dispatcher", daemon=True)
         self._app = app
         self._clients = clients
         self._worker = worker
@@ -53,7 +63,7 @@ class Pacer(threading.Thread):
         self._pool = pool
         self._stop_asked = threading.Event()
         self._not_before: dict[str, float] = {}
-        self._store_due_s = time.monotonic() + STORE_S
+        self._store_due_s = time.monotonic() + STORE_CHECK_S
 
     def stop(self) -> None:
         """Finish the turn that is under way and ring no more."""
@@ -66,7 +76,7 @@ class Pacer(threading.Thread):
         while turns and not self._stop_asked.is_set():
             name = min(turns, key=turns.__getitem__)
             self._stop_asked.wait(max(0.0, turns[name] - time.monotonic()))
-            turns[name] = time.monotonic() + self._turn(name)
+            turns[name] = time.monotonic() + self.take_turn(name)
             self._keep_store()
 
     def _keep_store(self) -> None:
@@ -75,11 +85,11 @@ class Pacer(threading.Thread):
         try:
             keep_embedded(self._clients.settings.store)
         except HeadgateError as error:
-            logger.warning("%s", error)
-        self._store_due_s = time.monotonic() + STORE_S
+            _logger.warning("%s", error)
+        self._store_due_s = time.monotonic() + STORE_CHECK_S
 
-    def _turn(self, name: str) -> float:
-        """Ring once; returns seconds until the next turn."""
+    def take_turn(self, name: str) -> float:
+        """Ring once for the client of this name; returns seconds until the next turn."""
         try:
             client = self._clients[name]
             ring = client.governor().ring(self._worker, self._threads, self._pool)
@@ -87,45 +97,47 @@ class Pacer(threading.Thread):
             self._publish(client, ring)
             if ring.sweep:
                 self._sweep(client)
-            if ring.hungry and self._open(client, ring.hungry):
+            if ring.hungry and self._open_pages(client, ring.hungry):
                 return 0.0  # urgent work does not wait for the next turn
             return max(0.0, ring.turn_s - (time.monotonic() - started))
         except HeadgateError as error:
             self._warn(f"client {name}", f"client {name} is not rung for now: {error}")
-        except Exception:  # a pacer that ends would strand its client
-            logger.exception("client %s was not rung", name)
-        return AWAY_S
+        except Exception:  # a dispatcher that ended would strand its client
+            _logger.exception("client %s was not rung", name)
+        return RETRY_TURN_S
 
     def _publish(self, client: Client, ring: Ring) -> None:
         if not ring.bells:
             return
         try:
-            named = list(self._named(client, ring.bells))
-            if named:
-                publisher.publish(self._app, client.name, named)
+            bells = list(self._name_tasks(client, ring.bells))
+            if bells:
+                publisher.publish(self._app, client.name, bells)
         except (OSError, KombuError) as error:
-            logger.warning("the broker is away, the bells go back (%s)", type(error).__name__)
+            _logger.warning("the broker is away, the bells are requeued (%s)", type(error).__name__)
             for bell in ring.bells:
                 client.governor().give_back(bell.key, bell.step)
-            self._stop_asked.wait(AWAY_S)
+            self._stop_asked.wait(RETRY_TURN_S)
         failpoints.reach("published")
 
-    def _named(self, client: Client, rung: list[Bell]) -> Iterator[tuple[str, Bell]]:
-        """The bells with their tasks; those of a kind that a newer release knows go back."""
-        for bell in rung:
-            name = client.ledger.job_params(bell.job).kind
-            kind = KINDS.get(name)
+    def _name_tasks(self, client: Client, bells: list[Bell]) -> Iterator[tuple[str, Bell]]:
+        """The bells with their tasks; those of a kind that only a newer release knows go back."""
+        for bell in bells:
+            kind_name = client.ledger.job_params(bell.job).kind
+            kind = KINDS.get(kind_name)
             if task := kind and (kind.act_task if bell.pool else kind.task):
                 yield task, bell
             else:
-                self._warn(bell.job, f"job {bell.job} is of kind {name!r}, which this worker lacks")
+                self._warn(
+                    bell.job, f"job {bell.job} is of kind {kind_name!r}, which this worker lacks"
+                )
                 client.governor().give_back(bell.key, bell.step)
 
-    def _open(self, client: Client, job: str) -> bool:
-        """Open the job's next pages, as many as a beat takes; returns whether that is urgent.
+    def _open_pages(self, client: Client, job: str) -> bool:
+        """Open the job's next pages, as many as a tick takes; returns whether that is urgent.
 
-        One page mostly suffices, but of batches there may be one on a page. What cannot be opened
-        must not stop the other jobs.
+        One page mostly suffices, but a page may hold a single batch. A job whose page cannot be
+        opened must not stop the other jobs.
         """
         if self._rests(job):
             return False
@@ -134,12 +146,12 @@ class Pacer(threading.Thread):
             self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
             return False
         try:
-            opened, till = 0, time.monotonic() + client.fleet.worker.tick_s
-            while (more := pages.open_next_page(client, job)) is not None:
-                opened += more
-                if opened >= IN_A_BEAT or time.monotonic() >= till:
+            transactions, until_s = 0, time.monotonic() + client.fleet.worker.tick_s
+            while (of_page := pages.open_next_page(client, job)) is not None:
+                transactions += of_page
+                if transactions >= IN_A_TICK or time.monotonic() >= until_s:
                     break
-            return opened > 0 and client.ledger.job_params(job).lane == 0
+            return transactions > 0 and client.ledger.job_params(job).lane == 0
         except HeadgateError:
             raise
         except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way
@@ -147,23 +159,23 @@ class Pacer(threading.Thread):
             self._warn(job, f"{why}; headgate doctor looks at the ledger")
             return False
 
-    def _warn(self, about: str, text: str) -> None:
-        """Say what is wrong with a job or client, once in a while; a job's pages rest as long."""
-        if self._rests(about):
+    def _warn(self, subject: str, text: str) -> None:
+        """Log what is wrong with a job or client, and let it rest: it is warned of once a while."""
+        if self._rests(subject):
             return
-        self._not_before[about] = time.monotonic() + AGAIN_S
-        logger.warning("%s", text)
+        self._not_before[subject] = time.monotonic() + AGAIN_S
+        _logger.warning("%s", text)
 
-    def _rests(self, about: str) -> bool:
-        return time.monotonic() < self._not_before.get(about, 0.0)
+    def _rests(self, subject: str) -> bool:
+        return time.monotonic() < self._not_before.get(subject, 0.0)
 
     def _sweep(self, client: Client) -> None:
-        given_back, taken_over, ended = client.governor().sweep()
-        if given_back or taken_over:
-            logger.warning(
+        requeued, taken_over, ended = client.governor().sweep()
+        if requeued or taken_over:
+            _logger.warning(
                 "client %s: %d bells unanswered, %d leases expired, %d transactions ended for it",
                 client.name,
-                given_back,
+                requeued,
                 taken_over,
                 ended,
             )

@@ -1,91 +1,113 @@
-"""Jobs: the next page of a job is opened into the backlog."""
+"""Opens the next page of a job: its transactions are written, and begin to wait in the backlog."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tasks import KINDS
 from workers.governor.flows import NO_TENANT, Flow, define, of_pool
 from workers.ledger.batch import rows_of
 from workers.ledger.ledger import NewTransaction
 from workers.ledger.transaction import join_flows, join_guards
-from workers.settings.limits import bucket
+from workers.settings.limits import bucket_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tasks.kind import Planned
     from workers.clients import Client
+    from workers.ledger.batch import Row
+    from workers.ledger.job import JobParams
+    from workers.settings.client import ClientSettings
 
-#: Seconds of work at full rate that stand released in the backlog.
-AHEAD_S = 2.0
-#: A job is asked for its next page when fewer than this, or AHEAD_S of work, are unfinished.
-LOW_WATER = 500
+#: Seconds of work at the full rate that stand open ahead of the calls.
+_AHEAD_S: Final = 2.0
+#: A job is asked for its next page when it has fewer open transactions than this, or than _AHEAD_S
+#: of work.
+_LOW_WATER: Final = 500
 
 
 def low_water(client: Client) -> int:
-    """How many released transactions a job may have before it waits with its next page."""
-    rates = [bucket(limit).rate or 0 for limit in client.settings().limits]
-    return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
+    """How many open transactions a job may have before its next page has to wait."""
+    rates = [bucket_of(limit).rate or 0 for limit in client.settings().limits]
+    return max(_LOW_WATER, round(_AHEAD_S * max(rates, default=0)))
 
 
-def open_next_page(client: Client, name: str) -> int | None:
-    """Put the next page of the job into the backlog; returns how many transactions it holds.
+def open_next_page(client: Client, job: str) -> int | None:
+    """Open the next page of the job; returns how many transactions it holds.
 
-    None when there is no page left, when somebody else did, or when limits were changed live
-    meanwhile: the next turn does.
+    None when there is no page left, when another worker opened it, or when limits were changed live
+    meanwhile: the next turn opens it then.
     """
-    job = client.ledger.job(name)
-    if job is None or job.next_page >= job.pages:
+    stored = client.ledger.job(job)
+    if stored is None or stored.next_page >= stored.pages:
         return None
-    page, params = job.next_page, job.step_params
-    kind = KINDS[params.kind]
+    number, params = stored.next_page, stored.step_params
     version, settings = client.look()
-    flows: dict[str, Flow] = {}
-
-    @cache  # rows of one page mostly share their route
-    def flow_of(lane: int, tenant: str, route: str) -> tuple[str, Flow]:
-        flow = client.flow(lane, tenant, route, settings)
-        return flow.id, flow
-
-    new: list[NewTransaction] = []
-    joined: list[tuple[str, int]] = []
-    for index, row in enumerate(client.ledger.page(name, page)):
+    page = _Page(client, settings, job, params)
+    for index, row in enumerate(client.ledger.page(job, number)):
         if "error" in row:
             continue
         if "joins" in row:
-            # A page of an earlier release names no batch: the id alone is that of the first row.
-            joined.append((client.key(name, row.get("of") or row["id"]), row.get("at", 0)))
-            continue
-        plan = kind.plan(row, params, settings)
-        lane = row.get("lane", params.lane)
-        tenant = row.get("tenant", params.tenant) or NO_TENANT
-        steps = [_flows_of(step, lane, tenant, flow_of) for step in plan]
-        for step in steps:
-            flows.update(step)
-        new.append(
+            page.join(row)
+        else:
+            page.add(index, row)
+    definitions = {name: waiting.definition(settings) for name, waiting in page.flows.items()}
+    if not define(client.store, client.keys, version, definitions):
+        return None
+    is_open = client.ledger.open(job, number, definitions, page.transactions, page.joined)
+    return len(page.transactions) if is_open else None
+
+
+class _Page:
+    """What the rows of one page become: transactions, joined rows, and the flows of all."""
+
+    def __init__(
+        self, client: Client, settings: ClientSettings, job: str, params: JobParams
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._job = job
+        self._params = params
+        self._kind = KINDS[params.kind]
+        # Rows of one page mostly share their route.
+        self._flow_of = cache(self._find_flow)
+        self.flows: dict[str, Flow] = {}  #: by id
+        self.transactions: list[NewTransaction] = []
+        self.joined: list[tuple[str, int]] = []  #: key of the first row, and place in its batch
+
+    def join(self, row: Row) -> None:
+        """Note a row that repeats an earlier one."""
+        # A page of an earlier release names no batch: the id alone is that of the first row.
+        first = self._client.key(self._job, row.get("of") or row["id"])
+        self.joined.append((first, row.get("at", 0)))
+
+    def add(self, index: int, row: Row) -> None:
+        """Make a transaction of a good row; `index` is its place in the page."""
+        plan = self._kind.plan(row, self._params, self._settings)
+        lane = row.get("lane", self._params.lane)
+        tenant = row.get("tenant", self._params.tenant) or NO_TENANT
+        steps = [self._flows_of(step, lane, tenant) for step in plan]
+        for flows in steps:
+            self.flows.update(flows)
+        self.transactions.append(
             NewTransaction(
-                key=client.key(name, row["id"]),
-                flows=join_flows([[flow_id for flow_id, _ in step] for step in steps]),
+                key=self._client.key(self._job, row["id"]),
+                flows=join_flows([[flow_id for flow_id, _ in flows] for flows in steps]),
                 guards=join_guards([step.guard for step in plan]),
                 steps=len(plan),
                 index=index,
                 rows=len(rows_of(row)),
             )
         )
-    definitions = {flow_id: flow.definition(settings) for flow_id, flow in flows.items()}
-    if not define(client.store, client.keys, version, definitions):
-        return None
-    return len(new) if client.ledger.open(name, page, definitions, new, joined) else None
 
+    def _flows_of(self, step: Planned, lane: int, tenant: str) -> list[tuple[str, Flow]]:
+        """The flow of a step, then that of its look-up, which is charged to its own limits."""
+        if not step.governed:
+            local = of_pool(lane, tenant, step.pool)
+            return [(local.id, local)]
+        routes = [step.route, step.lookup] if step.lookup else [step.route]
+        return [self._flow_of(lane, tenant, route) for route in routes]
 
-def _flows_of(
-    step: Planned, lane: int, tenant: str, flow_of: Callable[[int, str, str], tuple[str, Flow]]
-) -> list[tuple[str, Flow]]:
-    """The flow of a step, and after it that of its look-up, which is charged to its own limits."""
-    if not step.governed:
-        flow = of_pool(lane, tenant, step.pool)
-        return [(flow.id, flow)]
-    routes = [step.route, step.lookup] if step.lookup else [step.route]
-    return [flow_of(lane, tenant, route) for route in routes]
+    def _find_flow(self, lane: int, tenant: str, route: str) -> tuple[str, Flow]:
+        flow = self._client.flow(lane, tenant, route, self._settings)
+        return flow.id, flow

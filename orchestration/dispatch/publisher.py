@@ -1,15 +1,15 @@
-"""The only publisher: a bell is one Celery message, "step k of transaction X may go now".
+"""Publishes the bells. A bell is one Celery message: "step k of transaction X may go now".
 
-What is published is `chain(step k … step N)` of immutable signatures. They carry names only: the
-client, the idempotency key and the number of the step. Many bells leave in one round trip.
+A message is `chain(step k … step N)` of immutable signatures. They carry names only: the client,
+the idempotency key and the number of the step. Many bells leave in one round trip.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from workers.app import QUEUE
+from workers.governor.flows import CALLS_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from workers.governor.governor import Bell
 
-#: What a message says of itself besides task and arguments; read by Celery and Flower.
-_HEADERS = {
+#: Headers that are the same in every message; Celery and Flower read them.
+_HEADERS: Final = {
     "lang": "py",
     "retries": 0,
     "ignore_result": True,
@@ -32,19 +32,20 @@ _HEADERS = {
 def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None:
     """Publish a chain for each (task name, bell), all in one round trip.
 
-    Each goes to the queue of its pool. The chain goes on by itself only among steps of the same
-    task and pool; before any other one it stops, and the step is rung for itself.
+    Each bell goes to the queue of its pool. A chain goes on by itself only among steps of the same
+    task and pool. Before a step of another task or pool it stops, and that step gets a bell of its
+    own.
 
     Raises:
         kombu.exceptions.OperationalError: the broker is away; any of them may have been published.
     """
     with app.producer_pool.acquire(block=True) as producer, producer.batch():
         for task, bell in bells:
-            body, headers = message(task, client, bell)
+            body, headers = build_message(task, client, bell)
             producer.publish(
                 body,
                 exchange="",
-                routing_key=bell.pool or QUEUE,
+                routing_key=bell.pool or CALLS_QUEUE,
                 headers=headers,
                 serializer="json",
                 retry=False,
@@ -54,17 +55,17 @@ def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None
             )
 
 
-def message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[str, Any]]:
-    """Body and headers of one bell (Celery's message protocol 2).
+def build_message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[str, Any]]:
+    """Build body and headers of one bell (Celery's message protocol 2).
 
-    Built here rather than by `chain(…).apply_async`, which publishes one by one and costs ten
-    times the CPU; a test holds it against the message that Celery itself builds.
+    `chain(…).apply_async` would publish the messages one by one, at ten times the CPU. A test
+    compares this message with the one that Celery builds.
     """
     names = [client, bell.key, bell.step]
     task_id = str(uuid.uuid4())
-    queue = bell.pool or QUEUE
+    queue = bell.pool or CALLS_QUEUE
     rest = [
-        signature(task, [client, bell.key, step], queue)
+        build_signature(task, [client, bell.key, step], queue)
         for step in range(bell.steps, bell.step, -1)
     ]
     embed = {"callbacks": None, "errbacks": None, "chain": rest or None, "chord": None}
@@ -79,8 +80,8 @@ def message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[str, An
     return [names, {}, embed], headers
 
 
-def signature(task: str, names: list[Any], queue: str) -> dict[str, Any]:
-    """One further link of a chain, immutable."""
+def build_signature(task: str, names: list[Any], queue: str) -> dict[str, Any]:
+    """Build one further link of a chain; it is immutable."""
     return {
         "task": task,
         "args": names,

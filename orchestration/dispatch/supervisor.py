@@ -1,8 +1,8 @@
 """Keeps one Celery worker process alive: starts it again when it dies, drains it when asked.
 
 The process is forked, so that a new one works at once: all modules are loaded, and nothing is open
-yet. The supervisor has no threads and no connections of its own. Neither outlives whom it works
-for: a worker drains when its supervisor is gone, and a supervisor when `HEADGATE_PARENT` is.
+yet. The supervisor has no threads and no connections of its own. A worker drains when its
+supervisor is gone, and a supervisor drains when the process that `HEADGATE_PARENT` names is gone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 from celery.utils.nodenames import nodename
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from types import FrameType
 
 #: A process that lived longer than this is started again at once, others after a growing wait.
-HEALTHY_S = 5.0
-#: The longest wait before a process is started again.
-LONGEST_WAIT_S = 10.0
-#: How often a supervisor looks at its worker, and a worker at its supervisor.
-LOOK_S = 0.1
-PARENT_S = 1.0
+HEALTHY_S: Final = 5.0
+#: The longest wait before a process is started again, seconds.
+LONGEST_WAIT_S: Final = 10.0
+#: Seconds between two looks of a supervisor at its worker, and of a worker at its supervisor.
+CHILD_CHECK_S: Final = 0.1
+SUPERVISOR_CHECK_S: Final = 1.0
 #: The signals that ask for a drain.
-ASKING = (signal.SIGTERM, signal.SIGINT)
-#: The process id of whoever started a supervisor and does not want to be outlived by it.
-PARENT = "HEADGATE_PARENT"
+DRAIN_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: The environment variable with the process id of whoever started a supervisor that must not
+#: outlive it.
+PARENT_VARIABLE: Final = "HEADGATE_PARENT"
 
 
-def celery_worker(name: str, concurrency: int, loglevel: str, queue: str) -> int:
+def run_celery_worker(name: str, concurrency: int, loglevel: str, queue: str) -> int:
     """Run a Celery worker in this process until it is drained; returns its exit code."""
     clients()  # a wrong configuration ends here, in one sentence
     worker = app.Worker(
@@ -57,23 +58,28 @@ def celery_worker(name: str, concurrency: int, loglevel: str, queue: str) -> int
 
 
 class Supervisor:
-    """One child process, watched until it ends because somebody asked for it."""
+    """One child process, watched until it ends because somebody asked for it.
+
+    Args:
+        work: What the child process does; returns its exit code.
+    """
 
     def __init__(self, work: Callable[[], int]) -> None:
         self._work = work
         self._child = 0
         self._asked = False
-        self._parent = os.environ.get(PARENT)
+        self._parent = os.environ.get(PARENT_VARIABLE)
 
     def run(self) -> int:
         """Watch until the worker has drained, or cannot work as it is configured.
 
-        It drains on SIGTERM and SIGINT, and when the process named by `HEADGATE_PARENT` is gone.
+        The worker drains on SIGTERM and SIGINT, and when the process named by `HEADGATE_PARENT` is
+        gone.
 
         Returns:
             The worker's exit code.
         """
-        for number in ASKING:
+        for number in DRAIN_SIGNALS:
             signal.signal(number, self._drain)
         deaths = 0
         while not self._asked:
@@ -94,15 +100,15 @@ class Supervisor:
     def _fork(self) -> None:
         supervisor = os.getpid()
         # The new process must not meet a signal with our handlers: it would be lost.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, DRAIN_SIGNALS)
         self._child = os.fork()
         if self._child:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, DRAIN_SIGNALS)
             return
-        for number in ASKING:
+        for number in DRAIN_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
-        threading.Thread(target=_drain_without, args=[supervisor], daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, DRAIN_SIGNALS)
+        threading.Thread(target=_drain_without_supervisor, args=[supervisor], daemon=True).start()
         code = 1
         try:
             code = self._work()
@@ -121,16 +127,16 @@ class Supervisor:
             if ended:
                 self._child = 0
                 return os.waitstatus_to_exitcode(status)
-            self._look()
-            time.sleep(LOOK_S)
+            self._drain_without_parent()
+            time.sleep(CHILD_CHECK_S)
 
     def _wait(self, seconds: float) -> None:
         ends = time.monotonic() + seconds
         while not self._asked and time.monotonic() < ends:
-            self._look()
-            time.sleep(LOOK_S)
+            self._drain_without_parent()
+            time.sleep(CHILD_CHECK_S)
 
-    def _look(self) -> None:
+    def _drain_without_parent(self) -> None:
         """Drain when whoever started this process is gone."""
         if self._parent and not self._asked and str(os.getppid()) != self._parent:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -143,7 +149,7 @@ class Supervisor:
                 os.kill(self._child, signal.SIGTERM)
 
 
-def _drain_without(supervisor: int) -> None:
+def _drain_without_supervisor(supervisor: int) -> None:
     while os.getppid() == supervisor:
-        time.sleep(PARENT_S)
+        time.sleep(SUPERVISOR_CHECK_S)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -20,7 +20,7 @@ from tasks import KINDS
 from workers.answer.guards import Guard
 from workers.errors import HeadgateError, InputError
 from workers.ledger.identity import payload_hash
-from workers.settings.limits import bucket, matching
+from workers.settings.limits import bucket_of, matching
 from workers.store.connection import fsync_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Checked:
     def duration_s(self, it: Submission) -> float:
         """Seconds that the calls take at the governed rate; the slowest limit decides."""
         limits = it.client.settings().limits
-        rates = ((one.name, bucket(one).rate or math.inf) for one in limits)
+        rates = ((one.name, bucket_of(one).rate or math.inf) for one in limits)
         return max((self.per_limit[name] / rate for name, rate in rates), default=0.0)
 
 

@@ -1,8 +1,9 @@
-"""Campaigns that were made: how far they are at the provider, and how they are stopped."""
+"""Campaigns at the provider: how far each of them is, and how to stop it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -20,25 +21,24 @@ if TYPE_CHECKING:
 
 #: Campaigns that one call asks for.
 AT_ONCE: Final = 50
-#: States in which a campaign calls nobody any more, and in which it soon will not.
-OFF: Final = frozenset(("off", "complete", "invalid", "forced_off"))
-STOPPING: Final = frozenset(("stopping", "forced_stopping"))
-_FORBIDDEN, _NOT_FOUND = 403, 404
+#: States in which a campaign calls nobody any more, and states in which it soon will not.
+_OFF: Final = frozenset(("off", "complete", "invalid", "forced_off"))
+_STOPPING: Final = frozenset(("stopping", "forced_stopping"))
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A row of a job of campaigns, and what it has made at the provider."""
+class CampaignRow:
+    """A row of a job of campaigns, and the campaign that it has made."""
 
     line: int
     row: str
     state: str  #: of the row, as in the report
-    campaign: str | None  #: the provider's id; None: there is none yet
+    campaign: str | None  #: the provider's id; None: the row has made none yet
 
 
 @dataclass(frozen=True, slots=True)
-class Dialled:
-    """How far a campaign is."""
+class CampaignProgress:
+    """How far a campaign is at the provider."""
 
     row: str
     campaign: str | None  #: None: it is not made yet
@@ -48,7 +48,7 @@ class Dialled:
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The progress for people."""
         if self.campaign is None:
             return "not made yet"
         if self.called is None or self.contacts is None:
@@ -56,135 +56,157 @@ class Dialled:
         return f"{self.called:,} of {self.contacts:,} contacts called, {self.percentage or 0} %"
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it."""
+        """The progress for programs."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
-    """What an order to stop a campaign came to."""
+class CampaignStop:
+    """The result of an order to stop a campaign."""
 
     row: str
     campaign: str | None
     stopped: bool  #: it calls nobody, or soon will not
-    words: str  #: for people
+    words: str  #: the result for people
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it."""
+        """The result for programs."""
         return asdict(self)
 
 
-def made_by(client: Client, job: str, row: str = "") -> list[Made]:
+def campaigns_of(client: Client, job: str, row: str = "") -> list[CampaignRow]:
     """The campaigns of a job, or that of one row.
 
     Raises:
-        UsageError: it is no job of campaigns, or has no such row.
+        UsageError: the job is none of campaigns, or has no such row.
     """
     if client.ledger.job_params(job).kind != "campaigns":
         raise UsageError(f"{job} is no job of campaigns; `headgate jobs` shows the kind of each")
-    found = []
+    rows = []
     for line in report(client, job):
         if line.id is None or line.key is None or (row and line.id != row):
             continue
-        ids = [it.id for it in line.done or () if it.step == "create_campaign"]
-        found.append(Made(line.line, line.id, line.state, ids[0] if ids else None))
-    if row and not found:
+        ids = [done.id for done in line.done or () if done.step == "create_campaign"]
+        rows.append(CampaignRow(line.line, line.id, line.state, ids[0] if ids else None))
+    if row and not rows:
         raise UsageError(f"{job} has no good row {row}; `headgate report {job}` shows all")
-    return found
+    return rows
 
 
-def progress_of(session: GovernedSession, made: Sequence[Made]) -> Iterator[Dialled]:
-    """How far each campaign is, in the order given; `AT_ONCE` of them a call.
+def read_progress(
+    session: GovernedSession, campaigns: Sequence[CampaignRow]
+) -> Iterator[CampaignProgress]:
+    """How far each campaign is, in the order given; one call asks for `AT_ONCE` of them.
 
     Raises:
         HeadgateError: the provider does not say; and as `GovernedSession.request`.
     """
     known: dict[str, dict[str, Any]] = {}
-    ids = [it.campaign for it in made if it.campaign]
+    ids = [campaign.campaign for campaign in campaigns if campaign.campaign]
     for start in range(0, len(ids), AT_ONCE):
-        for one in _told(session, ids[start : start + AT_ONCE]):
-            known[str((one.get("campaign") or {}).get("id"))] = one
-    for it in made:
-        told = known.get(it.campaign or "", {})
-        yield Dialled(
-            it.row,
-            it.campaign,
-            told.get("numberOfContactsCalled"),
-            told.get("totalNumberOfContacts"),
-            told.get("percentage"),
+        for answer in _read_progress_of(session, ids[start : start + AT_ONCE]):
+            known[str((answer.get("campaign") or {}).get("id"))] = answer
+    for campaign in campaigns:
+        answer = known.get(campaign.campaign or "", {})
+        yield CampaignProgress(
+            campaign.row,
+            campaign.campaign,
+            answer.get("numberOfContactsCalled"),
+            answer.get("totalNumberOfContacts"),
+            answer.get("percentage"),
         )
 
 
-def _told(session: GovernedSession, ids: list[str]) -> list[dict[str, Any]]:
-    """What the provider says of these; one that is gone spoils the answer for all, not for long."""
+def _read_progress_of(session: GovernedSession, ids: list[str]) -> list[dict[str, Any]]:
+    """The provider's answer on these campaigns.
+
+    The provider answers 404 to the whole call when one of them is gone, so the ids are then asked
+    for in halves.
+    """
     response = _ask(session, "progress_of_campaigns", json=ids)
-    if response.status_code == _NOT_FOUND and len(ids) > 1:
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        if len(ids) == 1:
+            return []
         half = len(ids) // 2
-        return _told(session, ids[:half]) + _told(session, ids[half:])
-    if response.status_code == _NOT_FOUND:
+        return _read_progress_of(session, ids[:half]) + _read_progress_of(session, ids[half:])
+    answers = _read(response, "progress_of_campaigns")
+    if not isinstance(answers, list):
         return []
-    found = _read(response, "progress_of_campaigns")
-    return [it for it in found if isinstance(it, dict)] if isinstance(found, list) else []
+    return [answer for answer in answers if isinstance(answer, dict)]
 
 
-def stop(session: GovernedSession, it: Made) -> Stopped:
-    """Stop one campaign, unless it is off. The state is looked at before, and after a doubt.
+def stop_campaign(session: GovernedSession, campaign: CampaignRow) -> CampaignStop:
+    """Stop one campaign, unless it is off.
+
+    Its state is looked at first, and once more when the answer leaves it open whether it stopped.
 
     Raises:
         HeadgateError: as `GovernedSession.request`.
     """
-    goes_on = it.state not in FINAL
-    if it.campaign is None:
-        words = f"not made yet: its row is {it.state}, and goes on"
-        if it.state == "failed":
+    goes_on = campaign.state not in FINAL
+    if campaign.campaign is None:
+        words = f"not made yet: its row is {campaign.state}, and goes on"
+        if campaign.state == "failed":
             words = "was not started: its row has failed"
         elif not goes_on:
-            words = f"its row has ended {it.state}; look for it at the provider"
-        return Stopped(it.row, None, it.state == "failed", words)
+            words = f"its row has ended {campaign.state}; look for it at the provider"
+        return CampaignStop(campaign.row, None, campaign.state == "failed", words)
     try:
-        before = _state(session, it.campaign)
+        before = _read_state(session, campaign.campaign)
         if before == "off" and goes_on:  # its start is still to come, or under way
-            words = f"off, but its row is {it.state}, and starts it; stop it again then"
-            return Stopped(it.row, it.campaign, stopped=False, words=words)
-        if before in OFF or before in STOPPING:
-            return Stopped(it.row, it.campaign, stopped=True, words=f"already {before}")
-        return _stopped(session, it)
+            stopped = False
+            words = f"off, but its row is {campaign.state}, and starts it; stop it again then"
+        elif before in _OFF or before in _STOPPING:
+            stopped, words = True, f"already {before}"
+        else:
+            stopped, words = True, _stop(session, campaign.campaign)
     except (requests.RequestException, HeadgateError) as error:
-        return Stopped(it.row, it.campaign, stopped=False, words=f"could not be stopped: {error}")
+        stopped, words = False, f"could not be stopped: {error}"
+    return CampaignStop(campaign.row, campaign.campaign, stopped, words)
 
 
-def _stopped(session: GovernedSession, it: Made) -> Stopped:
+def _stop(session: GovernedSession, campaign: str) -> str:
+    """Stop a campaign that is on; returns its state."""
     try:
-        _read(_ask(session, "stop_campaign", str(it.campaign)), "stop_campaign")
+        _read(_ask(session, "stop_campaign", campaign), "stop_campaign")
     except (requests.RequestException, HeadgateError):
-        after = _state(session, str(it.campaign))
-        if after not in OFF and after not in STOPPING:
+        after = _read_state(session, campaign)
+        if after not in _OFF and after not in _STOPPING:
             raise
-        return Stopped(it.row, it.campaign, stopped=True, words=after)
-    return Stopped(it.row, it.campaign, stopped=True, words="stopping")
+        return after
+    return "stopping"
 
 
-def _state(session: GovernedSession, campaign: str) -> str:
-    found = _read(_ask(session, "read_campaign", campaign), "read_campaign")
-    return str(found.get("campaignStatus")) if isinstance(found, dict) else "unknown"
+def _read_state(session: GovernedSession, campaign: str) -> str:
+    answer = _read(_ask(session, "read_campaign", campaign), "read_campaign")
+    return str(answer.get("campaignStatus")) if isinstance(answer, dict) else "unknown"
 
 
-def _ask(session: GovernedSession, name: str, *ids: str, **body: Any) -> requests.Response:  # noqa: ANN401
-    it = OPERATIONS[name]
-    response: requests.Response = session.request(it.method, it.at(*ids), **body)
+def _ask(
+    session: GovernedSession, name: str, *ids: str, json: list[str] | None = None
+) -> requests.Response:
+    operation = OPERATIONS[name]
+    body = {} if json is None else {"json": json}
+    response: requests.Response = session.request(operation.method, operation.at(*ids), **body)
     return response
 
 
-def _read(response: requests.Response, name: str) -> Any:  # noqa: ANN401 -- any JSON value
+def _read(response: requests.Response, name: str) -> object:
+    """The answer's JSON value; None when it holds none.
+
+    Raises:
+        HeadgateError: the provider refused; the text says what to do.
+    """
     status = response.status_code
-    if status == _FORBIDDEN:
+    if status == HTTPStatus.FORBIDDEN:
         raise HeadgateError(
             f"the provider answered 403: grant the OAuth client {OPERATIONS[name].permission}"
         )
     if not response.ok:
-        gone = ", the campaign is not there" if status == _NOT_FOUND else ""
+        gone = ", the campaign is not there" if status == HTTPStatus.NOT_FOUND else ""
         raise HeadgateError(f"the provider answered {status}{gone}")
     try:
-        return response.json() if response.content else None
+        value: object = response.json() if response.content else None
     except ValueError:
         return None
+    return value

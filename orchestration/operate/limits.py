@@ -1,14 +1,15 @@
 """What an operator changes while the fleet runs: limits, and whether a client may send at all.
 
-Each change is one script: it is there for every worker at once, with its entry in the audit, or it
-did not happen.
+Each change is one script. It holds for every worker at once and has its entry in the audit, or
+nothing was changed.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from orchestration.views.holds import FOREVER_S
 from workers.errors import ConfigError, UsageError
 from workers.governor import flows
 from workers.governor.overrides import Change, Override
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from workers.clients import Client
     from workers.governor.overrides import Overrides
 
-#: A pause without an end, in seconds: ten years.
-FOREVER_S: Final = 3650 * 86_400.0
-
 
 def set_limit(
     client: Client, limit: str, values: Mapping[str, Any], *, by: str, reason: str
@@ -33,7 +31,7 @@ def set_limit(
     Args:
         client: Whose limit it is.
         limit: Its name; a tenant's own is TENANT/NAME.
-        values: Fields of `LimitSettings`; earlier ones that they do not name stay set.
+        values: Fields of `LimitSettings`; other fields that were set live before stay set.
         by: Who does it.
         reason: Why.
 
@@ -42,47 +40,51 @@ def set_limit(
         ConfigError: the values cannot be kept, or not beside the others, or the limit is a
             tenant's that the configuration lacks; nothing was changed.
     """
-    said = {"by": by, "reason": reason}
-    configured = _names(client)
+    configured = _limit_names(client)
     if "/" in limit and limit not in configured:
         raise ConfigError(
             f"limit {limit} is not in the configuration of client {client.name} (there are: "
-            f"{_list(configured)}); a tenant's own can be changed live but not added: add it there"
+            f"{_join_names(configured)}); a tenant's own can be changed live but not added: add it "
+            f"there"
         )
 
     def change(live: Overrides) -> list[Change]:
-        was = live.limits.get(limit)
-        earlier = was.values if was else {}
+        before = live.limits.get(limit)
+        earlier = before.values if before else {}
         override = Override({**earlier, **values}, audit.plain(by), audit.plain(reason))
         known = configured | live.limits.keys()
         if limit not in known and not override.is_whole:
             raise UsageError(
-                f"client {client.name} has no limit {limit!r} (known: {_list(known)}); choose one "
-                f"of these, or add it with --count, --shape and --match"
+                f"client {client.name} has no limit {limit!r} (known: {_join_names(known)}); "
+                f"choose one of these, or add it with --count, --shape and --match"
             )
-        return [_change("limits set", limit, was, override, said)]
+        entry = _entry("limits set", limit, before, override, by=by, reason=reason)
+        return [Change(limit, override, entry)]
 
     flows.refresh(client.store, client.keys, client.configured, change)
 
 
 def unset_limits(client: Client, limits: Sequence[str], *, by: str, reason: str) -> None:
-    """Let the configuration's values hold again; a limit that was added live goes.
+    """Let the configuration's values hold again; a limit that was added live is removed.
 
     Raises:
         UsageError: nothing is set live of one of them.
         ConfigError: what else is set live does not go together with the configuration.
     """
-    said = {"by": by, "reason": reason}
 
     def change(live: Overrides) -> list[Change]:
         for limit in limits:
             if limit not in live.limits:
                 raise UsageError(
                     f"nothing is set live of limit {limit!r} of client {client.name}; set live "
-                    f"are: {_list(live.limits)}"
+                    f"are: {_join_names(live.limits)}"
                 )
         return [
-            _change("limits unset", limit, live.limits[limit], None, said)
+            Change(
+                limit,
+                None,
+                _entry("limits unset", limit, live.limits[limit], None, by=by, reason=reason),
+            )
             for limit in dict.fromkeys(limits)
         ]
 
@@ -97,11 +99,11 @@ def pause(
     reason: str,
     clock: Callable[[], int] | None = None,
 ) -> int:
-    """Let nothing leave for a client; calls that are under way come to their end.
+    """Let no further call of a client leave; calls that are under way come to their end.
 
     Args:
         client: Whose calls wait.
-        for_s: How long. A hold that ends later stands as it is.
+        for_s: How long, seconds. A hold that lasts longer stays as it is.
         by: Who does it.
         reason: Why.
         clock: Microseconds since the epoch, for tests that hold the clock.
@@ -119,28 +121,32 @@ def pause(
 def resume(client: Client, *, by: str, reason: str, clock: Callable[[], int] | None = None) -> bool:
     """End what holds a client: an operator's pause, the provider's, an open breaker.
 
-    What waited is paced from empty buckets.
+    The calls that waited leave at the governed rate, from empty buckets.
 
     Returns:
-        Whether anything held it.
+        Whether anything held the client.
     """
     entry = audit.addition("client resume", subject=client.name, by=by, reason=reason)
     return bool(Scripts(client.store, client.keys, clock)("resume", *entry))
 
 
-def _change(
-    action: str, limit: str, was: Override | None, will: Override | None, said: Mapping[str, str]
-) -> Change:
-    before, after = (json.dumps(it.values) if it else "" for it in (was, will))
-    entry = audit.addition(action, subject=limit, before=before, after=after, **said)
-    return Change(limit, will, entry)
+def _entry(
+    action: str, limit: str, before: Override | None, after: Override | None, **why: str
+) -> list[str]:
+    """The audit's entry of a change; `why` is by and reason."""
+    texts = [json.dumps(values.values) if values else "" for values in (before, after)]
+    return audit.addition(action, subject=limit, before=texts[0], after=texts[1], **why)
 
 
-def _names(client: Client) -> set[str]:
+def _limit_names(client: Client) -> set[str]:
     settings = client.configured
-    own = {f"{name}/{it.name}" for name, one in settings.tenants.items() for it in one.limits}
-    return own | {it.name for it in settings.limits}
+    of_tenants = {
+        f"{name}/{limit.name}"
+        for name, tenant in settings.tenants.items()
+        for limit in tenant.limits
+    }
+    return of_tenants | {limit.name for limit in settings.limits}
 
 
-def _list(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"

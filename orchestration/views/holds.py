@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
-
-from orchestration.operate.limits import FOREVER_S
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from workers.governor.state import GovernorState
+
+#: A pause without an end, in seconds: ten years.
+FOREVER_S: Final = 3650 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

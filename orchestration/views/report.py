@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
-from orchestration.text import printable
+from orchestration.text import escape_controls
 from orchestration.views.pages import read_page, rows_of_page
 from orchestration.views.steps import format_done, state_of, steps_of
 from workers.errors import HeadgateError
@@ -135,5 +135,5 @@ def _cell(value: str | int | Sequence[Done] | None) -> str | int | None:
     if value is None or isinstance(value, int):
         return value
     value = value if isinstance(value, str) else format_done(value)
-    shown = printable(value)
+    shown = escape_controls(value)
     return f"'{shown}" if value.startswith(_FORMULA) else shown

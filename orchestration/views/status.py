@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.text import counted
+from orchestration.text import format_count
 from orchestration.views import backlog as views_backlog
 from orchestration.views.holds import Hold, half_open, holds, provider_leaves
 from orchestration.views.progress import all_jobs, iso
@@ -14,7 +14,7 @@ from orchestration.views.refused import RefusedRoute, by_route
 from orchestration.views.suggestions import suggestions
 from workers.governor import flows, refusals
 from workers.governor.state import GovernorState
-from workers.settings.limits import bucket, tenant_bucket
+from workers.settings.limits import bucket_of, tenant_bucket
 from workers.store.connection import to_us
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ class MediaStatus:
         """What is missing; None: nothing."""
         if not self.waiting or self.workers:
             return None
-        wait = f"{counted(self.waiting, 'transfer')} {'waits' if self.waiting == 1 else 'wait'}"
+        wait = (
+            f"{format_count(self.waiting, 'transfer')} {'waits' if self.waiting == 1 else 'wait'}"
+        )
         return f"{wait} and no media worker runs; start one with `headgate worker --for media`"
 
 
@@ -249,7 +251,7 @@ def _quarantined_transfers(client: Client) -> int:
 def _limits(client: ClientSettings, state: GovernorState, calls_per_s: float) -> list[LimitStatus]:
     """The client's limits, and its tenants' own."""
     shared = [
-        _limit(limit, bucket(limit), state, calls_per_s if limit.match == "* *" else None)
+        _limit(limit, bucket_of(limit), state, calls_per_s if limit.match == "* *" else None)
         for limit in client.limits
     ]
     own = [

@@ -21,7 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from workers.governor.refusals import rules_of
-from workers.settings.limits import bucket
+from workers.settings.limits import bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -162,7 +162,7 @@ def format_rate(rate_per_s: float) -> str:
 
 
 def _slowest(limits: Iterable[LimitSettings]) -> str:
-    return min(limits, key=lambda limit: bucket(limit).rate or 0).name
+    return min(limits, key=lambda limit: bucket_of(limit).rate or 0).name
 
 
 def _is_rated(limit: LimitSettings) -> bool:

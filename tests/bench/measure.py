@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.faults.checks import check_all
 from tests.support.fleet import ROOT, Fleet, calls
-from workers.settings.limits import LimitSettings, bucket
+from workers.settings.limits import LimitSettings, bucket_of
 from workers.store.connection import connect
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def run(
         return {
             "calls": made,
             "rate": rate,
-            "of the governed rate": rate / bucket(settings).rate,
+            "of the governed rate": rate / bucket_of(settings).rate,
             "of the limit": rate / (settings.count / settings.window_s),
             "429s": report["refused_429"],
             "doubled": report["duplicates"],

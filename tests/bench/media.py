@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.measure import ordinary_fleet, show
 from tests.support.fleet import calls, until
 from tests.support.media import CLIENT, GENESYS, arrived, check_media, folder, md5s, submit
-from workers.settings.limits import LimitSettings, bucket
+from workers.settings.limits import LimitSettings, bucket_of
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -36,7 +36,7 @@ def files_beside_calls(files: int = 500, beside: int = 0) -> dict[str, Any]:
                 "files": files,
                 "calls beside": beside,
                 "of the governed rate": _steady_rate(fleet)
-                / (bucket(LimitSettings(**LIMIT)).rate or 1),
+                / (bucket_of(LimitSettings(**LIMIT)).rate or 1),
                 "429s": fleet.report()["refused_429"],
                 "doubled": fleet.report()["duplicates"],
             }

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from orchestration import demo
-from orchestration.demo import Summary, stage
+from orchestration.demo import contacts as contacts_demo
+from orchestration.demo import stage
+from orchestration.demo.contacts import ContactsSummary
 from orchestration.intake import Submission, check
 from orchestration.views.progress import snapshot
 from tests.support.fleet import until
+from workers.errors import HeadgateError
 from workers.ledger.batch import rows_of
 from workers.store.embedded import connect, read_config, stop_embedded, take_data, try_lock, url_of
 
@@ -67,11 +69,11 @@ def test_the_demo_file_is_5000_rows_with_one_repeat_and_three_bad_lines(
     assert any(not data["note"] for data in good)
 
 
-def summary(world: World, **changes: Any) -> Summary:
+def summary(world: World, **changes: Any) -> ContactsSummary:
     world.submit(4, more=[{"line": 5, "id": "j1-0", "joins": 1}, {"line": 6, "error": "bad"}])
     world.work()
     last = snapshot(world.client, "j1")
-    it = Summary(
+    it = ContactsSummary(
         last=last, rejected=[(6, "bad")], joined=1, requests=4, effects=4, calls_per_s=180.0,
         use=1.0, throttled=0, lost=0, duplicates=0,
     )  # fmt: skip
@@ -103,8 +105,8 @@ def test_the_steady_part_leaves_out_how_a_run_begins_and_ends() -> None:
     steady = [10_000_000 + n * 5_000 for n in range(1_000)]
     end = [99_000_000] * 50
 
-    assert demo._steady(ramp + steady + end) == pytest.approx(200)
-    assert demo._steady([]) == demo._steady([1]) == 0.0
+    assert contacts_demo._steady_rate(ramp + steady + end) == pytest.approx(200)
+    assert contacts_demo._steady_rate([]) == contacts_demo._steady_rate([1]) == 0.0
 
 
 def test_a_folder_that_is_in_use_is_refused(world: World, tmp_path: Path) -> None:
@@ -120,8 +122,8 @@ def test_a_worker_that_ends_fails_the_demo_with_its_last_words(tmp_path: Path) -
     ended.wait()
     looks: Any = iter([type("Look", (), {"ended": 0})])
 
-    with pytest.raises(demo.HeadgateError, match="worker w1 ended: no room for this worker"):
-        list(stage.moving(looks, [ended, ended], tmp_path))
+    with pytest.raises(HeadgateError, match="worker w1 ended: no room for this worker"):
+        list(stage.require_movement(looks, [ended, ended], tmp_path))
 
 
 @contextmanager
@@ -197,18 +199,13 @@ def connected(store: Path) -> int:
         return int(client.info("clients")["connected_clients"]) - 1
 
 
-def test_what_the_demo_hides_from_its_world_comes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_demo_hides_from_its_world_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADGATE_STORE__URL", "redis://127.0.0.1:9/0")
     monkeypatch.setenv("HEADGATE_STORE_BINARY", "/opt/bin/redis-server")
     before = dict(os.environ)
 
-    with stage.alone(tmp_path / "headgate.toml"):
+    with stage.hide_user_settings():
         inside = {name: it for name, it in os.environ.items() if name.startswith("HEADGATE_")}
 
-    assert inside == {
-        "HEADGATE_CONFIG": str(tmp_path / "headgate.toml"),
-        "HEADGATE_STORE_BINARY": "/opt/bin/redis-server",
-    }
+    assert inside == {"HEADGATE_STORE_BINARY": "/opt/bin/redis-server"}
     assert dict(os.environ) == before

@@ -9,7 +9,6 @@ import pytest
 
 from orchestration.cli import demo as shown
 from orchestration.demo import campaigns
-from orchestration.demo.stage import alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,24 +17,23 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory: pytest.TempPathFactory) -> campaigns.Summary:
+def summary(tmp_path_factory: pytest.TempPathFactory) -> campaigns.CampaignsSummary:
     """What came of one run."""
     folder: Path = tmp_path_factory.mktemp("demo")
     said: list[str] = []
-    with alone(folder / "headgate.toml"):
-        it = campaigns.run(folder, shown._watch_all, said.append, contacts=10)
+    it = campaigns.run_campaigns(folder, shown.watch_all, said.append, contacts=10)
     assert "submitted campaigns.jsonl: 10 campaigns, 100 contacts, " in said[-1]
     return it
 
 
 def test_the_journal_confirms_that_all_was_made_once_although_answers_were_lost(
-    summary: campaigns.Summary, capsys: pytest.CaptureFixture[str]
+    summary: campaigns.CampaignsSummary, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert summary.confirmed
-    assert summary.made == {"contactlists": 10, "campaigns": 10, "starts": 10}
+    assert summary.executed == {"contactlists": 10, "campaigns": 10, "starts": 10}
     assert (summary.contacts, summary.queued) == (100, 100)
     assert summary.faults["drop_after"] > 0
-    shown._show_campaigns(summary)
+    shown.show_campaigns(summary)
     text = capsys.readouterr().out
     assert "campaigns   10 read: 10 succeeded, with 100 contacts" in text
     assert "429s: 0\nlost: 0\nduplicates: 0\n" in text
@@ -48,11 +46,11 @@ def test_the_journal_confirms_that_all_was_made_once_although_answers_were_lost(
         {"lost": 1},
         {"duplicates": 1},
         {"queued": 99},
-        {"made": {"contactlists": 10, "campaigns": 11, "starts": 10}},
+        {"executed": {"contactlists": 10, "campaigns": 11, "starts": 10}},
     ],
 )
 def test_a_journal_that_tells_another_story_does_not_confirm(
-    summary: campaigns.Summary, wrong: dict[str, object]
+    summary: campaigns.CampaignsSummary, wrong: dict[str, object]
 ) -> None:
     assert not dataclasses.replace(summary, **wrong).confirmed  # type: ignore[arg-type]
 

@@ -9,7 +9,6 @@ import pytest
 
 from orchestration.cli import demo as shown
 from orchestration.demo import media
-from orchestration.demo.stage import alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,23 +17,22 @@ PROMPTS = 12
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory: pytest.TempPathFactory) -> media.Summary:
+def summary(tmp_path_factory: pytest.TempPathFactory) -> media.MediaSummary:
     """What came of one run."""
     folder: Path = tmp_path_factory.mktemp("demo")
     said: list[str] = []
-    with alone(folder / "headgate.toml"):
-        it = media.run(folder, shown._watch, said.append, prompts=PROMPTS)
+    it = media.run_media(folder, shown.watch_job, said.append, prompts=PROMPTS)
     assert said[-1] == "submitted sounds.csv: 12 prompts in 2 languages"
     return it
 
 
 def test_the_journal_confirms_that_each_file_is_there_once_and_names_the_one_that_failed(
-    summary: media.Summary, capsys: pytest.CaptureFixture[str]
+    summary: media.MediaSummary, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert summary.confirmed
     assert (summary.prompts, summary.files) == (PROMPTS, 2 * PROMPTS)
     assert summary.faults["drop_after"] > 0
-    shown._show_media(summary)
+    shown.show_media(summary)
     text = capsys.readouterr().out
     assert "files       24 read: 23 succeeded, 1 failed" in text
     assert "sounds/11.en-us.wav could not be transcoded" in text
@@ -45,5 +43,7 @@ def test_the_journal_confirms_that_each_file_is_there_once_and_names_the_one_tha
     "wrong",
     [{"throttled": 1}, {"lost": 1}, {"duplicates": 1}, {"prompts": PROMPTS + 1}],
 )
-def test_one_thing_that_is_wrong_is_told(summary: media.Summary, wrong: dict[str, int]) -> None:
+def test_one_thing_that_is_wrong_is_told(
+    summary: media.MediaSummary, wrong: dict[str, int]
+) -> None:
     assert not dataclasses.replace(summary, **wrong).confirmed

@@ -1,4 +1,4 @@
-"""What the pacer does with jobs that it cannot open or ring: it strands none of them."""
+"""What the dispatcher does with jobs that it cannot open or ring: it strands none of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.dispatch import dispatcher
-from orchestration.dispatch.dispatcher import IN_A_BEAT, Pacer
+from orchestration.dispatch.dispatcher import IN_A_TICK, Dispatcher
 from tests.support.fleet import Fleet, calls, until
 from tests.support.stored import a_job
 from workers.app import app
@@ -32,10 +32,10 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture
 def turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Take turns as the pacer of a worker of 4 threads; warnings are repeated at once."""
+    """Take turns as the dispatcher of a worker of 4 threads; warnings are repeated at once."""
     monkeypatch.setattr(dispatcher, "AGAIN_S", 0.0)
-    it = Pacer(app, fleet.clients, "w1", 4)
-    return lambda count=1: [it._turn("acme") for _ in range(count)]
+    it = Dispatcher(app, fleet.clients, "w1", threads=4)
+    return lambda count=1: [it.take_turn("acme") for _ in range(count)]
 
 
 def test_a_page_that_cannot_be_read_strands_neither_its_job_nor_another_one(
@@ -55,7 +55,7 @@ def test_a_page_that_cannot_be_read_strands_neither_its_job_nor_another_one(
     until(lambda: turns() and fleet.job("damaged").next_page == 1)
 
 
-def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_line(
+def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_backlog(
     fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     fleet.submit(calls(10), job="new")
@@ -99,13 +99,13 @@ def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_t
     assert of_urgent == 0 < of_normal
 
 
-@pytest.mark.parametrize(("step_s", "opened"), [(0.0, IN_A_BEAT), (1.0, 1)])
-def test_pages_of_few_transactions_are_opened_several_in_a_beat_while_it_lasts(
+@pytest.mark.parametrize(("step_s", "opened"), [(0.0, IN_A_TICK), (1.0, 1)])
+def test_pages_of_few_transactions_are_opened_several_in_a_tick_while_it_lasts(
     fleet: Fleet, turns: Any, monkeypatch: pytest.MonkeyPatch, step_s: float, opened: int
 ) -> None:
     ledger = fleet.client.ledger
     ledger.begin(a_job("batches", "contacts", contact_list="list-1"))
-    for page in range(2 * IN_A_BEAT):
+    for page in range(2 * IN_A_TICK):
         ledger.accept("batches", page, [a_batch(page)], PageCounts(rows=2, rejected=0, calls=1))
     ledger.close("batches")
     clock = itertools.count(0.0, step_s)
@@ -113,7 +113,7 @@ def test_pages_of_few_transactions_are_opened_several_in_a_beat_while_it_lasts(
 
     turns()
 
-    # With one page a beat, 40 calls a second would be the most, whatever the limits allow.
+    # With one page a tick, 40 calls a second would be the most, whatever the limits allow.
     assert fleet.job("batches").next_page == opened
 
 

@@ -107,7 +107,7 @@ def test_without_one_a_password_is_made_and_kept_for_nobody_else(
     world: World, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "data")
-    kept = tmp_path / "data" / cli.PASSWORD_FILE
+    kept = tmp_path / "data" / cli.LOGIN_FILE
 
     with ours(HEADGATE_STORE__DATA_DIR=folder) as (flower, url):
         password = kept.read_text().strip()
@@ -206,13 +206,13 @@ class Shown:
     ],
 )  # fmt: skip
 def test_a_task_is_shown_in_words(task: Shown, result: str | None) -> None:
-    shown = cli.readable(task)
+    shown = cli.format_task(task)
 
     assert (shown.args, shown.result) == ("acme step 2 k-1", result)
 
 
 @pytest.mark.parametrize("args", ["(1, 2)", "...", "", None, "(<Thing>, 'a', 'b')"])
 def test_a_task_of_another_application_is_shown_as_it_is(args: Any) -> None:
-    shown = cli.readable(Shown(args, "'x'", "ValueError('y')"))
+    shown = cli.format_task(Shown(args, "'x'", "ValueError('y')"))
 
     assert (shown.args, shown.result) == (args, "'x'")

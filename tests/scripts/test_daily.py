@@ -10,7 +10,7 @@ import pytest
 from tests.scripts.test_scripts import APP, HELD, Rig, S
 from workers.governor.governor import Aged, Go
 from workers.ledger import audit
-from workers.settings.limits import LimitSettings, bucket
+from workers.settings.limits import LimitSettings, bucket_of
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
@@ -58,7 +58,7 @@ def test_rows_refused_for_two_hours_wait_alone_and_resume_paced_under_their_keys
     assert (len(soon), len(late)) == (84, 39)
     resumed = [(us, key) for us, key in after if key in daily]
     assert sorted(key for _, key in resumed) == daily
-    every_us = bucket(limits[-1]).interval_us
+    every_us = bucket_of(limits[-1]).interval_us
     for n, (us, _) in enumerate(resumed, 1):  # from an empty bucket
         assert us >= refused_us + HELD_US + n * every_us
     assert rig.states(daily) == {"succeeded": 6}

@@ -14,7 +14,7 @@ from workers.clients import Client, Clients, clients
 from workers.errors import CircuitOpen, ConfigError, HeadgateError, NotNow, Throttled, UsageError
 from workers.http import Caller, Request
 from workers.session import GovernedSession, governed_session
-from workers.settings import Bucket, ClientSettings, LimitSettings, Settings, bucket, load
+from workers.settings import Bucket, ClientSettings, LimitSettings, Settings, bucket_of, load
 from workers.store import ClientKeys, Store, open_store
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ assert_type(settings, Settings)
 assert_type(settings.clients, dict[str, ClientSettings])
 assert_type(settings.worker.tick_s, float)
 limit = LimitSettings(name="app", count=300, window_s=60)
-assert_type(bucket(limit), Bucket)
-assert_type(bucket(limit).rate, float | None)
+assert_type(bucket_of(limit), Bucket)
+assert_type(bucket_of(limit).rate, float | None)
 
 # One client in this process.
 fleet = clients()

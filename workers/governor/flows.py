@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from workers.errors import InputError
 from workers.governor import overrides
 from workers.governor.state import bells_field, bucket_field
-from workers.settings.limits import bucket, matching, tenant_bucket
+from workers.settings.limits import bucket_of, matching, tenant_bucket
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 LANES: Final = ("urgent", "normal", "bulk")
 #: Every call of a client passes this bucket, which holds calls back only while it is paused.
 CLIENT_BUCKET: Final = ("client", 0, 0, 0, 10**9, 0)
-#: Whose threads do a step: worker processes for calls, or for transfers.
-POOLS: Final = ("calls", "media")
+#: The queue of API calls, and the queue of transfers of files.
+CALLS_QUEUE: Final = "calls"
+MEDIA_QUEUE: Final = "media"
+#: Whose threads do a step: worker processes for calls, or for transfers. A pool is named after the
+#: queue from which its workers take their bells.
+POOLS: Final = (CALLS_QUEUE, MEDIA_QUEUE)
 #: The places that a local step takes: as many as its pool has threads, which ring knows.
 ANY_PLACES: Final = 1_000_000
 #: A tenant of weight w advances its pass by STRIDE / w for each call.
@@ -96,7 +100,7 @@ class Flow:
         shared = [limit for limit in client.limits if limit.name in fits.union(self.names)]
         own = client.tenants[self.tenant].limits if self.tenant in client.tenants else ()
         return [
-            *map(bucket, shared),
+            *map(bucket_of, shared),
             *(tenant_bucket(self.tenant, limit) for limit in matching(own, self.route)),
         ]
 

@@ -21,7 +21,7 @@ from workers.answer.quota_headers import read_feedback
 from workers.errors import StoreAway
 from workers.governor.flows import MOST_ROUTES, route_class
 from workers.governor.state import GovernorState
-from workers.settings.limits import bucket, matching, tenant_bucket
+from workers.settings.limits import bucket_of, matching, tenant_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,7 +66,7 @@ class Refusal(Refused):
 
 def rules_of(limits: Iterable[LimitSettings]) -> str:
     """A short digest of limits: refusals under other limits are history."""
-    return sha256(repr([(one.match, bucket(one)) for one in limits]).encode()).hexdigest()[:8]
+    return sha256(repr([(one.match, bucket_of(one)) for one in limits]).encode()).hexdigest()[:8]
 
 
 class Refusals:
@@ -145,7 +145,7 @@ def _charged(refused: Refused, client: ClientSettings) -> list[Bucket]:
     tenant = client.tenants.get(refused.tenant)
     own = matching(tenant.limits if tenant else (), refused.route)
     shared = matching(client.limits, refused.route)
-    return [bucket(limit) for limit in shared] + [
+    return [bucket_of(limit) for limit in shared] + [
         tenant_bucket(refused.tenant, limit) for limit in own
     ]
 

@@ -1,6 +1,7 @@
 """The durable record: jobs, their pages of rows, and the transactions of the opened pages.
 
-`workers.ledger.job` says what is stored of a job, `workers.ledger.transaction` what of a transaction.
+`workers.ledger.job` has the stored fields of a job, `workers.ledger.transaction` those of a
+transaction.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 
 from workers.settings.access import AuthSettings, RouteSettings, Secrets
 from workers.settings.client import ClientSettings, TenantSettings
-from workers.settings.limits import Bucket, LimitSettings, bucket, tenant_bucket, worst_case
+from workers.settings.limits import Bucket, LimitSettings, bucket_of, tenant_bucket, worst_case
 from workers.settings.load import FlowerSettings, Settings, StoreSettings, WorkerSettings, load
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "StoreSettings",
     "TenantSettings",
     "WorkerSettings",
-    "bucket",
+    "bucket_of",
     "load",
     "tenant_bucket",
     "worst_case",

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from workers.errors import ConfigError
 from workers.settings.access import AuthSettings, RouteSettings
-from workers.settings.limits import LimitSettings, bucket
+from workers.settings.limits import LimitSettings, bucket_of
 from workers.settings.values import RESERVED, Model, Seconds, require_plain
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def require_kept(limits: Iterable[LimitSettings]) -> None:
             raise ValueError("two limits have the same name")
         names.add(limit.name)
         try:
-            bucket(limit)
+            bucket_of(limit)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         except ArithmeticError:

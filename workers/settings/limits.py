@@ -152,7 +152,7 @@ class _Calibrated(NamedTuple):
     spread_s: float  #: longest time from grant to arrival
 
 
-def bucket(limit: LimitSettings) -> Bucket:
+def bucket_of(limit: LimitSettings) -> Bucket:
     """The bucket that keeps `limit`, whatever the moment at which its window starts.
 
     A bell may ring ahead of its token (`lead_us`) only where the tokens that every lane may take
@@ -263,7 +263,7 @@ def _reserve(limit: LimitSettings, burst: int, rate: float) -> int:
 
 def tenant_bucket(tenant: str, limit: LimitSettings) -> Bucket:
     """The bucket of a limit that a tenant has for itself."""
-    return replace(bucket(limit), name=f"{tenant}/{limit.name}")
+    return replace(bucket_of(limit), name=f"{tenant}/{limit.name}")
 
 
 def worst_case(limit: LimitSettings) -> int:
@@ -272,7 +272,7 @@ def worst_case(limit: LimitSettings) -> int:
     Raises:
         ConfigError: the limit cannot be kept.
     """
-    kept = bucket(limit)
+    kept = bucket_of(limit)
     if not kept.interval_us:
         return kept.burst
     return _most(limit, kept.burst, kept.interval_us, kept.spread_us)

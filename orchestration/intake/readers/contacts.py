@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.intake.readers.rows import BAD_ID, TOO_LONG, Bad, is_id, rejected, shown
 from orchestration.intake.readers.source import MAX_LINE
-from orchestration.text import counted
+from orchestration.text import format_count
 from workers.errors import InputError
 from workers.ledger.identity import payload_hash
 
@@ -78,7 +78,7 @@ def _contact(cells: Sequence[str] | str, columns: Sequence[str]) -> dict[str, st
     if isinstance(cells, str):
         raise Bad(cells)
     if len(cells) != len(columns):
-        there, needed = counted(len(cells), "cell"), counted(len(columns), "column")
+        there, needed = format_count(len(cells), "cell"), format_count(len(columns), "column")
         raise Bad(f"holds {there} for {needed}")
     data = dict(zip(columns, cells, strict=True))
     for column, cell in data.items():

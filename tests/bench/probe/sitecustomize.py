@@ -60,7 +60,7 @@ def _write():
 
 
 class _Probe(MetaPathFinder):
-    """Waits for the pacer's module, the last to be loaded in a worker; then spikes the others."""
+    """Spikes the other modules when a worker loads the dispatcher's, which is the last of all."""
 
     def find_spec(self, name, path, target=None):
         if name != "orchestration.dispatch.dispatcher":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestration.cli.config import limit_lines, limits_of
+from orchestration.cli.limit_table import describe_limits, format_limit
 from orchestration.sandbox.process import SandboxProcess
 from tests.conftest import hide_settings, start_server
 from tests.unit.cli.conftest import SECRET
@@ -103,7 +103,7 @@ def test_the_examples_of_the_docs_are_what_the_check_prints(
         lines = []
         for name, client in clients.items():
             lines += [f"client {name}"] if len(clients) > 1 else []
-            lines += [f"  {line}" for it in limits_of(client) for line in limit_lines(it)]
+            lines += [f"  {line}" for it in describe_limits(client) for line in format_limit(it)]
         assert shown.splitlines() == lines
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestration.cli.watch import line
+from orchestration.cli.progress_display import format_look
 from orchestration.views import invariants
 from orchestration.views.invariants import check_ledger
 from orchestration.views.progress import all_jobs, snapshot
@@ -270,7 +270,7 @@ def test_a_replay_of_the_last_row_makes_its_job_run_again_until_it_ends(world: W
     it = snapshot(world.client, "j1")
     assert (it.state, it.waiting, it.counts["failed"], it.finished_us) == ("running", 1, 0, None)
     assert "1 open" in world.run("jobs").stdout
-    assert "0 of 1 row" in line(it)
+    assert "0 of 1 row" in format_look(it)
     assert reported(world)[0]["state"] == "waiting"
     assert reported(world)[0]["error"] is None
     sound(world)

@@ -18,6 +18,8 @@ def all_commands(
     if not isinstance(command, click.Group):
         yield path
         return
+    if command.invoke_without_command and path:
+        yield path
     context = click.Context(command)
     for name in command.list_commands(context):
         below = command.get_command(context, name)
@@ -35,6 +37,22 @@ def test_every_command_says_what_it_does_with_an_example_and_its_exit_codes(
     lines = [line.strip() for line in result.output.splitlines()]
     assert any(line.startswith(f"Example:  headgate {' '.join(path)}") for line in lines)
     assert any(line.startswith("Exit:") for line in lines)
+
+
+@pytest.mark.parametrize("path", list(all_commands()), ids=" ".join)
+def test_every_option_of_a_command_is_explained(path: tuple[str, ...]) -> None:
+    command: click.Command | None = main
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), name)
+    assert command is not None
+
+    unexplained = [
+        option.name
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    assert unexplained == []
 
 
 @pytest.mark.parametrize("path", list(all_commands()), ids=" ".join)

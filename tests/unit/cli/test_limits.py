@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
-from orchestration.cli.watch import why_still
+from orchestration.cli.progress_display import explain_still
 from orchestration.operate import limits
 from orchestration.views.status import status
 from tests.support.faults.checks import check_all
@@ -229,7 +229,7 @@ def test_a_pause_without_an_end_says_what_ends_it(world: World) -> None:
     assert [it.scope for it in status(world.client).holds] == ["client"]
     shown = "client paused until it is resumed: paused by maria: maintenance"
     assert shown in world.run("status").stdout
-    assert why_still(world.client).startswith("client is paused until it is resumed: ")
+    assert explain_still(world.client).startswith("client is paused until it is resumed: ")
 
 
 @pytest.mark.parametrize(

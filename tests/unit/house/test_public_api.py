@@ -29,7 +29,7 @@ PUBLIC = {
     "workers.session": "GovernedSession governed_api_client governed_session",
     "workers.settings": """
         AuthSettings Bucket ClientSettings FlowerSettings LimitSettings RouteSettings Secrets
-        Settings StoreSettings TenantSettings WorkerSettings bucket load tenant_bucket worst_case
+        Settings StoreSettings TenantSettings WorkerSettings bucket_of load tenant_bucket worst_case
     """,
     "workers.store": """
         ClientKeys EmbeddedStore Pipeline Reply Scripts Store connect open_embedded open_store

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import requests
 
-from orchestration.operate.campaigns import AT_ONCE, Made, progress_of, stop
+from orchestration.operate.campaigns import AT_ONCE, CampaignRow, read_progress, stop_campaign
 from workers.errors import HeadgateError
 
 if TYPE_CHECKING:
     from workers.session.session import GovernedSession
 
 BASE = "/api/v2/outbound/campaigns"
-MAY = Made(1, "may", "succeeded", "c1")
+MAY = CampaignRow(1, "may", "succeeded", "c1")
 
 
 class Session:
@@ -52,7 +52,7 @@ def state(name: str) -> tuple[int, Any]:
 def test_a_campaign_that_is_off_or_stopping_is_left_as_it_is(name: str) -> None:
     session = Session(state(name))
 
-    it = stop(the(session), MAY)
+    it = stop_campaign(the(session), MAY)
 
     assert (it.stopped, it.words) == (True, f"already {name}")
     assert session.asked == [f"GET {BASE}/c1"]
@@ -61,7 +61,7 @@ def test_a_campaign_that_is_off_or_stopping_is_left_as_it_is(name: str) -> None:
 def test_one_that_is_on_is_stopped() -> None:
     session = Session(state("on"), (200, {}))
 
-    it = stop(the(session), MAY)
+    it = stop_campaign(the(session), MAY)
 
     assert (it.stopped, it.words) == (True, "stopping")
     assert session.asked == [f"GET {BASE}/c1", f"POST {BASE}/c1/stop"]
@@ -71,7 +71,10 @@ def test_one_that_is_on_is_stopped() -> None:
 def test_after_a_doubt_the_state_tells_and_the_stop_is_not_sent_again(lost: Any) -> None:
     done, undone = Session(state("on"), lost, state("off")), Session(state("on"), lost, state("on"))
 
-    assert (stop(the(done), MAY).stopped, stop(the(undone), MAY).stopped) == (True, False)
+    assert (stop_campaign(the(done), MAY).stopped, stop_campaign(the(undone), MAY).stopped) == (
+        True,
+        False,
+    )
 
     assert undone.asked == [f"GET {BASE}/c1", f"POST {BASE}/c1/stop", f"GET {BASE}/c1"]
 
@@ -90,14 +93,15 @@ def test_after_a_doubt_the_state_tells_and_the_stop_is_not_sent_again(lost: Any)
     ],
 )
 def test_what_cannot_be_looked_at_is_told_and_the_others_go_on(answer: Any, words: str) -> None:
-    it = stop(the(Session(answer)), MAY)
+    it = stop_campaign(the(Session(answer)), MAY)
 
     assert (it.stopped, it.words) == (False, words)
 
 
 def test_a_row_without_a_campaign_is_told_and_counts_as_stopped_when_it_has_failed() -> None:
     waits, failed, unknown = (
-        stop(the(Session()), Made(1, "may", row, None)) for row in ("waiting", "failed", "unknown")
+        stop_campaign(the(Session()), CampaignRow(1, "may", row, None))
+        for row in ("waiting", "failed", "unknown")
     )
 
     assert (waits.stopped, failed.stopped, unknown.stopped) == (False, True, False)
@@ -109,7 +113,7 @@ def test_a_row_without_a_campaign_is_told_and_counts_as_stopped_when_it_has_fail
 def test_one_that_is_off_because_its_start_is_still_to_come_does_not_count_as_stopped(
     row: str,
 ) -> None:
-    it = stop(the(Session(state("off"))), Made(1, "may", row, "c1"))
+    it = stop_campaign(the(Session(state("off"))), CampaignRow(1, "may", row, "c1"))
 
     assert not it.stopped
     assert f"off, but its row is {row}, and starts it" in it.words
@@ -125,12 +129,12 @@ def told(name: str) -> dict[str, Any]:
 
 
 def test_progress_is_asked_for_many_at_once_and_told_in_the_order_of_the_rows() -> None:
-    made = [Made(n, f"r{n}", "succeeded", f"c{n}") for n in range(AT_ONCE + 1)]
-    made.insert(1, Made(9, "open", "waiting", None))
+    made = [CampaignRow(n, f"r{n}", "succeeded", f"c{n}") for n in range(AT_ONCE + 1)]
+    made.insert(1, CampaignRow(9, "open", "waiting", None))
     first = [told(f"c{n}") for n in reversed(range(AT_ONCE))]
     session = Session((200, first), (200, [told(f"c{AT_ONCE}")]))
 
-    found = list(progress_of(the(session), made))
+    found = list(read_progress(the(session), made))
 
     assert session.asked == [f"POST {BASE}/progress {AT_ONCE}", f"POST {BASE}/progress 1"]
     assert [it.row for it in found] == [it.row for it in made]
@@ -139,14 +143,14 @@ def test_progress_is_asked_for_many_at_once_and_told_in_the_order_of_the_rows() 
 
 
 def test_one_that_is_gone_does_not_hide_the_others() -> None:
-    made = [Made(n, f"r{n}", "succeeded", f"c{n}") for n in range(3)]
+    made = [CampaignRow(n, f"r{n}", "succeeded", f"c{n}") for n in range(3)]
     session = Session((404, {}), (200, [told("c0")]), (404, {}), (404, {}), (200, [told("c2")]))
 
-    found = list(progress_of(the(session), made))
+    found = list(read_progress(the(session), made))
 
     assert [it.called for it in found] == [5, None, 5]
 
 
 def test_a_refusal_names_the_permission() -> None:
     with pytest.raises(HeadgateError, match="grant the OAuth client outbound:campaign:view"):
-        list(progress_of(the(Session((403, {}))), [MAY]))
+        list(read_progress(the(Session((403, {}))), [MAY]))

@@ -18,7 +18,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from workers.errors import ConfigError
-from workers.settings.limits import Bucket, LimitSettings, bucket, matching, worst_case
+from workers.settings.limits import Bucket, LimitSettings, bucket_of, matching, worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ bucket_limits = limits("bucket")
 def calibrated(limit: LimitSettings) -> Bucket:
     """The limit's bucket; limits that are refused are no business of a property."""
     try:
-        return bucket(limit)
+        return bucket_of(limit)
     except ConfigError:
         assume(condition=False)
         raise
@@ -153,7 +153,7 @@ def test_the_worst_case_is_the_most_that_can_arrive(limit: LimitSettings) -> Non
 def test_windows_use_the_published_part_of_their_limit(
     shape: str, count: int, window_s: float, burst: int, used: float
 ) -> None:
-    it = bucket(LimitSettings.model_validate(_limit(count, window_s, shape=shape)))
+    it = bucket_of(LimitSettings.model_validate(_limit(count, window_s, shape=shape)))
 
     assert it.burst == burst
     assert rate_of(it) * window_s / count == pytest.approx(used, abs=0.001)
@@ -163,7 +163,7 @@ def test_windows_use_the_published_part_of_their_limit(
     ("count", "window_s", "lead_us"), [(200, 1, 50_000), (100, 1, 50_000), (300, 10, 0)]
 )
 def test_only_a_tight_window_rings_ahead(count: int, window_s: float, lead_us: int) -> None:
-    assert bucket(_limit(count, window_s, shape="fixed_window")).lead_us == lead_us
+    assert bucket_of(_limit(count, window_s, shape="fixed_window")).lead_us == lead_us
 
 
 # Buckets
@@ -211,7 +211,7 @@ def _must_serve(limit: LimitSettings, arrivals: Sequence[int]) -> None:
 def test_a_bucket_takes_the_guides_part_of_burst_and_rate(
     count: int, burst: int, rate: float
 ) -> None:
-    it = bucket(_limit(count, 1))
+    it = bucket_of(_limit(count, 1))
 
     assert it.burst == burst
     assert rate_of(it) == pytest.approx(rate, rel=0.0002)
@@ -225,7 +225,7 @@ def test_a_bucket_takes_the_guides_part_of_burst_and_rate(
 def test_a_tight_bucket_takes_the_rate_and_no_more_of_the_burst_than_it_needs(
     count: int, window_s: float, burst: int, used: float
 ) -> None:
-    it = bucket(_limit(count, window_s, calibration="tight"))
+    it = bucket_of(_limit(count, window_s, calibration="tight"))
 
     assert it.burst == burst
     assert used < rate_of(it) * window_s / count < 0.999  # clocks differ by up to 0.1 %
@@ -290,13 +290,13 @@ def used(limit: LimitSettings, it: Bucket) -> float:
 def test_the_burst_holds_the_rate_while_bells_travel(limit: dict[str, Any], part: float) -> None:
     it = LimitSettings.model_validate({"name": "app", **limit})
 
-    assert used(it, bucket(it)) >= part
+    assert used(it, bucket_of(it)) >= part
 
 
 def test_a_tight_window_would_lose_much_without_its_lead() -> None:
     limit = _limit(200, 1, shape="fixed_window")
 
-    assert used(limit, replace(bucket(limit), lead_us=0)) < 0.6
+    assert used(limit, replace(bucket_of(limit), lead_us=0)) < 0.6
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_a_smaller_burst_would_lose_some_of_the_rate(
 ) -> None:
     it = LimitSettings.model_validate({"name": "app", **limit})
 
-    assert used(it, replace(bucket(it), **less)) < 0.95
+    assert used(it, replace(bucket_of(it), **less)) < 0.95
 
 
 @PROFILE
@@ -346,7 +346,7 @@ def test_a_bell_rings_ahead_only_where_the_burst_does_not_last_for_its_way(
 def test_a_few_tokens_of_a_burst_are_kept_for_urgent_calls(
     limit: dict[str, Any], burst: int, reserve: int
 ) -> None:
-    it = bucket(LimitSettings.model_validate({"name": "app", **limit}))
+    it = bucket_of(LimitSettings.model_validate({"name": "app", **limit}))
 
     assert (it.burst, it.reserve) == (burst, reserve)
     assert it.row() == ["app", it.interval_us, burst, it.lead_us, it.spread_us, reserve]
@@ -358,7 +358,7 @@ def test_a_few_tokens_of_a_burst_are_kept_for_urgent_calls(
 def test_a_limit_of_calls_at_once_has_no_rate() -> None:
     limit = _limit(3, None, shape="concurrent", match="POST /uploads/*")
 
-    it = bucket(limit)
+    it = bucket_of(limit)
 
     assert it.rate is None
     assert it.row() == ["app", 0, 3, 0, 100_000, 0]
@@ -404,7 +404,7 @@ def test_a_limit_of_calls_at_once_has_no_rate() -> None:
 )
 def test_an_override_that_cannot_keep_the_limit_is_refused(limit: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="limit app"):
-        bucket(LimitSettings.model_validate({"name": "app", **limit}))
+        bucket_of(LimitSettings.model_validate({"name": "app", **limit}))
 
 
 @PROFILE
@@ -424,7 +424,7 @@ def test_a_cell_that_is_not_refused_can_be_used(limit: LimitSettings) -> None:
 def test_without_overrides_every_limit_can_be_kept(limit: LimitSettings) -> None:
     plain = limit.model_copy(update={"burst": None, "rate": None})
 
-    it = bucket(plain)
+    it = bucket_of(plain)
 
     assert rate_of(it) * plain.window_s >= 0.4 * plain.count or plain.count <= 3
     assert math.isclose(rate_of(it) * it.interval_us, S)

@@ -1,0 +1,97 @@
+"""Starts the dispatcher in every Celery worker of our application.
+
+The application's setting `imports` names this module, so that Celery imports it before it builds a
+worker from its steps: in `headgate worker` and in `celery -A workers.app worker` alike.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from celery import bootsteps
+
+from orchestration.dispatch.dispatcher import Dispatcher
+from workers.app import app
+from workers.clients import clients
+from workers.errors import ConfigError, HeadgateError
+from workers.governor.flows import CALLS_QUEUE, MEDIA_QUEUE
+from workers.http.connection import pool_size, require_descriptors
+
+if TYPE_CHECKING:
+    from celery.worker import WorkController
+
+#: Seconds for which a thread may compute while others wait. Python's own 5 ms are too long: a bell
+#: passes through several threads, and would wait for tens of them while a page is opened.
+SWITCH_S: Final = 0.001
+
+
+class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
+    """Runs the dispatcher beside the pool, from the first connection until the drain begins."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: WorkController, **options: object) -> None:
+        super().__init__(parent, **options)
+        self.dispatcher: Dispatcher | None = None
+
+    def start(self, parent: WorkController) -> None:
+        """Begin to ring.
+
+        Raises:
+            ConfigError: the worker takes from the queues of both pools.
+        """
+        pool = pool_of(set(parent.app.amqp.queues.consume_from))
+        _require_descriptors(pool, parent.concurrency)
+        sys.setswitchinterval(SWITCH_S)
+        if pool == MEDIA_QUEUE:
+            # A file that waits in this process behind others may wait for long.
+            parent.app.conf.worker_disable_prefetch = True
+        else:
+            threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+        self.dispatcher = Dispatcher(
+            parent.app, clients(), parent.hostname, threads=parent.concurrency, pool=pool
+        )
+        self.dispatcher.start()
+
+    def stop(self, parent: WorkController) -> None:
+        """Ring no more. Bells that are out are answered, or the sweep requeues them."""
+        del parent
+        if self.dispatcher:
+            self.dispatcher.stop()
+
+
+def pool_of(queues: set[str]) -> str:
+    """The pool of a worker that takes from these queues.
+
+    Raises:
+        ConfigError: they are those of both pools.
+    """
+    if {CALLS_QUEUE, MEDIA_QUEUE} <= queues:
+        raise ConfigError(
+            f"a worker is for {CALLS_QUEUE} or for {MEDIA_QUEUE}, or transfers would take the "
+            f"threads of calls; start one with -Q {CALLS_QUEUE} and one with -Q {MEDIA_QUEUE}"
+        )
+    return MEDIA_QUEUE if MEDIA_QUEUE in queues else CALLS_QUEUE
+
+
+def _require_descriptors(pool: str, threads: int) -> None:
+    """Make sure that the process may open as many connections as its threads may need."""
+    require_descriptors(
+        sum(
+            pool_size(threads, client.max_retries) if pool == CALLS_QUEUE else threads
+            for client in clients().settings.clients.values()
+        )
+    )
+
+
+def _warm_up() -> None:
+    """Open what the first call of each client would wait for; that call reports what fails."""
+    for name in clients().names():
+        with suppress(HeadgateError):
+            clients()[name].warm_up()
+
+
+app.steps["worker"].add(DispatcherStep)
