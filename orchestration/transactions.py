@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestration.views.report import TransactionStatus
-    from tasks.kind import Planned
+    from tasks.kind import StepPlan
     from workers.clients import Client
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
@@ -175,11 +175,11 @@ def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction
         counts = PageCounts(calls=sum(step.parts for step in plan))
         if ledger.accept(name, 0, [row], counts) != 1:
             raise NotNow(f"the store lost transaction {row['id']} meanwhile; submit it again")
-        ledger.close(name)
+        ledger.start(name)
     return SubmittedTransaction(client.key(name, row["id"]), name, row["id"], new, client)
 
 
-def _require_acceptable(client: Client, row: Row, plan: Sequence[Planned]) -> None:
+def _require_acceptable(client: Client, row: Row, plan: Sequence[StepPlan]) -> None:
     if (weak := weak_guard(plan)) and not may_be_unguarded(client):
         raise forgotten(weak, f"transaction {row['id']}")
     require_room(client.store, len(pack([row])) + TRANSACTION_BYTES)

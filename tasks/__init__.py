@@ -33,5 +33,5 @@ def register(app: Celery) -> None:
     """Give the application the tasks of each kind."""
     for kind in KINDS.values():
         app.register_task(call.step_of(kind))
-        if kind.act_task:
-            app.register_task(local.act_of(kind))
+        if kind.local_task:
+            app.register_task(local.local_step_of(kind))

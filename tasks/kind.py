@@ -1,6 +1,6 @@
 """What a kind of job is: which calls its rows become, what each sends, how its answer is read.
 
-A step may also make no call (`Planned.governed` is False): the kind then does it itself, in `act`.
+A step may also make no call (`StepPlan.local`): the kind then does it itself, in `run_local`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
-from workers.answer.guards import Guard, Sight
+from workers.answer.guards import Guard, LookupResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workers.answer.outcome import Answer
     from workers.clients import Client
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.http.connection import Request
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class StepPlan:
     """One step of a row, mostly a call: its route decides the limits, its guard the re-sends.
 
-    A step that is not `governed` makes no call to the provider's API: nothing is charged, no token
+    A `local` step makes no call to the provider's API: nothing is charged, no token
     of the client is used, no pause and no breaker holds it. It may be done any number of times, so
     its guard is `READ`; of `polls` it is looked at again so often at the most, 0 = for ever.
     """
@@ -41,18 +41,18 @@ class Planned:
     parts: int = 1  #: calls that it takes one after the other, each with a key of its own
     polls: int = 0  #: calls that may wait for one thing to become ready; 0 = it is no poll
     every_s: float = 0.0  #: between two polls
-    governed: bool = True  #: False: `Kind.act` does it
-    pool: str = "calls"  #: whose threads do a step that is not governed: calls or media
+    local: bool = False  #: `Kind.run_local` does it, without a call
+    pool: str = "calls"  #: whose threads do a local step: calls or media
 
     def __post_init__(self) -> None:
-        if self.governed and self.pool != "calls":
+        if not self.local and self.pool != "calls":
             raise ValueError("calls are done by the pool calls")
-        if not self.governed and self.guard is not Guard.READ:
+        if self.local and self.guard is not Guard.READ:
             raise ValueError("a step that makes no call may be done any number of times: a read")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StepResult:
     """What is kept of a successful answer."""
 
     provider_id: str = ""
@@ -85,7 +85,7 @@ ALONE: Final = Packing(rows=1, size=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
+class LocalResult:
     """What a step that makes no call came to.
 
     | how | what follows |
@@ -102,7 +102,7 @@ class Acted:
 
     how: Literal["done", "not yet", "back", "again", "failed"]
     text: str = ""
-    kept: Kept = field(default_factory=Kept)
+    kept: StepResult = field(default_factory=StepResult)
     after_s: float = 0.0
     unknown: bool = False
 
@@ -111,7 +111,7 @@ class Kind(ABC):
     """What a job's rows are. A kind gives what its steps need of these methods."""
 
     task: str  #: name of the Celery task of its calls, as Flower shows it
-    act_task: str = ""  #: that of the steps that make no call; "" = it has none
+    local_task: str = ""  #: that of the steps that make no call; "" = it has none
     packing: Packing = ALONE
 
     def size(self, row: Row, params: JobParams) -> int:
@@ -120,19 +120,19 @@ class Kind(ABC):
         return 0
 
     @abstractmethod
-    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """The calls that the row becomes, in their order."""
 
     @abstractmethod
-    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Grant) -> Request:
         """What this step sends, or its look-up (`grant.looking`); raises `CannotSay`."""
 
-    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+    def read_lookup(self, row: Row, grant: Grant, answer: Answer) -> LookupResult:
         """What the look-up saw; never raises. Without one: nothing."""
         del row, grant, answer
-        return Sight.UNSURE
+        return LookupResult.UNSURE
 
-    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+    def read_poll(self, row: Row, grant: Grant, answer: Answer) -> Polled:
         """What a poll's answer says; only steps whose plan has `polls` are asked.
 
         Raises `CannotSay` when what it waits for is not known.
@@ -140,17 +140,22 @@ class Kind(ABC):
         del row, grant, answer
         return Polled.UNSAID
 
-    def failed(self, row: Row, answer: Answer) -> str:
+    def explain_failure(self, row: Row, answer: Answer) -> str:
         """Why what a poll waits for failed, one sentence."""
         del row, answer
         return "the provider says that it failed"
 
-    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+    def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """What to keep of the answer of a step that succeeded, or of a look-up that found it."""
         del row, grant, answer
-        return Kept()
+        return StepResult()
 
-    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
+    def advise(self, route: str, status: int | None) -> str:
+        """What to do about a call of this route that ended with this status; "" = unknown."""
+        del route, status
+        return ""
+
+    def run_local(self, row: Row, params: JobParams, grant: Grant, client: Client) -> LocalResult:
         """Do a step that makes no call.
 
         One that takes long calls `client.governor().renew(grant)` as it goes on: if that says no,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from workers.answer.judging import RetryPolicy
 from workers.auth.credentials import NoCredentials, StaticSecret
 from workers.auth.tokens import Tokens
 from workers.governor import flows, overrides
@@ -64,6 +65,11 @@ class Client:
     def ledger(self) -> Ledger:
         """Its jobs and transactions."""
         return Ledger(self.store, self.keys, self.clock)
+
+    @cached_property
+    def retry_policy(self) -> RetryPolicy:
+        """How its calls are tried again."""
+        return RetryPolicy.of(self.configured, self.fleet.worker)
 
     @cached_property
     def refusals(self) -> Refusals:
@@ -193,15 +199,23 @@ class Clients:
         self._lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Client:
-        """The client of this name; `ConfigError` when there is none, `StoreAway` when no store."""
+        """The client of this name.
+
+        Raises:
+            ConfigError: there is none, or the store holds data of another schema.
+            StoreAway: the store does not answer.
+        """
         client = self._open.get(name)
         if client is None:
             with self._lock:
-                client = self._open.get(name) or Client(
-                    self.settings.client(name), self.settings, open_store(self.settings.store)
-                )
+                client = self._open.get(name) or self._open_client(name)
                 self._open[name] = client
         return client
+
+    def _open_client(self, name: str) -> Client:
+        configured, store = self.settings.client(name), open_store(self.settings.store)
+        identity.read_secret(store, self.settings.store.namespace)  # which checks the schema
+        return Client(configured, self.settings, store)
 
     def sender(self, name: str, tenant: str) -> tuple[Client, str]:
         """Who sends for a tenant of the client `name`: a client, and the tenant's name there.

@@ -1,15 +1,23 @@
-"""The one clock of this process for ages and deadlines."""
+"""The one clock of this process for ages and deadlines, and the one way to wait."""
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Final
 
 #: It goes on while the machine is suspended, where the system has such a clock: a grant that
 #: slept through a suspend is old.
 _CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+#: Never set, so that no signal shortens a wait for it.
+_NEVER: Final = threading.Event()
 
 
 def now_ns() -> int:
     """Nanoseconds since some moment in the past; never goes back."""
     return time.clock_gettime_ns(_CLOCK)
+
+
+def wait(seconds: float) -> None:
+    """Block this thread for so long; a signal does not shorten it, and 0 or less is no wait."""
+    _NEVER.wait(seconds)

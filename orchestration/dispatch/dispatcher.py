@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from workers.clients import Client, Clients
-    from workers.governor.governor import Bell, Ring
+    from workers.governor.grants import Bell, Ring
 
 #: After a failure of store or broker the next turn comes so many seconds later.
 RETRY_TURN_S: Final = 0.5
@@ -97,7 +97,7 @@ class Dispatcher(threading.Thread):
             self._publish(client, ring)
             if ring.sweep:
                 self._sweep(client)
-            if ring.hungry and self._open_pages(client, ring.hungry):
+            if ring.needs_page and self._open_pages(client, ring.needs_page):
                 return 0.0  # urgent work does not wait for the next turn
             return max(0.0, ring.turn_s - (time.monotonic() - started))
         except HeadgateError as error:
@@ -116,7 +116,7 @@ class Dispatcher(threading.Thread):
         except (OSError, KombuError) as error:
             _logger.warning("the broker is away, the bells are requeued (%s)", type(error).__name__)
             for bell in ring.bells:
-                client.governor().give_back(bell.key, bell.step)
+                client.governor().requeue(bell.key, bell.step)
             self._stop_asked.wait(RETRY_TURN_S)
         failpoints.reach("published")
 
@@ -125,13 +125,13 @@ class Dispatcher(threading.Thread):
         for bell in bells:
             kind_name = client.ledger.job_params(bell.job).kind
             kind = KINDS.get(kind_name)
-            if task := kind and (kind.act_task if bell.pool else kind.task):
+            if task := kind and (kind.local_task if bell.pool else kind.task):
                 yield task, bell
             else:
                 self._warn(
                     bell.job, f"job {bell.job} is of kind {kind_name!r}, which this worker lacks"
                 )
-                client.governor().give_back(bell.key, bell.step)
+                client.governor().requeue(bell.key, bell.step)
 
     def _open_pages(self, client: Client, job: str) -> bool:
         """Open the job's next pages, as many as a tick takes; returns whether that is urgent.

@@ -13,7 +13,7 @@ from workers.ledger.transaction import join_flows, join_guards
 from workers.settings.limits import bucket_of
 
 if TYPE_CHECKING:
-    from tasks.kind import Planned
+    from tasks.kind import StepPlan
     from workers.clients import Client
     from workers.ledger.batch import Row
     from workers.ledger.job import JobParams
@@ -100,9 +100,9 @@ class _Page:
             )
         )
 
-    def _flows_of(self, step: Planned, lane: int, tenant: str) -> list[tuple[str, Flow]]:
+    def _flows_of(self, step: StepPlan, lane: int, tenant: str) -> list[tuple[str, Flow]]:
         """The flow of a step, then that of its look-up, which is charged to its own limits."""
-        if not step.governed:
+        if step.local:
             local = of_pool(lane, tenant, step.pool)
             return [(local.id, local)]
         routes = [step.route, step.lookup] if step.lookup else [step.route]

@@ -10,13 +10,14 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from workers.governor.flows import CALLS_QUEUE
+from workers.ledger.identity import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from celery import Celery
 
-    from workers.governor.governor import Bell
+    from workers.governor.grants import Bell
 
 #: Headers that are the same in every message; Celery and Flower read them.
 _HEADERS: Final = {
@@ -24,6 +25,7 @@ _HEADERS: Final = {
     "retries": 0,
     "ignore_result": True,
     "origin": "headgate",
+    "schema": SCHEMA,
     "group": None,
     "kwargsrepr": "{}",
 }

@@ -65,7 +65,7 @@ def accept(
         fill(it, checked, accepted)
         if before:
             before(accepted.job)
-        it.client.ledger.close(accepted.job)
+        it.client.ledger.start(accepted.job)
         return replace(accepted, stored=it.client.ledger.job(accepted.job))
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None

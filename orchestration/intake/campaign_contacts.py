@@ -1,8 +1,8 @@
 """The contacts of campaigns: what they come to, and how they are accepted.
 
 Each campaign's contacts are a job of their own, whose name derives from the campaign's key: a
-submission that was killed finds it again. Its pages are stored, but it is not closed, so that no
-work on it begins: the campaign's step `load` closes it (`lua/release.lua`).
+submission that was killed finds it again. Its pages are stored, but it is not started, so that no
+work on it begins: the campaign's step `load` starts it (`lua/start_load.lua`).
 """
 
 from __future__ import annotations

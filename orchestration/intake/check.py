@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestration.intake.packing import Member
     from orchestration.intake.readers.source import Source
     from orchestration.intake.submission import Submission
-    from tasks.kind import Planned
+    from tasks.kind import StepPlan
     from workers.clients import Client
     from workers.ledger.ledger import Row
 
@@ -128,7 +128,7 @@ class _Entered:
             if not self._unguarded and (weak := weak_guard(planned)):
                 raise forgotten(weak, f"{self._checked.file}, line {entry['line']}")
             for one in planned:
-                if not one.governed:
+                if one.local:
                     continue  # it costs no quota
                 calls += one.parts
                 self._charged[self._limits_of(one.route)] += one.parts
@@ -152,7 +152,7 @@ def may_be_unguarded(client: Client) -> bool:
     return settings.accept_everysec or fsync_of(client.store, settings) == "always"
 
 
-def weak_guard(planned: Iterable[Planned]) -> str:
+def weak_guard(planned: Iterable[StepPlan]) -> str:
     """A guard of these calls that rests on what the store remembers of a send; "" = none."""
     weak = {one.guard for one in planned} & FORGETFUL.keys()
     return FORGETFUL[min(weak)] if weak else ""

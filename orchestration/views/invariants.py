@@ -117,8 +117,8 @@ def nothing_is_stranded(client: Client, job: str) -> list[str]:
         open_ones = [one.key for one in transactions if one and not one.state.has_ended]
         for start in range(0, len(open_ones), _AT_ONCE):
             some = open_ones[start : start + _AT_ONCE]
-            for key, (word, *places) in zip(some, script("places", *some), strict=True):
-                state, out = TransactionState(word), places == ["touch"]
+            for key, (word, *places) in zip(some, script("locate", *some), strict=True):
+                state, out = TransactionState(word), places == ["deadlines"]
                 waits = state is TransactionState.WAITING
                 right = len(places) == 1 and not out if waits else out
                 if not state.has_ended and not right:
@@ -129,7 +129,7 @@ def nothing_is_stranded(client: Client, job: str) -> list[str]:
 
 def counters_match(client: Client) -> list[str]:
     """The counters of bells out and of waiting transactions equal what is there."""
-    flat = Scripts(client.store, client.keys, None)("recount")
+    flat = Scripts(client.store, client.keys, None)("check_counters")
     return [
         f"client {client.name}: counter {field} is {counter}, there are {counted}"
         for field, counter, counted in zip(*[iter(flat)] * 3, strict=True)

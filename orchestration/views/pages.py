@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from workers.ledger import identity
 from workers.ledger.batch import Place, halves, part_of, rows_of
 from workers.ledger.transaction import TransactionState
-from workers.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,10 +83,9 @@ def rows_of_page(client: Client, job: str, entries: Sequence[Row]) -> Iterator[P
 
 
 def _key_function(client: Client, job: str) -> Callable[[str], str]:
-    """Name of a row or batch → its idempotency key."""
-    # The secret is read, never made: a look must not give an installation a new one.
-    text = client.store.get(keys.installation(client.fleet.store.namespace)) or ""
-    secret = bytes.fromhex(str(text))
+    """Names of rows and batches → their keys."""
+    # Read, never made: a look must not give an installation a new secret.
+    secret = identity.read_secret(client.store, client.fleet.store.namespace)
     return lambda name: identity.idempotency_key(secret, client.name, job, name)
 
 

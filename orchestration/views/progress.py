@@ -131,7 +131,7 @@ def snapshot(client: Client, job: str, before: Progress | None = None) -> Progre
     pipe.zscore(client.keys.jobs, job)
     pipe.time()
     # All that is out, of all jobs: by design little more than the threads of the fleet.
-    pipe.zrange(client.keys.touch, 0, -1)
+    pipe.zrange(client.keys.deadlines, 0, -1)
     hash_, accepted_us, now, out = pipe.execute()
     stored = Job.from_hash(job, hash_)
     if stored is None:

@@ -194,13 +194,13 @@ def _look(client: Client) -> _Look:
     pipe = store.pipeline()  # MULTI: the counts are of one moment
     pipe.time()
     pipe.hgetall(keys.governor)
-    pipe.zcard(keys.touch)
+    pipe.zcard(keys.deadlines)
     pipe.zcard(keys.retries)
-    pipe.zcard(keys.suspects)
+    pipe.zcard(keys.quarantine)
     pipe.xlen(keys.dead)
     for flow in active:
-        pipe.llen(keys.line(flow))
-        pipe.zcard(keys.line(flow) + ":due")
+        pipe.llen(keys.backlog(flow))
+        pipe.zcard(keys.backlog(flow) + ":due")
     now, stored, out, retries, quarantine, dead, *lengths = pipe.execute()
     waits = {
         flow: new + due
@@ -242,7 +242,7 @@ def _media(client: Client, look: _Look) -> MediaStatus:
 
 def _quarantined_transfers(client: Client) -> int:
     """How many in quarantine wait for a transfer; of very many the first `MOST_QUARANTINED`."""
-    keys: list[str] = client.store.zrange(client.keys.suspects, 0, MOST_QUARANTINED - 1)  # type: ignore[assignment]
+    keys: list[str] = client.store.zrange(client.keys.quarantine, 0, MOST_QUARANTINED - 1)  # type: ignore[assignment]
     ending = flows.of_pool(0, flows.NO_TENANT, "media").id.rpartition(":")[2]
     transactions = client.ledger.transactions(keys) if keys else []
     return sum(one.flow.endswith(f":{ending}") for one in transactions if one)

@@ -14,7 +14,7 @@ from workers.ledger.transaction import FINAL, TransactionState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tasks.kind import Planned
+    from tasks.kind import StepPlan
     from workers.clients import Client
     from workers.ledger.ledger import Row
     from workers.ledger.transaction import Transaction
@@ -94,7 +94,7 @@ def steps_of(client: Client, transaction: Transaction) -> Steps:
     ]
     for index in range(finished if has_ended else at):
         plan = plans[index]
-        if row and plan and plan.name == LOAD and not plan.governed:
+        if row and plan and plan.name == LOAD and plan.local:
             child = child_of(client.key(transaction.job, row["id"]))
             done[index : index + 1] = [_loaded(client, child)]
     if finished < at and part and parts[at - 1] > 1:
@@ -124,6 +124,6 @@ def state_of(transaction: Transaction | None) -> str:
     return transaction.state.public_name if transaction else "waiting"
 
 
-def _plan(client: Client, job: str, row: Row) -> Sequence[Planned]:
+def _plan(client: Client, job: str, row: Row) -> Sequence[StepPlan]:
     params = client.ledger.job_params(job)
     return KINDS[params.kind].plan(row, params, client.configured)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from tasks.genesys.media import JSON, Media, body, call, one_of, ready, transfer
+from tasks.genesys.media import JSON, Media, body, call, json_object, one_of, ready, transfer
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Acted, Kept, Planned, Polled
+from tasks.kind import LocalResult, Polled, StepPlan, StepResult
 from workers.http.connection import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.answer.outcome import Answer
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.http.transfer import Sent
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
@@ -34,9 +34,9 @@ class Assets(Media):
     """Rows are files, each an asset."""
 
     task = "genesys.make_asset"
-    act_task = "genesys.transfer_asset"
+    local_task = "genesys.transfer_asset"
 
-    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """See that the name is free, announce the file, send it, wait for it."""
         del row, params, client
         return [
@@ -46,7 +46,7 @@ class Assets(Media):
             ready("read_asset_status"),
         ]
 
-    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Grant) -> Request:
         """What the step sends."""
         del params
         match _STEPS[grant.step - 1]:
@@ -60,52 +60,47 @@ class Assets(Media):
                 return Request("POST", OPERATIONS["give_asset_url"].at(), JSON, body(announced))
         return Request("GET", OPERATIONS["read_asset_status"].at(one_of(grant, "id")))
 
-    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+    def read_poll(self, row: Row, grant: Grant, answer: Answer) -> Polled:
         """Whether the name is free; or how far the file is."""
         if _STEPS[grant.step - 1] == "free" and answer.status in _FOUND:
             return Polled.FAILED if _taken(row, answer) else Polled.READY
         if answer.error or answer.status not in {*_FOUND, _ABSENT}:
             return Polled.UNSAID
-        match _said(answer).get("status"):
+        match json_object(answer).get("status"):
             case "Uploaded":
                 return Polled.READY
             case "Failed":
                 return Polled.FAILED
         return Polled.NOT_YET
 
-    def failed(self, row: Row, answer: Answer) -> str:
+    def explain_failure(self, row: Row, answer: Answer) -> str:
         """Name the file, and what the provider has against it."""
         if _taken(row, answer):
             return (
                 f"an asset named {row['name']} is there already; delete it there, or submit "
                 f"{row['path']} under another name"
             )
-        code = _said(answer).get("errorCode")
+        code = json_object(answer).get("errorCode")
         why = f" ({code})" if isinstance(code, str) and code.replace("_", "").isalnum() else ""
         return f"{row['path']} was not taken{why}; correct this file and submit it again"
 
-    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+    def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The asset's id, and the signed URL."""
         del row
-        said = _said(answer)
+        said = json_object(answer)
         if _STEPS[grant.step - 1] != "url":
-            return Kept(one_of(grant, "id") if grant.step > 1 else "", "{}")
+            return StepResult(one_of(grant, "id") if grant.step > 1 else "", "{}")
         values = {name: said.get(name) for name in ("id", "url", "headers")}
-        return Kept(str(said.get("id") or "")[:128], json.dumps(values))
+        return StepResult(str(said.get("id") or "")[:128], json.dumps(values))
 
-    def after(self, sent: Sent, row: Row, grant: Go) -> Acted:
+    def after(self, sent: Sent, row: Row, grant: Grant) -> LocalResult:
         """A file that may have arrived is not announced anew: that would make a second asset."""
         acted = super().after(sent, row, grant)
-        return Acted("done") if acted.how == "back" and grant.unknown else acted
-
-
-def _said(answer: Answer) -> dict[str, Any]:
-    said = None if answer.error else answer.json()
-    return said if isinstance(said, dict) else {}
+        return LocalResult("done") if acted.how == "back" and grant.unknown else acted
 
 
 def _taken(row: Row, answer: Answer) -> bool:
-    found = _said(answer).get("results")
+    found = json_object(answer).get("results")
     return isinstance(found, list) and any(
         isinstance(it, dict) and it.get("name") == row["name"] for it in found
     )

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Acted, CannotSay, Kept, Kind, Planned
+from tasks.kind import CannotSay, Kind, LocalResult, StepPlan, StepResult
 from tasks.rest import looking
 from tasks.rest.calls import id_in
-from workers.answer.guards import Guard, Sight
+from workers.answer.guards import Guard, LookupResult
 from workers.http.connection import Request
-from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workers.answer.outcome import Answer
     from workers.clients import Client
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import LoadProgress, Row
     from workers.settings.client import ClientSettings
@@ -43,15 +42,15 @@ STARTED: Final = frozenset(("on", "complete", "stopping", "forced_stopping", "fo
 LOAD: Final = "load"
 
 
-def _planned(name: str, operation: str, lookup: str) -> Planned:
+def _planned(name: str, operation: str, lookup: str) -> StepPlan:
     it = OPERATIONS[operation]
-    return Planned(it.route, it.guard, OPERATIONS[lookup].route, name=name)
+    return StepPlan(it.route, it.guard, OPERATIONS[lookup].route, name=name)
 
 
 #: The steps of a row; the last one is left out where nobody wants a start.
 STEPS: Final = (
     _planned("create_list", "create_list", "find_list"),
-    Planned("", Guard.READ, name=LOAD, governed=False),
+    StepPlan("", Guard.READ, name=LOAD, local=True),
     _planned("create_campaign", "create_campaign", "find_campaign"),
     _planned("start", "start_campaign", "read_campaign"),
 )
@@ -81,14 +80,14 @@ class Campaigns(Kind):
     """Rows are campaigns as `orchestration.intake.readers.campaigns` reads them."""
 
     task = "genesys.campaign"
-    act_task = "genesys.load"
+    local_task = "genesys.load"
 
-    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """Up to the start, or to the campaign that somebody else will start."""
         del row, client
         return STEPS if params.start else STEPS[:-1]
 
-    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Grant) -> Request:
         """The step's call, or its look-up."""
         del params
         match STEPS[grant.step - 1].name:
@@ -102,51 +101,55 @@ class Campaigns(Kind):
                 it = OPERATIONS["read_campaign" if grant.looking else "start_campaign"]
                 return Request(it.method, it.at(campaign))
 
-    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
+    def run_local(self, row: Row, params: JobParams, grant: Grant, client: Client) -> LocalResult:
         """Let the contacts go, and look how far they are."""
         del params
         child, load = child_of(grant.key), row["load"]
-        it = client.ledger.release(child, _kept(grant, "list"), load["rows"])
+        it = client.ledger.start_load(child, _kept(grant, "list"), load["rows"])
         if it is None:
-            return Acted(
+            return LocalResult(
                 "failed",
                 f"its contacts, job {child}, are not whole in the store: submit the file with "
                 f"--again, or restore the store's data and replay this campaign",
             )
         if not it.finished:
-            return Acted("not yet", _so_far(child, it), after_s=_again_s(it))
+            return LocalResult("not yet", _so_far(child, it), after_s=_again_s(it))
         if not it.succeeded or _missing(it) > row["may_fail"]:
-            return Acted("failed", _short_of(child, it, row["may_fail"]))
-        return Acted("done", kept=Kept(child))
+            return LocalResult("failed", _short_of(child, it, row["may_fail"]))
+        return LocalResult("done", kept=StepResult(child))
 
-    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+    def read_lookup(self, row: Row, grant: Grant, answer: Answer) -> LookupResult:
         """What the step's look-up saw."""
         name = STEPS[grant.step - 1].name
         if name == "start":
-            state = looking.pointed(answer.json(), "/campaignStatus") if _is_whole(answer) else None
+            state = (
+                looking.follow_pointer(answer.json(), "/campaignStatus")
+                if _is_whole(answer)
+                else None
+            )
             if state is None:  # a campaign that was made is there, even if reads do not show it yet
-                return Sight.UNSURE
-            return Sight.FOUND if state in STARTED else Sight.ABSENT
+                return LookupResult.UNSURE
+            return LookupResult.FOUND if state in STARTED else LookupResult.ABSENT
         made = row["list"] if name == "create_list" else row["campaign"]
         found = {**_FOUND, "equals": {"/name": name_of(made["name"], grant.key)}}
-        return looking.sight(answer, {"found": found})
+        return looking.read_lookup(answer, {"found": found})
 
-    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+    def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The ids of list and campaign."""
         del row
         name = STEPS[grant.step - 1].name
         if name == "start":
-            return Kept()  # the campaign's id stays the row's
-        body = looking.made(answer, _FOUND) if grant.looking else answer.json()
+            return StepResult()  # the campaign's id stays the row's
+        body = looking.find_value(answer, _FOUND) if grant.looking else answer.json()
         made = id_in(body)
         what = "list" if name == "create_list" else "campaign"
-        return Kept(made, json.dumps({what: made}) if made else "")
+        return StepResult(made, json.dumps({what: made}) if made else "")
 
 
 _FOUND: Final = {"at": "/entities/0"}
 
 
-def _create(body: Mapping[str, Any], grant: Go, create: str, find: str) -> Request:
+def _create(body: Mapping[str, Any], grant: Grant, create: str, find: str) -> Request:
     name = name_of(body["name"], grant.key)
     if grant.looking:
         it = OPERATIONS[find]
@@ -156,9 +159,9 @@ def _create(body: Mapping[str, Any], grant: Go, create: str, find: str) -> Reque
     return Request(it.method, it.at(), {"Content-Type": "application/json"}, text.encode())
 
 
-def _kept(grant: Go, name: str) -> str:
+def _kept(grant: Grant, name: str) -> str:
     """The id that an earlier step left."""
-    values = merge_answers(grant.answers)
+    values = grant.values
     if name in values:
         return str(values[name])
     raise CannotSay(f"the answer of create_{name} held no id; look for it at the provider")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Kept, Kind, Packing, Planned
+from tasks.genesys.operations import OPERATIONS, advice
+from tasks.kind import Kind, Packing, StepPlan, StepResult
 from tasks.rest.calls import id_in
 from workers.http.connection import Request
 from workers.ledger.batch import rows_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.answer.outcome import Answer
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
@@ -35,22 +35,26 @@ class Contacts(Kind):
         """Bytes of the contact as it is sent, and of what parts it from the next one."""
         return len(_encode(_contact(row, params)).encode()) + 1
 
-    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """One call to the list's contacts."""
         del row, client
-        return [Planned(f"{_ADD.method} {_ADD.at(params.contact_list)}", _ADD.guard)]
+        return [StepPlan(f"{_ADD.method} {_ADD.at(params.contact_list)}", _ADD.guard)]
 
-    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Grant) -> Request:
         """Add the contacts, or update those of the same ids."""
         # Contacts that may be there already must not be queued, and so dialled, once more.
         path = _ADD.at(params.contact_list) + ("?doNotQueue=true" if grant.unknown else "")
         body = _encode([_contact(it, params) for it in rows_of(row)]).encode()
         return Request(_ADD.method, path, {"Content-Type": "application/json"}, body)
 
-    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+    def advise(self, route: str, status: int | None) -> str:
+        """What to do where the list is not there."""
+        return advice(route, status)
+
+    def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The id under which the platform keeps the contact; of a batch they are those we sent."""
         del grant
-        return Kept(id_in(answer.json()) if len(rows_of(row)) == 1 else "")
+        return StepResult(id_in(answer.json()) if len(rows_of(row)) == 1 else "")
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

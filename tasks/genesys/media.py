@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Acted, CannotSay, Kind, Planned
+from tasks.kind import CannotSay, Kind, LocalResult, StepPlan
 from workers.answer.guards import Guard
 from workers.errors import ConfigError
 from workers.http.connection import ConnectFailed
 from workers.http.transfer import File, NotThatFile, TakenOver, is_below
-from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
+    from workers.answer.outcome import Answer
     from workers.clients import Client
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.http.connection import Request
     from workers.http.transfer import Sent
     from workers.ledger.job import JobParams
@@ -44,22 +44,22 @@ _FORBIDDEN: Final = 403
 _BAD: Final = 400
 
 
-def transfer() -> Planned:
+def transfer() -> StepPlan:
     """The step that sends the file."""
-    return Planned("", Guard.READ, name="transfer", governed=False, pool="media")
+    return StepPlan("", Guard.READ, name="transfer", local=True, pool="media")
 
 
-def ready(operation: str) -> Planned:
+def ready(operation: str) -> StepPlan:
     """The step that waits until the file is processed."""
     route = OPERATIONS[operation].route
-    return Planned(route, Guard.READ, name="ready", polls=POLLS, every_s=EVERY_S)
+    return StepPlan(route, Guard.READ, name="ready", polls=POLLS, every_s=EVERY_S)
 
 
-def call(operation: str, name: str, lookup: str = "", polls: int = 0) -> Planned:
+def call(operation: str, name: str, lookup: str = "", polls: int = 0) -> StepPlan:
     """The step of a call of this operation, after whose doubts `lookup` asks."""
     it = OPERATIONS[operation]
     asks = OPERATIONS[lookup].route if lookup else ""
-    return Planned(it.route, it.guard, asks, name=name, polls=polls)
+    return StepPlan(it.route, it.guard, asks, name=name, polls=polls)
 
 
 def body(value: object) -> bytes:
@@ -67,14 +67,15 @@ def body(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def kept(grant: Go) -> dict[str, Any]:
-    """What the steps so far have kept; of a step that was done again the newest."""
-    return merge_answers(grant.answers)
+def json_object(answer: Answer) -> dict[str, Any]:
+    """The body of an answer where that is whole and a JSON object; else an empty one."""
+    body_read = None if answer.error else answer.json()
+    return body_read if isinstance(body_read, dict) else {}
 
 
-def one_of(grant: Go, name: str) -> str:
+def one_of(grant: Grant, name: str) -> str:
     """A text that an earlier step has kept; raises `CannotSay`."""
-    value = kept(grant).get(name)
+    value = grant.values.get(name)
     if not isinstance(value, str) or not value:
         raise CannotSay(f"no earlier answer told the {name}")
     return value
@@ -84,19 +85,19 @@ class Media(Kind):
     """Rows are files."""
 
     @abstractmethod
-    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Grant) -> Request:
         """What a call of this row sends."""
 
-    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
+    def run_local(self, row: Row, params: JobParams, grant: Grant, client: Client) -> LocalResult:
         """Send the file to its signed URL."""
         del params
-        url, headers = one_of(grant, "url"), kept(grant).get("headers")
+        url, headers = one_of(grant, "url"), grant.values.get("headers")
         if not isinstance(headers, dict) or not all(isinstance(it, str) for it in headers.values()):
             raise CannotSay("the headers of the signed URL are not text")
         root = client.fleet.worker.media_root
         file = File(Path(root or "", row["path"]), row["size"], row["md5"])
         if root and not is_below(file.path, root):
-            return Acted(
+            return LocalResult(
                 "failed",
                 f"{row['path']} does not lie below worker.media_root of host {platform.node()}; "
                 f"set the same root where it is submitted, and submit it again",
@@ -106,26 +107,28 @@ class Media(Kind):
                 url, headers, file, lambda: client.governor().renew(grant)
             )
         except NotThatFile as error:
-            return Acted("failed", str(error))
+            return LocalResult("failed", str(error))
         except TakenOver:
-            return Acted("again", "another worker has taken it over", unknown=True)
+            return LocalResult("again", "another worker has taken it over", unknown=True)
         except (ConnectFailed, ConfigError) as error:
-            return Acted("again", str(error))
+            return LocalResult("again", str(error))
         except ValueError as error:  # it tells no value
-            return Acted("failed", f"the signed URL cannot be used: {error}")
+            return LocalResult("failed", f"the signed URL cannot be used: {error}")
         return self.after(sent, row, grant)
 
-    def after(self, sent: Sent, row: Row, grant: Go) -> Acted:
+    def after(self, sent: Sent, row: Row, grant: Grant) -> LocalResult:
         """What follows from the answer of the host of files."""
         del grant
         if sent.status in _SUCCESS:
-            return Acted("done")
+            return LocalResult("done")
         if sent.status is None:
             said = f"{row['path']} was not taken: {sent.error}"
-            return Acted("again", said, unknown=sent.whole)
+            return LocalResult("again", said, unknown=sent.whole)
         said = f"{row['path']} was answered {sent.status} {sent.code}".rstrip()
         if sent.status == _FORBIDDEN or sent.code == _EXPIRED:
-            return Acted("back", f"{said}: the signed URL has expired, or is not for this file")
+            return LocalResult(
+                "back", f"{said}: the signed URL has expired, or is not for this file"
+            )
         if sent.status in _AGAIN or (sent.status == _BAD and sent.code in _DAMAGED):
-            return Acted("again", said, unknown=sent.status not in {408, 429, _BAD})
-        return Acted("failed", f"{said}: it is not taken as it is")
+            return LocalResult("again", said, unknown=sent.status not in {408, 429, _BAD})
+        return LocalResult("failed", f"{said}: it is not taken as it is")

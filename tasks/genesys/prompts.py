@@ -11,10 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from tasks.genesys.media import JSON, Media, body, call, kept, one_of, ready, transfer
+from tasks.genesys.media import JSON, Media, body, call, json_object, one_of, ready, transfer
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Acted, Kept, Planned, Polled
-from workers.answer.guards import Guard, Sight
+from tasks.kind import LocalResult, Polled, StepPlan, StepResult
+from workers.answer.guards import Guard, LookupResult
 from workers.http.connection import Request
 from workers.ledger.transaction import FINAL, merge_answers
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from workers.answer.outcome import Answer
     from workers.clients import Client
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
@@ -38,13 +38,13 @@ class Prompts(Media):
     """Rows are files of audio, each for a prompt in a language."""
 
     task = "genesys.make_prompt"
-    act_task = "genesys.transfer_prompt"
+    local_task = "genesys.transfer_prompt"
 
-    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """Find or make the prompt, make its resource, get a URL, send the file, wait for it."""
         del params, client
         if "made_by" in row:
-            first = [Planned("", Guard.READ, name="prompt", governed=False)]
+            first = [StepPlan("", Guard.READ, name="prompt", local=True)]
         else:
             first = [
                 call("find_prompt", "find"),
@@ -58,7 +58,7 @@ class Prompts(Media):
             ready("read_prompt_resource"),
         ]
 
-    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Grant) -> Request:
         """What the step sends; what is there already is read instead of made."""
         del params
         step = _step(row, grant)
@@ -66,74 +66,76 @@ class Prompts(Media):
             query = urlencode({"name": row["name"], "pageSize": 100}, quote_via=quote)
             return Request("GET", f"{_at('find_prompt')}?{query}")
         if step == "prompt":
-            if known := kept(grant).get("prompt"):
+            if known := grant.values.get("prompt"):
                 return Request("GET", _at("read_prompt", known))
             return Request("POST", _at("create_prompt"), JSON, body({"name": row["name"]}))
         prompt, language = one_of(grant, "prompt"), row["language"]
         if step == "url":
             return Request("POST", _at("give_prompt_url", prompt, language))
-        if step == "ready" or grant.looking or language in kept(grant).get("languages", ()):
+        if step == "ready" or grant.looking or language in grant.values.get("languages", ()):
             return Request("GET", _at("read_prompt_resource", prompt, language))
         made = body({"language": language})
         return Request("POST", _at("create_prompt_resource", prompt), JSON, made)
 
-    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+    def read_lookup(self, row: Row, grant: Grant, answer: Answer) -> LookupResult:
         """Whether the prompt, or its resource, is there."""
         if answer.error or answer.status not in {*_FOUND, _ABSENT}:
-            return Sight.UNSURE
+            return LookupResult.UNSURE
         if _step(row, grant) == "resource":
-            return Sight.FOUND if answer.status in _FOUND else Sight.ABSENT
-        return Sight.FOUND if _named(row, answer) else Sight.ABSENT
+            return LookupResult.FOUND if answer.status in _FOUND else LookupResult.ABSENT
+        return LookupResult.FOUND if _named(row, answer) else LookupResult.ABSENT
 
-    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+    def read_poll(self, row: Row, grant: Grant, answer: Answer) -> Polled:
         """How far the transcoding is."""
         del row, grant
         if answer.status not in {*_FOUND, _ABSENT}:
             return Polled.UNSAID
-        match _said(answer).get("uploadStatus"):
+        match json_object(answer).get("uploadStatus"):
             case "transcoded":
                 return Polled.READY
             case "transcodeFailed":
                 return Polled.FAILED
         return Polled.NOT_YET
 
-    def failed(self, row: Row, answer: Answer) -> str:
+    def explain_failure(self, row: Row, answer: Answer) -> str:
         """Name the file that could not be transcoded."""
         del answer
         return f"{row['path']} could not be transcoded; correct this file and submit it again"
 
-    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+    def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The prompt's id and languages, or the signed URL."""
-        step, said = _step(row, grant), _said(answer)
+        step, said = _step(row, grant), json_object(answer)
         if step == "find" or (step == "prompt" and grant.looking):
             said = _named(row, answer)
         if step in {"find", "prompt"}:
             prompt = said.get("id")
             text = prompt if isinstance(prompt, str) else ""
             there = {"languages": _languages(said)} if step == "find" else {}
-            return Kept(text if step == "prompt" else "", json.dumps({"prompt": text, **there}))
+            return StepResult(
+                text if step == "prompt" else "", json.dumps({"prompt": text, **there})
+            )
         if step == "url":
-            return Kept("", json.dumps({name: said.get(name) for name in ("url", "headers")}))
-        return Kept(f"{one_of(grant, 'prompt')}/{row['language']}", "{}")
+            return StepResult("", json.dumps({name: said.get(name) for name in ("url", "headers")}))
+        return StepResult(f"{one_of(grant, 'prompt')}/{row['language']}", "{}")
 
-    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
+    def run_local(self, row: Row, params: JobParams, grant: Grant, client: Client) -> LocalResult:
         """Send the file; or wait for the prompt that another row makes."""
         if grant.step > 1 or "made_by" not in row:
-            return super().act(row, params, grant, client)
+            return super().run_local(row, params, grant, client)
         maker = client.ledger.transaction(client.key(grant.job, row["made_by"]))
         known = merge_answers(maker.answers) if maker else {}
         if prompt := known.get("prompt"):
             values = {it: known.get(it, []) for it in ("prompt", "languages")}
-            return Acted("done", kept=Kept(prompt, json.dumps(values)))
+            return LocalResult("done", kept=StepResult(prompt, json.dumps(values)))
         if maker and maker.state in FINAL:
-            return Acted(
+            return LocalResult(
                 "failed",
                 f"row {row['made_by']}, which makes this prompt, {maker.state}; replay it first",
             )
-        return Acted("not yet", f"row {row['made_by']} makes this prompt", after_s=LOOK_S)
+        return LocalResult("not yet", f"row {row['made_by']} makes this prompt", after_s=LOOK_S)
 
 
-def _step(row: Row, grant: Go) -> str:
+def _step(row: Row, grant: Grant) -> str:
     names = ("prompt", "resource", "url", "transfer", "ready")
     return (names if "made_by" in row else ("find", *names))[grant.step - 1]
 
@@ -142,14 +144,9 @@ def _at(operation: str, *ids: str) -> str:
     return OPERATIONS[operation].at(*ids)
 
 
-def _said(answer: Answer) -> dict[str, Any]:
-    said = None if answer.error else answer.json()
-    return said if isinstance(said, dict) else {}
-
-
 def _named(row: Row, answer: Answer) -> dict[str, Any]:
     """The prompt of exactly this name in the answer to a search; empty: there is none."""
-    entities = _said(answer).get("entities")
+    entities = json_object(answer).get("entities")
     found = entities if isinstance(entities, list) else []
     mine = [it for it in found if isinstance(it, dict) and it.get("name") == row["name"]]
     return mine[0] if mine else {}

@@ -16,17 +16,16 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from tasks.kind import CannotSay, Kept, Kind, Planned, Polled
+from tasks.kind import CannotSay, Kind, Polled, StepPlan, StepResult
 from tasks.rest import looking, polling
-from workers.answer.guards import Guard, Sight
+from workers.answer.guards import READS, Guard, LookupResult
 from workers.http.connection import Request
-from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from workers.answer.outcome import Answer
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
@@ -37,8 +36,6 @@ REFERENCE = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
 MAX_VALUE = 4096
 #: The name by which a step refers to its part.
 PART: Final = "part"
-#: Methods without an effect at the provider.
-READS = frozenset({"GET", "HEAD"})
 #: How a look-up's answer is read.
 _READ = ("found", "absent")
 
@@ -80,11 +77,11 @@ class Calls(Kind):
 
     task = "calls.call"
 
-    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """One call a step."""
         del params
         return [
-            Planned(
+            StepPlan(
                 _route(step),
                 guard_of(step, client),
                 _route(step["lookup"]) if "lookup" in step else "",
@@ -97,7 +94,7 @@ class Calls(Kind):
             for step in row["steps"]
         ]
 
-    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Grant) -> Request:
         """The step's request, or its look-up's, references filled from the answers so far."""
         del params
         step = row["steps"][grant.step - 1]
@@ -113,26 +110,26 @@ class Calls(Kind):
             headers.setdefault("Content-Type", "application/json")
         return Request(step["method"], path, headers, data)
 
-    def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
+    def read_lookup(self, row: Row, grant: Grant, answer: Answer) -> LookupResult:
         """What the step's look-up saw."""
         lookup = row["steps"][grant.step - 1]["lookup"]
         try:
             read = {it: _Filler.of(row, grant).value(lookup[it]) for it in _READ if it in lookup}
         except CannotSay:  # a value that it asks for was not kept
-            return Sight.UNSURE
-        return looking.sight(answer, read)
+            return LookupResult.UNSURE
+        return looking.read_lookup(answer, read)
 
-    def polled(self, row: Row, grant: Go, answer: Answer) -> Polled:
+    def read_poll(self, row: Row, grant: Grant, answer: Answer) -> Polled:
         """What the step's poll says."""
         poll = row["steps"][grant.step - 1]["poll"]
-        return polling.polled(answer, _Filler.of(row, grant).value(poll))
+        return polling.read_poll(answer, _Filler.of(row, grant).value(poll))
 
-    def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
+    def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The provider's id, and the values that later steps refer to."""
         steps = row["steps"]
         body = answer.json()
         if grant.looking:
-            body = looking.made(answer, steps[grant.step - 1]["lookup"]["found"])
+            body = looking.find_value(answer, steps[grant.step - 1]["lookup"]["found"])
         name = steps[grant.step - 1].get("name", "")
         wanted = {  # null stands for a value that is too long to keep
             reference: value if len(json.dumps(value)) <= MAX_VALUE else None
@@ -140,7 +137,7 @@ class Calls(Kind):
             for reference in references(step, [name])
             if (value := looking.walk(body, reference.split(".")[1:])) is not None
         }
-        return Kept(id_in(body), json.dumps(wanted) if wanted else "")
+        return StepResult(id_in(body), json.dumps(wanted) if wanted else "")
 
 
 def _route(call: Mapping[str, Any]) -> str:
@@ -203,9 +200,9 @@ class _Filler:
         self._earlier = earlier
 
     @classmethod
-    def of(cls, row: Row, grant: Go) -> _Filler:
+    def of(cls, row: Row, grant: Grant) -> _Filler:
         """With the answers to the steps before this one, and its part if it has some."""
-        values = merge_answers(grant.answers)
+        values = grant.values
         *earlier, step = row["steps"][: grant.step]
         names = [it["name"] for it in earlier]
         if "parts" in step:

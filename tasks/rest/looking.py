@@ -6,8 +6,8 @@ A condition is `{"status", "at", "equals", "id"}`, all of it optional. An answer
 - something other than null stands in its body `at` that JSON pointer, such as `/entities/0`;
 - from there on, each pointer of `equals` leads to its value.
 
-What stands there is taken for the answer to the send itself: later steps find their values in it,
-and its `id`, or what the pointer `id` leads to, is what the provider calls it.
+The value there is taken for the answer to the send itself: later steps find their values in it, and
+its `id`, or the value that the pointer `id` leads to, is the provider's name for it.
 
 | the answer                                                       | is              |
 | ---------------------------------------------------------------- | --------------- |
@@ -18,9 +18,10 @@ and its `id`, or what the pointer `id` leads to, is what the provider calls it.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.answer.guards import Sight
+from workers.answer.guards import LookupResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,35 +29,37 @@ if TYPE_CHECKING:
     from workers.answer.outcome import Answer
 
 #: With these a provider says that there is nothing.
-NOTHING: Final = (204, 404, 410)
+NOTHING: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+#: More digits than the index of any list has.
+_MAX_DIGITS: Final = 7
 _SUCCESS: Final = range(200, 300)
 #: More digits than the place in any list has.
 MAX_DIGITS: Final = 7
 
 
-def sight(answer: Answer, lookup: Mapping[str, Any]) -> Sight:
+def read_lookup(answer: Answer, lookup: Mapping[str, Any]) -> LookupResult:
     """What a look-up, `{"found": condition, "absent": condition or missing}`, saw."""
-    if fits(answer, lookup["found"]):
-        return Sight.FOUND
+    if matches(answer, lookup["found"]):
+        return LookupResult.FOUND
     if "absent" in lookup:
-        absent = fits(answer, lookup["absent"])
+        absent = matches(answer, lookup["absent"])
     else:
         absent = answer.status in NOTHING or (
             answer.status in _SUCCESS and _body(answer) is not None
         )
-    return Sight.ABSENT if absent else Sight.UNSURE
+    return LookupResult.ABSENT if absent else LookupResult.UNSURE
 
 
-def made(answer: Answer, found: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- any JSON value
-    """What the found answer holds in place of an answer to the send."""
-    there = pointed(_body(answer), found.get("at", ""))
-    if "id" in found:
-        named = there if isinstance(there, dict) else {}
-        return {**named, "id": pointed(there, found["id"])}
-    return there if isinstance(there, dict | list) else {"id": there}
+def find_value(answer: Answer, condition: Mapping[str, Any]) -> object:
+    """The value in an answer that matches, in place of an answer to the send."""
+    value = follow_pointer(_body(answer), condition.get("at", ""))
+    if "id" in condition:
+        named = value if isinstance(value, dict) else {}
+        return {**named, "id": follow_pointer(value, condition["id"])}
+    return value if isinstance(value, dict | list) else {"id": value}
 
 
-def pointed(value: Any, pointer: str) -> Any:  # noqa: ANN401 -- any JSON value
+def follow_pointer(value: object, pointer: str) -> object:
     """What a JSON pointer (RFC 6901) leads to; None when there is nothing."""
     names = pointer.split("/")[1:]
     return walk(value, [name.replace("~1", "/").replace("~0", "~") for name in names])
@@ -81,25 +84,26 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def fits(answer: Answer, condition: Mapping[str, Any]) -> bool:
+def matches(answer: Answer, condition: Mapping[str, Any]) -> bool:
     """Whether an answer is as a condition says."""
     status = condition.get("status")
     if answer.status != status if status else answer.status not in _SUCCESS:
         return False
     if not condition.keys() & {"at", "equals", "id"}:
         return True
-    there = pointed(_body(answer), condition.get("at", ""))
-    if there is None or ("id" in condition and pointed(there, condition["id"]) is None):
+    value = follow_pointer(_body(answer), condition.get("at", ""))
+    if value is None or ("id" in condition and follow_pointer(value, condition["id"]) is None):
         return False
     return all(
-        _same(pointed(there, it), value) for it, value in condition.get("equals", {}).items()
+        _is_same(follow_pointer(value, pointer), expected)
+        for pointer, expected in condition.get("equals", {}).items()
     )
 
 
-def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON value
+def _is_same(one: object, other: object) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)  # 1 is not true
 
 
-def _body(answer: Answer) -> Any:  # noqa: ANN401 -- any JSON value
+def _body(answer: Answer) -> object:
     """The body; None when it is not whole, or no JSON."""
     return None if answer.error else answer.json()

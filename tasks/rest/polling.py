@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.kind import Polled
-from tasks.rest.looking import fits
+from tasks.rest.looking import matches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 _NOT_YET: Final = (*range(200, 300), 404)
 
 
-def polled(answer: Answer, poll: Mapping[str, Any]) -> Polled:
+def read_poll(answer: Answer, poll: Mapping[str, Any]) -> Polled:
     """What the answer to a poll says."""
-    if any(fits(answer, it) for it in poll["until"]):
+    if any(matches(answer, condition) for condition in poll["until"]):
         return Polled.READY
-    if any(fits(answer, it) for it in poll.get("failed", ())):
+    if any(matches(answer, condition) for condition in poll.get("failed", ())):
         return Polled.FAILED
     return Polled.NOT_YET if answer.status in _NOT_YET else Polled.UNSAID

@@ -23,7 +23,7 @@ from tests.conftest import start_server
 from tests.support.stored import a_job
 from tests.support.tls import make_certificate, slow_front
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
+from workers.answer.verdict import Advance
 from workers.governor import flows
 from workers.governor.governor import Governor
 from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from workers.store.connection import Store
 
 BUCKET = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
-DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=201, provider_id="id-1")
+DONE = Advance(outcome=Outcome.EXECUTED, status=201, provider_id="id-1")
 
 
 def median_us(act: Callable[[int], object], numbers: Iterable[int]) -> float:

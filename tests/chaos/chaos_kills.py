@@ -160,4 +160,4 @@ def test_random_chaos(seed: int) -> None:
         states = fleet.wait(timeout_s=180)
         assert states.get("succeeded", 0) >= 0.95 * 1500
         check_all(fleet)
-        until(lambda: not fleet.client.store.zcard(fleet.client.keys.touch))
+        until(lambda: not fleet.client.store.zcard(fleet.client.keys.deadlines))

@@ -107,7 +107,7 @@ def test_pages_of_few_transactions_are_opened_several_in_a_tick_while_it_lasts(
     ledger.begin(a_job("batches", "contacts", contact_list="list-1"))
     for page in range(2 * IN_A_TICK):
         ledger.accept("batches", page, [a_batch(page)], PageCounts(rows=2, rejected=0, calls=1))
-    ledger.close("batches")
+    ledger.start("batches")
     clock = itertools.count(0.0, step_s)
     monkeypatch.setattr(dispatcher, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 

@@ -187,7 +187,7 @@ def test_a_store_without_room_takes_none(fleet: Fleet, monkeypatch: pytest.Monke
     assert jobs(fleet) == 0
 
 
-@pytest.mark.parametrize("moment", ["accept", "close"])
+@pytest.mark.parametrize("moment", ["accept", "start"])
 def test_a_submit_that_died_half_way_has_sent_nothing_and_is_completed_by_the_next(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.scripts.test_scripts import APP, DONE, MS, Rig, S
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
+from workers.answer.verdict import Pause, Reach, Requeue
 
 if TYPE_CHECKING:
-    from workers.governor.governor import Go
+    from workers.governor.grants import Grant
     from workers.store.connection import Store
 
 #: How long the client is held when the breaker opens, and calls before it may.
 OPEN_S, LEAST = 5, 20
-REFUSED = Verdict(
-    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, throttled=True, status=429, delay_s=0.1
-)
-SILENT = Verdict(kind="AGAIN", how="line", outcome=Outcome.UNKNOWN, attempt=True, delay_s=0.1)
+REFUSED = Requeue(outcome=Outcome.NOT_EXECUTED, throttled=True, status=429, delay_s=0.1)
+SILENT = Requeue(outcome=Outcome.UNKNOWN, attempt=True, delay_s=0.1)
 
 
 def breaker(rig: Rig) -> dict[str, Any]:
@@ -28,9 +27,9 @@ def breaker(rig: Rig) -> dict[str, Any]:
     return {it: gov[it] for it in ("breaker", "prober", "probes") if it in gov}
 
 
-def grants(rig: Rig, count: int) -> list[Go]:
+def grants(rig: Rig, count: int) -> list[Grant]:
     """So many calls that are out, granted one after the other."""
-    found: list[Go] = []
+    found: list[Grant] = []
     for _ in range(400):
         found += [rig.grant(key) for key in rig.ring()[: count - len(found)]]
         if len(found) == count:
@@ -38,7 +37,7 @@ def grants(rig: Rig, count: int) -> list[Go]:
     raise AssertionError(f"{len(found)} of {count} calls were granted")
 
 
-def opened(store: Store, more: int = 0) -> tuple[Rig, list[Go]]:
+def opened(store: Store, more: int = 0) -> tuple[Rig, list[Grant]]:
     """A client whose breaker has just opened, and further calls that were out then."""
     rig = Rig(store, APP)
     rig.line_up(80)
@@ -49,7 +48,7 @@ def opened(store: Store, more: int = 0) -> tuple[Rig, list[Go]]:
     return rig, out[LEAST:]
 
 
-def probe(rig: Rig) -> Go:
+def probe(rig: Rig) -> Grant:
     """The one call that is let through."""
     for _ in range(400):
         if rung := rig.ring():
@@ -199,7 +198,7 @@ def test_answers_of_calls_that_were_out_before_decide_nothing(store: Store) -> N
 def test_the_provider_may_hold_the_client_beyond_the_breaker(store: Store) -> None:
     rig, late = opened(store, more=1)
 
-    rig.governor.settle(late[0], Verdict(**{**_fields(REFUSED), "pause_s": 60, "wide": True}))
+    rig.governor.settle(late[0], replace(REFUSED, pause=Pause(60, Reach.CLIENT)))
 
     assert rig.ring_on(59 * S) == []
     assert probe(rig)
@@ -211,8 +210,4 @@ def test_a_chain_does_not_go_on_past_its_breaker(store: Store) -> None:
     grant = probe(rig)
     assert grant.key == key
 
-    assert rig.governor.settle(grant, DONE) == "LINE"
-
-
-def _fields(verdict: Verdict) -> dict[str, Any]:
-    return {name: getattr(verdict, name) for name in Verdict.__slots__}
+    assert rig.governor.settle(grant, DONE) == "BACKLOG"

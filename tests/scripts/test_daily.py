@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.scripts.test_scripts import APP, HELD, Rig, S
-from workers.governor.governor import Aged, Go
+from workers.answer.verdict import Pause
+from workers.governor.grants import Grant, KeyExpired
 from workers.ledger import audit
 from workers.settings.limits import LimitSettings, bucket_of
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 DAILY = LimitSettings(
     name="daily", count=100_000, window_s=86_400, shape="fixed_window", match="POST /daily"
 )
-REFUSED = replace(HELD, pause_s=7200.0, delay_s=7200.0)
+REFUSED = replace(HELD, pause=Pause(7200.0), delay_s=7200.0)
 HELD_US = 7200 * S
 
 
@@ -75,7 +76,7 @@ def test_a_row_refused_all_day_has_a_fresh_key_before_the_provider_forgets_the_o
     rig.ring(after_us=0)
     sent = 0
 
-    while isinstance(grant := rig.governor.admit(key, 1), Go):
+    while isinstance(grant := rig.governor.admit(key, 1), Grant):
         sent += 1
         rig.governor.settle(grant, REFUSED)
         rig.us += HELD_US
@@ -83,5 +84,5 @@ def test_a_row_refused_all_day_has_a_fresh_key_before_the_provider_forgets_the_o
         assert rig.ring_on(S) == [key]
 
     assert sent == 12  # once every two hours and a second, and never after 23 hours
-    assert isinstance(grant, Aged)
+    assert isinstance(grant, KeyExpired)
     assert rig.governor.rotate(grant, audit.addition("rotate key", key=key)) == "old: fresh"

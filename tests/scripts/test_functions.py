@@ -69,10 +69,10 @@ def test_of_all_scripting_the_stores_user_needs_only_to_load_and_call_functions(
 def test_an_error_of_a_script_is_told_and_loads_nothing(store: Store) -> None:
     rig = Rig(store, APP)
     rig.line_up(1)
-    store.set(rig.keys.prefix + "hungry", "of another kind")
+    store.set(rig.keys.prefix + "needs_page", "of another kind")
     loaded = calls(store, "function|load")
 
-    with pytest.raises(StoreAway, match="hungry is a string, not a set") as raised:
+    with pytest.raises(StoreAway, match="needs_page is a string, not a set") as raised:
         rig.ring()
 
     assert type(raised.value) is StoreAway
@@ -99,12 +99,12 @@ def test_releases_that_share_a_store_run_each_its_own_scripts(
     for number in (1, 2):
         folder = tmp_path / str(number)
         shutil.copytree(ROOT / "workers/lua", folder)
-        (folder / "close.lua").write_text(f"#!lua\nreturn {number}\n")
+        (folder / "start.lua").write_text(f"#!lua\nreturn {number}\n")
         release = scripts.put_together(folder)
         monkeypatch.setattr(scripts, "library", lambda release=release: release)
         runs.append(Scripts(store, ClientKeys("release", "acme"), None))
 
-    assert [run("close") for run in (*runs, *runs)] == [1, 2, 1, 2]
+    assert [run("start") for run in (*runs, *runs)] == [1, 2, 1, 2]
 
 
 def test_what_a_call_found_of_one_client_is_nothing_to_the_next(store: Store) -> None:

@@ -13,7 +13,7 @@ from tests.scripts.test_scripts import APP, BEAT_US, DONE, MS, Rig, S
 from workers.answer.quota_headers import Feedback
 from workers.clients import Client
 from workers.errors import CircuitOpen, Throttled
-from workers.session.limiter import Entry, Gate
+from workers.session.limiter import Limiter, Permit
 from workers.settings.limits import LimitSettings
 from workers.settings.load import Settings
 from workers.store.scripts import Scripts
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FEW = LimitSettings(name="few", count=1, shape="concurrent")
 
 
-def gate(rig: Rig, lane: int = 1) -> Gate:
+def gate(rig: Rig, lane: int = 1) -> Limiter:
     """The entry of the rig's client."""
     routes: set[str] = set()
     client = SimpleNamespace(
@@ -38,25 +38,25 @@ def gate(rig: Rig, lane: int = 1) -> Gate:
         look=lambda: (0, rig.client),
     )
     client.flow = partial(Client.flow, client)
-    return Gate(cast("Client", client), lane, clock=rig.clock)
+    return Limiter(cast("Client", client), lane, clock=rig.clock)
 
 
-def ask(it: Gate, wait_s: float = 9) -> Entry | float:
-    return it.enter("POST /x", wait_s)
+def ask(it: Limiter, wait_s: float = 9) -> Permit | float:
+    return it.acquire("POST /x", wait_s)
 
 
-def entry(it: Gate) -> Entry:
+def entry(it: Limiter) -> Permit:
     """A guest that may go."""
     answer = ask(it)
-    assert isinstance(answer, Entry), answer
+    assert isinstance(answer, Permit), answer
     return answer
 
 
-def until_entry(rig: Rig, it: Gate) -> Entry:
+def until_entry(rig: Rig, it: Limiter) -> Permit:
     """A guest that asks until it may go."""
     for _ in range(400):
         answer = ask(it)
-        if isinstance(answer, Entry):
+        if isinstance(answer, Permit):
             return answer
         rig.us += 25 * MS
     raise AssertionError("no token in ten seconds")
@@ -96,8 +96,8 @@ def test_the_next_token_is_left_to_a_guest_that_asks_beside_a_full_backlog(store
     for _ in range(8 * S // BEAT_US):  # eight seconds, eight calls a second
         rung += len([rig.serve(key) for key in rig.ring()])
         answer = ask(it)
-        if isinstance(answer, Entry):
-            it.leave(answer, "answered")
+        if isinstance(answer, Permit):
+            it.release(answer, "answered")
             went += 1
 
     assert went >= 20
@@ -136,17 +136,17 @@ def test_an_open_breaker_is_told_apart_and_a_guest_may_be_its_probe(store: Store
     rig.us += 6 * S
     first = probe_of(rig, it)
     assert rig.ring_on(S) == []
-    it.leave(first, "answered")
+    it.release(first, "answered")
     assert rig.store.hget(rig.keys.governor, "probes") == "1"
 
 
-def probe_of(rig: Rig, it: Gate) -> Entry:
+def probe_of(rig: Rig, it: Limiter) -> Permit:
     """The guest that is let through; a bell that came first is answered meanwhile."""
     for _ in range(400):
         for key in rig.ring():
-            rig.governor.give_back(key, 1)
+            rig.governor.requeue(key, 1)
         answer = ask(it)
-        if isinstance(answer, Entry):
+        if isinstance(answer, Permit):
             return answer
     raise AssertionError("no guest in ten seconds")
 
@@ -166,7 +166,7 @@ def test_a_refused_guest_pauses_what_was_refused_for_all(store: Store) -> None:
     rig.fill()
     it = gate(rig)
 
-    it.leave(entry(it), "refused", pause_s=2, why="slow down")
+    it.release(entry(it), "refused", pause_s=2, why="slow down")
 
     assert rig.ring_on(2 * S - 50 * MS) == []
     with pytest.raises(Throttled):
@@ -177,7 +177,7 @@ def test_refused_guests_open_the_breaker(store: Store) -> None:
     rig = Rig(store, APP)
     it = gate(rig)
     for _ in range(20):
-        it.leave(until_entry(rig, it), "refused")
+        it.release(until_entry(rig, it), "refused")
 
     with pytest.raises(CircuitOpen):
         ask(it, wait_s=1)
@@ -189,7 +189,7 @@ def test_what_the_headers_leave_holds_everybody(store: Store) -> None:
     rig.fill()
     it = gate(rig)
 
-    it.leave(entry(it), "answered", quota=Feedback(100, 0, 3.0))
+    it.release(entry(it), "answered", quota=Feedback(100, 0, 3.0))
 
     assert rig.ring_on(3 * S - 50 * MS) == []
 
@@ -200,16 +200,16 @@ def test_a_guest_frees_its_place_when_it_leaves_or_its_lease_is_over(store: Stor
 
     first = entry(it)
     assert isinstance(ask(it), float)
-    it.leave(first, "answered")
+    it.release(first, "answered")
     entry(it)
     assert isinstance(ask(it), float)
-    assert Scripts(store, rig.keys, rig.clock)("recount") == []
+    assert Scripts(store, rig.keys, rig.clock)("check_counters") == []
 
     rig.us += 71 * S
     assert rig.governor.ring("w", 1).sweep
     rig.governor.sweep()
     entry(it)
-    it.leave(first, "answered")  # long gone: nothing happens
+    it.release(first, "answered")  # long gone: nothing happens
     assert rig.governed("l") == {"few": 1}
 
 

@@ -12,12 +12,13 @@ import pytest
 
 from orchestration.dispatch import pages
 from orchestration.operate import limits as operate_limits
-from tests.scripts.test_scripts import APP, BEAT_US, EP, HELD, MS, Rig, S
+from tests.scripts.test_scripts import APP, BEAT_US, DONE, EP, HELD, MS, Rig, S
 from tests.support.stored import a_job
+from workers.answer.verdict import Pause, Reach
 from workers.clients import Client
 from workers.errors import ConfigError, StoreAway, UsageError
 from workers.governor import flows, overrides
-from workers.governor.governor import Settled
+from workers.governor.grants import Settled
 from workers.ledger import audit
 from workers.ledger.ledger import PageCounts
 from workers.settings.client import ClientSettings, TenantSettings
@@ -142,7 +143,7 @@ def test_a_pause_outlasts_a_change_of_its_limit_to_the_microsecond(store: Store)
     keys = rig.line_up(9, "POST /ep")
     rig.fill()
     rig.ring(after_us=0)
-    rig.governor.settle(rig.grant(keys[0]), replace(HELD, pause_s=60.0))
+    rig.governor.settle(rig.grant(keys[0]), replace(HELD, pause=Pause(60.0)))
 
     change(rig, APP, EP.model_copy(update={"rate": 2.0}))
 
@@ -298,7 +299,7 @@ def test_a_page_that_was_planned_under_other_limits_is_planned_anew(
     step = {"name": "make", "method": "POST", "path": "/new", "body": {}}
     worker.ledger.begin(a_job("j1"))
     worker.ledger.accept("j1", 0, [{"line": 1, "id": "a", "steps": [step]}], PageCounts(calls=1))
-    worker.ledger.close("j1")
+    worker.ledger.start("j1")
     change_it = partial(operate_limits.set_limit, operator, "app", {"rate": 1.0}, **SAID)
     once(monkeypatch, Client, "look", change_it)
 
@@ -321,7 +322,7 @@ def test_a_paused_client_sends_nothing_and_bells_that_are_out_go_back(store: Sto
     assert pause(rig, for_s=7200) == rig.us + 2 * HOUR_US
 
     assert rig.word(rung[1]).startswith("wait")
-    assert rig.governor.settle(flying, replace(HELD, kind="NEXT", pause_s=0)) is Settled.END
+    assert rig.governor.settle(flying, DONE) is Settled.END
     assert rig.ring_on(30 * S) == []
     assert rig.states(keys)["succeeded"] == 1
     why = store.hget(rig.keys.governor, "y:client")
@@ -354,7 +355,7 @@ def test_nothing_shortens_an_operators_pause(store: Store) -> None:
     grant = rig.grant(rig.ring(after_us=0)[0])
     end_us = pause(rig, for_s=3600)
 
-    rig.governor.settle(grant, replace(HELD, pause_s=5.0, wide=True))
+    rig.governor.settle(grant, replace(HELD, pause=Pause(5.0, Reach.CLIENT)))
     assert pause(rig, for_s=60) == end_us
 
     assert store.hget(rig.keys.governor, "c:client") == str(end_us)
@@ -365,7 +366,7 @@ def test_a_resume_ends_the_providers_hold_of_the_client(store: Store) -> None:
     rig.line_up(20, "POST /ep")
     rig.fill()
     grant = rig.grant(rig.ring(after_us=0)[0])
-    rig.governor.settle(grant, replace(HELD, pause_s=3600.0, wide=True))
+    rig.governor.settle(grant, replace(HELD, pause=Pause(3600.0, Reach.CLIENT)))
     pause(rig)
     assert rig.ring_on(S) == []
 
@@ -381,9 +382,9 @@ def test_a_resume_leaves_a_limit_held_that_the_provider_holds_for_itself(store: 
     rig.fill()
     rung = rig.ring(after_us=0)
     held = next(key for key in rung if key not in others)
-    rig.governor.settle(rig.grant(held), replace(HELD, pause_s=3600.0))
+    rig.governor.settle(rig.grant(held), replace(HELD, pause=Pause(3600.0)))
     for key in set(rung) - {held}:
-        rig.governor.give_back(key, 1)
+        rig.governor.requeue(key, 1)
     pause(rig, for_s=7200)
 
     assert resume(rig)
@@ -422,7 +423,7 @@ def test_a_resume_of_what_is_not_held_changes_nothing(store: Store) -> None:
     [
         *((pause, it) for it in ("gov", "audit")),
         *((resume, it) for it in ("gov", "flows", "audit")),
-        *((change, it) for it in ("gov", "flows", "touch", "overrides", "audit")),
+        *((change, it) for it in ("gov", "flows", "deadlines", "overrides", "audit")),
     ],
 )
 def test_a_key_of_a_wrong_type_stops_a_change_before_its_first_write(

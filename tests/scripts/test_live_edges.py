@@ -11,6 +11,7 @@ from orchestration.operate import limits as operate_limits
 from tests.scripts.test_breaker import REFUSED, breaker, grants, opened, probe
 from tests.scripts.test_live import BURSTY, STEADY, change, client_of, pause, resume, spent
 from tests.scripts.test_scripts import APP, BEAT_US, HELD, Rig, S
+from workers.answer.verdict import Pause, Reach
 from workers.errors import StoreAway
 from workers.governor import flows, overrides
 from workers.settings.client import TenantSettings
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 EXPORTS = LimitSettings(
     name="exports", count=100, window_s=60, shape="fixed_window", match="POST /exports"
 )
-MINUTE = replace(HELD, pause_s=60, delay_s=60)
+MINUTE = replace(HELD, pause=Pause(60), delay_s=60)
 
 
 def held_for_a_minute(store: Store, *limits: LimitSettings) -> Rig:
@@ -131,7 +132,7 @@ def test_a_resume_ends_the_providers_longer_hold_of_the_client_too(store: Store)
     out = [rig.grant(key) for key in rig.ring()]
     pause(rig, 60)
     for grant in out:
-        rig.governor.settle(grant, replace(HELD, pause_s=7200, delay_s=7200, wide=True))
+        rig.governor.settle(grant, replace(HELD, pause=Pause(7200, Reach.CLIENT), delay_s=7200))
 
     assert resume(rig)
 

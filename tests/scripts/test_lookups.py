@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 
 from tests.scripts.test_scripts import APP, DONE, EP, LEASE_US, MS, Rig, S
 from tests.support.stored import transaction_hash
+from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import UNSENT, Verdict
+from workers.answer.verdict import UNSENT, Requeue, Retry, Verdict
 from workers.governor import flows
-from workers.governor.governor import KEY_LIFE_S, Go, Settled
+from workers.governor.governor import KEY_LIFE_S
+from workers.governor.grants import Grant, Settled
 from workers.ledger.ledger import NewTransaction
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
 #: A send without an answer, a look that found nothing yet, and the last one of these.
-LOST = Verdict(kind="AGAIN", outcome=Outcome.UNKNOWN, how="line", delay_s=2, memo="l0")
-NOT_YET = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", delay_s=2, memo="l1")
-ABSENT = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", attempt=True, memo="")
+LOST = Requeue(outcome=Outcome.UNKNOWN, delay_s=2, memo=Memo(next=NextCall.LOOKUP, lookups=0))
+NOT_YET = Requeue(
+    outcome=Outcome.NOT_EXECUTED, delay_s=2, memo=Memo(next=NextCall.LOOKUP, lookups=1)
+)
+ABSENT = Requeue(outcome=Outcome.NOT_EXECUTED, attempt=True, memo=Memo())
 
 SEND, LOOK = "POST /x", "POST /ep"  # the look-up goes to the narrower limit
 
@@ -37,9 +41,9 @@ def a_step(store: Store, steps: int = 1) -> tuple[Rig, str]:
     return rig, "it"
 
 
-def looking(rig: Rig, key: str, verdict: Verdict = LOST) -> Go:
+def looking(rig: Rig, key: str, verdict: Verdict = LOST) -> Grant:
     """The grant of its look-up, after a send that came to this."""
-    assert rig.serve(key, verdict=verdict) is Settled.LINE
+    assert rig.serve(key, verdict=verdict) is Settled.BACKLOG
     rig.fill()
     assert rig.ring_on(2 * S + 25 * MS) == [key]
     return rig.grant(key)
@@ -54,7 +58,7 @@ def test_what_goes_out_after_an_unknown_send_is_the_lookup_and_it_waits_first(st
     assert rig.ring_on(2 * S - 25 * MS) == []
     assert rig.ring_on(50 * MS) == [key]
     look = rig.grant(key)
-    assert (look.looking, look.memo, look.unknown, look.attempts) == (True, "l0", True, 0)
+    assert (look.looking, look.memo, look.unknown, look.attempts) == (True, LOST.memo, True, 0)
 
 
 def test_a_lookup_is_charged_to_the_limits_of_its_own_route(store: Store) -> None:
@@ -83,7 +87,7 @@ def test_the_bell_of_a_lookup_counts_at_its_own_limits_in_celerys_countdown_too(
     store: Store,
 ) -> None:
     rig, key = a_step(store)
-    retry = replace(LOST, how="retry")
+    retry = Retry(outcome=Outcome.UNKNOWN, delay_s=2, memo=LOST.memo)
 
     assert rig.serve(key, verdict=retry) is Settled.RETRY
     rig.us += 2 * S
@@ -113,10 +117,10 @@ def test_absent_leads_back_to_the_send_under_the_same_key_and_spends_an_attempt(
 ) -> None:
     rig, key = a_step(store)
     look = looking(rig, key)
-    assert rig.governor.settle(look, NOT_YET) is Settled.LINE
+    assert rig.governor.settle(look, NOT_YET) is Settled.BACKLOG
     assert rig.ring_on(2 * S + 25 * MS) == [key]
     again = rig.grant(key)
-    assert (again.memo, again.attempts) == ("l1", 0)
+    assert (again.memo, again.attempts) == (NOT_YET.memo, 0)
 
     rig.governor.settle(again, ABSENT)
     assert rig.ring_on(S) == [key]
@@ -133,7 +137,7 @@ def test_a_lookup_that_was_not_sent_is_still_to_be_made(store: Store) -> None:
     rig.governor.settle(look, UNSENT)
     assert rig.ring_on(S) == [key]
 
-    assert rig.grant(key).memo == "l0"
+    assert rig.grant(key).memo == LOST.memo
 
 
 def test_after_its_worker_died_under_a_send_a_step_is_looked_up_at_once(store: Store) -> None:
@@ -146,7 +150,7 @@ def test_after_its_worker_died_under_a_send_a_step_is_looked_up_at_once(store: S
     assert rig.ring() == [key]
 
     look = rig.grant(key)
-    assert (look.memo, look.unknown) == ("l", True)
+    assert (look.memo, look.unknown) == (Memo(next=NextCall.LOOKUP), True)
     assert rig.governed("c")["ep"] == rig.us + 250 * MS
 
 
@@ -161,7 +165,7 @@ def test_after_its_worker_died_under_a_lookup_a_step_is_looked_up_again_at_once(
 
     assert rig.ring() == [key]
 
-    assert rig.grant(key).memo == "l0"
+    assert rig.grant(key).memo == LOST.memo
 
 
 def test_an_old_key_may_be_asked_about_and_replaced_when_nothing_is_found(store: Store) -> None:

@@ -9,17 +9,18 @@ import pytest
 
 from tests.scripts.test_scripts import APP, DONE, GRACE_US, MS, Rig, S
 from tests.support.stored import transaction_hash
+from workers.answer.guards import Memo
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
-from workers.governor.governor import Settled
+from workers.answer.verdict import Requeue
+from workers.governor.grants import Settled
 from workers.ledger import audit
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
 ACT_LEASE_US = 40 * S
-BACK = Verdict(kind="AGAIN", how="back", outcome=Outcome.NOT_EXECUTED, text="it expired", memo="")
-AGAIN = replace(BACK, how="line", attempt=True, delay_s=1)
+BACK = Requeue(step_back=True, outcome=Outcome.NOT_EXECUTED, error="it expired", memo=Memo())
+AGAIN = replace(BACK, step_back=False, attempt=True, delay_s=1)
 
 
 def pools(rig: Rig, **threads: int) -> list[tuple[str, str]]:
@@ -40,7 +41,7 @@ def test_a_step_that_makes_no_call_leaves_whatever_holds_the_client_and_is_charg
     store.hset(rig.keys.governor, "breaker", rig.us + 60 * S)
 
     assert pools(rig, calls=1) == [(key, "calls")]
-    assert rig.governor.settle(rig.grant(key), AGAIN) is Settled.LINE
+    assert rig.governor.settle(rig.grant(key), AGAIN) is Settled.BACKLOG
 
     rig.us += S
     rig.ring()
@@ -84,11 +85,11 @@ def test_a_chain_stops_before_a_step_that_other_threads_do(store: Store) -> None
 
     steps = []
     for step in range(1, 6):
-        rung = pools(rig, **threads) if not steps or steps[-1] is Settled.LINE else []
+        rung = pools(rig, **threads) if not steps or steps[-1] is Settled.BACKLOG else []
         steps.append(rig.serve(key, step))
         assert bool(rung) == (step != 3)
 
-    assert steps == [Settled.LINE, Settled.RING, Settled.LINE, Settled.LINE, Settled.END]
+    assert steps == [Settled.BACKLOG, Settled.RING, Settled.BACKLOG, Settled.BACKLOG, Settled.END]
 
 
 def test_a_lease_that_is_renewed_outlives_its_time_and_one_that_is_not_is_taken_over(
@@ -97,7 +98,7 @@ def test_a_lease_that_is_renewed_outlives_its_time_and_one_that_is_not_is_taken_
     rig = Rig(store)
     (key,) = rig.line_up(1, "media", guards="r")
     pools(rig, media=1)
-    grant = rig.governor.admit(key, 1, acts=True)
+    grant = rig.governor.admit(key, 1, local=True)
     for _ in range(5):
         rig.us += ACT_LEASE_US - 1
         assert rig.governor.sweep() == (0, 0, 0)
@@ -114,16 +115,16 @@ def test_a_lease_that_is_renewed_outlives_its_time_and_one_that_is_not_is_taken_
 def test_a_step_back_does_the_one_before_once_more_and_each_keeps_one_id(store: Store) -> None:
     rig = Rig(store)
     (key,) = rig.line_up(1, "POST /x", "GET /sign", "media", guards="krr")
-    named = {n: replace(DONE, provider_id=f"p{n}", text=f'{{"s": {n}}}') for n in (1, 2)}
+    named = {n: replace(DONE, provider_id=f"p{n}", answer=f'{{"s": {n}}}') for n in (1, 2)}
     pools(rig, calls=1, media=1)
     rig.serve(key, 1, named[1])
     rig.serve(key, 2, named[2])
     pools(rig, calls=1, media=1)
 
-    assert rig.serve(key, 3, BACK) is Settled.LINE
+    assert rig.serve(key, 3, BACK) is Settled.BACKLOG
 
     assert pools(rig, calls=1, media=1) == [(key, "")]
-    assert rig.serve(key, 2, replace(named[2], provider_id="again")) is Settled.LINE
+    assert rig.serve(key, 2, replace(named[2], provider_id="again")) is Settled.BACKLOG
     pools(rig, calls=1, media=1)
     assert [it["s"] for it in rig.grant(key, 3).answers] == [1, 2, 2]
     assert transaction_hash(rig, key)["ids"] == "p1\nagain"

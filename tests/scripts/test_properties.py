@@ -27,10 +27,22 @@ from hypothesis.stateful import (
 
 from tests.support.model import MS, Model, S
 from tests.support.stored import a_job, transaction_hash
+from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Answer, Outcome
-from workers.answer.verdict import UNSENT, Verdict, to_go_on
+from workers.answer.quota_headers import Feedback
+from workers.answer.verdict import (
+    UNSENT,
+    Advance,
+    Finish,
+    Pause,
+    Reach,
+    Requeue,
+    Retry,
+    continue_step,
+)
 from workers.governor.flows import POOLS, Flow, flow, of_pool
-from workers.governor.governor import Aged, Go, Governor, Half, ToSplit
+from workers.governor.governor import Governor
+from workers.governor.grants import Grant, Half, KeyExpired, MustSplit
 from workers.ledger import audit
 from workers.ledger.batch import halves
 from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
@@ -43,6 +55,7 @@ from workers.store.keys import ClientKeys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.answer.verdict import Verdict
     from workers.store.connection import Store
 
 SEED = os.environ.get("HEADGATE_SEED")
@@ -70,24 +83,24 @@ ROUTES = ("POST /x", "POST /ep/1", "GET /t", "POST /ep/2")
 
 QUIET_S = 20  #: a key is replaced no sooner after its newest send
 KEY_LIFE_S = 240  #: a short memory of the provider, so that keys grow old
-LEASE_S, ACT_LEASE_S = 70, 40
+LEASE_S, LOCAL_LEASE_S = 70, 40
 #: Definitions of flows, transactions, and those which further rows join, with the row repeated.
 Page = tuple[dict[str, str], list[NewTransaction], list[tuple[str, int]]]
 
-DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=200)
+DONE = Advance(outcome=Outcome.EXECUTED, status=200)
 #: A 429 that does not say for how long.
-REFUSED = Verdict(
-    kind="AGAIN",
-    how="line",
-    outcome=Outcome.NOT_EXECUTED,
-    throttled=True,
-    status=429,
-    delay_s=0.04,
-)
-
+REFUSED = Requeue(outcome=Outcome.NOT_EXECUTED, throttled=True, status=429, delay_s=0.04)
+SPLIT = Memo(next=NextCall.SPLIT)
 #: A batch of which a row is bad.
-TO_BE_SPLIT = Verdict(
-    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo="s"
+TO_BE_SPLIT = Requeue(outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=SPLIT)
+MEMOS = (
+    None,
+    Memo(),
+    Memo(same_answers=1, digest="0a1b2c3d"),
+    Memo(next=NextCall.LOOKUP, lookups=0),
+    Memo(next=NextCall.LOOKUP, lookups=1),
+    Memo(next=NextCall.FRESH_KEY),
+    SPLIT,
 )
 
 numbers = st.integers(0, 2**32)
@@ -96,62 +109,74 @@ numbers = st.integers(0, 2**32)
 def some_verdict(chance: Random) -> Verdict:
     """Any verdict that a call may come to, successes most often."""
     some = chance.choice
-    told = some([{}, {}, {}, {"remaining": some([0, 1, 9]), "reset_s": some([0.0, 0.3, 4.0])}])
-    kind = chance.choices(["NEXT", "AGAIN", "PART", "END", "UNSENT"], [9, 6, 2, 2, 1])[0]
-    if kind == "NEXT":
-        return Verdict(
-            kind="NEXT",
-            outcome=Outcome.EXECUTED,
-            status=201,
-            text=some(["", '{"id": 1}']),
-            provider_id=some(["", "p1"]),
-            correlation_id=some(["", "c1"]),
-            **told,
-        )
-    if kind == "AGAIN":
-        return Verdict(
-            kind="AGAIN",
-            outcome=some([Outcome.UNKNOWN, Outcome.NOT_EXECUTED]),
-            attempt=some([True, False]),
-            throttled=some([True, False]),
-            status=some([None, 429, 503]),
-            pause_s=some([0.0, 0.0, 0.0, 0.7, 3.0]),
-            **some([{}, {}, {"wide": True}, {"alone": True}]),
-            text="the provider answered so",
-            delay_s=some([0.0, 0.04, 2.0, 20.0]),
-            how=some(["retry", "line"]),
-            memo=some([None, "", "x1", "l0", "l1", "o", "s"]),
-            **told,
-        )
-    if kind == "PART":
-        answer = Answer(status=200, headers=some([{}, {"x-request-id": "c2"}]))
-        return replace(to_go_on(answer, some([0.0, 0.04, 20.0])), **told)
-    if kind == "END":
-        how = some(["failed", "unknown", "cancelled"])
-        memo = some([None, "", "l0"])
-        return Verdict(kind="END", outcome=some([*Outcome]), text="refused", how=how, memo=memo)
+    quota = some([None, None, None, Feedback(None, some([0, 1, 9]), some([0.0, 0.3, 4.0]))])
+    kind = chance.choices(["done", "again", "part", "end", "unsent"], [9, 6, 2, 2, 1])[0]
+    match kind:
+        case "done":
+            return Advance(
+                outcome=Outcome.EXECUTED,
+                status=201,
+                answer=some(["", '{"id": 1}']),
+                provider_id=some(["", "p1"]),
+                correlation_id=some(["", "c1"]),
+                quota=quota,
+            )
+        case "again":
+            return some_again(chance, quota)
+        case "part":
+            answer = Answer(status=200, headers=some([{}, {"x-request-id": "c2"}]))
+            return replace(continue_step(answer, some([0.0, 0.04, 20.0])), quota=quota)
+        case "end":
+            return Finish(
+                state=some(["failed", "unknown", "cancelled"]),
+                outcome=some([*Outcome]),
+                error="refused",
+                memo=some([None, Memo(), Memo(next=NextCall.LOOKUP, lookups=0)]),
+            )
     return UNSENT
 
 
-def some_act(chance: Random, step: int) -> Verdict:
-    """Any verdict on a step that makes no call."""
+def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
+    """Any verdict on a call that is tried again."""
+    some = chance.choice
+    pause_s = some([0.0, 0.0, 0.0, 0.7, 3.0])
+    reach = some([Reach.SCOPE, Reach.SCOPE, Reach.CLIENT, Reach.OPERATION])
+    common: dict[str, Any] = {
+        "outcome": some([Outcome.UNKNOWN, Outcome.NOT_EXECUTED]),
+        "attempt": some([True, False]),
+        "status": some([None, 429, 503]),
+        "pause": Pause(pause_s, reach) if pause_s else None,
+        "error": "the provider answered so",
+        "delay_s": some([0.0, 0.04, 2.0, 20.0]),
+        "memo": some(MEMOS),
+        "quota": quota,
+    }
+    if some([True, False]):
+        return Retry(**common)
+    return Requeue(throttled=some([True, False]), **common)
+
+
+def some_local_verdict(chance: Random, step: int) -> Verdict:
+    """Any verdict on a local step."""
     some = chance.choice
     kinds = ["done", "not yet", "back", "again", "failed", "unsent"]
     kind = chance.choices(kinds, [9, 4, 3 if step > 1 else 0, 3, 1, 1])[0]
-    no = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", text="no", memo="")
+    no = Requeue(outcome=Outcome.NOT_EXECUTED, error="no", memo=Memo())
     match kind:
         case "done":
-            return replace(DONE, status=None, text=some(["", '{"url": 1}']), provider_id="p2")
+            return replace(DONE, status=None, answer=some(["", '{"url": 1}']), provider_id="p2")
         case "not yet":
-            return replace(no, outcome=Outcome.EXECUTED, delay_s=some([0.0, 0.04, 20.0]))
+            delay_s = some([0.0, 0.04, 20.0])
+            return replace(no, outcome=Outcome.EXECUTED, delay_s=delay_s, part_done=True)
         case "back":
-            return replace(no, how="back", attempt=True)
+            return replace(no, step_back=True, attempt=True)
         case "again":
-            how = some(["retry", "line"])
             outcome = some([Outcome.NOT_EXECUTED, Outcome.UNKNOWN])
-            return replace(no, how=how, attempt=True, delay_s=some([0.04, 2.0]), outcome=outcome)
+            common: dict[str, Any] = {"outcome": outcome, "attempt": True}
+            common |= {"error": "no", "memo": Memo(), "delay_s": some([0.04, 2.0])}
+            return some([Retry, Requeue])(**common)
         case "failed":
-            return replace(no, kind="END", how="failed")
+            return Finish(outcome=Outcome.NOT_EXECUTED, error="no", memo=Memo(), state="failed")
     return UNSENT
 
 
@@ -163,11 +188,11 @@ def dump(store: Store, keys: ClientKeys) -> dict[str, Any]:
     for name in names:
         full = keys.prefix + name
         kind, _, rest = name.partition(":")
-        if kind in {"touch", "retries", "suspects"} or rest.endswith(":due"):
+        if kind in {"deadlines", "retries", "quarantine"} or rest.endswith(":due"):
             pipe.zrange(full, 0, -1, withscores=True, score_cast_func=int)
-        elif kind == "line":
+        elif kind == "backlog":
             pipe.lrange(full, 0, -1)
-        elif kind in {"hungry", "active"}:
+        elif kind in {"needs_page", "active"}:
             pipe.smembers(full)
         elif kind in {"dead", "audit", "attempts"}:
             pipe.xrange(full)
@@ -191,15 +216,15 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
 
     cells = numbers("c:")
     held_us = max(cells.pop("client", 0) - now_us, 0)
-    lines = named("line:")
+    lines = named("backlog:")
     dead = [it for _, it in found.get("dead", [])]
     return {
         "transactions": {key: _fields(tx) for key, tx in named("tx:").items()},
         "new": {flow: it for flow, it in lines.items() if not flow.endswith(":due")},
         "due": {it.removesuffix(":due"): lines[it] for it in lines if it.endswith(":due")},
-        "suspects": dict(found.get("suspects", [])),
-        "suspect": gov.get("suspect"),
-        "touch": dict(found.get("touch", [])),
+        "quarantine": dict(found.get("quarantine", [])),
+        "quarantined": gov.get("quarantined"),
+        "deadlines": dict(found.get("deadlines", [])),
         "retries": dict(found.get("retries", [])),
         "bells": {limit: n for limit, n in numbers("b:").items() if n},
         "taken": {limit: n for limit, n in numbers("l:").items() if n},
@@ -209,12 +234,12 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "queued": {int(lane): n for lane, n in numbers("q:").items() if n},
         "cells": cells,
         "held_us": held_us,
-        "beat": int(gov.get("beat", 0)),
+        "tick": int(gov.get("tick", 0)),
         "at": int(gov.get("at", 0)),
         "workers": {it: tuple(map(int, gov[it].split())) for it in gov if it[:2] in {"w:", "m:"}},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
-        "hungry": found.get("hungry", set()),
+        "needs_page": found.get("needs_page", set()),
         "opening": numbers("o:"),
         "jobs": {job: _counters(it) for job, it in named("job:").items() if ":page:" not in job},
         "dead": [(it["key"], it["job"], it["state"], it["why"]) for it in dead],
@@ -270,7 +295,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
 
 
 def _counters(job: dict[str, str]) -> dict[str, int | None]:
-    names = ("ended", "rows", "pages", "opened", "released", "finished_tx", "throttled", *FINAL)
+    names = ("ended", "rows", "pages", "next_page", "released", "finished_tx", "throttled", *FINAL)
     finished = {"finished_us": int(job["finished_us"]) if "finished_us" in job else None}
     return {name: int(job.get(name, 0)) for name in names} | finished
 
@@ -293,7 +318,7 @@ class Governed(RuleBasedStateMachine):
         )
         self.keys = ClientKeys("model", uuid4().hex)
         self.us = 1_790_000_000_000_000
-        self.grants: list[Go] = []
+        self.grants: list[Grant] = []
         self.pages: dict[str, list[Page]] = {}
         # The age of a grant is measured by the held clock, too.
         self.held = patch("workers.governor.governor.now_ns", lambda: self.us * 1000)
@@ -319,7 +344,7 @@ class Governed(RuleBasedStateMachine):
             beat_us=round(worker.tick_s * S),
             grace_us=round(worker.bell_grace_s * S),
             lease_us=LEASE_S * S,
-            act_lease_us=ACT_LEASE_S * S,
+            local_lease_us=LOCAL_LEASE_S * S,
             max_age_us=(KEY_LIFE_S - 60) * S,
             quiet_us=QUIET_S * S,
             max_crashes=worker.max_crashes,
@@ -351,7 +376,7 @@ class Governed(RuleBasedStateMachine):
             rows = sum(it.rows for it in opened) + len(joined) + rejected
             self.ledger.accept(job, number, [{}] * rows, PageCounts(rejected=rejected, calls=rows))
             self.model.accept(job, rows, rejected, low)
-        self.ledger.close(job)
+        self.ledger.start(job)
         self.model.jobs[job].closed = True
 
     def plan(self, key: str, index: int, flows: set[Flow], chance: Random) -> NewTransaction:
@@ -446,7 +471,7 @@ class Governed(RuleBasedStateMachine):
     def refuse_a_batch(self, chance: Random) -> None:
         """A batch is refused, and split when it is rung again; time passes between."""
         batches = [
-            tx for tx in self.model.standing("r") if tx.batch > 1 and not self.acts(tx.key, 1)
+            tx for tx in self.model.standing("r") if tx.batch > 1 and not self.local(tx.key, 1)
         ]
         if batches and (grant := self.admit((tx := chance.choice(batches)).key, 1)):
             self.settle(grant, TO_BE_SPLIT)
@@ -498,14 +523,14 @@ class Governed(RuleBasedStateMachine):
             grant = chance.choice(self.grants[-8:])
             assert self.governor.renew(grant) == self.model.renew(grant)
 
-    def give_back(self, chance: Random) -> None:
+    def requeue(self, chance: Random) -> None:
         """A bell that could not be published or answered, or any other."""
         txs = list(self.model.txs.values())
         tx = chance.choice(chance.choice([self.model.standing("r", "t"), txs]) or txs)
         step, pause_s = chance.choice([tx.step, 1, 2]), chance.choice([0.0, 0.0, 1.5])
         pause_s = 0.0 if self.model.flows[tx.flow].pool else pause_s
-        self.governor.give_back(tx.key, step, pause_s, "nobody is there")
-        self.model.give_back(tx.key, step, pause_s, "nobody is there")
+        self.governor.requeue(tx.key, step, pause_s, "nobody is there")
+        self.model.requeue(tx.key, step, pause_s, "nobody is there")
 
     def replay(self, chance: Random) -> None:
         """Somebody replays a dead letter, or what is none."""
@@ -566,15 +591,15 @@ class Governed(RuleBasedStateMachine):
         answer = self.governor.ring(worker, threads, pool)
         assert answer == self.model.ring(worker, threads, pool, answer, active)
 
-    def admit(self, key: str, step: int) -> Go | None:
+    def admit(self, key: str, step: int) -> Grant | None:
         """Admit; the fence is the governor's to name."""
-        answer = self.governor.admit(key, step, acts=self.acts(key, step))
-        fence = answer.fence if isinstance(answer, Go) else ""
+        answer = self.governor.admit(key, step, local=self.local(key, step))
+        fence = answer.fence if isinstance(answer, Grant) else ""
         assert answer == self.model.admit(key, step, fence)
-        if isinstance(answer, Aged):
+        if isinstance(answer, KeyExpired):
             word = self.governor.rotate(answer, audit.addition("rotate key", key=key))
             assert word == self.model.rotate(answer)
-        if isinstance(answer, ToSplit):
+        if isinstance(answer, MustSplit):
             rows = self.model.txs[key].batch
             names = [f"{key}/{it.first}-{it.end}" for it in halves(answer.place, rows)]
             made = [
@@ -582,28 +607,29 @@ class Governed(RuleBasedStateMachine):
                 for name, it in zip(names, halves(answer.place, rows), strict=True)
             ]
             assert self.governor.split(answer, made) == self.model.split(key, made)
-        if not isinstance(answer, Go):
+        if not isinstance(answer, Grant):
             return None
         self.grants.append(answer)
         return answer
 
-    def verdict(self, grant: Go, chance: Random, usual: Verdict | None = None) -> Verdict:
+    def verdict(self, grant: Grant, chance: Random, usual: Verdict | None = None) -> Verdict:
         """What a step comes to: the usual verdict on a call, or any."""
-        if self.acts(grant.key, grant.step):
-            return some_act(chance, grant.step)
+        if self.local(grant.key, grant.step):
+            return some_local_verdict(chance, grant.step)
         return usual or some_verdict(chance)
 
-    def acts(self, key: str, step: int) -> bool:
+    def local(self, key: str, step: int) -> bool:
         """Whether the step makes no call."""
         tx = self.model.txs.get(key)
         if tx is None or step > tx.steps:
             return False
         return bool(self.model.flows[tx.flows[step - 1].split(">")[0]].pool)
 
-    def settle(self, grant: Go, verdict: Verdict) -> None:
+    def settle(self, grant: Grant, verdict: Verdict) -> None:
         """Settle; only a batch is ever split."""
-        if verdict.memo == "s" and self.model.txs[grant.key].batch == 1:
-            verdict = replace(verdict, memo="")
+        alone = self.model.txs[grant.key].batch == 1
+        if alone and not isinstance(verdict, Advance) and verdict.memo == SPLIT:
+            verdict = replace(verdict, memo=Memo())
         assert self.governor.settle(grant, verdict) == self.model.settle(grant, verdict)
 
     def sweep(self) -> None:
@@ -634,7 +660,7 @@ class Governed(RuleBasedStateMachine):
             self.ring("w1", 8)
             self.ring("m1", 4, "media")
             self.sweep()
-            for job in sorted(self.model.hungry()):
+            for job in sorted(self.model.needs_page()):
                 self.open(job)
             for tx in self.model.standing("r"):
                 if grant := self.admit(tx.key, tx.step):
@@ -659,7 +685,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.open_a_page: 5,
     Governed.ring_at_any_time: 4,
     Governed.answer_an_old_bell: 4,
-    Governed.give_back: 4,
+    Governed.requeue: 4,
     Governed.take_over: 3,
     Governed.sweep_at_any_time: 2,
     Governed.sleep: 2,

@@ -12,7 +12,8 @@ import pytest
 from tests.scripts.test_scripts import DONE, Rig
 from tests.support.stored import job_hash
 from workers.governor import flows
-from workers.governor.governor import Go, Governor
+from workers.governor.governor import Governor
+from workers.governor.grants import Grant
 from workers.ledger.ledger import Ledger, NewTransaction
 from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
@@ -61,10 +62,10 @@ def _run(
 
 def _admit(governor: Governor, _: Ledger, key: str) -> tuple[str, str]:
     answer = governor.admit(key, 1)
-    return key, "go" if isinstance(answer, Go) else answer.word.partition(":")[0]
+    return key, "go" if isinstance(answer, Grant) else answer.word.partition(":")[0]
 
 
-def _settle(governor: Governor, _: Ledger, grant: Go) -> str:
+def _settle(governor: Governor, _: Ledger, grant: Grant) -> str:
     return governor.settle(grant, DONE).value
 
 
@@ -193,4 +194,4 @@ def test_a_page_that_many_open_is_released_once(store: Store, pool: ProcessPoolE
     answers = race(pool, rig, _open, [(job, rig.definitions(flow), opened)] * RACERS)
 
     assert Counter(answers) == {True: 1, False: RACERS - 1}
-    assert store.llen(rig.keys.line(flow.id)) == 100
+    assert store.llen(rig.keys.backlog(flow.id)) == 100

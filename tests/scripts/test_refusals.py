@@ -77,7 +77,7 @@ def test_the_tokens_of_each_limit_are_recorded_and_what_is_held_has_none(
     seconds, us = store.time()
     now_us = seconds * 1_000_000 + us
     minute_us = 60_000_000
-    gov = {"beat": now_us, "c:app": now_us, "c:emea/own": now_us, "c:lists": now_us + minute_us}
+    gov = {"tick": now_us, "c:app": now_us, "c:emea/own": now_us, "c:lists": now_us + minute_us}
     store.hset(keys.governor, mapping={it: str(value) for it, value in gov.items()})
     here = Refusals(store, keys)
     told = here.note("POST /lists", "emea", REFUSED)

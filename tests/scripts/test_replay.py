@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scripts.test_lookups import ABSENT, SEND, a_step, looking
-from tests.scripts.test_scripts import APP, DONE, FAILED, LEASE_US, MS, RETRY, Rig, S
+from tests.scripts.test_lookups import SEND, a_step, looking
+from tests.scripts.test_scripts import APP, DONE, FAILED, GRACE_US, LEASE_US, MS, RETRY, Rig, S
 from tests.support.stored import job_hash, transaction_hash
+from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
+from workers.answer.verdict import Finish, Verdict, to_json
 from workers.errors import StoreAway
 from workers.governor import flows
-from workers.governor.governor import KEY_LIFE_S, Settled
+from workers.governor.governor import KEY_LIFE_S
+from workers.governor.grants import Settled
 from workers.ledger import audit
 from workers.ledger.ledger import NewTransaction, Replayed
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
-UNKNOWN = Verdict(kind="END", outcome=Outcome.UNKNOWN, how="unknown", text="nobody knows")
+#: The memo of a step that is looked up first.
+LOOK_FIRST = Memo(next=NextCall.LOOKUP)
+UNKNOWN = Finish(state="unknown", outcome=Outcome.UNKNOWN, error="nobody knows")
 
 
 def replayed(rig: Rig, key: str, *, not_executed: bool = False) -> Replayed:
@@ -52,7 +57,7 @@ def a_dead_one(
 
 def test_a_replay_takes_back_what_the_end_did(store: Store) -> None:
     rig, key = a_dead_one(store)
-    before = {"rows": "1", "released": "1", "pages": "1", "opened": "1"}
+    before = {"rows": "1", "released": "1", "pages": "1", "next_page": "1"}
 
     assert replayed(rig, key) is Replayed.WAITS
 
@@ -120,7 +125,7 @@ def test_what_is_not_dead_is_left_as_it_is(store: Store, how: str) -> None:
     rig.fill()
     rig.ring()
     if how in {"succeeded", "cancelled"}:
-        rig.serve(key, verdict=DONE if how == "succeeded" else replace(FAILED, how="cancelled"))
+        rig.serve(key, verdict=DONE if how == "succeeded" else replace(FAILED, state="cancelled"))
     key = "nobody" if how == "missing" else key
     before = rig.dump()
 
@@ -205,7 +210,7 @@ def test_an_unknown_end_under_guard_lookup_is_looked_up_first_by_its_own_limits(
     assert rig.ring() == [key]
 
     look = rig.grant(key)
-    assert (look.looking, look.memo, look.unknown) == (True, "l", True)
+    assert (look.looking, look.memo, look.unknown) == (True, LOOK_FIRST, True)
     assert rig.governed("c")["ep"] == rig.us + 250 * MS
 
 
@@ -219,7 +224,7 @@ def test_an_end_under_a_lookup_is_looked_up_anew(store: Store) -> None:
     rig.fill()
     rig.ring()
 
-    assert rig.grant(key).memo == "l"
+    assert rig.grant(key).memo == LOOK_FIRST
 
 
 def test_stated_as_not_executed_a_step_with_a_lookup_is_sent_by_the_limits_of_its_send(
@@ -241,7 +246,16 @@ def test_stated_as_not_executed_a_step_with_a_lookup_is_sent_by_the_limits_of_it
 def test_what_was_sent_in_vain_and_never_found_is_looked_up_once_more(store: Store) -> None:
     rig, key = a_step(store)
     look = looking(rig, key)
-    rig.governor.settle(look, replace(ABSENT, kind="END", how="failed", text="never found"))
+    rig.governor.settle(
+        look,
+        Finish(
+            state="failed",
+            outcome=Outcome.NOT_EXECUTED,
+            attempt=True,
+            memo=Memo(),
+            error="never found",
+        ),
+    )
     assert transaction_hash(rig, key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
 
     assert replayed(rig, key) is Replayed.WAITS
@@ -249,7 +263,7 @@ def test_what_was_sent_in_vain_and_never_found_is_looked_up_once_more(store: Sto
     rig.ring()
 
     look = rig.grant(key)
-    assert (look.memo, look.attempts, look.unknown) == ("l", 0, True)
+    assert (look.memo, look.attempts, look.unknown) == (LOOK_FIRST, 0, True)
 
 
 def test_a_refused_step_with_a_lookup_that_was_never_in_doubt_is_sent_at_once(
@@ -277,19 +291,19 @@ def test_one_under_which_workers_died_is_no_suspect_any_more(store: Store) -> No
 
     replayed(rig, key)
 
-    assert store.zcard(rig.keys.suspects) == 0
+    assert store.zcard(rig.keys.quarantine) == 0
     assert rig.ring() == [key]
     assert transaction_hash(rig, key).get("cr") is None
 
 
 def test_the_answer_that_a_provider_only_remembers_is_counted_anew(store: Store) -> None:
-    rig, key = a_dead_one(store, replace(UNKNOWN, memo="x3:abcdef01"))
+    rig, key = a_dead_one(store, replace(UNKNOWN, memo=Memo(same_answers=3, digest="abcdef01")))
 
     replayed(rig, key)
     rig.fill()
     rig.ring()
 
-    assert rig.grant(key).memo == ""
+    assert rig.grant(key).memo == Memo()
 
 
 def test_a_late_settle_of_the_send_before_the_death_is_void(store: Store) -> None:
@@ -349,11 +363,11 @@ def test_a_job_with_enough_in_its_lines_asks_for_no_page_after_a_replay(store: S
     rig.ledger.open(job, 0, rig.definitions(flow), [opened_as(flow.id)], [])
     rig.ring()
     rig.serve("it", verdict=FAILED)
-    assert rig.governor.ring("w", 8).hungry == job
+    assert rig.governor.ring("w", 8).needs_page == job
 
     replayed(rig, "it")
 
-    assert rig.governor.ring("w", 8).hungry == ""
+    assert rig.governor.ring("w", 8).needs_page == ""
 
 
 def test_the_ids_of_finished_steps_are_kept_and_a_single_step_has_none(store: Store) -> None:
@@ -377,13 +391,15 @@ def test_an_attempt_adds_no_id(store: Store) -> None:
     key, *_ = rig.line_up(1, "POST /x", "POST /x")
     rig.ring()
 
-    rig.serve(key, 1, replace(RETRY, provider_id="lost"))
+    grant = rig.grant(key)
+    verdict = json.dumps(json.loads(to_json(RETRY)) | {"provider_id": "lost"})
+    rig.governor._run("settle", key, 1, grant.fence, verdict, GRACE_US)
 
     assert "ids" not in transaction_hash(rig, key)
 
 
 @pytest.mark.parametrize(
-    "name", ["dead", "audit", "job:j1", "hungry", "gov", "flows", "touch", "active", "tx"]
+    "name", ["dead", "audit", "job:j1", "needs_page", "gov", "flows", "deadlines", "active", "tx"]
 )
 def test_a_key_of_a_wrong_type_stops_a_replay_before_its_first_write(
     store: Store, name: str

@@ -8,17 +8,19 @@ import pytest
 
 from tests.scripts.test_scripts import APP, DONE, LATER, LEASE_US, RETRY, Rig, S
 from tests.support.stored import job_hash, transaction_hash
+from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Answer, Outcome
-from workers.answer.verdict import Verdict, to_go_on
-from workers.governor.governor import KEY_LIFE_S, MOST_KEYS, QUIET_S, Aged, Settled
+from workers.answer.verdict import Requeue, Verdict, continue_step
+from workers.governor.governor import KEY_LIFE_S, MOST_KEYS, QUIET_S
+from workers.governor.grants import KeyExpired, Settled
 from workers.ledger import attempts, audit
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
 DAY_US = 24 * 3600 * S
-REFUSED_KEY = Verdict(
-    kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", attempt=True, memo="o", status=409
+REFUSED_KEY = Requeue(
+    outcome=Outcome.NOT_EXECUTED, attempt=True, memo=Memo(next=NextCall.FRESH_KEY), status=409
 )
 
 
@@ -51,7 +53,7 @@ def spend_keys(rig: Rig, key: str) -> None:
 def test_a_key_that_was_never_executed_is_replaced_and_the_attempts_begin_anew(
     store: Store,
 ) -> None:
-    failed = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", attempt=True)
+    failed = Requeue(outcome=Outcome.NOT_EXECUTED, attempt=True)
     rig, key = a_sent_one(store, failed)
     sent_us = int(transaction_hash(rig, key)["t1"])
     ring_later(rig, key, DAY_US)
@@ -75,7 +77,7 @@ def test_the_age_runs_from_the_first_send_and_not_from_the_wait_before_it(store:
     rig = Rig(store, APP)
     (key,) = rig.line_up(1)
     ring_later(rig, key, 5 * DAY_US)
-    assert rig.serve(key, verdict=LATER) is Settled.LINE
+    assert rig.serve(key, verdict=LATER) is Settled.BACKLOG
     ring_later(rig, key, (KEY_LIFE_S - 3600) * S)
     assert rig.grant(key).generation == 1
 
@@ -154,7 +156,7 @@ def test_a_step_that_was_never_sent_is_not_held_to_the_keys_of_the_one_before(
 
 def test_a_key_that_waits_says_what_for(store: Store) -> None:
     rig, key = a_sent_one(store)
-    store.hset(rig.keys.transaction(key), "m", "o")
+    store.hset(rig.keys.transaction(key), "m", Memo(next=NextCall.FRESH_KEY).to_text())
     assert rig.ring_on(3 * S) == [key]
 
     assert rig.rotate(key) == "old: quiet"
@@ -180,7 +182,7 @@ def test_a_key_does_not_age_while_the_reads_before_its_first_send_wait(store: St
     (key,) = rig.line_up(1, "GET /x", "POST /x", guards="rk")
     rig.fill()
     rig.ring()
-    rig.serve(key, verdict=to_go_on(Answer(status=200), 30 * 3600))
+    rig.serve(key, verdict=continue_step(Answer(status=200), 30 * 3600))
     rig.us += 2 * DAY_US
     assert rig.ring_on(S) == [key]
     rig.serve(key)
@@ -205,10 +207,10 @@ def test_keys_are_not_replaced_for_ever(store: Store) -> None:
 
 def test_the_next_step_of_a_chain_that_waited_for_days_goes_under_a_fresh_key(store: Store) -> None:
     rig, key = a_sent_one(store, DONE, steps=2)
-    rig.governor.give_back(key, 2)
+    rig.governor.requeue(key, 2)
     ring_later(rig, key, DAY_US)
     aged = rig.governor.admit(key, 2)
-    assert isinstance(aged, Aged)
+    assert isinstance(aged, KeyExpired)
     assert rig.governor.rotate(aged, audit.addition("rotate key", key=key)) == "old: fresh"
     assert rig.ring_on(S) == [key]
     assert rig.grant(key, 2).generation == 2
@@ -224,7 +226,7 @@ def test_a_key_that_the_provider_refuses_is_replaced_before_its_time(store: Stor
 
     assert audit.read(store, rig.keys)[0].reason == "the provider takes it no more"
     assert rig.ring_on(S) == [key]
-    assert rig.grant(key).memo == ""
+    assert rig.grant(key).memo == Memo()
 
 
 @pytest.mark.parametrize("change", ["settled", "older"])
@@ -232,7 +234,7 @@ def test_a_rotation_that_comes_late_changes_nothing(store: Store, change: str) -
     rig, key = a_sent_one(store)
     ring_later(rig, key, DAY_US)
     aged = rig.governor.admit(key, 1)
-    assert isinstance(aged, Aged)
+    assert isinstance(aged, KeyExpired)
     assert rig.rotate(key) == "old: fresh"
     assert rig.ring_on(S) == [key]
     if change == "settled":

@@ -13,10 +13,21 @@ import pytest
 
 from tests.support.stored import a_job, job_hash, transaction_hash
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import UNSENT, Verdict
+from workers.answer.verdict import (
+    UNSENT,
+    Advance,
+    Finish,
+    Pause,
+    Reach,
+    Requeue,
+    Retry,
+    Verdict,
+    to_json,
+)
 from workers.errors import StoreAway
 from workers.governor import flows
-from workers.governor.governor import Aged, Go, Governor, NoGo, Settled
+from workers.governor.governor import Governor
+from workers.governor.grants import Denied, Grant, KeyExpired, Settled
 from workers.governor.state import GovernorState
 from workers.ledger import audit
 from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
@@ -43,13 +54,11 @@ EP = LimitSettings(name="ep", count=10, burst=2, rate=4, match="POST /ep")
 #: 2 tokens, one every 10.7 ms: so tight that it has a lead of 50 ms.
 TIGHT = LimitSettings(name="tight", count=100, shape="fixed_window", match="POST /tight")
 
-DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=200)
-FAILED = Verdict(kind="END", outcome=Outcome.NOT_EXECUTED, how="failed", status=400, text="no")
-LATER = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", delay_s=2)
-RETRY = Verdict(kind="AGAIN", outcome=Outcome.UNKNOWN, how="retry", delay_s=2, attempt=True)
-HELD = Verdict(
-    kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", throttled=True, pause_s=2, delay_s=2
-)
+DONE = Advance(outcome=Outcome.EXECUTED, status=200)
+FAILED = Finish(state="failed", outcome=Outcome.NOT_EXECUTED, status=400, error="no")
+LATER = Requeue(outcome=Outcome.NOT_EXECUTED, delay_s=2)
+RETRY = Retry(outcome=Outcome.UNKNOWN, delay_s=2, attempt=True)
+HELD = Requeue(pause=Pause(2), outcome=Outcome.NOT_EXECUTED, throttled=True, delay_s=2)
 
 
 class Rig:
@@ -112,7 +121,7 @@ class Rig:
         for page in range(pages):
             body: list[Row] = [{}] * rows
             self.ledger.accept(job, page, body, PageCounts(rejected=rejected, calls=rows))
-        self.ledger.close(job)
+        self.ledger.start(job)
         return job
 
     def definitions(self, *its: flows.Flow) -> dict[str, str]:
@@ -122,7 +131,7 @@ class Rig:
     def fill(self) -> None:
         """All limits are full, as after a quiet while with pacers at work."""
         names = [f"c:{limit.name}" for limit in self.client.limits]
-        for name in (*names, "beat"):
+        for name in (*names, "tick"):
             self.store.hset(self.keys.governor, name, self.us)
 
     def ring(self, threads: int = 100, worker: str = "w", after_us: int = BEAT_US) -> list[str]:
@@ -134,10 +143,10 @@ class Rig:
         """The keys that are rung in so many us, beat by beat."""
         return [key for _ in range(us // BEAT_US) for key in self.ring()]
 
-    def grant(self, key: str, step: int = 1) -> Go:
+    def grant(self, key: str, step: int = 1) -> Grant:
         """A grant for a bell that may go."""
         answer = self.governor.admit(key, step)
-        assert isinstance(answer, Go), answer
+        assert isinstance(answer, Grant), answer
         return answer
 
     def serve(self, key: str, step: int = 1, verdict: Verdict = DONE) -> Settled:
@@ -147,13 +156,13 @@ class Rig:
     def word(self, key: str, step: int = 1) -> str:
         """Why a call may not leave."""
         answer = self.governor.admit(key, step)
-        assert isinstance(answer, NoGo), answer
+        assert isinstance(answer, Denied), answer
         return answer.word
 
     def rotate(self, key: str, step: int = 1) -> str:
         """Take a bell whose key is too old, and have the key replaced if that may be."""
         aged = self.governor.admit(key, step)
-        assert isinstance(aged, Aged)
+        assert isinstance(aged, KeyExpired)
         return self.governor.rotate(aged, audit.addition("rotate key", key=key))
 
     def state(self, key: str) -> str:
@@ -167,7 +176,7 @@ class Rig:
     def governed(self, kind: str) -> dict[str, int]:
         """The governor's numbers of one kind, without zeros and routes.
 
-        c = cells, b = bells, l = places taken, q = queued.
+        c = cells, b = bells, l = places part_of, q = queued.
         """
         gov: Any = self.store.hgetall(self.keys.governor)
         found = {it[2:]: int(gov[it]) for it in gov if it.startswith(f"{kind}:")}
@@ -279,7 +288,7 @@ def test_after_silence_a_limit_starts_empty_although_nobody_waits_for_it(store: 
 
     rig.ring(after_us=S)
 
-    assert rig.governor.settle(grant, DONE) is Settled.LINE
+    assert rig.governor.settle(grant, DONE) is Settled.BACKLOG
 
 
 def test_after_silence_buckets_start_empty_although_all_threads_are_out(store: Store) -> None:
@@ -386,7 +395,7 @@ def test_bells_of_older_and_newer_steps_are_dropped(store: Store) -> None:
 
     assert rig.word(key, 1) == "drop: other step"
     assert rig.word(key, 3) == "drop: other step"
-    assert isinstance(rig.governor.admit(key, 2), Go)
+    assert isinstance(rig.governor.admit(key, 2), Grant)
 
 
 def test_bells_of_nobody_and_of_the_ended_are_dropped(store: Store) -> None:
@@ -413,7 +422,7 @@ def test_an_unanswered_bell_is_given_back_and_then_dropped(store: Store) -> None
 
     assert rig.governor.ring("w", 8).sweep
     assert rig.governor.sweep() == (1, 0, 0)
-    assert rig.word(key) == "drop: in the line"
+    assert rig.word(key) == "drop: in the backlog"
     assert rig.governed("b") == {}
 
 
@@ -423,9 +432,9 @@ def test_a_bell_that_cannot_be_published_goes_back_at_once(store: Store) -> None
     rig.fill()
     rig.ring()
 
-    rig.governor.give_back(first, 1)
-    rig.governor.give_back(first, 1)
-    rig.governor.give_back(second, 2)  # of another step: not the bell that is out
+    rig.governor.requeue(first, 1)
+    rig.governor.requeue(first, 1)
+    rig.governor.requeue(second, 2)  # of another step: not the bell that is out
 
     assert rig.states([first, second]) == {"w": 1, "r": 1}
     assert rig.governed("b") == {"client": 1, "app": 1}
@@ -554,7 +563,7 @@ def test_the_chain_stops_for_those_who_wait_in_its_lane_or_above(store: Store, l
     rig.ring()
     rig.line_up(1, lane=lane)
 
-    assert rig.serve(key) is Settled.LINE
+    assert rig.serve(key) is Settled.BACKLOG
     assert rig.state(key) == "w"
 
 
@@ -564,7 +573,7 @@ def test_the_chain_stops_when_every_token_is_spoken_for(store: Store) -> None:
     rig.fill()
     assert len(rig.ring(after_us=0)) == 5
 
-    assert rig.serve(key) is Settled.LINE
+    assert rig.serve(key) is Settled.BACKLOG
     assert rig.states(others) == {"r": 4}
 
 
@@ -647,7 +656,7 @@ def test_a_backoff_in_the_line_is_over_when_it_is_due(store: Store) -> None:
     rig.fill()
     rig.ring()
     settled_us = rig.us
-    assert rig.serve(key, verdict=LATER) is Settled.LINE
+    assert rig.serve(key, verdict=LATER) is Settled.BACKLOG
 
     assert rig.ring_on(2 * S - BEAT_US) == []
     assert rig.ring() == [key]
@@ -660,7 +669,7 @@ def test_a_pause_holds_the_client_and_its_end_is_paced_from_empty(store: Store) 
     rig.fill()
     rung = rig.ring(after_us=0)
     paused_us = rig.us
-    assert rig.serve(keys[0], verdict=HELD) is Settled.LINE
+    assert rig.serve(keys[0], verdict=HELD) is Settled.BACKLOG
 
     assert {rig.word(key) for key in rung[1:]} == {"wait: 2125000"}  # and a token of 125 ms
     rings_us = [rig.us - paused_us for _ in range(110) for _ in rig.ring()]
@@ -678,9 +687,7 @@ def test_a_pause_never_shortens_a_longer_one(store: Store) -> None:
     cells = rig.governed("c")
     rig.us += 500 * MS
 
-    rig.governor.settle(
-        grants[1], Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", pause_s=1)
-    )
+    rig.governor.settle(grants[1], Requeue(pause=Pause(1), outcome=Outcome.NOT_EXECUTED))
 
     assert rig.governed("c") == cells
 
@@ -691,7 +698,7 @@ def test_a_worker_that_cannot_connect_may_pause_its_client(store: Store) -> None
     rig.fill()
     rig.ring(threads=1)
 
-    rig.governor.give_back(key, 1, pause_s=1)
+    rig.governor.requeue(key, 1, pause_s=1)
 
     assert rig.ring_on(S) == []
     assert rig.ring_on(125 * MS) == [key]
@@ -767,7 +774,7 @@ def test_suspects_ring_one_at_a_time_while_others_go_on(store: Store) -> None:
     assert rig.ring() == []
     rig.serve(suspects[0])
     assert rig.ring() == [suspects[1]]
-    rig.governor.give_back(suspects[1], 1)
+    rig.governor.requeue(suspects[1], 1)
     assert rig.ring() == [suspects[2]]
 
 
@@ -797,7 +804,7 @@ def test_a_suspect_is_none_any_more_once_the_step_under_which_a_worker_died_succ
     rig.ring()
 
     assert rig.serve(key, 1) is Settled.RING
-    assert store.hget(rig.keys.governor, "suspect") is None
+    assert store.hget(rig.keys.governor, "quarantined") is None
     assert rig.serve(key, 2, RETRY) is Settled.RETRY
 
 
@@ -810,8 +817,8 @@ def test_a_suspect_that_fails_again_stays_one(store: Store) -> None:
     rig.governor.sweep()
     rig.ring()
 
-    assert rig.serve(key, 1, RETRY) is Settled.LINE
-    assert store.zrange(rig.keys.suspects, 0, -1) == [key]
+    assert rig.serve(key, 1, RETRY) is Settled.BACKLOG
+    assert store.zrange(rig.keys.quarantine, 0, -1) == [key]
 
 
 def test_a_hold_of_one_operation_alone_is_not_widened_and_widens_nothing(store: Store) -> None:
@@ -819,7 +826,7 @@ def test_a_hold_of_one_operation_alone_is_not_widened_and_widens_nothing(store: 
     first, second, third = (rig.line_up(1, f"POST /{it}")[0] for it in "xyz")
     rig.fill()
     assert len(rig.ring()) == 3
-    forbidden = replace(LATER, pause_s=30, delay_s=30, alone=True)
+    forbidden = replace(LATER, pause=Pause(30, Reach.OPERATION), delay_s=30)
 
     for key in (first, second):  # two scopes within one second
         rig.serve(key, verdict=forbidden)
@@ -923,7 +930,7 @@ def test_later_steps_on_another_route_go_before_new_transactions(
     first, *_ = rig.line_up(40, *routes)
     rig.fill()
     assert rig.ring(threads=1) == [first]
-    assert rig.serve(first) is Settled.LINE
+    assert rig.serve(first) is Settled.BACKLOG
 
     assert rig.ring(threads=1) == [first]
 
@@ -984,8 +991,8 @@ def test_the_counters_and_the_open_rows_sum_to_the_rows_at_any_time(store: Store
     ends: list[Verdict | None] = [
         DONE,
         FAILED,
-        Verdict(kind="END", outcome=Outcome.UNKNOWN, how="unknown", text="?"),
-        Verdict(kind="END", outcome=Outcome.NOT_EXECUTED, how="cancelled"),
+        Finish(state="unknown", outcome=Outcome.UNKNOWN, error="?"),
+        Finish(state="cancelled", outcome=Outcome.NOT_EXECUTED),
         RETRY,
         None,  # its worker dies
     ]
@@ -1028,15 +1035,15 @@ def test_a_job_asks_for_its_next_page_when_few_are_unfinished(store: Store) -> N
     job = rig.accept(1, pages=3)
     store.hset(rig.keys.job(job), "low", 1)
     flow = flows.flow(rig.client, 1, "-", "POST /x")
-    assert rig.governor.ring("w", 8).hungry == job
+    assert rig.governor.ring("w", 8).needs_page == job
 
     asked = []
     for page in range(3):
         opened = [NewTransaction(f"key{page}", flow.id, "k", 1, 0)]
         rig.ledger.open(job, page, rig.definitions(flow), opened, [])
-        asked.append(rig.governor.ring("w", 8).hungry)
+        asked.append(rig.governor.ring("w", 8).needs_page)
         rig.serve(f"key{page}")
-        asked.append(rig.governor.ring("w", 8).hungry)
+        asked.append(rig.governor.ring("w", 8).needs_page)
 
     assert asked == ["", job, "", job, "", ""]
 
@@ -1046,14 +1053,14 @@ def test_one_pacer_at_a_time_opens_the_next_page_and_another_when_that_one_died(
 ) -> None:
     rig = Rig(store)
     job = rig.accept(1, pages=2)
-    assert [rig.governor.ring(worker, 8).hungry for worker in ("w1", "w2")] == [job, ""]
+    assert [rig.governor.ring(worker, 8).needs_page for worker in ("w1", "w2")] == [job, ""]
 
     rig.us += 250 * MS  # the page of the first one is not open yet
-    assert rig.governor.ring("w2", 8).hungry == job
+    assert rig.governor.ring("w2", 8).needs_page == job
 
     flow = flows.flow(rig.client, 1, "-", "POST /x")
     rig.ledger.open(job, 0, rig.definitions(flow), [NewTransaction("key", flow.id, "k", 1, 0)], [])
-    assert rig.governor.ring("w1", 8).hungry == job
+    assert rig.governor.ring("w1", 8).needs_page == job
 
 
 def test_the_grants_of_the_newest_sixteen_seconds_are_kept_and_no_older_ones(store: Store) -> None:
@@ -1111,18 +1118,18 @@ def _rotate_in_vain(rig: Rig) -> None:
 
 def _settle(verdict: Verdict) -> Callable[[Rig], None]:
     def settle(rig: Rig) -> None:
-        rig.governor._run("settle", "j1-001", 1, "held", *verdict.args(GRACE_US))
+        rig.governor._run("settle", "j1-001", 1, "held", to_json(verdict), GRACE_US)
 
     return settle
 
 
-def _settle_hungry(rig: Rig) -> None:
+def _settle_needs_page(rig: Rig) -> None:
     _settle(FAILED)(rig)
 
 
-def _set_back(rig: Rig) -> None:
+def _roll_clock_back(rig: Rig) -> None:
     rig.us -= 9 * S
-    rig.governor._run("setback")
+    rig.governor._run("clock_rollback")
 
 
 def _sweep(rig: Rig) -> None:
@@ -1130,8 +1137,8 @@ def _sweep(rig: Rig) -> None:
     rig.governor.sweep()
 
 
-def _give_back(rig: Rig) -> None:
-    rig.governor.give_back("j1-000", 1)
+def _requeue(rig: Rig) -> None:
+    rig.governor.requeue("j1-000", 1)
 
 
 def _open(rig: Rig) -> None:
@@ -1144,29 +1151,31 @@ def _accept(rig: Rig) -> None:
     rig.ledger.accept("j3", 0, [{}], PageCounts(calls=1))
 
 
-def _close(rig: Rig) -> None:
-    rig.ledger.close("j3")
+def _start(rig: Rig) -> None:
+    rig.ledger.start("j3")
 
 
 APP_CLIENT = ClientSettings(name="acme", base_url="http://provider", limits=(APP,))
-LINE, BULK = (flows.flow(APP_CLIENT, lane, "-", "POST /x").id for lane in (1, 2))
+BACKLOG, BULK = (flows.flow(APP_CLIENT, lane, "-", "POST /x").id for lane in (1, 2))
 WRITES: dict[Callable[[Rig], None], str] = {
-    _ring: "gov flows touch retries suspects active hungry",
-    _admit: "tx:j1-000 gov flows touch",
-    _admit_in_vain: f"gov touch retries active line:{LINE}:due",
-    _rotate: f"tx:j1-000 gov flows touch retries active audit line:{LINE}:due",
-    _rotate_in_vain: "gov touch dead job:j1",
-    _settle(DONE): f"tx:j1-001 gov flows touch line:{LINE}:due active",
-    _settle(FAILED): "touch job:j1 dead attempts",
-    _settle_hungry: "touch job:j1 dead hungry",
-    _set_back: f"gov flows touch retries suspects line:{LINE}:due",
-    _settle(LATER): f"gov touch retries line:{LINE}:due active",
-    _settle(RETRY): "gov touch retries",
-    _sweep: f"gov flows touch retries suspects active line:{LINE}:due job:j1 dead attempts",
-    _give_back: f"tx:j1-000 gov flows touch retries active line:{LINE}:due",
-    _open: f"job:j2 flows gov active hungry line:{BULK} tx:j2-000",
+    _ring: "gov flows deadlines retries quarantine active needs_page",
+    _admit: "tx:j1-000 gov flows deadlines",
+    _admit_in_vain: f"gov deadlines retries active backlog:{BACKLOG}:due",
+    _rotate: f"tx:j1-000 gov flows deadlines retries active audit backlog:{BACKLOG}:due",
+    _rotate_in_vain: "gov deadlines dead job:j1",
+    _settle(DONE): f"tx:j1-001 gov flows deadlines backlog:{BACKLOG}:due active",
+    _settle(FAILED): "deadlines job:j1 dead attempts",
+    _settle_needs_page: "deadlines job:j1 dead needs_page",
+    _roll_clock_back: f"gov flows deadlines retries quarantine backlog:{BACKLOG}:due",
+    _settle(LATER): f"gov deadlines retries backlog:{BACKLOG}:due active",
+    _settle(RETRY): "gov deadlines retries",
+    _sweep: (
+        f"gov flows deadlines retries quarantine active backlog:{BACKLOG}:due job:j1 dead attempts"
+    ),
+    _requeue: f"tx:j1-000 gov flows deadlines retries active backlog:{BACKLOG}:due",
+    _open: f"job:j2 flows gov active needs_page backlog:{BULK} tx:j2-000",
     _accept: "job:j3",
-    _close: "job:j3 hungry",
+    _start: "job:j3 needs_page",
 }
 
 
@@ -1185,7 +1194,7 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
     rig.line_up(4, "POST /x", "POST /x", guards="n")  # j1: rung, sent, counting down, waiting
     rig.accept(2)  # j2: its page waits to be opened
     rig.ledger.begin(a_job("j3", low=1))
-    if act is _close:
+    if act is _start:
         _accept(rig)
     rig.fill()
     rig.ring(threads=3)
@@ -1197,7 +1206,7 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
     store.set(full, "of another kind")
     if act is _admit_in_vain and name != "gov":
         store.hset(rig.keys.governor, "c:app", rig.us + S)
-    if act is _settle_hungry and name != "job:j1":
+    if act is _settle_needs_page and name != "job:j1":
         store.hset(rig.keys.job("j1"), "pages", 2)
     before = rig.dump()
 
@@ -1217,11 +1226,11 @@ def test_in_a_store_without_memory_an_answer_is_still_recorded_and_nothing_new_l
     rig.fill()
     assert rig.ring() == [first, second]
     grant = rig.governor.admit(first, 1)
-    assert isinstance(grant, Go)
+    assert isinstance(grant, Grant)
     store.config_set("maxmemory", 1)
     try:
         assert rig.governor.settle(grant, DONE) is Settled.END
-        rig.governor.give_back(second, 1)
+        rig.governor.requeue(second, 1)
         with pytest.raises(StoreAway, match="OutOfMemory"):
             rig.ring()
     finally:
@@ -1281,7 +1290,7 @@ def test_a_pause_holds_its_route_only_until_a_second_one_is_refused_in_the_same_
     a, b, c = rig.line_up(3, "POST /a"), rig.line_up(3, "POST /b"), rig.line_up(99, "POST /c")
     rig.fill()
     rig.ring(after_us=0)
-    refused = replace(HELD, pause_s=60.0)
+    refused = replace(HELD, pause=Pause(60.0))
     on_a, on_b = rig.grant(a[0]), rig.grant(b[0])
 
     rig.governor.settle(on_a, refused)
@@ -1291,7 +1300,7 @@ def test_a_pause_holds_its_route_only_until_a_second_one_is_refused_in_the_same_
     assert not rung & set(a)
 
     for key in (*a, *b, *c):
-        rig.governor.give_back(key, 1)  # no bell is out that would take the tokens
+        rig.governor.requeue(key, 1)  # no bell is out that would take the tokens
     rig.us += 900 * MS
     rig.governor.settle(on_b, refused)
     assert rig.ring_on(30 * S) == []
@@ -1302,7 +1311,7 @@ def test_routes_refused_at_other_times_are_paused_each_for_itself(store: Store) 
     a, b, c = rig.line_up(3, "POST /a"), rig.line_up(3, "POST /b"), rig.line_up(9, "POST /c")
     rig.fill()
     rig.ring(after_us=0)
-    refused = replace(HELD, pause_s=7200.0)
+    refused = replace(HELD, pause=Pause(7200.0))
     on_a, on_b = rig.grant(a[0]), rig.grant(b[0])
 
     rig.governor.settle(on_a, refused)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.scripts.test_replay import replayed
 from tests.scripts.test_scripts import APP, DONE, FAILED, GRACE_US, LEASE_US, MS, RETRY, Rig, S
 from tests.support.stored import transaction_hash
 from workers.answer.outcome import Answer
-from workers.answer.verdict import to_go_on
-from workers.governor.governor import Settled
+from workers.answer.verdict import Requeue, continue_step
+from workers.governor.grants import Settled
 from workers.ledger.ledger import Replayed
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
-PART = to_go_on(Answer(status=200))
-NOT_YET = to_go_on(Answer(status=200), 5)
+PART = continue_step(Answer(status=200))
+NOT_YET = continue_step(Answer(status=200), 5)
 
 
 def a_rung_one(store: Store, *routes: str, guards: str = "k") -> tuple[Rig, str]:
@@ -31,7 +30,7 @@ def a_rung_one(store: Store, *routes: str, guards: str = "k") -> tuple[Rig, str]
 def test_a_part_that_is_done_takes_the_step_back_to_the_line_for_the_next_one(store: Store) -> None:
     rig, key = a_rung_one(store, "POST /x", "POST /y")
 
-    assert rig.serve(key, verdict=PART) is Settled.LINE
+    assert rig.serve(key, verdict=PART) is Settled.BACKLOG
 
     assert rig.ring() == [key]
     grant = rig.grant(key)
@@ -62,7 +61,7 @@ def test_a_poll_goes_again_no_sooner_than_it_was_told_and_holds_nothing_meanwhil
 
 def test_each_part_has_attempts_and_doubts_of_its_own(store: Store) -> None:
     rig, key = a_rung_one(store)
-    rig.serve(key, verdict=replace(RETRY, how="line", delay_s=0.0))
+    rig.serve(key, verdict=Requeue(outcome=RETRY.outcome, attempt=True))
     rig.ring()
 
     rig.serve(key, verdict=PART)
@@ -102,19 +101,19 @@ def test_a_worker_that_died_under_a_part_makes_no_suspect_of_the_parts_after_it(
     rig.us += LEASE_US
     rig.governor.sweep()
     assert rig.ring_on(S) == [key]
-    assert store.hget(rig.keys.governor, "suspect") == key
+    assert store.hget(rig.keys.governor, "quarantined") == key
 
     rig.serve(key, verdict=PART)
 
     assert transaction_hash(rig, key)["cr"] == "0"
-    assert store.hget(rig.keys.governor, "suspect") is None
-    assert store.zcard(rig.keys.suspects) == 0
+    assert store.hget(rig.keys.governor, "quarantined") is None
+    assert store.zcard(rig.keys.quarantine) == 0
     assert rig.ring_on(S) == [key]
 
 
 def test_a_poll_that_is_replayed_waits_as_long_again(store: Store) -> None:
     rig, key = a_rung_one(store, guards="r")
-    rig.serve(key, verdict=to_go_on(Answer(status=200)))
+    rig.serve(key, verdict=continue_step(Answer(status=200)))
     rig.ring()
     rig.serve(key, verdict=FAILED)
 
@@ -145,7 +144,9 @@ def test_after_a_restored_backup_the_next_part_without_a_guard_is_not_sent(store
     rig.ledger.recover("j1", rig.us, [key])
     rig.ring_on(GRACE_US)
 
-    assert rig.serve(key, verdict=PART) is Settled.LINE  # a poll: nothing guards it, nothing need
+    assert (
+        rig.serve(key, verdict=PART) is Settled.BACKLOG
+    )  # a poll: nothing guards it, nothing need
 
     rig.ring_on(S)
     assert rig.serve(key, verdict=DONE) is Settled.END

@@ -253,7 +253,7 @@ class Fleet:
             part = rows[start : start + size]
             made = sum(len(row.get("steps", [1])) for row in part)
             ledger.accept(job, number, part, PageCounts(calls=made))
-        ledger.close(job)
+        ledger.start(job)
         return job
 
     def job(self, job: str = "job") -> Job:

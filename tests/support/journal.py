@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from orchestration.views.pages import transactions_of
 from tasks import KINDS
 from tasks.genesys.operations import operation_of
-from tasks.rest.calls import READS, REFERENCE
-from workers.answer.guards import Guard
+from tasks.rest.calls import REFERENCE
+from workers.answer.guards import READS, Guard
 from workers.ledger import identity
 from workers.settings.limits import worst_case
 

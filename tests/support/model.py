@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
-from workers.governor.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled, ToSplit
+from workers.answer.verdict import Advance, Finish, Reach, Requeue
+from workers.governor.governor import MOST_KEYS
+from workers.governor.grants import Bell, Denied, Grant, KeyExpired, MustSplit, Ring, Settled
 from workers.ledger.batch import Place
 from workers.ledger.ledger import Recovered, Replayed
 from workers.ledger.transaction import DEAD, ENDED, FINAL
@@ -24,11 +27,13 @@ from workers.ledger.transaction import DEAD, ENDED, FINAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from workers.answer.verdict import Verdict
-    from workers.governor.governor import Half
+    from workers.answer.verdict import Retry, Verdict
+    from workers.governor.grants import Half
     from workers.ledger.ledger import NewTransaction
 
 MS, S = 1_000, 1_000_000
+#: The memo of a step that is looked up before the wait for the first look-up.
+LOOK_FIRST = Memo(next=NextCall.LOOKUP)
 
 
 @dataclass
@@ -113,7 +118,7 @@ class Transaction:
     throttled: int = 0
     crashes: int = 0
     unknown: bool = False
-    memo: str = ""  #: what the next call of the step must know
+    memo: Memo = Memo()  # noqa: RUF009 -- frozen; what the next call of the step must know
     kept: dict[str, str] = field(default_factory=dict)  #: the newest status, id, correlation, error
     answers: list[str] = field(default_factory=list)
     backup: int | None = None  #: what is to come may have been sent since this backup
@@ -134,7 +139,7 @@ class Transaction:
     @property
     def looking(self) -> bool:
         """The next call, or the one that is out, is the look-up of its step."""
-        return self.memo.startswith("l")
+        return self.memo.next is NextCall.LOOKUP
 
     @property
     def keyed(self) -> bool:
@@ -151,7 +156,7 @@ class Transaction:
         self.attempts, self.crashes, self.unknown = 0, 0, False
         self.first_generation = self.generation
 
-    def remember(self, memo: str) -> None:
+    def remember(self, memo: Memo) -> None:
         """Take a memo; the step's call changes over between send and look-up as that says."""
         was, self.memo = self.looking, memo
         if was != self.looking:
@@ -193,7 +198,7 @@ class Model:
         beat_us: int,
         grace_us: int,
         lease_us: int,
-        act_lease_us: int,
+        local_lease_us: int,
         max_age_us: int,
         quiet_us: int,
         max_crashes: int,
@@ -201,7 +206,7 @@ class Model:
     ) -> None:
         self._clock = clock
         self.beat_us, self.grace_us, self.lease_us = beat_us, grace_us, lease_us
-        self.act_lease_us = act_lease_us
+        self.local_lease_us = local_lease_us
         self.max_age_us, self.quiet_us, self.max_crashes = max_age_us, quiet_us, max_crashes
         self.rotations: list[tuple[str, int, int]] = []  #: key, its generation, attempts before
         self.told_of: list[tuple[str, int, str, str, str]] = []  #: sends that were no success
@@ -247,7 +252,7 @@ class Model:
         charged = [self.flows[tx.flow] for tx in self.standing("r")]
         return sum(limit in it.limits + it.slots if limit else not it.pool for it in charged)
 
-    def taken(self, limit: str) -> int:
+    def part_of(self, limit: str) -> int:
         """Calls that are out under a limit of how many may be."""
         return sum(limit in tx.places for tx in self.standing("s"))
 
@@ -289,10 +294,10 @@ class Model:
             lead = Fraction(bucket.lead_us * ahead, bucket.interval_us)
             reserve = bucket.reserve if flow.lane else 0
             free.append(int((bucket.tokens(self.now) + lead) // 1) - reserve - self.bells(limit))
-        free += [self.places[it] - self.taken(it) - self.bells(it) for it in flow.slots]
+        free += [self.places[it] - self.part_of(it) - self.bells(it) for it in flow.slots]
         return min(free)
 
-    def hungry(self) -> set[str]:
+    def needs_page(self) -> set[str]:
         """Jobs that want their next page opened."""
         return {
             name
@@ -383,7 +388,7 @@ class Model:
         now = self.now
         assert {tx.flow for tx in self.waiting()} <= active
         if self.at - now >= S:  # the clock was set back: nothing is as it seems
-            return Ring(self.beat_us / 1e6, sweep=True, hungry="", bells=[])
+            return Ring(self.beat_us / 1e6, sweep=True, needs_page="", bells=[])
         lost = now - self.beat > 500 * MS
         turn = max(self.beat, now) + self.beat_us
         self.at, self.beat = now, turn
@@ -416,15 +421,15 @@ class Model:
             self._bell(self.txs[key])
         assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
 
-        hungry = {it for it in self.hungry() if self.opening.get(it, 0) <= now}
-        assert answer.hungry in (hungry or {""})
-        if answer.hungry:
-            self.opening[answer.hungry] = now + 250 * MS
+        needs_page = {it for it in self.needs_page() if self.opening.get(it, 0) <= now}
+        assert answer.needs_page in (needs_page or {""})
+        if answer.needs_page:
+            self.opening[answer.needs_page] = now + 250 * MS
         bells = [
             Bell(tx.key, tx.step, tx.steps, tx.job, self.flows[tx.flow].pool)
             for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
         ]
-        return Ring((turn - now) / 1e6, overdue, answer.hungry, bells)
+        return Ring((turn - now) / 1e6, overdue, answer.needs_page, bells)
 
     def _next_suspect(self) -> Transaction | None:
         """The suspect that may go now: one at a time."""
@@ -467,47 +472,47 @@ class Model:
                 passes[flow] = passes[moved]
         self.passes[moved.lane, moved.tenant] = passes[moved]
 
-    def admit(self, key: str, step: int, fence: str) -> Go | Aged | ToSplit | NoGo:  # noqa: C901, PLR0912 -- case by case
+    def admit(self, key: str, step: int, fence: str) -> Grant | KeyExpired | MustSplit | Denied:  # noqa: C901, PLR0912 -- case by case
         """Whether this call may leave now."""
         now, tx = self.now, self.txs.get(key)
         if tx is None:
-            return NoGo("drop: missing")
+            return Denied("drop: missing")
         if tx.state in ENDED:
-            return NoGo("drop: ended")
+            return Denied("drop: ended")
         if tx.state in {"s", "w"}:
-            return NoGo("drop: lease held" if tx.state == "s" else "drop: in the line")
+            return Denied("drop: lease held" if tx.state == "s" else "drop: in the backlog")
         if tx.step != step:
-            return NoGo("drop: other step")
+            return Denied("drop: other step")
         if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
-            return NoGo("drop: not due")
-        if tx.memo == "s":
-            return ToSplit(key, step, tx.job, tx.place)
+            return Denied("drop: not due")
+        if tx.memo.next is NextCall.SPLIT:
+            return MustSplit(key, step, tx.job, tx.place)
         old = tx.first_sent is not None and now - tx.first_sent > self.max_age_us
-        if (old and tx.keyed) or tx.memo == "o":
-            return Aged(key, step, tx.job, tx.place, tx.generation)
+        if (old and tx.keyed) or tx.memo.next is NextCall.FRESH_KEY:
+            return KeyExpired(key, step, tx.job, tx.place, tx.generation)
 
         flow = self.flows[tx.flow]
         breaker = None if flow.pool else self.breaker
         if breaker and breaker.until > now:
             self._to_line(tx, now)
-            return NoGo(f"wait: {breaker.until - now}")
+            return Denied(f"wait: {breaker.until - now}")
         limits = [self.buckets[limit] for limit in flow.limits]
         held = self.held_until > now and not flow.pool
         waits = [(self.held_until - now if held else 0, 0)]
         # They are asked in the order of the flow's cells: rates, then places.
         waits += [(it.wait_us(now), 100 * MS if it.lead_us else 0) for it in limits]
-        waits += [(int(self.taken(it) >= self.places[it]), 0) for it in flow.slots]
+        waits += [(int(self.part_of(it) >= self.places[it]), 0) for it in flow.slots]
         for wait, most in waits:
             if wait > most:
                 self._to_line(tx, now)
-                return NoGo(f"wait: {wait}")
+                return Denied(f"wait: {wait}")
         start = max(wait for wait, _ in waits)
         tx.places = flow.slots
         for bucket in limits:
             bucket.look(now)
             if not bucket.route or bucket.tokens(now) < bucket.burst:
                 bucket.take(now + start)  # the call leaves then, so then it counts
-        lease_us = self.act_lease_us if flow.pool else self.lease_us
+        lease_us = self.local_lease_us if flow.pool else self.lease_us
         tx.state, tx.fence, tx.until = "s", fence, now + lease_us
         tx.first_sent = now if tx.first_sent is None and tx.keyed else tx.first_sent
         if not flow.pool:
@@ -515,7 +520,7 @@ class Model:
         if breaker:
             breaker.until, breaker.prober, tx.probe = now + self.lease_us, key, True
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
-        return Go(
+        return Grant(
             key=key,
             step=step,
             fence=fence,
@@ -536,7 +541,7 @@ class Model:
         """Let two halves of a batch wait in its place."""
         tx = self.txs[key]
         first, second = halves
-        tx.state, tx.memo, tx.halves = "split", "", (second.place.first, first.key, second.key)
+        tx.state, tx.memo, tx.halves = "split", Memo(), (second.place.first, first.key, second.key)
         for half in (first, second):
             own = range(half.place.first, half.place.end)
             repeated = Counter({row: n for row, n in tx.repeated.items() if row in own})
@@ -558,7 +563,7 @@ class Model:
             self._to_line(new, self.now)
         return "refused: split"
 
-    def rotate(self, aged: Aged) -> str:
+    def rotate(self, aged: KeyExpired) -> str:
         """Replace a key that is too old, where no send under it may have been executed."""
         tx = self.txs[aged.key]
         if tx.unknown:
@@ -575,7 +580,7 @@ class Model:
         else:
             tx.generation += 1
             self.rotations.append((tx.key, tx.generation, tx.attempts))
-            tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, "", None, 0
+            tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, Memo(), None, 0
             tx.kept.pop("e", None)
             self._to_line(tx, self.now)
             return "old: fresh"
@@ -584,7 +589,7 @@ class Model:
         self._finish(tx, ended, why)
         return f"old: {ended}"
 
-    def settle(self, grant: Go, verdict: Verdict) -> Settled:  # noqa: C901, PLR0912 -- case by case
+    def settle(self, grant: Grant, verdict: Verdict) -> Settled:
         """Record what a grant came to."""
         now, tx = self.now, self.txs[grant.key]
         if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
@@ -593,41 +598,49 @@ class Model:
         self._break(tx, verdict)
         tx.places, tx.probe = (), False
         self._tell_of(tx, verdict)
-        tx.attempts += verdict.attempt
-        tx.throttled += verdict.throttled
-        self.jobs[tx.job].throttled += verdict.throttled
         memo = self._told(tx, verdict)
-        kept = {"id": verdict.provider_id, "co": verdict.correlation_id}
-        if verdict.kind != "NEXT":
-            kept["e"] = verdict.text
+        kept = {"id": "", "co": verdict.correlation_id, "e": ""}
+        if isinstance(verdict, Advance):
+            kept["id"] = verdict.provider_id
+        else:
+            tx.attempts += verdict.attempt
+            kept["e"] = verdict.error
+        if _is_429(verdict):
+            tx.throttled += 1
+            self.jobs[tx.job].throttled += 1
         tx.kept |= {name: value for name, value in kept.items() if value}
         tx.kept["st"] = str(verdict.status or "")
 
-        if tx.keyed and (verdict.kind != "NEXT" or tx.step < tx.steps):
+        if tx.keyed and (not isinstance(verdict, Advance) or tx.step < tx.steps):
             tx.last_heard = now
-        if verdict.kind == "END":
-            tx.remember(memo)
-            return self._finish(tx, verdict.how, verdict.text)
-        if verdict.kind == "AGAIN":
-            tx.remember(memo)
-            if verdict.outcome is Outcome.EXECUTED:  # of the step, one call of several
+        if isinstance(verdict, Advance):
+            tx.memo = memo
+            return self._advance(tx, verdict)
+        tx.remember(memo)
+        if isinstance(verdict, Finish):
+            return self._finish(tx, verdict.state, verdict.error)
+        return self._again(tx, verdict)
+
+    def _again(self, tx: Transaction, verdict: Retry | Requeue) -> Settled:
+        """The step is done again, goes on, or the one before is done again."""
+        if isinstance(verdict, Requeue) and (verdict.part_done or verdict.step_back):
+            if verdict.part_done:  # of the step, one call of several
                 tx.part += 1
-                tx.begin()
-                if tx.backup is not None and self._doubt(tx, tx.backup):
-                    return Settled.END
-            if verdict.how == "back":
+            else:
                 tx.step, tx.part = tx.step - 1, 0
-                tx.begin()
-                if tx.backup is not None and self._doubt(tx, tx.backup):
-                    return Settled.END
-            due = now + round(verdict.delay_s * 1e6)
-            if verdict.how != "retry" or tx.suspect:
-                return self._to_line(tx, due)
-            tx.state, tx.due, tx.until = "t", due, due + self.grace_us
-            return Settled.RETRY
-        tx.memo = memo
-        if verdict.text:
-            tx.answers.append(verdict.text)
+            tx.begin()
+            if tx.backup is not None and self._doubt(tx, tx.backup):
+                return Settled.END
+        due = self.now + round(verdict.delay_s * 1e6)
+        if isinstance(verdict, Requeue) or tx.suspect:
+            return self._to_line(tx, due)
+        tx.state, tx.due, tx.until = "t", due, due + self.grace_us
+        return Settled.RETRY
+
+    def _advance(self, tx: Transaction, verdict: Advance) -> Settled:
+        """The step is done."""
+        if verdict.answer:
+            tx.answers.append(verdict.answer)
         if tx.steps > 1:
             tx.ids = [*tx.ids[: tx.step - 1], verdict.provider_id]
         if tx.step == tx.steps:
@@ -640,16 +653,16 @@ class Model:
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
         if tx.suspect or ahead or self.breaker or self.free(flow) < 1 or flow.pool != done.pool:
-            return self._to_line(tx, now)
+            return self._to_line(tx, self.now)
         self._bell(tx)
         return Settled.RING
 
-    def renew(self, grant: Go) -> bool:
+    def renew(self, grant: Grant) -> bool:
         """Prolong the lease of what is still at work."""
         tx = self.txs[grant.key]
         if tx.state != "s" or tx.fence != grant.fence:
             return False
-        tx.until = self.now + self.act_lease_us
+        tx.until = self.now + self.local_lease_us
         return True
 
     def sweep(self) -> tuple[int, int, int]:
@@ -673,7 +686,7 @@ class Model:
             else:
                 self._tell(tx, outcome, "", "its worker died or froze")
                 if tx.guards[tx.step - 1] == "l" and not tx.looking:
-                    tx.remember("l")
+                    tx.remember(LOOK_FIRST)
                 self._to_line(tx, self.now)
                 continue
             ended += 1
@@ -682,11 +695,11 @@ class Model:
             self._finish(tx, "unknown", why)
         return bells, leases, ended
 
-    def give_back(self, key: str, step: int, pause_s: float, why: str) -> None:
+    def requeue(self, key: str, step: int, pause_s: float, why: str) -> None:
         """Put a bell that could not be answered back into its line."""
         tx = self.txs[key]
         if tx.state in {"r", "t"} and tx.step == step:
-            self._pause(tx, round(pause_s * 1e6), why, wide=True)
+            self._pause(tx, round(pause_s * 1e6), why, Reach.CLIENT)
             self._to_line(tx, self.now)
 
     def replay(self, key: str, *, not_executed: bool) -> Replayed:
@@ -706,7 +719,7 @@ class Model:
         tx.first_generation = tx.generation
         tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
         tx.kept.pop("e", None)
-        tx.remember("l" if doubt and guard == "l" else "")
+        tx.remember(LOOK_FIRST if doubt and guard == "l" else Memo())
         self._to_line(tx, self.now)
         return Replayed.WAITS
 
@@ -751,7 +764,7 @@ class Model:
             self._finish(tx, "unknown", why)
             return True
         if guard == "l":
-            tx.remember("l")
+            tx.remember(LOOK_FIRST)
         return False
 
     # What they share.
@@ -781,17 +794,25 @@ class Model:
             self.buckets[limit].look(self.now)
 
     def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
-        dead = (verdict.kind == "END" and verdict.how in DEAD) or self._is_lost(tx, verdict)
-        failed = verdict.attempt or verdict.outcome is Outcome.UNKNOWN
-        if failed or tx.looking or tx.attempts or dead:
-            text = "" if verdict.kind == "NEXT" else verdict.text
-            self._tell(tx, verdict.outcome.value, str(verdict.status or ""), text)
+        dead = isinstance(verdict, Finish) and verdict.state in DEAD
+        failed = verdict.outcome is Outcome.UNKNOWN or self._is_lost(tx, verdict) or dead
+        error = ""
+        if not isinstance(verdict, Advance):
+            failed, error = failed or verdict.attempt, verdict.error
+        if failed or tx.looking or tx.attempts:
+            self._tell(tx, verdict.outcome.value, str(verdict.status or ""), error)
 
     def _is_lost(self, tx: Transaction, verdict: Verdict) -> bool:
         """What comes next may have been sent before the store came back, and nothing guards it."""
-        part = verdict.kind == "AGAIN" and verdict.outcome is Outcome.EXECUTED
-        following = tx.step if part else tx.step + 1 if verdict.kind == "NEXT" else tx.steps + 1
-        following = tx.step - 1 if verdict.how == "back" else following
+        match verdict:
+            case Advance():
+                following = tx.step + 1
+            case Requeue(part_done=True):
+                following = tx.step
+            case Requeue(step_back=True):
+                following = tx.step - 1
+            case _:
+                return False
         goes_on = tx.backup is not None and following <= tx.steps
         return goes_on and tx.guards[following - 1] == "n"
 
@@ -803,25 +824,28 @@ class Model:
 
     def _to_line(self, tx: Transaction, due: int) -> Settled:
         tx.state, tx.due = "w", due
-        return Settled.LINE
+        return Settled.BACKLOG
 
     def _hear(self, tx: Transaction, verdict: Verdict) -> None:
         """What an answer says of the quota: a pause, or how little is left of it."""
-        pause_us, why, left = round(verdict.pause_s * 1e6), verdict.text, verdict.remaining
-        if left is not None:
-            reset_us = round(verdict.reset_s * 1e6)
+        pause, why, reach = None, "", Reach.SCOPE
+        if not isinstance(verdict, Advance):
+            pause, why = verdict.pause, verdict.error
+            reach = pause.reach if pause else reach
+        pause_us = round(pause.duration_s * 1e6) if pause else 0
+        if verdict.quota:
+            left, reset_us = verdict.quota.remaining, round(verdict.quota.reset_s * 1e6)
             self.told[self.flows[tx.flow].scope] = left, self.now + reset_us
             calls = [tx for tx in self.standing("s") if not self.flows[tx.flow].pool]
             if not pause_us and left <= len(calls) - 1:
                 pause_us, why = reset_us, f"the provider leaves {left} calls until its reset"
-        self._pause(tx, pause_us, why, wide=verdict.wide, alone=verdict.alone)
+        self._pause(tx, pause_us, why, reach)
 
-    def _pause(
-        self, tx: Transaction, pause_us: int, why: str, *, wide: bool, alone: bool = False
-    ) -> None:
+    def _pause(self, tx: Transaction, pause_us: int, why: str, reach: Reach) -> None:
         if pause_us <= 0:
             return
         flow = self.flows[tx.flow]
+        wide, alone = reach is Reach.CLIENT, reach is Reach.OPERATION
         if not alone:
             other = self.refused and self.refused[0] != flow.scope
             if self.refused and other and self.now - self.refused[1] < S:
@@ -844,13 +868,13 @@ class Model:
         if until > max(self.held_until, self.now):
             self.held_until, self.why["client"] = until, why
 
-    def _told(self, tx: Transaction, verdict: Verdict) -> str:
+    def _told(self, tx: Transaction, verdict: Verdict) -> Memo:
         """The memo for the next call; a look-up that leads to no other one ends the doubt."""
-        memo = tx.memo if verdict.memo is None else verdict.memo
-        memo = "" if verdict.kind == "NEXT" else memo
+        memo = Memo() if isinstance(verdict, Advance) else verdict.memo
+        memo = tx.memo if memo is None else memo
         if verdict.outcome.value == "unknown":
             tx.unknown = True
-        elif tx.looking and not memo.startswith("l"):
+        elif tx.looking and memo.next is not NextCall.LOOKUP:
             tx.unknown = False
         return memo
 
@@ -864,7 +888,7 @@ class Model:
         acts = self.flows[tx.flow].pool
         if tx.probe:
             self._probed(tx, verdict)
-        elif verdict.throttled:
+        elif _is_429(verdict):
             self._turned_away()
         elif verdict.outcome.value == "not_executed" and verdict.status is None and not acts:
             self._count(self.unsent)
@@ -891,7 +915,7 @@ class Model:
         it = self.breaker
         if it is None or it.prober != tx.key:
             return
-        if verdict.throttled:
+        if _is_429(verdict):
             self._open("the breaker is open: a probe was refused")
         elif verdict.status is None or verdict.outcome.value == "unknown":
             it.until = self.now + S
@@ -931,24 +955,24 @@ class Model:
                 for tx in sorted(self.waiting(), key=lambda tx: (tx.due or 0, tx.key))
                 if tx.due is not None
             ),
-            "suspects": {tx.key: tx.due for tx in suspects if tx.suspect},
-            "suspect": next((tx.key for tx in out if tx.suspect), None),
-            "touch": {tx.key: tx.until for tx in out},
+            "quarantine": {tx.key: tx.due for tx in suspects if tx.suspect},
+            "quarantined": next((tx.key for tx in out if tx.suspect), None),
+            "deadlines": {tx.key: tx.until for tx in out},
             "retries": {tx.key: tx.due for tx in self.standing("t")},
             "bells": {limit: n for limit, n in bells.items() if n},
-            "taken": {limit: n for limit in self.places if (n := self.taken(limit))},
+            "taken": {limit: n for limit in self.places if (n := self.part_of(limit))},
             "refused": self.refused,
             "why": self.why,
             "told": self.told,
             "queued": Counter(flows[tx.flow].lane for tx in self.waiting()),
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),
-            "beat": self.beat,
+            "tick": self.beat,
             "at": self.at,
             "workers": self.workers,
             "passes": self.passes,
             "virtual": self.virtual,
-            "hungry": self.hungry(),
+            "needs_page": self.needs_page(),
             "opening": self.opening,
             "jobs": {name: self._counters(name) for name in self.jobs},
             "dead": self.dead,
@@ -969,12 +993,16 @@ class Model:
             "ended": ended.total(),
             "rows": job.rows,
             "pages": job.pages,
-            "opened": job.opened,
+            "next_page": job.opened,
             "released": len(mine),
             "finished_tx": len(mine) - self._unfinished(name),
             "throttled": job.throttled,
             "finished_us": job.finished_us,
         }
+
+
+def _is_429(verdict: Verdict) -> bool:
+    return isinstance(verdict, Requeue) and verdict.throttled
 
 
 def _by_due(txs: Iterable[Transaction], now: int) -> list[Transaction]:
@@ -999,7 +1027,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "th": tx.throttled,
         "cr": tx.crashes,
         "u": tx.unknown,
-        "m": tx.memo,
+        "m": tx.memo.to_text(),
         "p": str(tx.place),
         "h": " ".join(map(str, tx.halves)) if tx.halves else None,
         "repeated": dict(tx.repeated),

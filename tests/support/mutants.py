@@ -24,19 +24,19 @@ MUTANTS: Final = (
     Mutant(
         "settle without fence",
         "workers/lua/settle.lua",
-        "or tx[3] ~= ARGV[4] then",
+        "or fence ~= ARGV[4] then",
         "then",
     ),
     Mutant(
         "bell without due time",
         "workers/lua/ring.lua",
-        'if #touched > 0 then redis.call("ZADD", TOUCH, unpack(touched)) end',
+        'if #deadlines > 0 then redis.call("ZADD", DEADLINES, unpack(deadlines)) end',
         "-- nobody will miss it",
     ),
     Mutant(
         "send again without a look",
         "workers/lua/sweep.lua",
-        'if guard == "l" and not looks(tx[10]) then',
+        'if guard == "l" and not looks(sent.memo) then',
         'if guard == "never" then',
     ),
     Mutant(

@@ -12,23 +12,22 @@ it means is the operation's to say (`after_unknown` of a step), else what `USUAL
 | `unproven`    | nothing that would decide            | `unknown`             | look up        |
 
 If no send before was of unknown outcome, `key_expired` leads to a fresh key
-(`tasks.steps.rotation`), where the operation itself says that it means this.
+(`tasks.steps.detours`), where the operation itself says that it means this.
 
 A look-up that finds nothing leads to a re-send, which is refused once more if it was right: after
 as many as `max_retries` the step has failed. For a stale version the look-up is the new reading.
 
-What the next call of a step must know of those before it is its memo in the ledger: `l` and the
-look-ups made (`l` alone: not even the first wait is over), or `x`, how often the same 5xx came, and
-its digest; or `o`: the provider takes the key no more; or `s`: the batch was refused and is to be
-split.
+What the next call of a step must know of those before it is its `Memo` in the ledger.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from workers.answer.outcome import Next, machine_code
 
@@ -37,10 +36,8 @@ if TYPE_CHECKING:
 
     from workers.answer.outcome import Answer, Reading
 
-#: The memo of a step whose key the provider takes no more.
-KEY_REFUSED: Final = "o"
-#: The memo of a batch that was refused, see `tasks.steps.splitting`.
-TO_SPLIT: Final = "s"
+#: Methods without an effect at the provider.
+READS: Final = frozenset({"GET", "HEAD"})
 #: A batch may be refused so for what stands in one of its rows, or for its size.
 OF_ROWS: Final = frozenset({400, 413, 422})
 #: The same 5xx so often under one key is the provider's memory of its first answer.
@@ -57,7 +54,7 @@ class Guard(StrEnum):
     READ = "r"  #: the call has no effect
 
 
-class Sight(StrEnum):
+class LookupResult(StrEnum):
     """What a look-up saw of what an earlier send was to make."""
 
     FOUND = "found"
@@ -79,14 +76,85 @@ class Meaning(StrEnum):
 USUAL: Final = {409: Meaning.IN_PROGRESS, 422: Meaning.KEY_EXPIRED}
 
 
+class NextCall(StrEnum):
+    """What goes out next of a step, or is done instead; lua/includes/lookups.lua reads it."""
+
+    SEND = "send"  #: the step's own call
+    LOOKUP = "look-up"  #: the call that asks what became of it
+    FRESH_KEY = "fresh key"  #: the provider takes its key no more
+    SPLIT = "split"  #: its batch was refused, see `tasks.steps.detours`
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Memo:
+    """What the next call of a step must know of those before it.
+
+    The ledger keeps it as JSON under these names; what is as by default is left out, and of a
+    memo that says nothing the text is "".
+    """
+
+    next: NextCall = NextCall.SEND
+    #: Look-ups that found nothing; None: not even the wait before the first one is over.
+    lookups: int | None = None
+    same_answers: int = 0  #: how often the same 5xx came in a row
+    digest: str = ""  #: of that 5xx
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The memo as the ledger keeps it."""
+        if not text:
+            return _NOTHING  # type: ignore[return-value]  # Self is Memo: nothing derives from it
+        stored: dict[str, Any] = json.loads(text)
+        if "next" in stored:
+            stored["next"] = NextCall(stored["next"])
+        return cls(**stored)
+
+    def to_text(self) -> str:
+        """As the ledger keeps it; equal memos have equal texts."""
+        if self == _NOTHING:
+            return ""
+        stored = {
+            "next": None if self.next is NextCall.SEND else self.next,
+            "lookups": self.lookups,
+            "same_answers": self.same_answers or None,
+            "digest": self.digest or None,
+        }
+        known = {name: value for name, value in stored.items() if value is not None}
+        return json.dumps(known, separators=(",", ":"))
+
+    def after_lookup(self) -> Memo:
+        """The memo after one more look-up that found nothing."""
+        lookups = 0 if self.lookups is None else self.lookups + 1
+        return Memo(next=NextCall.LOOKUP, lookups=lookups)
+
+    def after_failure(self, answer: Answer) -> Memo:
+        """The memo after a failed send: it counts how often the same 5xx came, to the byte."""
+        if answer.status is None or answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _NOTHING
+        digest = sha256(b"%d %b" % (answer.status, answer.body)).hexdigest()[:8]
+        times = self.same_answers + 1 if self.digest == digest else 1
+        return Memo(same_answers=times, digest=digest)
+
+    @property
+    def is_stored_answer(self) -> bool:
+        """Whether a 5xx came so often that the provider only remembers it."""
+        return self.same_answers >= STORED_AFTER
+
+
+_NOTHING: Final = Memo()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepState:
     """What is known of a step beside the answer to be judged."""
 
     guard: Guard
+    attempts: int = 0  #: those that failed before
+    throttled: int = 0  #: answers of 429 so far
+    memo: Memo = _NOTHING
     doubt: bool = False  #: see `in_doubt`
-    given: Mapping[str, str] = field(default_factory=dict)  #: see `meaning`
-    sight: Sight | None = None  #: what the look-up saw; None: it was a send
+    after_unknown: Mapping[str, str] = field(default_factory=dict)  #: see `find_meaning`
+    lookup: LookupResult | None = None  #: what the look-up saw; None: it was a send
     rows: int = 1  #: more: it was a batch
 
     @property
@@ -99,26 +167,27 @@ class Case:
         return self.rows > 1 and (not self.doubt or self.guard is Guard.UPSERT)
 
 
-def meaning(answer: Answer, given: Mapping[str, str]) -> Meaning:
+def find_meaning(answer: Answer, after_unknown: Mapping[str, str]) -> Meaning:
     """What a refusal after an unknown attempt means.
 
     Args:
         answer: A 4xx.
-        given: What the operation says: "409", or "409 code" with the machine code of the body,
-            which goes first, to a meaning.
+        after_unknown: What the operation says: "409", or "409 code" with the machine code of the
+            body, which goes first, to a meaning.
     """
-    return _said(answer, given) or USUAL.get(answer.status or 0, Meaning.UNPROVEN)
+    stated = _stated_meaning(answer, after_unknown)
+    return stated or USUAL.get(answer.status or 0, Meaning.UNPROVEN)
 
 
-def is_key_refused(answer: Answer, given: Mapping[str, str]) -> bool:
+def is_key_refused(answer: Answer, after_unknown: Mapping[str, str]) -> bool:
     """Whether the operation says that this refusal is for the key and not for the request."""
-    return _said(answer, given) is Meaning.KEY_EXPIRED
+    return _stated_meaning(answer, after_unknown) is Meaning.KEY_EXPIRED
 
 
-def _said(answer: Answer, given: Mapping[str, str]) -> Meaning | None:
+def _stated_meaning(answer: Answer, after_unknown: Mapping[str, str]) -> Meaning | None:
     for name in (f"{answer.status} {machine_code(answer)}", str(answer.status)):
-        if name in given:
-            return Meaning(given[name])
+        if name in after_unknown:
+            return Meaning(after_unknown[name])
     return None
 
 
@@ -131,39 +200,10 @@ def in_doubt(guard: Guard, *, unknown: bool, attempts: int) -> bool:
     return guard is not Guard.READ and (unknown or (guard is Guard.LOOKUP and attempts > 0))
 
 
-def is_done(answer: Answer, reading: Reading, case: Case) -> bool:
+def is_done(answer: Answer, reading: Reading, state: StepState) -> bool:
     """Whether the answer proves that the step is done."""
-    if case.sight is not None:
-        return case.sight is Sight.FOUND
-    if case.doubt and reading.next is Next.REFUSED and case.guard in (Guard.KEY, Guard.UPSERT):
-        return meaning(answer, case.given) is Meaning.EXISTS
+    if state.lookup is not None:
+        return state.lookup is LookupResult.FOUND
+    if state.doubt and reading.next is Next.REFUSED and state.guard in (Guard.KEY, Guard.UPSERT):
+        return find_meaning(answer, state.after_unknown) is Meaning.EXISTS
     return reading.next is Next.DONE
-
-
-def is_look(memo: str) -> bool:
-    """Whether the call that goes out is the look-up."""
-    return memo.startswith("l")
-
-
-def looked(memo: str) -> str:
-    """The memo after one more look."""
-    return f"l{looks(memo) + 1}"
-
-
-def looks(memo: str) -> int:
-    """How many look-ups were made; -1 while the first wait is still to come."""
-    return int(memo[1:] or -1)
-
-
-def told(memo: str, answer: Answer) -> str:
-    """The memo after a failed send: how often the same 5xx came, to the byte, in a row."""
-    if answer.status is None or answer.status < 500:  # noqa: PLR2004
-        return ""
-    digest = sha256(b"%d %b" % (answer.status, answer.body)).hexdigest()[:8]
-    times, _, before = memo[1:].partition(":")
-    return f"x{int(times) + 1 if before == digest else 1}:{digest}"
-
-
-def is_stored(memo: str) -> bool:
-    """Whether a 5xx came so often that the provider only remembers it."""
-    return memo.startswith("x") and int(memo[1:].partition(":")[0]) >= STORED_AFTER

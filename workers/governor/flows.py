@@ -219,7 +219,7 @@ def refresh(
         flows = {name: read(definition) for name, definition in known.items()}
         seen = (live.version, len(known), json.dumps([changed.row() for changed in changes]))
         args = [text for name, old in flows.items() for text in (name, old.definition(now))]
-        if Scripts(store, keys, clock)("redefine", *seen, *args):
+        if Scripts(store, keys, clock)("apply_limits", *seen, *args):
             return {old.route for old in flows.values() if not old.pool}
 
 

@@ -56,7 +56,7 @@ class Change:
     entry: list[str]  #: of the audit, see `workers.ledger.audit.addition`
 
     def row(self) -> tuple[str, str, list[str]]:
-        """The change as lua/redefine.lua reads it."""
+        """The change as lua/apply_limits.lua reads it."""
         return self.limit, self.override.as_json() if self.override else "", self.entry
 
 

@@ -29,14 +29,14 @@ SECOND: Final = 100_000
 FIELDS: Final[Mapping[str, str]] = {
     "at": "When somebody rang last, us since the epoch.",
     "asked": "When a call from outside of jobs was asked for last.",
-    "beat": "The newest turn that was given to a dispatcher.",
+    "tick": "The newest turn that was given to a dispatcher.",
     "breaker": "Until when no probe goes; there while the breaker is not closed.",
     "prober": "The transaction or permit whose call is the probe.",
     "probes": "Probes in a row that were answered well.",
     "refused": "The scope that was refused last.",
     "refused_us": "When it was refused.",
     "paused": "An operator's pause: its end, and that of the hold which was there before.",
-    "suspect": "The transaction in quarantine that is out.",
+    "quarantined": "The transaction in quarantine that is out.",
     "capped": "Tenants that were given limits of their own live, / around each.",
 }
 #: Prefix of a stored name → what follows it, and meaning, one sentence.
@@ -118,7 +118,7 @@ class GovernorState:
         if bucket.rate is None:
             return bucket.burst - self._number(f"l:{bucket.name}")
         full_at = f"c:{bucket.name}"
-        if full_at not in self.stored or self.now_us - self._number("beat") > SILENT_US:
+        if full_at not in self.stored or self.now_us - self._number("tick") > SILENT_US:
             return None
         short_us = max(0, self._number(full_at) - self.now_us)
         return max(0, (bucket.interval_us * bucket.burst - short_us) // bucket.interval_us)

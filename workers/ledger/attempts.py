@@ -1,7 +1,7 @@
 """Sends and look-ups that were no plain success: a stream holds the newest of each client.
 
 The scripts add an entry in the same moment in which they record the answer
-(lua/parts/attempts.lua). Answers of 429 and 401 are no attempts: they are counted in the
+(lua/includes/attempts.lua). Answers of 429 and 401 are no attempts: they are counted in the
 transaction, and `workers.governor.refusals` holds a client's newest refusals.
 """
 

@@ -7,13 +7,16 @@ import hmac
 import json
 import secrets
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from workers.errors import ConfigError
 from workers.store import keys
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
+#: Number of the forms in which this release stores and sends; lua/prelude.lua has the same.
+SCHEMA: Final = 1
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # made once, for each row needs it
 
@@ -61,7 +64,35 @@ def payload_hash(payload: object) -> str:
 
 
 def installation_secret(store: Store, namespace: str) -> bytes:
-    """The secret of this installation, which the first call makes and the store keeps for good."""
+    """The secret of this installation: made once, then kept in the store for good.
+
+    Raises:
+        ConfigError: the store holds data of another schema.
+    """
+    if secret := read_secret(store, namespace):
+        return secret
     name = keys.installation(namespace)
-    store.set(name, secrets.token_hex(32), nx=True)
-    return bytes.fromhex(str(store.get(name)))
+    pipe = store.pipeline(transaction=True)  # two that make it at once keep one whole record
+    pipe.hsetnx(name, "secret", secrets.token_hex(32))
+    pipe.hsetnx(name, "schema", str(SCHEMA))
+    pipe.execute()
+    return read_secret(store, namespace)
+
+
+def read_secret(store: Store, namespace: str) -> bytes:
+    """The secret of this installation; empty when the store holds none.
+
+    Raises:
+        ConfigError: the store holds data of another schema.
+    """
+    name = keys.installation(namespace)
+    stored: list[Any] = store.hmget(name, "secret", "schema")
+    secret, schema = stored
+    if secret is None and schema is None:
+        return b""
+    if schema != str(SCHEMA):
+        raise ConfigError(
+            f"the store holds data of schema {schema} under namespace {namespace}, and this "
+            f"release reads schema {SCHEMA}: use the release that wrote it, or another namespace"
+        )
+    return bytes.fromhex(str(secret))

@@ -143,11 +143,11 @@ class Ledger:
         failpoints.reach("accepted")
         return pages
 
-    def close(self, job: str) -> int:
+    def start(self, job: str) -> int:
         """Let work on the job begin; returns its number of rows."""
-        return int(self._run("close", job))
+        return int(self._run("start", job))
 
-    def release(self, job: str, contact_list: str, rows: int) -> LoadProgress | None:
+    def start_load(self, job: str, contact_list: str, rows: int) -> LoadProgress | None:
         """Let work on the contacts of a campaign begin, unless it has; returns how far it is.
 
         Args:
@@ -158,7 +158,7 @@ class Ledger:
         Returns:
             How far the contacts are; None when the job is not whole: then nothing was done.
         """
-        reply = self._run("release", job, contact_list, rows)
+        reply = self._run("start_load", job, contact_list, rows)
         failpoints.reach("released")
         if not reply:
             return None

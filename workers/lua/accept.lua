@@ -10,14 +10,15 @@
 -- ARGV[6]  calls     calls that this page will make
 -- ARGV[7]  body      the page, compressed
 -- Writes   job:<job>, job:<job>:page:<page>
--- Returns  pages accepted so far, -1 when the job is gone; unchanged when this page was accepted before, or is not the next
+-- Returns  pages accepted so far, -1 when the job is gone; unchanged when this page was accepted
+--          before, or is not the next
 -- Cost     O(1)
 local name = job_key(ARGV[2])
 must_be("hash", name)
 local page = tonumber(ARGV[3])
-local it = redis.call("HMGET", name, "pages", "closed")
-local pages = tonumber(it[1] or -1)
-if pages ~= page or it[2] == "1" then return pages end
+local pages, started = unpack(redis.call("HMGET", name, "pages", "started"))
+pages = tonumber(pages or -1)
+if pages ~= page or started == "1" then return pages end
 redis.call("SET", name .. ":page:" .. ARGV[3], ARGV[7])
 redis.call("HINCRBY", name, "rows", ARGV[4])
 redis.call("HINCRBY", name, "calls", ARGV[6])

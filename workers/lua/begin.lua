@@ -4,7 +4,7 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2]  job     name of the job
--- ARGV[3…] field, value: what is known of it: kind, about (JSON), low (when to open the next page)
+-- ARGV[3…] field, value: what is known of it: kind, job_params (JSON), low (when to open the next page)
 -- Writes   job:<job>, jobs
 -- Returns  1 = created, 0 = it was there
 -- Cost     O(fields)
@@ -13,6 +13,6 @@ must_be("hash", name)
 must_be("zset", base .. "jobs")
 if redis.call("EXISTS", name) == 1 then return 0 end
 redis.call("ZADD", base .. "jobs", now, ARGV[2])
-redis.call("HSET", name, "pages", 0, "opened", 0, "rows", 0, "ended", 0, "began_us", now,
+redis.call("HSET", name, "schema", SCHEMA, "pages", 0, "next_page", 0, "rows", 0, "ended", 0, "began_us", now,
   unpack(ARGV, 3))
 return 1

@@ -1,6 +1,6 @@
 #!lua
--- Opens the next page of a job: its transactions enter the ledger and stand in their lines. If the job
--- is older than a backup that was restored (lua/recover.lua), they may have been sent already.
+-- Opens the next page of a job: its transactions enter the ledger and wait in their backlogs. If the job
+-- is older than a backup that was restored (recover.lua), they may have been sent already.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
@@ -11,25 +11,30 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Parts    ending, looking, restored, batch
--- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the lines, active, gov, job:<job>, hungry, dead
+-- Includes ending, lookups, restored, batch
+-- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
+--          dead
 -- Returns  1 = opened, 0 = somebody else opened it
 -- Cost     O(transactions), 1 to 2 commands for each
-local job = ARGV[2]
+local job, page = ARGV[2], ARGV[3]
 local name = job_key(job)
 must_be("hash", name)
 must_be("hash", FLOWS)
 must_be("hash", GOV)
 must_be("set", ACTIVE)
-must_be("set", HUNGRY)
-must_be("zset", TOUCH)
+must_be("set", NEEDS_PAGE)
+must_be("zset", DEADLINES)
 must_be("stream", base .. "dead")
-local it = redis.call("HMGET", name, "opened", "pages", "released", "finished_tx", "low", "since")
-if it[1] ~= ARGV[3] then return 0 end
+local next_page, pages, released, finished, low, backup, schema = unpack(redis.call("HMGET", name,
+  "next_page", "pages", "released", "finished_tx", "low", "since", "schema"))
+if next_page ~= page then return 0 end
+if tonumber(schema) ~= SCHEMA then
+  error("job " .. job .. " is stored in schema " .. (schema or "none") .. ", this release reads " .. SCHEMA)
+end
 for i = 6, #ARGV, 6 do
   must_be("hash", tx_key(ARGV[i]))
-  local flows = it[6] and maybe_sent(ARGV[i + 2], ARGV[i + 1], 1, "") or ARGV[i + 1]
-  must_be("list", line_key(flow_of(flows, 1)))
+  local flows = backup and maybe_sent(ARGV[i + 2], ARGV[i + 1], 1, "") or ARGV[i + 1]
+  must_be("list", backlog_key(flow_of(flows, 1)))
 end
 local lanes = {}
 for flow, definition in pairs(cjson.decode(ARGV[4])) do
@@ -37,28 +42,32 @@ for flow, definition in pairs(cjson.decode(ARGV[4])) do
   lanes[flow] = read_flow(flow).lane
 end
 
-local released, ended, lines, lost = 0, 0, {}, {}
+local opened, ended, backlogs, lost = 0, 0, {}, {}
 for i = 6, #ARGV, 6 do
   local key, flows, memo, why = ARGV[i], ARGV[i + 1], "", nil
-  if it[6] then flows, memo, why = maybe_sent(ARGV[i + 2], flows, 1, memo) end
-  local fields = {"s", "w", "k", 1, "n", ARGV[i + 3], "fl", flows, "g", ARGV[i + 2],
-    "j", job, "p", ARGV[3] .. ":" .. ARGV[i + 4]}
-  for _, mark in ipairs(it[6] and {"b", it[6], "t1", it[6], "u", 1, "m", memo} or {}) do fields[#fields + 1] = mark end
-  if ARGV[i + 5] ~= "1" then fields[#fields + 1], fields[#fields + 2] = "r", ARGV[i + 5] end
+  if backup then flows, memo, why = maybe_sent(ARGV[i + 2], flows, 1, memo) end
+  local fields, also = writer({"s", "w", "k", 1, "n", ARGV[i + 3], "fl", flows, "g", ARGV[i + 2],
+    "j", job, "p", page .. ":" .. ARGV[i + 4]})
+  also("b", backup)
+  also("t1", backup)
+  also("u", backup and 1)
+  also("m", backup and memo)
+  also("r", ARGV[i + 5] ~= "1" and ARGV[i + 5])
   redis.call("HSET", tx_key(key), unpack(fields))
   local flow = flow_of(flows, 1)
-  local its = why and lost or lines[flow] or {}
-  its[#its + 1] = key
-  if not why then lines[flow] = its end
-  released = released + 1
+  local keys = why and lost or backlogs[flow] or {}
+  keys[#keys + 1] = key
+  if not why then backlogs[flow] = keys end
+  opened = opened + 1
 end
-for flow, keys in pairs(lines) do
-  redis.call("RPUSH", line_key(flow), unpack(keys))
+for flow, keys in pairs(backlogs) do
+  redis.call("RPUSH", backlog_key(flow), unpack(keys))
   redis.call("SADD", ACTIVE, flow)
   redis.call("HINCRBY", GOV, "q:" .. lanes[flow], #keys)
 end
-for _, it in ipairs(cjson.decode(ARGV[5])) do
-  local key, row = holder_of(it[1], it[2]), it[2]
+for _, pair in ipairs(cjson.decode(ARGV[5])) do
+  local first, row = unpack(pair)
+  local key = holder_of(first, row)
   local state, rows = unpack(redis.call("HMGET", tx_key(key), "s", "r"))
   redis.call("HSET", tx_key(key), "r", tonumber(rows or 1) + 1)
   redis.call("HINCRBY", tx_key(key), "r:" .. row, 1)
@@ -70,16 +79,16 @@ end
 if ended == tonumber(redis.call("HGET", name, "rows")) then
   redis.call("HSET", name, "finished_us", now)
 end
-redis.call("HINCRBY", name, "released", released)
-local opened = tonumber(it[1]) + 1
-local waiting = tonumber(it[3] or 0) + released - tonumber(it[4] or 0)
-if opened == tonumber(it[2]) or waiting >= tonumber(it[5] or 0) then
-  redis.call("SREM", HUNGRY, job)
+redis.call("HINCRBY", name, "released", opened)
+next_page = tonumber(next_page) + 1
+local waiting = tonumber(released or 0) + opened - tonumber(finished or 0)
+if next_page == tonumber(pages) or waiting >= tonumber(low or 0) then
+  redis.call("SREM", NEEDS_PAGE, job)
 end
-redis.call("HSET", name, "opened", opened)
+redis.call("HSET", name, "next_page", next_page)
 redis.call("HDEL", GOV, "o:" .. job)
 for _, key in ipairs(lost) do
-  local ends = ending(key, job, "unknown", tonumber(redis.call("HGET", tx_key(key), "r") or 1))
-  finish(key, ends, UNGUARDED, {"e", UNGUARDED})
+  local rows = tonumber(redis.call("HGET", tx_key(key), "r") or 1)
+  finish(key, ending(key, job, "unknown", rows), UNGUARDED, {"e", UNGUARDED})
 end
 return 1

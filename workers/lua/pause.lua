@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Lets nothing leave for a client until a moment, on an operator's word. What is under way stays so,
--- and bells that are out go back to the line when they ask.
+-- and bells that are out go back to the backlog when they ask.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
@@ -15,7 +15,7 @@ local until_us = now + tonumber(ARGV[2])
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
 held = tonumber(held or 0)
 local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
--- What the provider held when the operator came is told apart: resume ends no narrower hold than that.
+-- What the provider held when the operator came stands apart: resume ends no narrower hold than that.
 if not paused or tonumber(paused_until) <= now then provider = string.format("%.0f", held) end
 redis.call("XADD", base .. "audit", unpack(ARGV, 4))
 if until_us > held then

@@ -1,22 +1,156 @@
--- Stands in front of all scripts in their library: the names and the clock. The parts that a script
--- names in its header, in parts/, come between the two.
+-- Stands in front of all scripts in their library: the legend of the stored names, the names of keys, and
+-- the clock. The includes that a script names in its header, in includes/, come between the two.
 --
--- The library is loaded once and called often. So at the outer level of this file and of a part stand
+-- The library is loaded once and called often. So at the outer level of this file and of an include stand
 -- constants (`local NAME = …`), functions, and variables that are only declared (`local name`). What
 -- these hold is one call's own: the function start_<file> sets each of them before every call. A script
 -- needs no such care, its whole text is a function. Only KEPT outlives a call.
 --
 -- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
 -- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
--- Times are integers in us below 2^53. A transaction is a hash; its fields are named in
--- workers/ledger/ledger.py. A flow's definition is made in workers/governor/flows.py.
-local base, GOV, FLOWS, TOUCH, RETRIES, SUSPECTS, ACTIVE, HUNGRY, GUESTS, now
+-- Times are integers in us since the epoch, below 2^53. A flow's definition is made in
+-- workers/governor/flows.py.
+--
+-- The legend: every stored name, one a line, as "<where>.<stored name>  <full name>  <meaning>". Stored
+-- names of fields are short, because a hash stays in the store's compact form only while it is small.
+--
+-- Keys of a client, behind its prefix:
+--   key.gov                  governor           hash: the quota and the state of the governor, see gov.*
+--   key.flows                flows              hash: flow -> its definition
+--   key.active               active             set: flows in which something waits
+--   key.backlog:<flow>       new                list: transactions of this flow that never went
+--   key.backlog:<flow>:due   due                sorted set: those that go again -> when they are due
+--   key.deadlines            deadlines          sorted set: transaction that is out -> by when it is answered
+--   key.retries              retries            sorted set: transaction in Celery's countdown -> its due time
+--   key.quarantine           quarantine         sorted set: those under which a worker died -> due time
+--   key.permits              permits            sorted set: permit of a call outside of jobs -> its end
+--   key.needs_page           needs_page         set: jobs that want their next page opened
+--   key.jobs                 jobs               sorted set: job -> when it was accepted
+--   key.job:<job>            job                hash: one job, see job.*
+--   key.job:<job>:page:<n>   page               string: one page of its rows, compressed
+--   key.tx:<key>             transaction        hash: one transaction, or one permit, see tx.*
+--   key.dead                 dead_letters       stream: transactions that ended without success
+--   key.attempts             attempts           stream: newest sends that were no plain success
+--   key.audit                audit              stream: what was done to the client, by whom and why
+--   key.refusals             refusals           stream: newest answers of 429, see governor/refusals.py
+--   key.overrides            overrides          hash: limit -> JSON of what was set live, see overrides.*
+--   key.oauth                oauth              hash: the access token, see oauth.*
+--   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
+--
+-- Fields of a transaction, and of a permit (fl, cc, pb and s alone):
+--   tx.s      state             w waits, r rung, t counts down, s sent, g permit; else the final word
+--   tx.k      step              step that is next, out, or where it ended, from 1
+--   tx.n      steps             number of its steps
+--   tx.fl     flows             flow of each step, comma between, or one for all; "now>then" with a look-up
+--   tx.g      guards            guard of each step, one letter (k u l n, r = a read), or one for all
+--   tx.j      job               its job
+--   tx.p      place             place of its payload, see workers/ledger/batch.py
+--   tx.r      rows              rows of the file that share it; absent = 1
+--   tx.r:<n>  repeats           how often further lines of the file repeat row n of its batch, from 0
+--   tx.h      halves            of a batch that was split: row where the second half begins, both keys
+--   tx.t1     first_sent_us     first send under its key
+--   tx.t2     last_answer_us    newest answer to a send; absent after a success
+--   tx.f      fence             fence of the newest grant
+--   tx.gn     generation        generation of its key; absent = 1
+--   tx.g0     first_generation  generation with which its step, or replay, began; absent = 1
+--   tx.pt     done_calls        calls of this step that are done: parts, or polls; absent = 0
+--   tx.at     attempts          attempts of this step
+--   tx.th     throttled         answers of 429
+--   tx.cr     crashes           workers that died under it
+--   tx.cc     places            while it is out: limits in which it has a place, + between
+--   tx.pb     is_probe          1 while its call is a probe of the breaker
+--   tx.m      memo              what the next call of this step must know, JSON, see workers/answer/guards.py
+--   tx.u      maybe_executed    1 while an earlier send of this step may have been executed
+--   tx.st     status            newest HTTP status
+--   tx.id     provider_id       newest id at the provider
+--   tx.co     correlation_id    newest correlation id
+--   tx.e      error             newest error, one sentence
+--   tx.an     answer_lines      answers of finished steps, one line of JSON each
+--   tx.ids    provider_ids      of several steps: provider's id of each that is finished, a line each
+--   tx.b      backup_us         backup after which each step to come may have been sent, see recover.lua
+--   tx.d      dead_letter       its entry among the dead letters
+--
+-- Fields of a job; its counts are rows, if nothing else is said:
+--   job.schema       schema              number of the form in which it and its rows are stored
+--   job.kind         params.kind         kind of its rows
+--   job.client       client              client that it belongs to
+--   job.name         source              name of its file
+--   job.job_params   params              its parameters, JSON
+--   job.list         contact_list        of contacts of a campaign: the provider's id of their list
+--   job.digest       digest              digest of what was submitted
+--   job.joined       joined              rows that share the transaction of another row
+--   job.low          low_water           when fewer transactions than this wait, the next page is opened
+--   job.rows         rows                lines of its file, rejected ones included
+--   job.calls        calls               calls that it will make
+--   job.pages        pages               pages that are stored
+--   job.next_page    next_page           page that is opened next, from 0
+--   job.released     released            transactions of opened pages
+--   job.finished_tx  ended_transactions  transactions that have ended
+--   job.ended        ended               rows in a final state
+--   job.succeeded    succeeded           rows that ended so, as the next five
+--   job.failed       failed
+--   job.unknown      unknown
+--   job.cancelled    cancelled
+--   job.expired      expired
+--   job.rejected     rejected
+--   job.throttled    throttled           answers of 429
+--   job.replayed     replayed            rows that were replayed
+--   job.began_us     began_us            when it was created
+--   job.started      started             1 when the whole file is there and work may begin
+--   job.started_us   started_us          when that was
+--   job.finished_us  finished_us         when the last row ended
+--   job.since        backup_us           backup from which the store was restored, see recover.lua
+--
+-- Fields of gov. A limit stands under its name, "client" is all of the client, "pool:<pool>" a pool:
+--   gov.c:<limit>          full_at        when its bucket is full again
+--   gov.b:<limit>          bells          bells that are out for it
+--   gov.l:<limit>          places         places taken of a limit of concurrent calls, or of a pool
+--   gov.g:<limit>          left_until     until then one token of it is left to a permit that asks
+--   gov.y:<scope>          hold_reason    why the newest pause of this scope was made
+--   gov.z:<scope>          quota_left     calls that the provider leaves, and until when, a space between
+--   gov.q:<lane>           queued         transactions that wait in this lane
+--   gov.p:<lane>:<tenant>  pass           pass of a tenant in this lane
+--   gov.v:<lane>           virtual_time   pass of who went last in this lane
+--   gov.w:<worker>         threads        threads of a live worker, and until when it counts, a space between
+--   gov.m:<worker>         media_threads  the same in the pool media
+--   gov.o:<job>            opening_until  until then somebody opens the next page of this job
+--   gov.n:<slot>           granted        second % 16 -> second * 100000 + grants in it
+--   gov.u:<slot>           unsent         the same of grants that were not used
+--   gov.x:<slot>           turned_away    the same of answers of 429
+--   gov.tick               next_tick      when the fleet rings next
+--   gov.at                 rung_at        when somebody rang last
+--   gov.asked              asked_at       when a call outside of jobs asked last
+--   gov.breaker            breaker        while it is not closed: until when no other probe goes
+--   gov.prober             prober         transaction or permit of the newest probe
+--   gov.probes             good_probes    probes in a row that were not refused
+--   gov.quarantined        quarantined    the one transaction of the quarantine that is out
+--   gov.paused             paused         end of an operator's pause, and of the provider's hold before it
+--   gov.refused            refused_scope  scope that was refused last
+--   gov.refused_us         refused_at     when that was
+--   gov.capped             capped         tenants with limits of their own, each as /name/
+--
+-- Fields of overrides:
+--   overrides.#        version   how often any of them changed
+--   overrides.<limit>  override  what is set live of this limit, JSON
+--
+-- Fields of oauth:
+--   oauth.token            token            the access token, encrypted
+--   oauth.generation       generation       counts the tokens
+--   oauth.asked_us         asked_us         when it was asked for
+--   oauth.renew_us         renew_us         from when on it is to be renewed
+--   oauth.expires_us       expires_us       from when on it is invalid
+--   oauth.refused          refused          generation that the provider refused
+--   oauth.again            again            1 when the one before was refused too
+--   oauth.failed_until_us  failed_until_us  until then nobody asks again
+--   oauth.failure          failure          what the newest attempt to renew it met
+--   oauth.failure_refused  failure_refused  1 = a person must act
+local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, now
 
 local function start_prelude(KEYS, ARGV)
   base = KEYS[1]
-  GOV, FLOWS, TOUCH, RETRIES = base .. "gov", base .. "flows", base .. "touch", base .. "retries"
-  SUSPECTS, ACTIVE, HUNGRY = base .. "suspects", base .. "active", base .. "hungry"
-  GUESTS = base .. "guests"
+  GOV, FLOWS, DEADLINES, RETRIES = base .. "gov", base .. "flows", base .. "deadlines", base .. "retries"
+  QUARANTINE, ACTIVE, NEEDS_PAGE = base .. "quarantine", base .. "active", base .. "needs_page"
+  PERMITS = base .. "permits"
   now = tonumber(ARGV[1])
   if not now then
     local time = redis.call("TIME")
@@ -25,18 +159,21 @@ local function start_prelude(KEYS, ARGV)
 end
 
 local function tx_key(key) return base .. "tx:" .. key end
-local function line_key(flow) return base .. "line:" .. flow end
+local function backlog_key(flow) return base .. "backlog:" .. flow end
 local function job_key(job) return base .. "job:" .. job end
+
+-- Number of the forms in which this release stores; workers/ledger/identity.py has the same.
+local SCHEMA = 1
 
 -- A store's clock that is so far behind the last ring was set back.
 local SET_BACK = 1000000
 
 -- A script does not roll back: a key of a wrong type must stop it before its first write. What a
--- script reads first needs no such look, for reading fails as well; what it only writes does.
+-- script reads first needs no such check, for reading fails as well; what it only writes does.
 local function must_be(kind, name)
-  local found = redis.call("TYPE", name).ok
-  if found ~= kind and found ~= "none" then
-    error(name .. " is a " .. found .. ", not a " .. kind)
+  local actual = redis.call("TYPE", name).ok
+  if actual ~= kind and actual ~= "none" then
+    error(name .. " is a " .. actual .. ", not a " .. kind)
   end
 end
 
@@ -44,10 +181,10 @@ end
 -- has two, "now>then", it is the one by which its next call goes.
 local function flow_of(flows, step)
   if not string.find(flows, "[,>]") then return flows end
-  local n = 0
+  local nth = 0
   for flow in string.gmatch(flows, "[^,]+") do
-    n = n + 1
-    if n == tonumber(step) then return string.match(flow, "^[^>]+") end
+    nth = nth + 1
+    if nth == tonumber(step) then return string.match(flow, "^[^>]+") end
   end
 end
 
@@ -64,3 +201,10 @@ local function decode(definition)
 end
 
 local function read_flow(flow) return decode(redis.call("HGET", FLOWS, flow)) end
+
+-- A list of fields and values for HSET, and the function that adds to it what has a value.
+local function writer(writes)
+  return writes, function(field, value)
+    if value then writes[#writes + 1], writes[#writes + 2] = field, value end
+  end
+end

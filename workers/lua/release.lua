@@ -1,34 +1,32 @@
-#!lua
--- Lets work on the contacts of a campaign begin, now that their list is there, and tells how far it is.
--- Called again it only tells.
+#!lua flags=allow-oom
+-- Releases the permit of a call from outside of jobs: its places are free, and a refusal or the provider's
+-- headers are obeyed by all.
 --
 -- KEYS[1]  prefix of the client
--- ARGV[1]  now_us  "" or an integer (tests)
--- ARGV[2]  job     name of the job of contacts
--- ARGV[3]  list    the provider's id of their list
--- ARGV[4]  rows    rows that the job has when it is whole
--- Reads    job:<job>; writes job:<job>, hungry
--- Returns  rows, ended, rejected, succeeded, failed, unknown, us since work began, 1 = all have ended;
---          nothing when the job is not there, or not whole: then nothing was written
--- Cost     O(1)
-local name = job_key(ARGV[2])
-must_be("hash", name)
-must_be("set", HUNGRY)
-local it = redis.call("HMGET", name, "rows", "ended", "rejected", "succeeded", "failed", "unknown",
-  "closed_us", "finished_us", "pages")
-local function number(i) return tonumber(it[i] or 0) end
-if number(1) == 0 or it[1] ~= ARGV[4] then return {} end
-local since = number(7)
-local ended = it[8] and 1 or 0
-if since == 0 then
-  since = now
-  redis.call("HSET", name, "list", ARGV[3], "closed_us", now)
-  if number(1) == number(2) then
-    redis.call("HSET", name, "finished_us", now)
-    ended = 1
-  elseif number(9) > 0 then
-    redis.call("SADD", HUNGRY, ARGV[2])
-  end
-  redis.call("HSET", name, "closed", 1)
-end
-return {number(1), number(2), number(3), number(4), number(5), number(6), math.max(0, now - since), ended}
+-- ARGV[1]  now_us     "" or an integer (tests)
+-- ARGV[2]  permit     as given to acquire
+-- ARGV[3]  came_to    "answered" | "refused" (429) | "none" (no answer, or of unknown outcome) |
+--                     "unsent"
+-- ARGV[4]  pause_us   how long nothing may leave for what was refused, 0 = no pause
+-- ARGV[5]  why        the reason of the pause
+-- ARGV[6]  remaining  calls that the provider's headers leave, "" = they say nothing
+-- ARGV[7]  reset_us   from now until they leave more
+-- Includes seconds, bucket, breaker, pause, feedback
+-- Reads    tx:<permit>, flows, gov; writes gov, permits, tx:<permit>
+-- Returns  1 = recorded, 0 = its lease was over
+-- Cost     O(limits)
+local permit, pause = ARGV[2], tonumber(ARGV[4])
+local flow_name, places, is_probe = unpack(redis.call("HMGET", tx_key(permit), "fl", "cc", "pb"))
+if not flow_name then return 0 end
+must_be("zset", PERMITS)
+redis.call("HLEN", GOV)
+local flow = read_flow(flow_name)
+local answer = {came_to = ARGV[3], pause_us = pause > 0 and pause or nil, error = ARGV[5],
+  remaining = tonumber(ARGV[6]), reset_us = tonumber(ARGV[7])}
+plan_pause(answer)
+
+obey(answer, flow, permit, is_probe == "1")
+free_places(places)
+redis.call("ZREM", PERMITS, permit)
+redis.call("DEL", tx_key(permit))
+return 1

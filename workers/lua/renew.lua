@@ -6,10 +6,10 @@
 -- ARGV[2]  key       idempotency key of the transaction
 -- ARGV[3]  fence     as given to admit
 -- ARGV[4]  lease_us  from now on
--- Reads    tx:<key>; writes touch
+-- Reads    tx:<key>; writes deadlines
 -- Returns  1 = prolonged, 0 = it was taken over, or has ended
 -- Cost     O(log)
 local state, fence = unpack(redis.call("HMGET", tx_key(ARGV[2]), "s", "f"))
 if state ~= "s" or fence ~= ARGV[3] then return 0 end
-redis.call("ZADD", TOUCH, "XX", now + tonumber(ARGV[4]), ARGV[2])
+redis.call("ZADD", DEADLINES, "XX", now + tonumber(ARGV[4]), ARGV[2])
 return 1

@@ -1,5 +1,5 @@
 #!lua
--- Rings for what can leave now: takes transactions out of their lines, in the order of lanes and,
+-- Rings for what can leave now: takes transactions out of their backlogs, in the order of lanes and,
 -- within a lane, of the least pass of their tenants, as far as tokens and threads go.
 --
 -- KEYS[1]  prefix of the client
@@ -7,65 +7,66 @@
 -- ARGV[2]  worker    name of the caller
 -- ARGV[3]  threads   threads of the caller
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
--- ARGV[5]  beat_us   time between two rings of the whole fleet
+-- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
--- Parts    cell, line, beat, free, heap, tenants
--- Reads    gov, active, flows, the lines, touch, retries, suspects, hungry, guests; writes gov, the lines,
---          tx:<key>, touch, retries, suspects
--- Returns  {turn_us, sweep, hungry, key, step, steps, job, pool, key, step, …}: when the caller's next
+-- Includes bucket, backlog, tick, capacity, heap, tenants
+-- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
+--          gov, the backlogs, tx:<key>, deadlines, retries, quarantine
+-- Returns  {turn_us, sweep, job, key, step, steps, job, pool, key, step, …}: when the caller's next
 --          turn is, in us from now; 1 when the sweep has work; a job of which the caller opens
 --          the next page or ""; then five values for each bell, which the caller publishes;
 --          pool "" = a call, else whose threads do the step, which makes none
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
 -- Cost     O(fields of gov + flows with work × log + 4 per bell)
-may_line("")
-must_be("set", HUNGRY)
+may_requeue("")
+must_be("set", NEEDS_PAGE)
 must_be("hash", FLOWS)
-look()
-local beat = tonumber(ARGV[5])
-if number("at") - now >= SET_BACK then return {beat, 1, ""} end
-local silent = now - number("beat") > 500000
-local turn, threads, media = take_turn(ARGV[2], tonumber(ARGV[3]), ARGV[6], beat)
+read_gov()
+local tick = tonumber(ARGV[5])
+if number("at") - now >= SET_BACK then return {tick, 1, ""} end
+local silent = now - number("tick") > 500000
+local turn, threads, media = take_turn(ARGV[2], tonumber(ARGV[3]), ARGV[6], tick)
 count_retries()
 if silent then start_all_empty() end
 
 -- Bells and leases together never exceed 1.25 x the threads: the broker holds next to nothing. Those of
 -- the pool media never exceed its threads: no bell could wait for a transfer to end.
 local of_media = number("b:" .. MEDIA) + number("l:" .. MEDIA)
-local of_calls = redis.call("ZCARD", TOUCH) - redis.call("ZCARD", RETRIES) - of_media
+local of_calls = redis.call("ZCARD", DEADLINES) - redis.call("ZCARD", RETRIES) - of_media
 local MOST = 1000 -- what one script, and the batch that is published, may hold
 room, left[MEDIA] = math.min(math.floor(threads * 1.25) - of_calls, MOST), math.min(media - of_media, MOST)
 
-local reply = {turn - now, (overdue(TOUCH) or overdue(GUESTS)) and 1 or 0, hungry_job()}
-local moved, set, touched = {}, {}, {} -- written once, at the end
-local function move(field, by) moved[field] = (moved[field] or 0) + by end
+local overdue = is_overdue(DEADLINES) or is_overdue(PERMITS)
+local reply = {turn - now, overdue and 1 or 0, job_to_open()}
+local moved, set, deadlines = {}, {}, {} -- written once, at the end
+local function move(field, change) moved[field] = (moved[field] or 0) + change end
 local function ring(key, limits)
-  local tx = redis.call("HMGET", tx_key(key), "s", "k", "n", "j")
-  if tx[1] ~= "w" then return end -- nobody waits under this name any more
+  local state, step, steps, job = unpack(redis.call("HMGET", tx_key(key), "s", "k", "n", "j"))
+  if state ~= "w" then return end -- nobody waits under this name any more
   speak_for(limits)
-  for _, cell in ipairs(limits) do move("b:" .. cell[1], 1) end
-  touched[#touched + 1], touched[#touched + 2] = now + tonumber(ARGV[4]), key
+  for _, bucket in ipairs(limits) do move("b:" .. bucket[NAME], 1) end
+  deadlines[#deadlines + 1], deadlines[#deadlines + 2] = now + tonumber(ARGV[4]), key
   redis.call("HSET", tx_key(key), "s", "r")
   local pool = is_governed(limits) and "" or string.sub(pool_of(limits), 6)
-  for _, value in ipairs({key, tx[2], tx[3], tx[4], pool}) do reply[#reply + 1] = value end
+  for _, value in ipairs({key, step, steps, job, pool}) do reply[#reply + 1] = value end
   return true
 end
 
--- Suspects, under which a worker died, go one at a time: one bad row condemns no neighbours.
+-- Of the quarantine, under which workers died, one goes at a time: one bad row condemns no neighbours.
 -- One that must wait is passed by others: it may wait for a worker of its pool that nobody starts, with
 -- as many more as its dead ones had threads.
 local MOST_PASSED = 256
 local open_to_some = room > 0 or left[MEDIA] > 0
-local suspects = open_to_some and not gov.suspect
-  and redis.call("ZRANGEBYSCORE", SUSPECTS, "-inf", now, "LIMIT", 0, MOST_PASSED)
-for _, suspect in ipairs(suspects or {}) do
-  local tx = redis.call("HMGET", tx_key(suspect), "fl", "k")
-  local id = flow_of(tx[1], tx[2])
-  local flow = read_flow(id)
-  if available(id, flow.lane) > 0 then
-    redis.call("ZREM", SUSPECTS, suspect)
-    if ring(suspect, flow.limits) then
-      set.suspect = suspect
+local quarantine = open_to_some and not gov.quarantined
+  and redis.call("ZRANGEBYSCORE", QUARANTINE, "-inf", now, "LIMIT", 0, MOST_PASSED)
+for _, key in ipairs(quarantine or {}) do
+  local flows, step = unpack(redis.call("HMGET", tx_key(key), "fl", "k"))
+  local flow_name = flow_of(flows, step)
+  local flow = read_flow(flow_name)
+  if available(flow_name, flow.lane) > 0 then
+    redis.call("ZREM", QUARANTINE, key)
+    if ring(key, flow.limits) then
+      set.quarantined = key
       break
     end
   end
@@ -74,10 +75,10 @@ end
 local tenants, open = {}, {}
 if open_to_some then tenants, open = tenants_of(redis.call("SMEMBERS", ACTIVE), gov, available) end
 make_heap(tenants, before)
-local turns = math.floor(turn / beat)
+local turns = math.floor(turn / tick)
 while tenants[1] do
   -- Tokens and threads only become fewer: with the last limit that lets something through the round is over.
-  while #open > 0 and available(open[#open].id, open[#open].lane) <= 0 do table.remove(open) end
+  while #open > 0 and available(open[#open].name, open[#open].lane) <= 0 do table.remove(open) end
   if #open == 0 then break end
   local tenant = tenants[1]
   local key, limits = next_of(tenant, turns, available)
@@ -93,10 +94,9 @@ while tenants[1] do
     drop_first(tenants, before)
   end
 end
-if #touched > 0 then redis.call("ZADD", TOUCH, unpack(touched)) end
-local writes = {}
-local function write(field, value) writes[#writes + 1], writes[#writes + 2] = field, value end
-for field, by in pairs(moved) do write(field, number(field) + by) end
+if #deadlines > 0 then redis.call("ZADD", DEADLINES, unpack(deadlines)) end
+local writes, write = writer({})
+for field, change in pairs(moved) do write(field, number(field) + change) end
 for field, value in pairs(set) do write(field, value) end
 if #writes > 0 then redis.call("HSET", GOV, unpack(writes)) end
 return reply

@@ -10,54 +10,61 @@
 -- ARGV[5]  quiet_us     how long ago the newest send must have ended
 -- ARGV[6]  generations  most keys under which one step may be sent
 -- ARGV[7…] entry        of the audit, as XADD takes it behind the stream's name; the reason is added
--- Parts    cell, line, ending, looking
--- Reads    tx:<key>, flows; writes audit, tx:<key>, gov, touch, retries, the line or the job
--- Returns  "FRESH" it stands in its line under a new key, no attempt made
---          "QUIET" it stands in its line until its newest send is long over
+-- Includes bucket, backlog, ending, lookups
+-- Reads    tx:<key>, flows; writes audit, tx:<key>, gov, deadlines, retries, the backlog or the job
+-- Returns  "FRESH" it stands in its backlog under a new key, no attempt made
+--          "QUIET" it stands in its backlog until its newest send is long over
 --          "failed" | "unknown" it has ended
 --          "DROP"  not yours: it did not wait for this
 -- Cost     O(limits), about 12 commands
 local key, generation = ARGV[2], tonumber(ARGV[4])
-local tx = redis.call("HMGET", tx_key(key),
-  "s", "k", "fl", "u", "j", "r", "cr", "gn", "t1", "t2", "at", "m", "g0")
-local state = tx[1]
-if state ~= "r" and state ~= "t" or tx[2] ~= ARGV[3] or tonumber(tx[8] or 1) ~= generation then return "DROP" end
+local name = tx_key(key)
+local state, step, flows, maybe_executed, job, rows, crashes, tx_generation, first_sent, last_answer,
+  attempts, memo, first_generation = unpack(redis.call("HMGET", name, "s", "k", "fl", "u", "j", "r", "cr",
+  "gn", "t1", "t2", "at", "m", "g0"))
+local mine = (state == "r" or state == "t") and step == ARGV[3]
+if not mine or tonumber(tx_generation or 1) ~= generation then return "DROP" end
 
-local id = flow_of(tx[3], tx[2])
-local flow = read_flow(id)
+local flow_name = flow_of(flows, step)
+local flow = read_flow(flow_name)
 redis.call("HLEN", GOV)
-local function leave_bell() if state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end end
+local function take_bell()
+  if state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end
+end
 
 local ended, why
-if tx[4] == "1" then
-  ended, why = "unknown", "its key is older than the provider remembers it, and it may have been executed"
-elseif generation - tonumber(tx[13] or 1) + 1 >= tonumber(ARGV[6]) then
-  ended, why = "failed", "it was never executed under " .. ARGV[6] .. " keys, each of which the provider takes no more"
+if maybe_executed == "1" then
+  ended = "unknown"
+  why = "its key is older than the provider remembers it, and it may have been executed"
+elseif generation - tonumber(first_generation or 1) + 1 >= tonumber(ARGV[6]) then
+  ended = "failed"
+  why = "it was never executed under " .. ARGV[6] .. " keys, each of which the provider takes no more"
 end
 if ended then
-  local ends = ending(key, tx[5], ended, tonumber(tx[6] or 1), tx[7])
-  leave_bell()
+  local ends = ending(key, job, ended, tonumber(rows or 1), crashes)
+  take_bell()
   finish(key, ends, why, {"e", why})
   return ended
 end
 
-local quiet = tonumber(tx[10] or 0) + tonumber(ARGV[5])
+local quiet = tonumber(last_answer or 0) + tonumber(ARGV[5])
 must_be("stream", base .. "audit")
-may_line(id)
-leave_bell()
+may_requeue(flow_name)
+take_bell()
 if quiet > now then
-  redis.call("HSET", tx_key(key), "e", "it waits for a fresh key, until its newest send is long over")
-  to_line(key, id, flow.lane, quiet, tx[7])
+  redis.call("HSET", name, "e", "it waits for a fresh key, until its newest send is long over")
+  requeue(key, flow_name, flow.lane, quiet, crashes)
   return "QUIET"
 end
+local refused = next_call(memo) == "fresh key"
 local entry = {unpack(ARGV, 7)}
 for _, text in ipairs({
-  "reason", refuses(tx[12]) and "the provider takes it no more" or "too old for the provider to remember it",
-  "generation", generation + 1, "attempts", tx[11] or "0",
-  "first_sent_us", tx[9] or "", "last_sent_us", tx[10] or "", "us", string.format("%.0f", now),
+  "reason", refused and "the provider takes it no more" or "too old for the provider to remember it",
+  "generation", generation + 1, "attempts", attempts or "0",
+  "first_sent_us", first_sent or "", "last_sent_us", last_answer or "", "us", string.format("%.0f", now),
 }) do entry[#entry + 1] = text end
 redis.call("XADD", base .. "audit", unpack(entry))
-redis.call("HDEL", tx_key(key), "t1", "t2", "e")
-redis.call("HSET", tx_key(key), "gn", generation + 1, "at", 0, "m", "")
-to_line(key, id, flow.lane, now, tx[7])
+redis.call("HDEL", name, "t1", "t2", "e")
+redis.call("HSET", name, "gn", generation + 1, "at", 0, "m", "")
+requeue(key, flow_name, flow.lane, now, crashes)
 return "FRESH"

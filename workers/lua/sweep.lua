@@ -1,65 +1,79 @@
 #!lua flags=allow-oom
 -- Takes back what nobody answered: bells nobody came for, countdowns whose message was lost, and
--- leases whose holder died or froze, those of guests too.
+-- leases whose holder died or froze, those of permits too.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
--- Parts    cell, line, ending, looking, attempts
--- Reads    touch, guests, tx:<key>, flows; writes gov, touch, guests, the line, suspects, tx:<key>, attempts, the job
--- Returns  {bells, leases, ended}: given back, taken over, and ended for good
+-- Includes bucket, backlog, ending, lookups, attempts
+-- Reads    deadlines, permits, tx:<key>, flows; writes gov, deadlines, permits, the backlog, quarantine,
+--          tx:<key>, attempts, the job
+-- Returns  {bells, leases, ended}: requeued, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
-may_line("")
-may_tell()
+local max_crashes, most = tonumber(ARGV[2]), tonumber(ARGV[3])
+may_requeue("")
+may_record()
 must_be("stream", base .. "dead")
 must_be("hash", GOV)
 must_be("hash", FLOWS)
-for _, guest in ipairs(redis.call("ZRANGEBYSCORE", GUESTS, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
-  free_slots(redis.call("HGET", tx_key(guest), "cc"))
-  redis.call("DEL", tx_key(guest))
-  redis.call("ZREM", GUESTS, guest)
+for _, permit in ipairs(redis.call("ZRANGEBYSCORE", PERMITS, "-inf", now, "LIMIT", 0, most)) do
+  free_places(redis.call("HGET", tx_key(permit), "cc"))
+  redis.call("DEL", tx_key(permit))
+  redis.call("ZREM", PERMITS, permit)
 end
+
+local DIED = "its worker died or froze"
+-- Why a transaction ends whose worker died so often, under this guard; nothing when it goes on.
+local function reason_to_end(crashes, guard)
+  if crashes >= max_crashes then return DIED .. " " .. crashes .. " times" end
+  if guard == "n" then return "sent, then " .. DIED .. ": not sent again without a guard" end
+end
+
+-- SENT is durable and no answer is recorded: the provider may have executed the call. `sent` is what is
+-- stored of its transaction. Returns whether the transaction ended.
+local function take_over(sent, flow_name, lane)
+  local name, guard, deaths = tx_key(sent.key), guard_of(sent.guards, sent.step), sent.crashes + 1
+  local why = reason_to_end(deaths, guard)
+  if sent.places then free_places(sent.places) end
+  if sent.places or sent.is_probe then redis.call("HDEL", name, "cc", "pb") end
+  local outcome = guard == "r" and "not_executed" or "unknown"
+  record_attempt(sent, {outcome = outcome, error = why or DIED})
+  if why then
+    local ends = ending(sent.key, sent.job, "unknown", sent.rows, sent.crashes)
+    finish(sent.key, ends, why, {"u", 1, "cr", deaths, "e", why})
+    return true
+  end
+  redis.call("HSET", name, "u", 1, "cr", deaths)
+  if guard == "l" and not looks(sent.memo) then
+    local flows = changed_over(sent.flows, sent.step)
+    flow_name = flow_of(flows, sent.step)
+    redis.call("HSET", name, "m", LOOK_UP, "fl", flows)
+  end
+  requeue(sent.key, flow_name, lane, now, deaths)
+end
+
 local bells, leases, ended = 0, 0, 0
-for _, key in ipairs(redis.call("ZRANGEBYSCORE", TOUCH, "-inf", now, "LIMIT", 0, tonumber(ARGV[3]))) do
-  local name = tx_key(key)
-  local tx = redis.call("HMGET", name, "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb", "m", "pt")
-  local state, crashes = tx[1], tonumber(tx[7] or 0)
+for _, key in ipairs(redis.call("ZRANGEBYSCORE", DEADLINES, "-inf", now, "LIMIT", 0, most)) do
+  local state, step, flows, guards, job, rows, crashes, places, is_probe, memo, done_calls = unpack(
+    redis.call("HMGET", tx_key(key), "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb", "m", "pt"))
   if state ~= "r" and state ~= "t" and state ~= "s" then
-    redis.call("ZREM", TOUCH, key)
+    redis.call("ZREM", DEADLINES, key)
   else
-    local id = flow_of(tx[3], tx[2])
-    must_be("hash", job_key(tx[5]))
-    must_be("zset", line_key(id) .. ":due")
-    local flow = read_flow(id)
+    local flow_name = flow_of(flows, step)
+    must_be("hash", job_key(job))
+    must_be("zset", backlog_key(flow_name) .. ":due")
+    local flow = read_flow(flow_name)
     if state == "s" then
-      -- SENT is durable and no answer is recorded: the provider may have executed the call.
-      crashes = crashes + 1
-      local guard = guard_of(tx[4], tx[2])
-      local why
-      if guard == "n" then why = "sent, then its worker died or froze: not sent again without a guard" end
-      if crashes >= tonumber(ARGV[2]) then why = "its worker died or froze " .. crashes .. " times" end
       leases = leases + 1
-      if tx[8] then free_slots(tx[8]) end
-      if tx[8] or tx[9] then redis.call("HDEL", name, "cc", "pb") end
-      tell(key, tx[5], tx[2], tx[11], tx[10], guard == "r" and "not_executed" or "unknown", "", "", why or "its worker died or froze")
-      if why then
-        ended = ended + 1
-        local ends = ending(key, tx[5], "unknown", tonumber(tx[6] or 1), tx[7])
-        finish(key, ends, why, {"u", 1, "cr", crashes, "e", why})
-      else
-        redis.call("HSET", name, "u", 1, "cr", crashes)
-        if guard == "l" and not looks(tx[10]) then
-          local flows = changed_over(tx[3], tx[2])
-          id = flow_of(flows, tx[2])
-          redis.call("HSET", name, "m", "l", "fl", flows)
-        end
-        to_line(key, id, flow.lane, now, crashes)
-      end
+      local sent = {key = key, job = job, step = step, part = done_calls, memo = memo, flows = flows,
+        guards = guards, rows = tonumber(rows or 1), crashes = tonumber(crashes or 0), places = places,
+        is_probe = is_probe}
+      if take_over(sent, flow_name, flow.lane) then ended = ended + 1 end
     else
       if state == "r" then count_bells(flow.limits, -1) end
       bells = bells + 1
-      to_line(key, id, flow.lane, now, crashes)
+      requeue(key, flow_name, flow.lane, now, crashes)
     end
   end
 end

@@ -16,13 +16,14 @@
 local OAUTH, LOCK = base .. "oauth", base .. "oauth:lock"
 must_be("hash", OAUTH)
 must_be("string", LOCK)
-local it = redis.call("HMGET", OAUTH, "token", "generation", "asked_us", "renew_us", "expires_us",
-  "refused", "failed_until_us", "failure", "failure_refused")
-local usable = it[1] and it[2] ~= it[6] and it[2] ~= ARGV[4] and now < tonumber(it[5])
-local failed = now < tonumber(it[7] or 0)
+local token, generation, asked, renew, expires, refused, failed_until, failure, failure_refused = unpack(
+  redis.call("HMGET", OAUTH, "token", "generation", "asked_us", "renew_us", "expires_us", "refused",
+  "failed_until_us", "failure", "failure_refused"))
+local usable = token and generation ~= refused and generation ~= ARGV[4] and now < tonumber(expires)
+local failed = now < tonumber(failed_until or 0)
 local locked = false
-if not (usable and now < tonumber(it[4])) and not failed then
+if not (usable and now < tonumber(renew)) and not failed then
   locked = redis.call("SET", LOCK, ARGV[2], "NX", "PX", ARGV[3])
 end
-return {now, locked and 1 or 0, usable and 1 or 0, it[1] or "", it[2] or "0", it[3] or "0",
-  it[4] or "0", it[5] or "0", failed and it[8] or "", it[9] or "0"}
+return {now, locked and 1 or 0, usable and 1 or 0, token or "", generation or "0", asked or "0",
+  renew or "0", expires or "0", failed and failure or "", failure_refused or "0"}

@@ -10,7 +10,8 @@
 -- Cost     O(1)
 local OAUTH = base .. "oauth"
 must_be("hash", OAUTH)
-local it = redis.call("HMGET", OAUTH, "generation", "asked_us", "expires_us", "again")
-if it[1] ~= ARGV[2] then return {} end
+local generation, asked, expires, again = unpack(redis.call("HMGET", OAUTH,
+  "generation", "asked_us", "expires_us", "again"))
+if generation ~= ARGV[2] then return {} end
 redis.call("HSET", OAUTH, "refused", ARGV[2])
-return {now - it[2], it[3] - it[2], tonumber(it[4] or 0)}
+return {now - asked, expires - asked, tonumber(again or 0)}

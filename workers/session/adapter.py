@@ -1,9 +1,8 @@
-"""How a call from outside of jobs travels: through the gate, over the client's own connections."""
+"""How a call from outside of jobs travels: with a permit, over the client's own connections."""
 
 from __future__ import annotations
 
 import random
-import threading
 import uuid
 from dataclasses import replace
 from io import BytesIO
@@ -14,14 +13,13 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from workers.answer.backoff import countdown_s, pause_s
 from workers.answer.outcome import Answer, Next, Outcome, read
 from workers.answer.quota_headers import HEARD_FROM_S, read_feedback
-from workers.clock import now_ns
+from workers.clock import now_ns, wait
 from workers.errors import GrantStale
 from workers.http.connection import Caller, ConnectFailed
 from workers.http.request import Request
-from workers.session.limiter import Entry, Gate
+from workers.session.limiter import Limiter, Permit
 from workers.settings.values import RESERVED
 
 if TYPE_CHECKING:
@@ -33,11 +31,11 @@ if TYPE_CHECKING:
 WRITES: Final = frozenset(("DELETE", "PATCH", "POST", "PUT"))
 #: Connections that are kept for later calls.
 POOL: Final = 32
-#: Sends that came to nothing before the first byte; then it is told.
+#: Sends that came to nothing before the first byte; after so many the caller gets an error.
 MOST_UNSENT: Final = 3
 
 
-class GuestTransport(BaseAdapter):
+class GovernedAdapter(BaseAdapter):
     """From a prepared request of a governed session to its response.
 
     A call is sent once, and again only where nothing was done: after a 429, one 401, or a
@@ -47,10 +45,9 @@ class GuestTransport(BaseAdapter):
     def __init__(self, client: Client, lane: int, tenant: str, wait_s: float) -> None:
         super().__init__()
         self._client, self._wait_s = client, wait_s
-        self._gate = Gate(client, lane, tenant)
+        self._limiter = Limiter(client, lane, tenant)
         self._caller = Caller(client.configured, POOL)
         self._rng = random.Random()  # noqa: S311 -- jitter, not a secret
-        self._never = threading.Event()
 
     def close(self) -> None:
         """Close the connections."""
@@ -61,7 +58,7 @@ class GuestTransport(BaseAdapter):
         request: requests.PreparedRequest,
         **_: Any,  # noqa: ANN401 -- timeouts and certificates are the client's own to say
     ) -> requests.Response:
-        """Ask, send, tell; again where nothing was done and there is time."""
+        """Acquire, send, release; again where nothing was done and there is time."""
         ends_ns = now_ns() + round(self._wait_s * 1e9)
         plain, route = _plain(request, self._client)
         refused = unsent = 0
@@ -69,56 +66,56 @@ class GuestTransport(BaseAdapter):
         while True:
             token = self._client.tokens().get(max(0.0, (ends_ns - now_ns()) / 1e9))
             carries = {**plain.headers, **(token.headers if token else {})}
-            answer, entry = self._once(replace(plain, headers=carries), route, ends_ns)
+            answer, permit = self._once(replace(plain, headers=carries), route, ends_ns)
             reading = read(answer)
             if reading.next is Next.THROTTLED:
                 refused += 1
-                self._refused(entry, answer, refused)
+                self._refused(permit, answer, refused)
             elif not answer.sent:
-                self._gate.leave(entry, "unsent")
+                self._limiter.release(permit, "unsent")
                 unsent += 1
                 if unsent == MOST_UNSENT:
                     raise requests.ConnectionError(f"nothing was sent: {answer.error}")
             else:
                 known = answer.status and reading.outcome is not Outcome.UNKNOWN
                 quota = read_feedback(answer.headers, None)
-                heard = quota if quota and quota.reset_s > HEARD_FROM_S else None
-                self._gate.leave(entry, "answered" if known else "none", quota=heard)
+                if quota and quota.reset_s <= HEARD_FROM_S:
+                    quota = None
+                self._limiter.release(permit, "answered" if known else "none", quota=quota)
                 if reading.next is not Next.TOKEN or token is None or renewed:
                     return _response(request, answer)
                 renewed = True
                 if self._client.tokens().refused(token, answer.elapsed_s):
                     return _response(request, answer)
 
-    def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Entry]:
-        """One send, as soon as the gate lets it through."""
+    def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Permit]:
+        """One send, as soon as there is a permit."""
         while True:
             try:
                 with self._caller.connection() as connection:
-                    it = self._gate.enter(route, (ends_ns - now_ns()) / 1e9)
-                    if isinstance(it, Entry):
-                        self._never.wait(it.start_in_s)
+                    permit = self._limiter.acquire(route, (ends_ns - now_ns()) / 1e9)
+                    if isinstance(permit, Permit):
+                        wait(permit.start_in_s)
                         try:
-                            return connection.send(request, it.stale_at_ns), it
+                            return connection.send(request, permit.stale_at_ns), permit
                         except GrantStale:
-                            self._gate.leave(it, "unsent")
+                            self._limiter.release(permit, "unsent")
                             continue
                         except BaseException:
-                            self._gate.leave(it, "none")
+                            self._limiter.release(permit, "none")
                             raise
             except ConnectFailed as error:
                 raise requests.ConnectionError(str(error)) from None
-            self._never.wait(it)
+            wait(permit)  # seconds after which to ask again
 
-    def _refused(self, entry: Entry, answer: Answer, times: int) -> None:
+    def _refused(self, permit: Permit, answer: Answer, times: int) -> None:
         """A 429: all obey it, this call included."""
-        settings, asked_s = self._client.configured, answer.retry_after_s
+        policy, asked_s = self._client.retry_policy, answer.retry_after_s
         if asked_s is None:
-            base_s, cap_s = settings.backoff_base_s, settings.backoff_cap_s
-            asked_s = countdown_s(times - 1, base_s, cap_s, self._rng)
+            asked_s = policy.countdown_s(times - 1, self._rng)
         why = "the provider answered 429 to a call from outside of jobs"
-        wait_s = pause_s(asked_s, settings.backoff_base_s, self._rng)
-        self._gate.leave(entry, "refused", pause_s=wait_s, why=why)
+        wait_s = policy.pause_s(asked_s, self._rng)
+        self._limiter.release(permit, "refused", pause_s=wait_s, why=why)
 
 
 def _plain(request: requests.PreparedRequest, client: Client) -> tuple[Request, str]:

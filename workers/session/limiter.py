@@ -1,4 +1,4 @@
-"""The governor's entry for calls that are no jobs: the same limits, pauses and breaker, no line."""
+"""The limiter of calls that are no jobs: the same limits, pauses and breaker, no backlog."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from workers.answer.verdict import MAX_TEXT
 from workers.clock import now_ns
 from workers.errors import CircuitOpen, StoreAway, Throttled
 from workers.governor import flows
+from workers.governor.grants import Leases
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal
+    from typing import Any, Literal
 
     from workers.answer.quota_headers import Feedback
     from workers.clients import Client
 
-#: How long the next tokens are left to a guest: until it asks again, and a little longer.
+#: How long the next tokens are left to a call that waits: until it asks again, and a little longer.
 KEEP_S: Final = 0.2
-#: Between two questions of a guest that must wait, at least and at most.
+#: Between two questions of a call that must wait, at least and at most.
 ASK_S: Final = (0.005, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A grant for one call; `Gate.leave` must follow."""
+class Permit:
+    """One call may leave; `Limiter.release` must follow."""
 
-    guest: str
+    name: str
     start_in_s: float  #: wait this long first; 0 but for limits with a lead
     stale_at_ns: int  #: by `clock.now_ns`: later than this it is not used
 
 
-class Gate:
+class Limiter:
     """One client's quota for calls from outside of jobs.
 
-    A guest does not stand in the line: the next token of its limits is left to it. Its lane decides
-    whether it may take the reserve (urgent), its tenant which caps it is charged to.
+    Such a call does not wait in the backlog: the next token of its limits is left to it. Its lane
+    decides whether it may take the reserve (urgent), its tenant which caps it is charged to.
 
     Args:
         client: Whose quota.
@@ -58,14 +59,11 @@ class Gate:
     ) -> None:
         self._client, self._lane, self._tenant = client, lane, tenant
         self._run = Scripts(client.store, client.keys, clock)
-        settings, worker = client.configured, client.fleet.worker
-        lease_s = settings.total_timeout_s + settings.connect_timeout_s + worker.lease_margin_s
-        self._lease_us = round(lease_s * 1e6)
-        self._margin_us = round(worker.lease_margin_s * 1e6)
+        self._leases = Leases.of(client.configured, client.fleet.worker)
         self._process = secrets.token_urlsafe(6)
-        self._guests = itertools.count(1)
+        self._permits = itertools.count(1)
 
-    def enter(self, route: str, wait_s: float) -> Entry | float:
+    def acquire(self, route: str, wait_s: float) -> Permit | float:
         """Ask once whether a call ("POST /lists") may leave now.
 
         Args:
@@ -73,7 +71,7 @@ class Gate:
             wait_s: How long the caller would still wait.
 
         Returns:
-            A grant, or the seconds after which to ask again.
+            A permit, or the seconds after which to ask again.
 
         Raises:
             CircuitOpen: the breaker is open for longer than that.
@@ -81,43 +79,43 @@ class Gate:
             StoreAway: the store gives no answer; nothing may leave.
         """
         asked_ns = now_ns()
-        guest = f"guest.{self._process}.{next(self._guests)}"
+        name = f"permit.{self._process}.{next(self._permits)}"
         flow = self._flow(route)
-        reply = self._run("enter", guest, flow, self._lease_us, round(KEEP_S * 1e6))
+        reply = self._ask(name, flow)
         while reply[0] == "FLOW":
             self._define(route)
-            reply = self._run("enter", guest, flow, self._lease_us, round(KEEP_S * 1e6))
+            reply = self._ask(name, flow)
         if reply[0] == "GO":
             _, start_us, spread_us = reply
-            stale_us = min(start_us + spread_us, self._margin_us)
-            return Entry(guest, start_us / 1e6, asked_ns + stale_us * 1000)
+            stale_at_ns = self._leases.stale_at_ns(asked_ns, start_us, spread_us)
+            return Permit(name, start_us / 1e6, stale_at_ns)
         left_s: float = reply[1] / 1e6
         if left_s > wait_s or wait_s <= 0:
-            name = self._client.name
+            client = self._client.name
             if reply[0] == "OPEN":
                 raise CircuitOpen(
-                    f"client {name}: the breaker is open, another {left_s:.1f} s", left_s
+                    f"client {client}: the breaker is open, another {left_s:.1f} s", left_s
                 )
-            raise Throttled(f"client {name}: no token for another {left_s:.1f} s", left_s)
+            raise Throttled(f"client {client}: no token for another {left_s:.1f} s", left_s)
         least, most = ASK_S
         return min(max(left_s, least), most, wait_s)
 
-    def leave(
+    def release(
         self,
-        entry: Entry,
+        permit: Permit,
         came_to: Literal["answered", "refused", "none", "unsent"],
         *,
         pause_s: float = 0.0,
         why: str = "",
         quota: Feedback | None = None,
     ) -> None:
-        """Say what the call came to; must be said once for each entry.
+        """Say what the call came to; must be called once for each permit.
 
-        The caller has its answer, so a store that is away raises nothing: the entry is taken back
-        when its lease is over, as that of a guest that died.
+        The caller has its answer, so a store that is away raises nothing: the permit is taken back
+        when its lease is over, as that of a process that died.
 
         Args:
-            entry: The grant.
+            permit: What `acquire` gave.
             came_to: Refused is a 429, none an unknown outcome.
             pause_s: How long nothing may leave for what was refused.
             why: The reason of such a pause, one sentence for people.
@@ -125,7 +123,10 @@ class Gate:
         """
         left = (quota.remaining, round(quota.reset_s * 1e6)) if quota else ("", 0)
         with suppress(StoreAway):
-            self._run("leave", entry.guest, came_to, round(pause_s * 1e6), why[:MAX_TEXT], *left)
+            self._run("release", permit.name, came_to, round(pause_s * 1e6), why[:MAX_TEXT], *left)
+
+    def _ask(self, name: str, flow: str) -> Any:  # noqa: ANN401 -- the script's reply
+        return self._run("acquire", name, flow, self._leases.call_us, round(KEEP_S * 1e6))
 
     def _flow(self, route: str) -> str:
         return self._client.flow(self._lane, self._tenant, route).id

@@ -17,7 +17,7 @@ from typing_extensions import override
 from workers.clients import Clients
 from workers.errors import UsageError
 from workers.governor import flows
-from workers.session.adapter import GuestTransport
+from workers.session.adapter import GovernedAdapter
 from workers.settings.load import load
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class GovernedSession(requests.Session):
         self.trust_env = False  # no proxy and no password from files of the user
         self.max_redirects = 0
         self.adapters.clear()  # calls go to nobody else, for each carries the client's token
-        self.mount(f"{self.base_url}/", GuestTransport(client, lane, tenant, wait_s))
+        self.mount(f"{self.base_url}/", GovernedAdapter(client, lane, tenant, wait_s))
 
     @classmethod
     def of(cls, client: Client, lane: str, tenant: str, wait_s: float) -> Self:

@@ -26,7 +26,7 @@ class ClientKeys:
 
     @property
     def governor(self) -> str:
-        """Hash: limit cells, bells out per limit, the beat, tenants' passes, live workers."""
+        """Hash: buckets of limits, bells out per limit, the tick, tenants' passes, live workers."""
         return self._of("gov")
 
     @property
@@ -35,9 +35,9 @@ class ClientKeys:
         return self._of("flows")
 
     @property
-    def touch(self) -> str:
-        """Sorted set: transaction out (rung, retrying, sent) → time by which it must be touched."""
-        return self._of("touch")
+    def deadlines(self) -> str:
+        """Sorted set: transaction that is out (rung, retrying, sent) → its deadline."""
+        return self._of("deadlines")
 
     @property
     def retries(self) -> str:
@@ -45,14 +45,14 @@ class ClientKeys:
         return self._of("retries")
 
     @property
-    def suspects(self) -> str:
+    def quarantine(self) -> str:
         """Sorted set: transactions under which a worker died → due time; rung one at a time."""
-        return self._of("suspects")
+        return self._of("quarantine")
 
     @property
-    def hungry(self) -> str:
+    def needs_page(self) -> str:
         """Set: jobs that want their next page opened."""
-        return self._of("hungry")
+        return self._of("needs_page")
 
     @property
     def jobs(self) -> str:
@@ -100,9 +100,9 @@ class ClientKeys:
         return self._of("oauth", "lock")
 
     @property
-    def lines(self) -> str:
-        """Prefix of the lines: + flow = list of new transactions, + flow + ":due" = sorted set."""
-        return self._of("line", "")
+    def backlogs(self) -> str:
+        """Prefix of the backlogs: + flow = list of new ones, + flow + ":due" = sorted set."""
+        return self._of("backlog", "")
 
     @property
     def transactions(self) -> str:
@@ -114,9 +114,9 @@ class ClientKeys:
         """Prefix of the jobs: + job = hash of one job."""
         return self._of("job", "")
 
-    def line(self, flow: str) -> str:
-        """List: released transactions of this flow that never went."""
-        return self.lines + flow
+    def backlog(self, flow: str) -> str:
+        """List: transactions of this flow that never went."""
+        return self.backlogs + flow
 
     def transaction(self, key: str) -> str:
         """Hash: one transaction of the ledger."""
@@ -132,5 +132,5 @@ class ClientKeys:
 
 
 def installation(namespace: str) -> str:
-    """String: the secret of this installation, from which idempotency keys are derived."""
+    """Hash: the `secret` of this installation, and the `schema` of all that is stored."""
     return f"{namespace}:installation"

@@ -1,7 +1,7 @@
 """The Lua scripts: one library of functions, loaded into a store that does not know it.
 
-What a script needs besides itself, the prelude and its parts, is made when the library is loaded,
-and not at each call.
+What a script needs besides itself, the prelude and its includes, is made when the library is
+loaded, and not at each call.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from workers.store.keys import ClientKeys
 
 
-#: A script's header names the parts that it is made of, in the order in which they need each other.
-_PARTS: Final = re.compile(r"^-- Parts +(.+)$", re.MULTILINE)
+#: A script's header names its includes, in the order in which they need each other.
+_INCLUDES: Final = re.compile(r"^-- Includes +(.+)$", re.MULTILINE)
 
-#: One script of the library. Its parts are its own: it shares their variables with no other one.
+#: One script of the library. Its includes are its own: it shares their variables with no other one.
 _FUNCTION: Final = """
 do
-{parts}
+{includes}
 redis.register_function{{function_name = LIBRARY .. "_{name}", flags = {{{flags}}},
 callback = function(KEYS, ARGV)
 {starts}
@@ -40,17 +40,19 @@ end
 
 def _function(name: str, folder: Traversable) -> str:
     shebang, _, script = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
-    named = _PARTS.search(script)
-    parts = {
-        part: folder.joinpath("parts", f"{part}.lua").read_text("utf-8")
-        for part in (named[1].split(", ") if named else ())
+    header = _INCLUDES.search(script)
+    includes = {
+        include: folder.joinpath("includes", f"{include}.lua").read_text("utf-8")
+        for include in (header[1].split(", ") if header else ())
     }
     starts = [
-        f"start_{part}()" for part, text in parts.items() if f"function start_{part}(" in text
+        f"start_{include}()"
+        for include, text in includes.items()
+        if f"function start_{include}(" in text
     ]
     return _FUNCTION.format(
         name=name,
-        parts="\n".join(parts.values()),
+        includes="\n".join(includes.values()),
         flags=", ".join(f'"{flag}"' for flag in re.findall(r"flags=(\S+)", shebang)),
         starts="\n".join(["start_prelude(KEYS, ARGV)", *starts]),
         script=script,
@@ -58,7 +60,7 @@ def _function(name: str, folder: Traversable) -> str:
 
 
 def put_together(folder: Traversable) -> tuple[str, str]:
-    """The name of a folder's library and its text: the prelude, and each script behind its parts.
+    """The name of a folder's library and its text: the prelude, and each script after its includes.
 
     The name holds a digest of the text, and the names of the functions that of their library: of
     several releases at one store each runs its own scripts.

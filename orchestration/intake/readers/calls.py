@@ -28,8 +28,8 @@ from orchestration.intake.readers.rows import (
     turn_of,
 )
 from orchestration.intake.readers.several import read_parts, read_poll
-from tasks.rest.calls import GUARDS, PART, READS, REFERENCE, guard_of, references
-from workers.answer.guards import Guard
+from tasks.rest.calls import GUARDS, PART, REFERENCE, guard_of, references
+from workers.answer.guards import READS, Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

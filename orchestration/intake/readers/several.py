@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestration.intake.readers.lookups import read_condition
 from orchestration.intake.readers.rows import Bad, only, shown
 from tasks.kind import CannotSay
-from tasks.rest.calls import PART, READS, check_part, of_part, references
+from tasks.rest.calls import PART, check_part, of_part, references
+from workers.answer.guards import READS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -41,10 +41,15 @@ def assert_nothing_left(fleet: AnyFleet) -> None:
     """When all has ended nothing is out, nothing waits, and no counter has drifted."""
     store, keys = fleet.client.store, fleet.client.keys
     gov = store.hgetall(keys.governor)
-    assert store.zcard(keys.touch) == store.zcard(keys.retries) == store.zcard(keys.suspects) == 0
+    assert (
+        store.zcard(keys.deadlines)
+        == store.zcard(keys.retries)
+        == store.zcard(keys.quarantine)
+        == 0
+    )
     drifted = {
         name: value
         for name, value in gov.items()
-        if (name[:2] in {"b:", "q:"} and value != "0") or name == "suspect"
+        if (name[:2] in {"b:", "q:"} and value != "0") or name == "quarantined"
     }
     assert drifted == {}

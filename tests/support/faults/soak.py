@@ -21,11 +21,12 @@ from orchestration.dispatch import pages
 from orchestration.operate import dead_letters, limits
 from orchestration.sandbox.process import SandboxProcess
 from tasks.rest.calls import Calls
-from tasks.steps.call import Ended, Step
+from tasks.steps.call import Step, TransactionFailed
 from tests.support.faults import aged
 from tests.support.fleet import looked_up
 from tests.support.stored import a_job
 from workers.clients import Client
+from workers.ledger.identity import SCHEMA
 from workers.ledger.ledger import PageCounts, Replayed
 from workers.ledger.transaction import TransactionState
 from workers.settings.client import ClientSettings
@@ -33,8 +34,8 @@ from workers.settings.load import Settings, StoreSettings
 from workers.store.keys import installation
 
 if TYPE_CHECKING:
-    from workers.answer.verdict import Verdict
-    from workers.governor.governor import Go
+    from workers.answer.verdict import Retry, Verdict
+    from workers.governor.grants import Grant
     from workers.store.connection import Store
 
 HOUR_S: Final = 3600.0
@@ -59,17 +60,17 @@ class _Mortal(Step):
     kind = Calls()
     deaths = 0.0  #: how often
 
-    def call(self, it: Client, grant: Go, *args: Any) -> Verdict:
+    def call(self, client: Client, grant: Grant, *args: Any) -> Verdict:
         """Send, or die before it or after it."""
         dies = self.rng.random()
         if dies < self.deaths / 2:
             raise _Died
-        verdict = super().call(it, grant, *args)
+        verdict = super().call(client, grant, *args)
         if dies < self.deaths:
             raise _Died
         return verdict
 
-    def retry_later(self, verdict: Verdict) -> None:
+    def retry_later(self, verdict: Retry) -> None:
         """The message is lost, each time."""
 
 
@@ -118,7 +119,8 @@ class Soak:
         )
         fleet = Settings(store=StoreSettings(namespace=f"soak{uuid4().hex}"))
         # The same seed gives the same keys, by which the lines are sorted.
-        self.store.set(installation(fleet.store.namespace), "5e" * 32)
+        record = {"secret": "5e" * 32, "schema": str(SCHEMA)}
+        self.store.hset(installation(fleet.store.namespace), mapping=record)
         return Client(settings, fleet, self.store, self._clock)
 
     def _clock(self) -> int:
@@ -142,8 +144,8 @@ class Soak:
         self.sandbox.post("clock", {"advance_s": seconds})
         self.client.governor().sweep()
         ring = self.client.governor().ring("soak", 32)
-        if ring.hungry:
-            pages.open_next_page(self.client, ring.hungry)
+        if ring.needs_page:
+            pages.open_next_page(self.client, ring.needs_page)
         for bell in ring.bells:
             self._answer(bell.key, bell.step)
         if self._rung and self._chance(0.1):
@@ -159,7 +161,7 @@ class Soak:
                 return
             try:
                 word = self._step.answer_bell(self.client, key, step)
-            except Ended as ended:
+            except TransactionFailed as ended:
                 word = str(ended)
             except _Died:
                 self.met["death"] += 1
@@ -192,7 +194,7 @@ class Soak:
         ledger, low = self.client.ledger, pages.low_water(self.client)
         ledger.begin(a_job(job, low=low, lane=self.rng.randrange(3)))
         ledger.accept(job, 0, rows, PageCounts(calls=sum(len(it["steps"]) for it in rows)))
-        ledger.close(job)
+        ledger.start(job)
         self.jobs.append(job)
         self._made = due
         return True

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from workers.answer.guards import TO_SPLIT, Case, Guard, in_doubt
+from workers.answer.guards import Guard, Memo, NextCall, StepState, in_doubt
+from workers.answer.judging import RetryPolicy, judge
 from workers.answer.outcome import Answer, Outcome, read
-from workers.answer.verdict import Verdict, judge
-from workers.governor.governor import Go
-from workers.ledger.batch import Place
+from workers.answer.quota_headers import Feedback
+from workers.answer.verdict import UNSENT, Advance, Finish, Pause, Reach, Requeue, to_json
 from workers.settings.client import ClientSettings
+from workers.settings.load import WorkerSettings
 
 if TYPE_CHECKING:
-    from workers.answer.outcome import Reading
+    from workers.answer.verdict import Retry, Verdict
 
 CLIENT = ClientSettings(
     name="acme",
@@ -26,25 +28,32 @@ CLIENT = ClientSettings(
 )
 
 
-def grant(attempts: int = 0, *, unknown: bool = False) -> Go:
-    return Go(
-        key="k", step=1, fence="f", start_in_s=0, stale_at_ns=0, job="j", place=Place(0, 0),
-        attempts=attempts, unknown=unknown, throttled=0, answers=[],
-    )  # fmt: skip
+POLICY = RetryPolicy.of(CLIENT, WorkerSettings())
 
 
 def verdict_on(
-    answer: Answer, guard: Guard, it: Go, client: ClientSettings = CLIENT
-) -> tuple[Reading, Verdict]:
-    case = Case(guard=guard, doubt=in_doubt(guard, unknown=it.unknown, attempts=it.attempts))
-    reading = read(answer, earlier_unknown=it.unknown)
-    return reading, judge(
-        answer, reading, it, case=case, client=client, backlog_after_s=15, rng=Random(1)
-    )
+    answer: Answer,
+    guard: Guard,
+    attempts: int = 0,
+    policy: RetryPolicy = POLICY,
+    *,
+    unknown: bool = False,
+    rows: int = 1,
+) -> Retry | Requeue | Finish:
+    doubt = in_doubt(guard, unknown=unknown, attempts=attempts)
+    state = StepState(guard=guard, doubt=doubt, attempts=attempts, rows=rows)
+    reading = read(answer, earlier_unknown=unknown)
+    return judge(answer, reading, state, policy, Random(1))
+
+
+def as_settle_reads(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as it crosses to the script."""
+    fields: dict[str, Any] = json.loads(to_json(verdict))
+    return fields
 
 
 @pytest.mark.parametrize(
-    ("guard", "how", "outcome"),
+    ("guard", "state", "outcome"),
     [
         (Guard.KEY, "unknown", Outcome.UNKNOWN),
         (Guard.UPSERT, "unknown", Outcome.UNKNOWN),
@@ -52,52 +61,116 @@ def verdict_on(
     ],
 )
 def test_after_its_retries_a_write_is_unknown_and_a_read_has_failed(
-    guard: Guard, how: str, outcome: Outcome
+    guard: Guard, state: str, outcome: Outcome
 ) -> None:
-    _, it = verdict_on(Answer(status=503), guard, grant(CLIENT.max_retries))
+    it = verdict_on(Answer(status=503), guard, CLIENT.max_retries)
 
-    assert (it.kind, it.how, it.outcome, it.attempt) == ("END", how, outcome, True)
+    assert isinstance(it, Finish)
+    assert (it.state, it.outcome, it.attempt) == (state, outcome, True)
 
 
 def test_a_read_whose_worker_died_is_refused_as_failed_a_write_as_unknown() -> None:
-    refused, earlier = Answer(status=404), grant(1, unknown=True)
+    refused = Answer(status=404)
 
-    assert verdict_on(refused, Guard.READ, earlier)[1].how == "failed"
-    assert verdict_on(refused, Guard.KEY, earlier)[1].how == "unknown"
+    for guard, state in ((Guard.READ, "failed"), (Guard.KEY, "unknown")):
+        it = verdict_on(refused, guard, 1, unknown=True)
+        assert isinstance(it, Finish)
+        assert it.state == state
 
 
 def test_a_401_is_no_attempt_where_a_token_can_be_renewed_and_the_end_where_none_is_sent() -> None:
     bare = ClientSettings(name="acme", base_url="http://provider")
 
-    _, renewed = verdict_on(Answer(status=401), Guard.KEY, grant())
-    _, ended = verdict_on(Answer(status=401), Guard.KEY, grant(), bare)
+    renewed = verdict_on(Answer(status=401), Guard.KEY)
+    policy = RetryPolicy.of(bare, WorkerSettings())
+    ended = verdict_on(Answer(status=401), Guard.KEY, policy=policy)
 
-    assert (renewed.kind, renewed.how, renewed.attempt) == ("AGAIN", "line", False)
-    assert (ended.kind, ended.how) == ("END", "failed")
-    assert "set token_url" in ended.text
+    assert isinstance(renewed, Requeue)
+    assert renewed.attempt is False
+    assert isinstance(ended, Finish)
+    assert ended.state == "failed"
+    assert "set token_url" in ended.error
 
 
 def test_a_403_holds_its_operation_alone_and_names_the_permission_that_is_missing() -> None:
     said = b'{"code": "missing.permissions", "message": "Jane Doe lacks [outbound:contact:add]"}'
 
-    _, it = verdict_on(Answer(status=403, body=said), Guard.KEY, grant())
-    _, ended = verdict_on(Answer(status=403, body=said), Guard.KEY, grant(CLIENT.max_retries))
+    it = verdict_on(Answer(status=403, body=said), Guard.KEY)
+    ended = verdict_on(Answer(status=403, body=said), Guard.KEY, CLIENT.max_retries)
 
-    assert (it.kind, it.how, it.attempt, it.alone, it.wide) == ("AGAIN", "line", True, True, False)
-    assert 30 <= it.pause_s <= it.delay_s <= 31
-    assert it.text == (
+    assert isinstance(it, Requeue)
+    assert it.attempt is True
+    assert it.pause is not None
+    assert it.pause.reach is Reach.OPERATION
+    assert 30 <= it.pause.duration_s <= it.delay_s <= 31
+    assert it.error == (
         "the provider answered 403 (missing.permissions): grant the OAuth client "
         "outbound:contact:add; this operation is held"
     )
-    assert (ended.kind, ended.how, ended.pause_s) == ("END", "failed", 0)
+    assert isinstance(ended, Finish)
+    assert (ended.state, ended.pause) == ("failed", None)
 
 
 def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
-    it = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, text="a\ud800", provider_id="\udfff")
+    it = Advance(outcome=Outcome.EXECUTED, answer="a\ud800", provider_id="\udfff")
 
-    assert [text for text in it.args(1) if "?" in str(text)] == ["a?", "?"]
-    for text in it.args(1):
-        str(text).encode()
+    assert as_settle_reads(it)["answer"] == "a?"
+    assert as_settle_reads(it)["provider_id"] == "?"
+    to_json(it).encode()
+
+
+def test_what_is_absent_is_left_out_and_nothing_is_null() -> None:
+    done = {"kind": "advance", "outcome": "executed"}
+    assert as_settle_reads(Advance(outcome=Outcome.EXECUTED)) == done
+    unsent = {"kind": "requeue", "outcome": "not_executed"}
+    assert as_settle_reads(UNSENT) == unsent
+    forgets = Requeue(outcome=Outcome.NOT_EXECUTED, memo=Memo(), pause=Pause(0))
+    assert as_settle_reads(forgets) == {**unsent, "memo": ""}  # "" is not absent: it forgets
+    full = Requeue(
+        outcome=Outcome.NOT_EXECUTED,
+        status=429,
+        correlation_id="c",
+        quota=Feedback(10, 0, 86_400.0),
+        attempt=True,
+        error="x" * 400,
+        memo=Memo(next=NextCall.LOOKUP, lookups=2),
+        pause=Pause(3600.5, Reach.CLIENT),
+        delay_s=90_000.0,
+        throttled=True,
+        part_done=True,
+        step_back=True,
+    )
+    assert as_settle_reads(full) == {
+        **unsent,
+        "status": 429,
+        "correlation_id": "c",
+        "remaining": 0,
+        "reset_us": 86_400_000_000,
+        "attempt": True,
+        "error": "x" * 300,
+        "memo": '{"next":"look-up","lookups":2}',
+        "pause_us": 3_600_500_000,
+        "pause_reach": "client",
+        "delay_us": 90_000_000_000,
+        "throttled": True,
+        "part_done": True,
+        "step_back": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "memo",
+    [
+        Memo(),
+        Memo(next=NextCall.LOOKUP),
+        Memo(next=NextCall.LOOKUP, lookups=0),
+        Memo(next=NextCall.FRESH_KEY),
+        Memo(next=NextCall.SPLIT),
+        Memo(same_answers=2, digest="0a1b2c3d"),
+    ],
+)
+def test_a_memo_comes_back_from_the_ledger_as_it_went(memo: Memo) -> None:
+    assert Memo.from_text(memo.to_text()) == memo
 
 
 @pytest.mark.parametrize(
@@ -118,17 +191,9 @@ def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store(
 def test_a_batch_is_split_when_a_row_may_be_to_blame_and_other_keys_do_no_harm(
     status: int, guard: Guard, rows: int, *, unknown: bool, splits: bool
 ) -> None:
-    answer = Answer(status=status)
-    judged = judge(
-        answer,
-        read(answer, earlier_unknown=unknown),
-        grant(1, unknown=unknown),
-        case=Case(guard=guard, doubt=in_doubt(guard, unknown=unknown, attempts=1), rows=rows),
-        client=CLIENT,
-        backlog_after_s=15,
-        rng=Random(1),
-    )
+    judged = verdict_on(Answer(status=status), guard, 1, unknown=unknown, rows=rows)
 
-    assert (judged.memo == TO_SPLIT) is splits
+    assert (judged.memo == Memo(next=NextCall.SPLIT)) is splits
     if splits:
-        assert (judged.kind, judged.how, judged.delay_s, judged.attempt) == ("AGAIN", "line", 0, 1)
+        assert isinstance(judged, Requeue)
+        assert (judged.delay_s, judged.attempt) == (0, True)

@@ -15,9 +15,9 @@ from orchestration.views.progress import all_jobs
 from tests.conftest import hide_settings
 from tests.support.stored import a_job
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
+from workers.answer.verdict import Advance, Finish, Verdict
 from workers.clients import Clients
-from workers.governor.governor import Go, Settled
+from workers.governor.grants import Grant, Settled
 from workers.ledger.ledger import PageCounts
 from workers.settings.load import load
 
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from workers.clients import Client
-    from workers.governor.governor import Bell
+    from workers.governor.grants import Bell
 
 SECRET = "canary-secret-9f2d"
-DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=201)
-FAILED = Verdict(
-    kind="END", how="failed", outcome=Outcome.NOT_EXECUTED, status=400, text="refused (400)"
-)
+DONE = Advance(outcome=Outcome.EXECUTED, status=201)
+FAILED = Finish(state="failed", outcome=Outcome.NOT_EXECUTED, status=400, error="refused (400)")
 
 
 class World:
@@ -69,7 +67,7 @@ class World:
 
     def due(self, key: str) -> str:
         """What waits for its due time in the flow of a transaction's step."""
-        return self.client.keys.line(self.client.ledger.transaction(key).flow) + ":due"
+        return self.client.keys.backlog(self.client.ledger.transaction(key).flow) + ":due"
 
     def tx(self, key: str) -> str:
         """The hash of a transaction."""
@@ -105,7 +103,7 @@ class World:
     def submit(self, count: int, job: str = "j1", *, more: list[Any] | None = None) -> None:
         """Accept rows, and let them into the line."""
         self.accept(count, job, more=more)
-        self.client.ledger.close(job)
+        self.client.ledger.start(job)
         pages.open_next_page(self.client, job)
 
     def bells(self, count: int, threads: int = 64) -> list[Bell]:
@@ -117,10 +115,10 @@ class World:
             found += self.client.governor().ring("w1", threads).bells
         return found[:count]
 
-    def admit(self, bell: Bell) -> Go:
+    def admit(self, bell: Bell) -> Grant:
         """Admit one bell, which must be granted."""
         grant = self.client.governor().admit(bell.key, bell.step)
-        assert isinstance(grant, Go)
+        assert isinstance(grant, Grant)
         return grant
 
     def work(self, verdict: Verdict = DONE) -> None:
@@ -130,7 +128,7 @@ class World:
                 step, settled = bell.step, Settled.RING
                 while settled is Settled.RING:
                     grant = self.client.governor().admit(bell.key, step)
-                    if not isinstance(grant, Go):
+                    if not isinstance(grant, Grant):
                         break
                     settled, step = self.client.governor().settle(grant, verdict), step + 1
 

@@ -23,9 +23,9 @@ from orchestration.views.progress import all_jobs, snapshot
 from orchestration.views.steps import Done, Steps, format_done, steps_of
 from tests.unit.cli.conftest import DONE, FAILED, SECRET
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
+from workers.answer.verdict import Finish, Verdict
 from workers.errors import StoreAway
-from workers.governor.governor import Go, Settled
+from workers.governor.grants import Grant, Settled
 from workers.ledger import audit
 from workers.ledger.batch import Place
 from workers.ledger.ledger import Ledger
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[3]
 #: A step without parts.
 WHOLE = {"parts": None, "of": None}
 WHY = ("--reason", "the list is there now", "--by", "maria")
-UNKNOWN = Verdict(kind="END", how="unknown", outcome=Outcome.UNKNOWN, text="no answer came back")
+UNKNOWN = Finish(state="unknown", outcome=Outcome.UNKNOWN, error="no answer came back")
 NOBODY = "0b9c1b7e-0000-8000-8000-000000000001"
 
 
@@ -54,7 +54,7 @@ def die(
             step, settled = bell.step, Settled.RING
             while settled is Settled.RING:
                 grant = governor.admit(bell.key, step)
-                if not isinstance(grant, Go):
+                if not isinstance(grant, Grant):
                     break
                 done = replace(DONE, provider_id=made.format(grant.place.index))
                 settled, step = governor.settle(grant, done if step == 1 else verdict), step + 1

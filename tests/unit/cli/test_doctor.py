@@ -10,7 +10,7 @@ from orchestration.views import invariants
 from orchestration.views.invariants import check_ledger
 from tests.unit.cli.conftest import DONE, FAILED
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
+from workers.answer.verdict import Requeue, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
 BAD = {"line": 99, "error": "there are 4 cells for 5 columns"}
-LATER = Verdict(
-    kind="AGAIN", how="line", outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600
-)
-RETRY = Verdict(
-    kind="AGAIN", how="retry", outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600
-)
+LATER = Requeue(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)
+RETRY = Retry(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)
 
 
 def in_every_place(world: World) -> dict[str, str]:
@@ -118,10 +114,10 @@ def _break(name: str) -> Callable[[World, dict[str, str]], Any]:
         "a transaction too many": lambda w, _: w.client.store.hincrby(w.job, "released", 1),
         "the installation": lambda w, _: w.client.store.delete(f"{w.namespace}:installation"),
         "a lost place in the line": lambda w, k: w.client.store.zrem(w.due(k["due"]), k["due"]),
-        "a lost bell": lambda w, k: w.client.store.zrem(w.client.keys.touch, k["rung"]),
-        "a lost lease": lambda w, k: w.client.store.zrem(w.client.keys.touch, k["sent"]),
-        "a lost countdown": lambda w, k: w.client.store.zrem(w.client.keys.touch, k["retry"]),
-        "two places": lambda w, k: w.client.store.zadd(w.client.keys.suspects, {k["due"]: 1}),
+        "a lost bell": lambda w, k: w.client.store.zrem(w.client.keys.deadlines, k["rung"]),
+        "a lost lease": lambda w, k: w.client.store.zrem(w.client.keys.deadlines, k["sent"]),
+        "a lost countdown": lambda w, k: w.client.store.zrem(w.client.keys.deadlines, k["retry"]),
+        "two places": lambda w, k: w.client.store.zadd(w.client.keys.quarantine, {k["due"]: 1}),
         "a line that is not rung": lambda w, _: w.client.store.delete(w.client.keys.active),
         "bells that are not out": lambda w, _: w.client.store.hincrby(w.gov, "b:app", 1),
         "bells nobody counts": lambda w, _: w.client.store.hdel(w.gov, "b:app"),

@@ -54,7 +54,7 @@ def test_what_another_job_has_in_flight_is_not_counted(world: World) -> None:
 def test_a_job_is_being_accepted_then_runs_then_is_finished(world: World) -> None:
     world.accept(2)
     states = [snapshot(world.client, "j1").state]
-    world.client.ledger.close("j1")
+    world.client.ledger.start("j1")
     world.submit(0)  # opens its page
     states.append(snapshot(world.client, "j1").state)
     world.work()
@@ -249,7 +249,7 @@ def test_watching_a_job_that_is_not_accepted_to_its_end_says_what_to_do(
         assert process.stderr is not None
         advice = process.stderr.readline()
         process.stdout.readline()
-        world.client.ledger.close("j1")
+        world.client.ledger.start("j1")
         world.submit(0)  # opens its page
         world.work()
         more = process.stderr.read()

@@ -47,7 +47,7 @@ def submit(world: World, *, times: int = 1, pages: int = 1) -> list[str]:
     for page in range(pages):
         part = rows[page * size : (page + 1) * size]
         ledger.accept("j1", page, part, PageCounts(calls=size))
-    ledger.close("j1")
+    ledger.start("j1")
     dispatch_pages.open_next_page(world.client, "j1")
     return [world.client.key("j1", row["id"]) for row in rows]
 

@@ -10,18 +10,20 @@ import pytest
 from orchestration.views.status import ClientStatus, MediaStatus, status
 from tests.unit.cli.conftest import FAILED
 from workers.answer.outcome import Answer, Outcome
-from workers.answer.verdict import Verdict
+from workers.answer.quota_headers import Feedback
+from workers.answer.verdict import Advance, Pause, Reach, Requeue, Retry
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
 
-THROTTLED = Verdict(
-    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, status=429, throttled=True,
-    pause_s=3600, delay_s=3600,
-)  # fmt: skip
-LATER = Verdict(
-    kind="AGAIN", how="retry", outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600
+THROTTLED = Requeue(
+    pause=Pause(3600),
+    outcome=Outcome.NOT_EXECUTED,
+    status=429,
+    throttled=True,
+    delay_s=3600,
 )
+LATER = Retry(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)
 
 
 @pytest.mark.parametrize("command", ["status", "jobs", "doctor"])
@@ -114,7 +116,7 @@ def test_a_pause_is_shown_with_its_end(world: World) -> None:
     (hold,) = it.holds
     assert 3590 < hold.left_s <= 3600
     assert hold.scope.startswith("POST /")
-    assert hold.why == THROTTLED.text
+    assert hold.why == THROTTLED.error
     assert it.advice is None
     assert f"{hold.scope} paused until" in world.run("status").stdout
     assert json.loads(world.run("status", "--json").stdout)["clients"][0]["holds"][0]["until"]
@@ -123,7 +125,7 @@ def test_a_pause_is_shown_with_its_end(world: World) -> None:
 def test_what_is_over_is_not_shown(world: World) -> None:
     world.submit(1)
     world.bells(1)
-    long_ago = {"c:client": 1, "w:w1": "64 1", "beat": 1}
+    long_ago = {"c:client": 1, "w:w1": "64 1", "tick": 1}
     world.client.store.hset(world.gov, mapping=long_ago)
 
     it = status(world.client)
@@ -219,7 +221,7 @@ def test_a_route_is_shown_as_held_until_its_retry_after_whatever_other_limits_th
 
 def test_a_pause_of_the_whole_client_is_shown_once(world: World) -> None:
     world.submit(2)
-    wide = dataclasses.replace(THROTTLED, wide=True, text="no token")
+    wide = dataclasses.replace(THROTTLED, pause=Pause(3600, Reach.CLIENT), error="no token")
 
     world.client.governor().settle(world.admit(world.bells(1)[0]), wide)
 
@@ -239,7 +241,7 @@ def test_the_limit_of_a_tenant_that_is_in_use_is_no_hold(world: World) -> None:
 
 def test_what_the_provider_leaves_is_shown_until_its_reset(world: World) -> None:
     world.submit(2)
-    told = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=201, remaining=70, reset_s=30.0)
+    told = Advance(quota=Feedback(None, 70, 30.0), outcome=Outcome.EXECUTED, status=201)
 
     world.client.governor().settle(world.admit(world.bells(1)[0]), told)
 

@@ -11,7 +11,7 @@ from celery import Celery, chain
 
 from orchestration.dispatch import publisher
 from workers.broker import transport
-from workers.governor.governor import Bell
+from workers.governor.grants import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def test_a_bell_is_the_message_that_celery_builds_for_the_rest_of_the_chain(
         }
         assert mine["options"]["queue"] == other["options"]["queue"]
     needed = {"task", "id", "root_id", "lang", "retries", "argsrepr", "kwargsrepr", "ignore_result"}
-    assert needed <= ours["headers"].keys() <= theirs["headers"].keys() | {"origin"}
+    assert needed <= ours["headers"].keys() <= theirs["headers"].keys() | {"origin", "schema"}
     for name in ("task", "lang", "retries", "argsrepr", "kwargsrepr", "ignore_result"):
         assert ours["headers"][name] == theirs["headers"][name], name
     for name in ("content-type", "content-encoding"):

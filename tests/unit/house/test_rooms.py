@@ -71,7 +71,7 @@ def test_every_module_says_what_it_is_for() -> None:
             assert ast.get_docstring(ast.parse(file.read_text("utf-8"))), file
 
 
-PARTS = sorted(f"parts/{file.name}" for file in (ROOT / "workers/lua/parts").glob("*.lua"))
+INCLUDES = sorted(f"includes/{file.name}" for file in (ROOT / "workers/lua/includes").glob("*.lua"))
 
 #: Lines of a script below its header.
 LONGEST_SCRIPT = 80
@@ -87,15 +87,15 @@ def test_every_script_opens_with_its_contract() -> None:
             assert part in text.split("\nlocal")[0], f"{file} does not say its {part}"
 
 
-#: What stands at the outer level of the prelude and of parts, which is run once, at load.
+#: What stands at the outer level of the prelude and of includes, which is run once, at load.
 OUTER = re.compile(
     r"(--.*|end|local function \w+\(.*|local KEPT = \{flows = \{\}, .*\})?"
-    r"|local [A-Z_]+(, [A-Z_]+)* = (\d+|\"[^\"]*\")(, (\d+|\"[^\"]*\"))*"
+    r"|local [A-Z_]+(, [A-Z_]+)* = (\d+|\"[^\"]*\"|'[^']*')(, (\d+|\"[^\"]*\"))*"
     r"|local (?P<declared>\w+(, \w+)*)"
 )
 
 
-@pytest.mark.parametrize("name", ["prelude.lua", *PARTS])
+@pytest.mark.parametrize("name", ["prelude.lua", *INCLUDES])
 def test_what_a_call_starts_from_is_set_before_every_call_and_not_at_load(name: str) -> None:
     text = (ROOT / "workers/lua" / name).read_text("utf-8")
     declared: set[str] = set()
@@ -112,7 +112,7 @@ def test_what_a_call_starts_from_is_set_before_every_call_and_not_at_load(name: 
     assert {it for names in lists for it in names.split(", ")} == declared
 
 
-def test_every_script_and_part_is_short_enough_to_read_at_once() -> None:
+def test_every_script_and_include_is_short_enough_to_read_at_once() -> None:
     for file in sorted((ROOT / "workers/lua").rglob("*.lua")):
         code = [line for line in file.read_text("utf-8").splitlines() if not line.startswith("--")]
         assert len(list(filter(None, code))) <= LONGEST_SCRIPT, file

@@ -442,7 +442,7 @@ def test_a_killed_submission_goes_on_without_a_missing_or_doubled_row(
     (job,) = map(str, desk.store.zrange(desk.client.keys.jobs, 0, -1))
     half = desk.client.ledger.job(job)
     assert (half.pages, half.started) == (3, False)
-    assert not desk.store.exists(desk.client.keys.hungry)  # nothing of it can be sent
+    assert not desk.store.exists(desk.client.keys.needs_page)  # nothing of it can be sent
 
     answer = desk.accepted("calls", lines, *again)
 

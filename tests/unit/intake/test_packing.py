@@ -14,13 +14,13 @@ from orchestration.views.invariants import check_ledger, keys_are_derived
 from orchestration.views.pages import rows_of_page
 from orchestration.views.progress import all_jobs
 from tasks import KINDS
-from tasks.steps.splitting import split
+from tasks.steps.detours import split
 from tests.support.stored import a_job
 from tests.unit.intake.test_report import reported
-from workers.answer.guards import TO_SPLIT
+from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Verdict
-from workers.governor.governor import Go, ToSplit
+from workers.answer.verdict import Finish, Requeue, Verdict
+from workers.governor.grants import Grant, MustSplit
 from workers.ledger.batch import Place, halves, part_of, rows_of
 from workers.ledger.ledger import CACHED_ROWS, Ledger, PageCounts
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import Row
 
 CONTACTS = KINDS["contacts"]
-REFUSED = Verdict(
-    kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=TO_SPLIT
+REFUSED = Requeue(
+    outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=Memo(next=NextCall.SPLIT)
 )
 
 
@@ -51,7 +51,9 @@ def entries(desk: Desk, job: str) -> list[list[Row]]:
 
 
 def body(desk: Desk, job: str, entry: Row) -> bytes:
-    grant = Go("key", 1, "1", 0.0, 0, job, Place(0, 0), 0, unknown=False, throttled=0, answers=[])
+    grant = Grant(
+        "key", 1, "1", 0.0, 0, job, Place(0, 0), 0, unknown=False, throttled=0, answers=[]
+    )
     sent = CONTACTS.request(entry, desk.client.ledger.job_params(job), grant).body
     assert sent is not None
     return sent
@@ -160,11 +162,11 @@ def test_halves_of_halves_cover_a_batch() -> None:
     assert Place.read("0:4:5:11") == Place(0, 4, 5, 11)
 
 
-def judged(desk: Desk, job: str, verdict: Verdict) -> Go:
+def judged(desk: Desk, job: str, verdict: Verdict) -> Grant:
     """The first batch of the job, sent, with this verdict."""
     assert pages.open_next_page(desk.client, job)
     grant = admitted(desk)
-    assert isinstance(grant, Go)
+    assert isinstance(grant, Grant)
     desk.client.governor().settle(grant, verdict)
     return grant
 
@@ -178,11 +180,11 @@ def admitted(desk: Desk) -> Any:
     raise AssertionError("no bell came")
 
 
-def refused(desk: Desk, job: str) -> ToSplit:
+def refused(desk: Desk, job: str) -> MustSplit:
     """The only batch of the job after the provider refused it, rung for its split."""
     judged(desk, job, REFUSED)
     word = admitted(desk)
-    assert isinstance(word, ToSplit)
+    assert isinstance(word, MustSplit)
     return word
 
 
@@ -206,7 +208,7 @@ def test_a_look_at_the_ledger_while_a_batch_is_split_finds_no_fault(
 
 def test_a_dead_batch_is_listed_with_how_many_rows_it_holds(desk: Desk) -> None:
     job = accepted(desk, csv(*(f"c{n},x" for n in range(4))), "--batch-size", 3)["job"]
-    judged(desk, job, replace(REFUSED, kind="END", how="unknown"))
+    judged(desk, job, Finish(state="unknown", outcome=Outcome.NOT_EXECUTED, status=400))
 
     lines = [it.split("  ")[3] for it in desk.run("dead", "list").stdout.splitlines()]
     assert lines == ["line 2 and 2 more"]

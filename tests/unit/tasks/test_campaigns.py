@@ -11,9 +11,9 @@ import pytest
 from tasks.genesys.campaigns import Campaigns, child_of
 from tasks.genesys.operations import OPERATIONS, operation_of
 from tasks.kind import CannotSay
-from workers.answer.guards import Guard, Sight
+from workers.answer.guards import Guard, LookupResult, Memo, NextCall
 from workers.answer.outcome import Answer
-from workers.governor.governor import Go
+from workers.governor.grants import Grant
 from workers.ledger.batch import Place
 from workers.ledger.job import JobParams
 from workers.ledger.ledger import LoadProgress
@@ -32,11 +32,12 @@ ROW: dict[str, Any] = {
     "may_fail": 1,
 }
 LIST, CAMPAIGN = {"list": "l 1"}, {"campaign": "c1"}
-FOUND, ABSENT, UNSURE = Sight
+FOUND, ABSENT, UNSURE = LookupResult
+SEND, LOOK = Memo(), Memo(next=NextCall.LOOKUP, lookups=0)
 
 
-def a_grant(step: int, *answers: dict[str, Any], memo: str = "") -> Go:
-    return Go(
+def a_grant(step: int, *answers: dict[str, Any], memo: Memo = SEND) -> Grant:
+    return Grant(
         key=KEY, step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=0, unknown=False, throttled=0, answers=list(answers), memo=memo,
     )  # fmt: skip
@@ -65,7 +66,7 @@ def test_the_chain_is_list_load_campaign_start_and_without_start_one_less() -> N
 @pytest.mark.parametrize(("step", "name"), [(1, "Mai & Söhne"), (3, "May")])
 def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) -> None:
     made = Campaigns().request(ROW, PARAMS, a_grant(step, LIST))
-    asked = Campaigns().request(ROW, PARAMS, a_grant(step, LIST, memo="l1"))
+    asked = Campaigns().request(ROW, PARAMS, a_grant(step, LIST, memo=LOOK))
 
     body = json.loads(made.body or b"")
     query = parse_qs(urlsplit(asked.path).query)
@@ -78,7 +79,7 @@ def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) 
 def test_the_campaign_names_its_list_and_the_start_its_campaign() -> None:
     campaign = Campaigns().request(ROW, PARAMS, a_grant(3, LIST))
     start = Campaigns().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN))
-    look = Campaigns().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN, memo="l0"))
+    look = Campaigns().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN, memo=LOOK))
 
     assert json.loads(campaign.body or b"")["contactList"] == {"id": "l 1"}
     assert (start.method, start.path) == ("POST", "/api/v2/outbound/campaigns/c1/start")
@@ -101,8 +102,8 @@ def test_a_campaign_without_the_id_of_its_list_is_not_sent() -> None:
         (an_answer({}, 500), UNSURE),
     ],
 )
-def test_a_list_is_found_by_its_whole_name_alone(answer: Answer, sight: Sight) -> None:
-    assert Campaigns().sight(ROW, a_grant(1, memo="l0"), answer) is sight
+def test_a_list_is_found_by_its_whole_name_alone(answer: Answer, sight: LookupResult) -> None:
+    assert Campaigns().read_lookup(ROW, a_grant(1, memo=LOOK), answer) is sight
 
 
 @pytest.mark.parametrize(
@@ -117,14 +118,16 @@ def test_a_list_is_found_by_its_whole_name_alone(answer: Answer, sight: Sight) -
         (an_answer({"campaignStatus": "on"}, 503), UNSURE),
     ],
 )
-def test_a_campaign_that_is_on_or_was_is_started(answer: Answer, sight: Sight) -> None:
-    assert Campaigns().sight(ROW, a_grant(4, LIST, CAMPAIGN, memo="l0"), answer) is sight
+def test_a_campaign_that_is_on_or_was_is_started(answer: Answer, sight: LookupResult) -> None:
+    assert Campaigns().read_lookup(ROW, a_grant(4, LIST, CAMPAIGN, memo=LOOK), answer) is sight
 
 
 def test_ids_are_kept_from_answers_and_from_lookups_alike() -> None:
     own = Campaigns().keep(ROW, a_grant(1), an_answer({"id": "l1"}))
     found = Campaigns().keep(
-        ROW, a_grant(3, LIST, memo="l0"), an_answer({"entities": [{"id": "c1"}]})
+        ROW,
+        a_grant(3, LIST, memo=LOOK),
+        an_answer({"entities": [{"id": "c1"}]}),
     )
 
     assert (own.provider_id, json.loads(own.values)) == ("l1", {"list": "l1"})
@@ -138,7 +141,7 @@ class Ledger:
         self.told = told
         self.asked: tuple[object, ...] = ()
 
-    def release(self, *asked: object) -> LoadProgress | None:
+    def start_load(self, *asked: object) -> LoadProgress | None:
         self.asked = asked
         return self.told
 
@@ -157,7 +160,7 @@ def loading(**told: Any) -> LoadProgress:
 
 def acted(told: LoadProgress | None) -> tuple[str, float, str]:
     its = Its(told)
-    it = Campaigns().act(ROW, PARAMS, a_grant(2, LIST), cast("Client", its))
+    it = Campaigns().run_local(ROW, PARAMS, a_grant(2, LIST), cast("Client", its))
     assert its.ledger.asked == (child_of(KEY), "l 1", 20)
     return it.how, it.after_s, it.text
 

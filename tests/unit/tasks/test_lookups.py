@@ -9,13 +9,13 @@ import pytest
 
 from tasks.rest import looking
 from tasks.rest.calls import Calls
-from workers.answer.guards import Sight
+from workers.answer.guards import LookupResult, Memo, NextCall
 from workers.answer.outcome import Answer
-from workers.governor.governor import Go
+from workers.governor.grants import Grant
 from workers.ledger.batch import Place
 from workers.ledger.job import JobParams
 
-FOUND, ABSENT, UNSURE = Sight
+FOUND, ABSENT, UNSURE = LookupResult
 PARAMS = JobParams(kind="calls")
 AT = {"at": "/entities/0"}
 THERE = {"entities": [{"id": "7", "status": "on", "n": 1}], "total": 1}
@@ -56,9 +56,9 @@ def an_answer(body: Any = None, status: int | None = 200, error: str | None = No
     ],
 )
 def test_an_answer_is_found_absent_or_not_yet_sure(
-    answer: Answer, lookup: dict[str, Any], sight: Sight
+    answer: Answer, lookup: dict[str, Any], sight: LookupResult
 ) -> None:
-    assert looking.sight(answer, lookup) is sight
+    assert looking.read_lookup(answer, lookup) is sight
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,14 @@ def test_an_answer_is_found_absent_or_not_yet_sure(
     ],
 )
 def test_a_pointer_leads_where_rfc_6901_says(pointer: str, value: Any) -> None:
-    assert looking.pointed({"a/b": [{"~": 1}], "": 2}, pointer) == value
+    assert looking.follow_pointer({"a/b": [{"~": 1}], "": 2}, pointer) == value
 
 
-def a_look(*answers: dict[str, Any]) -> Go:
-    return Go(
+def a_look(*answers: dict[str, Any]) -> Grant:
+    return Grant(
         key="k", step=len(answers) + 1, fence="1", start_in_s=0.0, stale_at_ns=0, job="j",
-        place=Place(0, 0), attempts=0, unknown=True, throttled=0, answers=list(answers), memo="l0",
+        place=Place(0, 0), attempts=0, unknown=True, throttled=0, answers=list(answers),
+        memo=Memo(next=NextCall.LOOKUP, lookups=0),
     )  # fmt: skip
 
 
@@ -101,9 +102,9 @@ def test_a_look_sends_the_lookup_filled_from_earlier_answers() -> None:
 def test_a_condition_may_ask_for_an_earlier_answer() -> None:
     row = a_row(**AT, equals={"/id": "{a.id}"})
 
-    assert Calls().sight(row, a_look({"a.id": "7"}), an_answer(THERE)) is FOUND
-    assert Calls().sight(row, a_look({"a.id": "8"}), an_answer(THERE)) is ABSENT
-    assert Calls().sight(row, a_look({}), an_answer(THERE)) is UNSURE  # it was not kept
+    assert Calls().read_lookup(row, a_look({"a.id": "7"}), an_answer(THERE)) is FOUND
+    assert Calls().read_lookup(row, a_look({"a.id": "8"}), an_answer(THERE)) is ABSENT
+    assert Calls().read_lookup(row, a_look({}), an_answer(THERE)) is UNSURE  # it was not kept
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 
 from tasks.kind import CannotSay, Polled
 from tasks.rest.calls import Calls
-from tasks.rest.polling import polled
+from tasks.rest.polling import read_poll
 from workers.answer.outcome import Answer
-from workers.governor.governor import Go
+from workers.governor.grants import Grant
 from workers.ledger.batch import Place
 
 READY, NOT_YET, FAILED, UNSAID = Polled
@@ -49,15 +49,15 @@ def an_answer(state: str = "", status: int | None = 200, error: str | None = Non
 def test_an_answer_is_ready_failed_not_yet_or_says_nothing(
     answer: Answer, poll: dict[str, Any], says: Polled
 ) -> None:
-    assert polled(answer, poll) is says
+    assert read_poll(answer, poll) is says
 
 
-def a_wait(*answers: dict[str, Any]) -> tuple[dict[str, Any], Go]:
+def a_wait(*answers: dict[str, Any]) -> tuple[dict[str, Any], Grant]:
     """A row whose second step waits for the version that the first one made."""
     poll = {"until": [{"equals": {"/version": "{a.version}"}}], "every_s": 1, "times": 2}
     first = {"name": "a", "method": "POST", "path": "/x"}
     row = {"steps": [first, {"name": "b", "method": "GET", "path": "/x/{a.id}", "poll": poll}]}
-    return row, Go(
+    return row, Grant(
         key="k", step=2, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=0, unknown=False, throttled=0, answers=list(answers),
     )  # fmt: skip
@@ -67,7 +67,7 @@ def test_a_poll_may_wait_for_a_value_of_an_earlier_answer() -> None:
     row, grant = a_wait({"a.version": 3, "a.id": "7"})
     answers = [Answer(status=200, body=b'{"version": %d}' % n) for n in (2, 3)]
 
-    assert [Calls().polled(row, grant, it) for it in answers] == [NOT_YET, READY]
+    assert [Calls().read_poll(row, grant, it) for it in answers] == [NOT_YET, READY]
 
 
 def test_what_a_poll_waits_for_is_kept_of_the_earlier_answer() -> None:
@@ -81,4 +81,4 @@ def test_a_poll_for_a_value_that_was_not_kept_says_so() -> None:
     row, grant = a_wait({"a.id": "7"})
 
     with pytest.raises(CannotSay, match=r"the answer of step a holds no a\.version"):
-        Calls().polled(row, grant, Answer(status=200, body=b'{"version": 3}'))
+        Calls().read_poll(row, grant, Answer(status=200, body=b'{"version": 3}'))

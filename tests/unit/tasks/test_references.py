@@ -10,7 +10,7 @@ import pytest
 from tasks.kind import CannotSay
 from tasks.rest.calls import MAX_VALUE, Calls, id_in
 from workers.answer.outcome import Answer
-from workers.governor.governor import Go
+from workers.governor.grants import Grant
 from workers.ledger.batch import Place
 from workers.ledger.job import JobParams
 
@@ -23,8 +23,8 @@ def a_row(**second: Any) -> dict[str, Any]:
     return {"steps": [*steps, {"name": "b", "method": "DELETE", "path": "/x", **second}]}
 
 
-def a_grant(step: int, *answers: dict[str, Any]) -> Go:
-    return Go(
+def a_grant(step: int, *answers: dict[str, Any]) -> Grant:
+    return Grant(
         key="k", step=step, fence="1", start_in_s=0.0, stale_at_ns=0, job="j", place=Place(0, 0),
         attempts=0, unknown=False, throttled=0, answers=list(answers),
     )  # fmt: skip

@@ -1,19 +1,22 @@
 -- A list of which the first one is before all others, whatever the order of the rest.
+--
+-- Expects  nothing; `before(one, other)` compares two
+-- Gives    sink, make_heap, drop_first
 
 -- The one at this place has changed, or is new: down to where it belongs now.
-local function sink(heap, at, before)
-  local it, size = heap[at], #heap
-  while 2 * at <= size do
-    local child = 2 * at
+local function sink(heap, place, before)
+  local moved, size = heap[place], #heap
+  while 2 * place <= size do
+    local child = 2 * place
     if child < size and before(heap[child + 1], heap[child]) then child = child + 1 end
-    if not before(heap[child], it) then break end
-    heap[at], at = heap[child], child
+    if not before(heap[child], moved) then break end
+    heap[place], place = heap[child], child
   end
-  heap[at] = it
+  heap[place] = moved
 end
 
 local function make_heap(list, before)
-  for at = math.floor(#list / 2), 1, -1 do sink(list, at, before) end
+  for i = math.floor(#list / 2), 1, -1 do sink(list, i, before) end
 end
 
 local function drop_first(heap, before)

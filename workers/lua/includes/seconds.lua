@@ -1,6 +1,10 @@
--- What happened in each of the newest seconds, for those who look back: gov keeps 16 of them for grants
--- ("n:" + second % 16), for those that were not used ("u:") and for refusals ("x:"), each as one number,
--- second * SECOND + how many.
+-- What happened in each of the newest seconds, for those who look back.
+--
+-- Expects  the prelude
+-- Gives    slot_of, one_more, newest
+--
+-- gov keeps 16 of them for grants ("n:" + second % 16), for those that were not used ("u:") and for
+-- refusals ("x:"), each as one number, second * SECOND + how many.
 local SECOND = 100000
 local this_second
 local function start_seconds() this_second = math.floor(now / 1000000) end
@@ -14,7 +18,7 @@ local function one_more(counter)
 end
 
 -- How many the counter holds of the newest `seconds`, this one included.
-local function of_late(counter, seconds)
+local function newest(counter, seconds)
   local count = tonumber(counter or 0)
   local ago = this_second - math.floor(count / SECOND)
   return ago >= 0 and ago < seconds and count % SECOND or 0

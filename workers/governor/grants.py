@@ -1,0 +1,211 @@
+"""What the governor answers, by name.
+
+What a script replies is a flat list; each answer is unpacked from it in one function, here and
+nowhere else. The replies are described at the head of the scripts in `lua/`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from workers.answer.guards import Memo, NextCall
+from workers.ledger.batch import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.settings.client import ClientSettings
+    from workers.settings.load import WorkerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leases:
+    """How long grants of one client hold, in us."""
+
+    call_us: int  #: lease of a call: its timeouts and a margin
+    local_us: int  #: lease of a local step, which prolongs it: by then something moves
+    margin_us: int  #: a call that starts later than this could outlive its lease
+
+    @classmethod
+    def of(cls, client: ClientSettings, worker: WorkerSettings) -> Self:
+        """The leases that follow from the timeouts of a client."""
+        connect_s, margin_s = client.connect_timeout_s, worker.lease_margin_s
+        return cls(
+            call_us=round((client.total_timeout_s + connect_s + margin_s) * 1e6),
+            local_us=round((client.read_timeout_s + connect_s + margin_s) * 1e6),
+            margin_us=round(margin_s * 1e6),
+        )
+
+    def stale_at_ns(self, asked_ns: int, start_us: int, spread_us: int) -> int:
+        """When a grant grows stale.
+
+        Args:
+            asked_ns: The moment before it was asked for, by `clock.now_ns`.
+            start_us: How long its call waits first.
+            spread_us: How much later it may start by its limits.
+        """
+        return asked_ns + min(start_us + spread_us, self.margin_us) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """Step `step` of transaction `key` may go now."""
+
+    key: str
+    step: int
+    steps: int
+    job: str
+    pool: str = ""  #: whose threads do a local step; "" = it is a call
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The answer of `ring`."""
+
+    turn_s: float  #: from now to the caller's next turn
+    sweep: bool  #: something is out past its time
+    needs_page: str  #: a job of which the caller opens the next page, or ""
+    bells: list[Bell]
+
+    @classmethod
+    def from_reply(cls, reply: Sequence[Any]) -> Self:
+        """The answer from the reply of lua/ring.lua."""
+        turn_us, sweep, needs_page, *flat = reply
+        bells = [
+            Bell(key, int(step), int(steps), job, pool)
+            for key, step, steps, job, pool in zip(*[iter(flat)] * 5, strict=True)
+        ]
+        return cls(turn_us / 1e6, bool(sweep), needs_page, bells)
+
+
+class Grant(NamedTuple):
+    """The call may leave, once, until `stale_at_ns`."""
+
+    key: str
+    step: int
+    fence: str
+    start_in_s: float  #: wait this long first; 0 but for limits with a lead
+    stale_at_ns: int  #: by `clock.now_ns`: later than this the grant is not used
+    job: str
+    place: Place  #: of its payload
+    attempts: int  #: attempts of this step that failed before
+    unknown: bool  #: an earlier send of this step may have been executed
+    throttled: int  #: answers of 429 so far
+    answers: list[dict[str, Any]]  #: one for each finished step
+    memo: Memo = Memo()
+    generation: int = 1  #: of its idempotency key
+    part: int = 0  #: calls of this step that are done: parts, or polls
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the finished steps left to later ones; of a step that was done again the newest."""
+        return {name: value for answer in self.answers for name, value in answer.items()}
+
+    @property
+    def looking(self) -> bool:
+        """Whether what goes out is the step's look-up instead of its send."""
+        return self.memo.next is NextCall.LOOKUP
+
+    @classmethod
+    def from_reply(
+        cls, reply: Sequence[Any], *, asked: Asked, leases: Leases
+    ) -> Grant | KeyExpired | MustSplit | Denied:
+        """The answer from the reply of lua/admit.lua to what was asked."""
+        if reply[0] == "GO":
+            return cls._granted(reply, asked, leases)
+        match reply:
+            case ["OLD", job, place, generation]:
+                return KeyExpired(asked.key, asked.step, job, Place.read(place), int(generation))
+            case ["SPLIT", job, place]:
+                return MustSplit(asked.key, asked.step, job, Place.read(place))
+        word, why = reply
+        return Denied(f"{word.lower()}: {why}")
+
+    @classmethod
+    def _granted(cls, reply: Sequence[Any], asked: Asked, leases: Leases) -> Grant:
+        _, start_us, spread_us, job, place, attempts, unknown, throttled, *rest = reply
+        answers, memo, generation, part = rest
+        return cls(
+            key=asked.key,
+            step=asked.step,
+            fence=asked.fence,
+            start_in_s=start_us / 1e6,
+            stale_at_ns=leases.stale_at_ns(asked.at_ns, start_us, spread_us),
+            job=job,
+            place=Place.read(place),
+            attempts=int(attempts),
+            unknown=unknown == "1",
+            throttled=int(throttled),
+            answers=[json.loads(line) for line in answers.splitlines()] if answers else [],
+            memo=Memo.from_text(memo),
+            generation=int(generation),
+            part=int(part),
+        )
+
+
+class Asked(NamedTuple):
+    """What `admit` was asked."""
+
+    key: str
+    step: int
+    fence: str
+    at_ns: int  #: the moment before, by `clock.now_ns`
+
+
+@dataclass(frozen=True, slots=True)
+class KeyExpired:
+    """The call may not leave under its key, which is too old; see `Governor.rotate`."""
+
+    key: str
+    step: int
+    job: str
+    place: Place  #: of its payload
+    generation: int  #: of the key
+
+
+@dataclass(frozen=True, slots=True)
+class MustSplit:
+    """The call does not leave: its batch was refused and is to be split, see `Governor.split`."""
+
+    key: str
+    step: int
+    job: str
+    place: Place
+
+
+class Half(NamedTuple):
+    """One of the two transactions into which a batch is split."""
+
+    key: str
+    place: Place
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The call may not leave; `word` says why: wait or drop, and the reason."""
+
+    word: str
+
+    @property
+    def summary(self) -> str:
+        """What Flower shows: a wait is stored in microseconds, which nobody reads."""
+        kind, _, why = self.word.partition(": ")
+        if kind != "wait" or not why.isdigit():
+            return self.word
+        short_s = int(why) / 1e6
+        # admit says 1 us where all places of a limit are taken: nobody knows for how long
+        return f"wait: no token for {short_s:.2f} s" if int(why) > 1 else "wait: no place is free"
+
+
+class Settled(StrEnum):
+    """What follows from a settled grant."""
+
+    RING = "RING"  #: the Celery chain goes on
+    BACKLOG = "BACKLOG"  #: the chain stops; the dispatcher will ring
+    RETRY = "RETRY"  #: publish Task.retry
+    END = "END"  #: the transaction has ended
+    STALE = "STALE"  #: the grant was no longer ours; nothing was recorded

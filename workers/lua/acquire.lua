@@ -1,0 +1,75 @@
+#!lua
+-- Decides whether a call from outside of jobs may leave now, and gives it a permit: all limits or none.
+-- Where it may not, the next token of each of its limits is left to it for as long as it goes on asking.
+--
+-- KEYS[1]  prefix of the client
+-- ARGV[1]  now_us    "" or an integer (tests)
+-- ARGV[2]  permit    a name never used before, by which it is released again
+-- ARGV[3]  flow      name of its flow
+-- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
+-- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
+-- Includes seconds, bucket, charge
+-- Reads    flows, gov; writes gov, permits, tx:<permit>
+-- Returns  {"GO", start_in_us, spread_us}
+--          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
+--          {"HELD", left_us}   nothing leaves for this client until then
+--          {"OPEN", left_us}   the same, by the breaker; 0 = a probe is out
+--          {"FLOW", 0}         the flow is not defined
+-- Cost     O(limits), 4 commands
+local permit, lease = ARGV[2], tonumber(ARGV[4])
+local definition = redis.call("HGET", FLOWS, ARGV[3])
+if not definition then return {"FLOW", 0} end
+local flow = decode(definition)
+local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
+local grants = #fields + 1
+fields[grants], fields[grants + 1], fields[grants + 2], fields[grants + 3] =
+  slot_of("n:"), "breaker", "tick", "asked"
+local states = redis.call("HMGET", GOV, unpack(fields))
+-- Where nobody rang or asked of late, buckets start empty, as in ring.
+local seen = math.max(tonumber(states[grants + 2] or 0), tonumber(states[grants + 3] or 0))
+for i, bucket in ipairs(now - seen > 500000 and limits or {}) do
+  if bucket[INTERVAL] > 0 and not is_route(bucket) then
+    local empty = now + bucket[INTERVAL] * bucket[BURST]
+    states[2 * i - 1] = math.max(tonumber(states[2 * i - 1] or 0), empty)
+  end
+end
+local held, probe = full_at(states[1] or now, limits[1]) - now, tonumber(states[grants + 1])
+if probe and (held > 0 or probe > now) then return {"OPEN", held} end
+if held > 0 then return {"HELD", held} end
+must_be("zset", PERMITS)
+
+local wait, spread, short, keep = 0, 1000000000, 0, {"asked", now}
+local function leave_to_permit(field, value) keep[#keep + 1], keep[#keep + 2] = field, value end
+for i, bucket in ipairs(limits) do
+  local state, bells = states[2 * i - 1], tonumber(states[2 * i] or 0)
+  local interval, full = bucket[INTERVAL], now
+  if interval > 0 then full = full_at(state, bucket) end
+  if tokens(state, bucket, now + bucket[LEAD], flow.lane) - bells < 1 then
+    local reserve = flow.lane == 0 and 0 or bucket[RESERVE]
+    local missing = interval * (1 + bells + reserve - bucket[BURST])
+    short = math.max(short, full - now + missing - bucket[LEAD], 1000)
+  elseif interval > 0 then
+    wait = math.max(wait, full + interval - now - interval * bucket[BURST])
+  end
+  spread = math.min(spread, bucket[SPREAD])
+  leave_to_permit("g:" .. bucket[NAME], now + tonumber(ARGV[5]))
+  if interval > 0 and not is_route(bucket) then leave_to_permit(fields[2 * i - 1], full) end
+end
+if short > 0 then
+  redis.call("HSET", GOV, unpack(keep))
+  return {"WAIT", short}
+end
+
+local charged, places = charges(limits, fields, states, wait)
+local writes, write = writer(charged)
+write(fields[grants], one_more(states[grants]))
+write("asked", now)
+if probe then
+  write("breaker", now + lease)
+  write("prober", permit)
+end
+redis.call("ZADD", PERMITS, now + lease, permit)
+redis.call("HSET", GOV, unpack(writes))
+redis.call("HSET", tx_key(permit), "fl", ARGV[3], "cc", table.concat(places, "+"), "pb", probe and 1 or 0,
+  "s", "g")
+return {"GO", wait, spread}

@@ -1,0 +1,49 @@
+-- The way back to the backlog, and the next bell of a chain.
+--
+-- Expects  bucket
+-- Gives    may_requeue, requeue, may_ring
+
+-- Checks the types that `requeue` needs, before the first write.
+local function may_requeue(flow)
+  must_be("zset", DEADLINES)
+  must_be("zset", RETRIES)
+  must_be("zset", QUARANTINE)
+  must_be("set", ACTIVE)
+  must_be("zset", backlog_key(flow) .. ":due")
+end
+
+-- Back to the backlog from wherever it was, to go again at `due`; with crashes to the quarantine.
+local function requeue(key, flow, lane, due, crashes)
+  redis.call("ZREM", DEADLINES, key)
+  redis.call("ZREM", RETRIES, key)
+  if tonumber(crashes or 0) > 0 then
+    redis.call("ZADD", QUARANTINE, due, key)
+    if redis.call("HGET", GOV, "quarantined") == key then redis.call("HDEL", GOV, "quarantined") end
+  else
+    redis.call("ZADD", backlog_key(flow) .. ":due", due, key)
+    redis.call("SADD", ACTIVE, flow)
+    redis.call("HINCRBY", GOV, "q:" .. lane, 1)
+  end
+  redis.call("HSET", tx_key(key), "s", "w")
+end
+
+-- Whether the next step of a transaction may be rung at once: the same threads do it, by the next link of
+-- the same message; nobody of its lane or before it waits, the breaker is closed, no permit is asked for,
+-- and no bell has spoken for the tokens.
+local function may_ring(flow, from)
+  if pool_of(flow.limits) ~= pool_of(from.limits) then return false end
+  local fields, lanes = {unpack(flow.fields)}, #flow.fields -- a copy: it grows
+  for lane = 0, flow.lane do fields[lanes + 1 + lane] = "q:" .. lane end
+  local more = #fields
+  fields[more + 1], fields[more + 2] = "breaker", "g:client"
+  local states = redis.call("HMGET", GOV, unpack(fields))
+  if states[more + 1] or tonumber(states[more + 2] or 0) > now then return false end
+  for i = lanes + 1, more do
+    if tonumber(states[i] or 0) > 0 then return false end
+  end
+  for i, bucket in ipairs(flow.limits) do
+    local free = tokens(states[2 * i - 1], bucket, now, flow.lane)
+    if free - tonumber(states[2 * i] or 0) < 1 then return false end
+  end
+  return true
+end

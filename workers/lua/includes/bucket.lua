@@ -1,0 +1,47 @@
+-- The bucket of one limit: how many calls it lets through, and when.
+--
+-- Expects  the prelude
+-- Gives    the columns of a bucket NAME … ROUTE; MEDIA; is_route, full_at, pool_of, is_governed,
+--          is_places, state_of, tokens, count_bells, free_places
+--
+-- A bucket is a row of a flow's definition with these columns. Its state, in the hash gov, is the moment
+-- when it is full again ("c:" + name) and the bells that are out for it ("b:" + name); one of its tokens is
+-- left to a permit until "g:" + name. Of the burst, RESERVE tokens are for lane 0 only. A bucket of interval
+-- 0 without burst holds nothing back but a pause; one with a burst counts the calls that are out ("l:" +
+-- name; the transaction's `cc` names them). Times are in us.
+local NAME, INTERVAL, BURST, LEAD, SPREAD, RESERVE, ROUTE = 1, 2, 3, 4, 5, 6, 7
+
+-- The bucket of a route has state only while a pause is felt, and is full otherwise.
+local function is_route(bucket) return bucket[ROUTE] end
+
+-- When the bucket is full again. State that was lost, or never was, is an empty bucket.
+local function full_at(state, bucket)
+  return math.max(tonumber(state) or is_route(bucket) and now or now + bucket[INTERVAL] * bucket[BURST], now)
+end
+
+-- A local step, which makes no call, has one bucket alone, its pool: it counts the threads that the step
+-- holds, as such a limit counts places, and holds nothing back. How many of them there are, ring knows.
+local MEDIA = "pool:media"
+local function pool_of(limits) return limits[1][NAME] end
+local function is_governed(limits) return pool_of(limits) == "client" end
+
+local function is_places(bucket) return bucket[INTERVAL] == 0 and bucket[BURST] > 0 end
+local function state_of(bucket) return (is_places(bucket) and "l:" or "c:") .. bucket[NAME] end
+
+-- What the bucket lets through at this moment in a lane, bells that are out not yet taken off.
+local function tokens(state, bucket, moment, lane)
+  if is_places(bucket) then return bucket[BURST] - tonumber(state or 0) end
+  local interval = bucket[INTERVAL]
+  if interval == 0 then return full_at(state, bucket) <= now and 1000000 or 0 end
+  local free = math.floor((interval * bucket[BURST] - (full_at(state, bucket) - moment)) / interval)
+  return lane == 0 and free or free - bucket[RESERVE]
+end
+
+local function count_bells(limits, change)
+  for _, bucket in ipairs(limits) do redis.call("HINCRBY", GOV, "b:" .. bucket[NAME], change) end
+end
+
+-- A call that was out frees its places.
+local function free_places(names)
+  for name in string.gmatch(names or "", "[^+]+") do redis.call("HINCRBY", GOV, "l:" .. name, -1) end
+end

@@ -1,0 +1,60 @@
+-- What no bell has spoken for: threads, and the tokens of each limit, the reserve left out.
+--
+-- Expects  bucket, tick
+-- Gives    room, left, parse_flow_name, limits_name, available, speak_for
+--
+-- `room` is the threads of the pool calls; those of the pool media stand in `left`, beside the limits.
+local room, left, limits_of
+local function start_capacity() room, left, limits_of = 0, {}, {} end
+
+local function read_bucket(bucket)
+  local name, state = bucket[NAME], gov[state_of(bucket)]
+  if not state and bucket[INTERVAL] > 0 and not is_route(bucket) then
+    start_empty(bucket)
+    state = gov["c:" .. name]
+  end
+  local for_permit = number("g:" .. name) > now and 1 or 0
+  left[name] = tokens(state, bucket, now + bucket[LEAD]) - number("b:" .. name) - for_permit
+  if name == "client" and gov.breaker then -- half open: a probe, if none is out
+    left[name] = math.min(left[name], (number("breaker") <= now and 1 or 0) - number("b:client"))
+  end
+end
+
+-- What a flow's name, lane:tenant:limits with 8 characters at its end, says. Kept for later calls.
+local function parse_flow_name(flow_name)
+  local parsed = KEPT.names[flow_name]
+  if not parsed then
+    if KEPT.named == 10000 then KEPT.names, KEPT.named = {}, 0 end
+    local lane, name = string.sub(flow_name, 1, 1), string.sub(flow_name, 1, -10)
+    parsed = {lane = tonumber(lane), name = name, tenant = string.sub(name, 3),
+      limits = string.sub(flow_name, -8), pass = "p:" .. name}
+    KEPT.names[flow_name], KEPT.named = parsed, KEPT.named + 1
+  end
+  return parsed
+end
+
+-- What flows of equal limits have in common: the end of their names, unless their tenant got limits of
+-- its own later.
+local function limits_name(parsed)
+  if not gov.capped or gov.capped == "" then return parsed.limits end
+  local own = string.find(gov.capped, "/" .. parsed.tenant .. "/", 1, true)
+  return own and parsed.tenant .. "/" .. parsed.limits or parsed.limits
+end
+
+-- How many calls of this flow may still be rung.
+local function available(flow_name, lane)
+  local ending = limits_name(parse_flow_name(flow_name))
+  limits_of[ending] = limits_of[ending] or read_flow(flow_name).limits
+  local limits = limits_of[ending]
+  local least = pool_of(limits) == MEDIA and left[MEDIA] or room
+  for _, bucket in ipairs(limits) do
+    if not left[bucket[NAME]] then read_bucket(bucket) end
+    least = math.min(least, left[bucket[NAME]] + (lane == 0 and bucket[RESERVE] or 0))
+  end
+  return least
+end
+
+local function speak_for(limits)
+  if pool_of(limits) ~= MEDIA then room = room - 1 end
+  for _, bucket in ipairs(limits) do left[bucket[NAME]] = left[bucket[NAME]] - 1 end
+end

@@ -1,0 +1,92 @@
+-- Who goes next: stride scheduling within a lane.
+--
+-- Expects  tick, capacity
+-- Gives    before, tenants_of, next_of
+--
+-- The tenant with the least pass goes. One that was idle starts at the lane's virtual time, so that it is
+-- neither owed its idle time nor made to wait. A flow's name is lane:tenant:limits, the last in 8
+-- characters.
+
+local function before(one, other)
+  return one.lane < other.lane or one.lane == other.lane and one.pass < other.pass
+end
+
+-- The tenants for which a limit lets something through, each with the names of its flows; and of flows
+-- with equal limits one each. Hundreds may have work: what is written here counts.
+local function tenants_of(flow_names, gov, available)
+  local tenants, different, by_name, busy = {}, {}, {}, {}
+  for _, flow_name in ipairs(flow_names) do
+    local parsed = parse_flow_name(flow_name)
+    local lane, limits = busy[parsed.lane], limits_name(parsed)
+    if not lane then
+      lane = {open = {}, time = number("v:" .. parsed.lane)}
+      busy[parsed.lane] = lane
+    end
+    if lane.open[limits] == nil then
+      lane.open[limits] = available(flow_name, parsed.lane) > 0
+      if lane.open[limits] then different[#different + 1] = {name = flow_name, lane = parsed.lane} end
+    end
+    if lane.open[limits] then
+      local tenant = by_name[parsed.name]
+      if tenant then tenant[#tenant + 1] = flow_name
+      else
+        local pass = gov[parsed.pass] and tonumber(gov[parsed.pass]) or 0
+        if pass < lane.time then pass = lane.time end
+        tenant = {flow_name, name = parsed.name, lane = parsed.lane, pass = pass}
+        by_name[parsed.name], tenants[#tenants + 1] = tenant, tenant
+      end
+    end
+  end
+  -- In a lane without work nobody is ahead of anybody: its passes are forgotten.
+  for lane = 0, 2 do
+    if gov["v:" .. lane] and not busy[lane] then
+      for field in pairs(gov) do
+        if string.find(field, "^[pv]:" .. lane) then redis.call("HDEL", GOV, field) end
+      end
+    end
+  end
+  return tenants, different
+end
+
+-- The tenant's backlogs in which something may go now; flows that are empty are no longer active.
+local function backlogs_of(tenant)
+  local backlogs = {}
+  for _, flow_name in ipairs(tenant) do
+    local key = backlog_key(flow_name)
+    local due, new = redis.call("ZCOUNT", key .. ":due", "-inf", now), redis.call("LLEN", key)
+    if due + new > 0 then
+      local flow = read_flow(flow_name)
+      tenant.stride = flow.stride
+      backlogs[#backlogs + 1] = {flow_name = flow_name, key = key, limits = flow.limits, due = due, new = new}
+    elseif redis.call("EXISTS", key .. ":due") == 0 then
+      redis.call("SREM", ACTIVE, flow_name)
+    end
+  end
+  return backlogs
+end
+
+-- The next transaction of the tenant and its limits: of a backlog in which one is due, else of each
+-- backlog in turn; nil when nothing of it can go.
+local function next_of(tenant, turns, available)
+  local open = false
+  for _, flow_name in ipairs(tenant) do open = open or available(flow_name, tenant.lane) > 0 end
+  if not open then return nil end
+  tenant.backlogs = tenant.backlogs or backlogs_of(tenant)
+  local chosen
+  for i = 1, #tenant.backlogs do
+    local backlog = tenant.backlogs[(turns + i) % #tenant.backlogs + 1]
+    if backlog.due + backlog.new > 0 and available(backlog.flow_name, tenant.lane) > 0 then
+      chosen = (backlog.due > 0 or not chosen) and backlog or chosen
+      if backlog.due > 0 then break end
+    end
+  end
+  if not chosen then return nil end
+  if chosen.due == 0 then
+    chosen.new = chosen.new - 1
+    return redis.call("LPOP", chosen.key), chosen.limits
+  end
+  local key = redis.call("ZRANGEBYSCORE", chosen.key .. ":due", "-inf", now, "LIMIT", 0, 1)[1]
+  redis.call("ZREM", chosen.key .. ":due", key)
+  chosen.due = chosen.due - 1
+  return key, chosen.limits
+end

@@ -1,0 +1,90 @@
+-- What comes before the bells, once a tick: the turn, the threads of the fleet, retries whose countdown is
+-- over, and buckets that start empty.
+--
+-- Expects  bucket
+-- Gives    gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty, start_all_empty,
+--          is_overdue
+--
+-- `gov` is the whole hash of that name, and kept true.
+local gov, workers
+local function start_tick() gov, workers = {}, {} end
+
+local function read_gov()
+  local flat = redis.call("HGETALL", GOV)
+  for i = 1, #flat, 2 do
+    local field = flat[i]
+    gov[field] = flat[i + 1]
+    local kind = string.byte(field) -- the first byte, w or m, goes first: there are many fields
+    if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field end
+  end
+end
+local function number(field) return tonumber(gov[field] or 0) end
+
+-- Each caller is given the next free turn, so that N dispatchers tick evenly and one alone suffices. Of
+-- each live worker gov has the threads: "w:" + worker, in the pool media "m:" + worker. Returns the turn,
+-- the threads of the pool calls, and those of the pool media.
+local function take_turn(worker, threads, pool, tick)
+  local turn, kind = math.max(number("tick"), now) + tick, pool == "media" and "m" or "w"
+  local own, live = kind .. ":" .. worker, {w = 0, m = 0}
+  redis.call("HSET", GOV, "at", now, "tick", turn,
+    own, threads .. " " .. string.format("%.0f", now + 5000000))
+  live[kind] = threads
+  for _, field in ipairs(workers) do
+    if field ~= own then
+      local count, till = string.match(gov[field], "(%d+) (%d+)")
+      kind = string.sub(field, 1, 1)
+      if tonumber(till) > now then live[kind] = live[kind] + tonumber(count)
+      else redis.call("HDEL", GOV, field) end
+    end
+  end
+  return turn, live.w, live.m
+end
+
+-- A job that wants its next page opened, given to one caller at a time: until the page is open
+-- (open.lua), or for OPENING us if that caller dies. "" = none.
+local OPENING = 250000
+local function job_to_open()
+  for _, job in ipairs(redis.call("SRANDMEMBER", NEEDS_PAGE, 4)) do
+    if number("o:" .. job) <= now then
+      redis.call("HSET", GOV, "o:" .. job, now + OPENING)
+      return job
+    end
+  end
+  return ""
+end
+
+-- A retry whose countdown is over is a bell from now on.
+local function count_retries()
+  for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, 200)) do
+    local state, flows, step = unpack(redis.call("HMGET", tx_key(key), "s", "fl", "k"))
+    if state == "t" then
+      for _, bucket in ipairs(read_flow(flow_of(flows, step)).limits) do
+        local bells = "b:" .. bucket[NAME]
+        gov[bells] = redis.call("HINCRBY", GOV, bells, 1)
+      end
+      redis.call("HSET", tx_key(key), "s", "r")
+    end
+    redis.call("ZREM", RETRIES, key)
+  end
+end
+
+local function start_empty(bucket)
+  local state = "c:" .. bucket[NAME]
+  gov[state] = math.max(number(state), now + bucket[INTERVAL] * bucket[BURST])
+  redis.call("HSET", GOV, state, gov[state])
+end
+
+-- Nobody rang for a while: no worker, or a store that was away and may have lost its last moments.
+local function start_all_empty()
+  for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
+    for _, bucket in ipairs(decode(definition).limits) do
+      if bucket[INTERVAL] > 0 and not is_route(bucket) then start_empty(bucket) end
+    end
+  end
+end
+
+-- Whether a moment of this sorted set is over.
+local function is_overdue(name)
+  local oldest = redis.call("ZRANGE", name, 0, 0, "WITHSCORES")
+  return oldest[2] and tonumber(oldest[2]) <= now
+end
