@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.dispatch.pages import low_water
-from orchestration.intake.accept import TRANSACTION_BYTES, require_room
-from orchestration.intake.check import forgotten, may_be_unguarded, weak_guard
+from orchestration.intake.accept import TRANSACTION_BYTES, low_water, require_room
+from orchestration.intake.check import forgotten, may_be_unguarded, require, weak_guard
 from orchestration.intake.readers.calls import read_calls
 from orchestration.intake.readers.source import MAX_LINE
-from orchestration.intake.submission import Submission
+from orchestration.intake.submission import Options, Submission
+from orchestration.kinds.registry import find_kind
 from orchestration.views.report import line_of
-from tasks import KINDS
 from workers.clients import clients
 from workers.errors import HeadgateError, InputError, NotNow
 from workers.governor.flows import NO_TENANT, lane_of
@@ -117,8 +116,17 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
         StoreAway: the store does not answer; submit it again.
     """
     it, tenant = _sender(client, tenant or NO_TENANT, config)
-    about = Submission(client=it, kind="calls", path=Path(), lane=lane_of(str(lane)), tenant=tenant)
-    return _accept(it, _row(it, id, steps), about.about)
+    submission = Submission(
+        client=it,
+        kind="calls",
+        path=Path(),
+        lane=lane_of(str(lane)),
+        tenant=tenant,
+        options=Options(),
+    )
+    kind = find_kind(submission.kind)
+    require(submission, kind)
+    return _accept(it, _row(it, id, steps), kind.job_params(submission))
 
 
 def _sender(client: str, tenant: str, config: str | None) -> tuple[Client, str]:
@@ -154,7 +162,7 @@ def _accept(it: Client, row: Row, about: dict[str, Any]) -> Transaction:
     job = f"t-{hashlib.sha256(names).hexdigest()[:14]}"
     found = ledger.job(job)
     new = not found.get("closed")
-    calls = KINDS["calls"].plan(row, about, it.settings)
+    calls = find_kind("calls").steps.plan(row, about, it.settings)
     if not found:
         if (weak := weak_guard(calls)) and not may_be_unguarded(it):
             raise forgotten(weak, f"transaction {row['id']}")

@@ -40,7 +40,7 @@ class Planned:
     parts: int = 1  #: calls that it takes one after the other, each with a key of its own
     polls: int = 0  #: calls that may wait for one thing to become ready; 0 = it is no poll
     every_s: float = 0.0  #: between two polls
-    governed: bool = True  #: False: `Kind.act` does it
+    governed: bool = True  #: False: `StepKind.act` does it
     pool: str = "calls"  #: whose threads do a step that is not governed: calls or media
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class Acted:
     unknown: bool = False
 
 
-class Kind(ABC):
+class StepKind(ABC):
     """What a job's rows are. A kind gives what its steps need of these methods."""
 
     task: str  #: name of the Celery task of its calls, as Flower shows it

@@ -93,7 +93,7 @@ def _register(sender: Celery, **_: object) -> None:
 
     So a command's help needs no configuration, and a command may choose one first.
     """
-    import_module("tasks").register(sender)
+    import_module("orchestration.kinds").register(sender)
 
 
 app.on_after_finalize.connect(_register, weak=False)

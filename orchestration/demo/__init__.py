@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from orchestration.intake import Checked
+    from orchestration.intake.submission import Checked
     from orchestration.views.progress import Progress
     from workers.clients import Client
 
@@ -118,6 +118,7 @@ def _submit(client: Client) -> tuple[str, Checked]:
     """What `headgate submit contacts` does with the shipped file; returns the job."""
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, accept, check
+    from orchestration.intake.readers.contacts import ContactOptions
 
     with resources.as_file(resources.files(__name__) / "contacts.csv") as csv:
         submission = Submission(
@@ -125,10 +126,12 @@ def _submit(client: Client) -> tuple[str, Checked]:
             kind="contacts",
             path=csv,
             lane=LANES.index("normal"),
-            contact_list=LIST,
-            id_column="contact_id",
-            phone_column="phone",
-            batch_size=1,  # it shows the rate: 5,000 contacts would be 5 calls
+            options=ContactOptions(
+                contact_list=LIST,
+                id_column="contact_id",
+                phone_column="phone",
+                batch_size=1,  # it shows the rate: 5,000 contacts would be 5 calls
+            ),
         )
         with check(submission) as checked:
             return accept(submission, checked).job, checked

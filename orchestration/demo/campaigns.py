@@ -154,9 +154,12 @@ def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, check
     from orchestration.intake.campaign_contacts import accept_all, loads_of
+    from orchestration.intake.readers.campaigns import CampaignOptions
 
     normal = LANES.index("normal")
-    submission = Submission(client=client, kind="campaigns", path=file, lane=normal)
+    submission = Submission(
+        client=client, kind="campaigns", path=file, lane=normal, options=CampaignOptions()
+    )
     with check(submission) as checked:
         loads = loads_of(submission, checked)
         job = accept_all(submission, checked, loads).job

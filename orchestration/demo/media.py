@@ -157,13 +157,14 @@ def _submit(client: Client, manifest: Path) -> str:
     """What `headgate submit media` does; returns the job."""
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, accept, check
+    from orchestration.intake.readers.media import MediaOptions
 
     submission = Submission(
         client=client,
         kind="prompts",
         path=manifest,
         lane=LANES.index("normal"),
-        language=LANGUAGES[0],
+        options=MediaOptions(language=LANGUAGES[0]),
     )
     with check(submission) as checked:
         return accept(submission, checked).job

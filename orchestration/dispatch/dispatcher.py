@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kombu.exceptions import KombuError
 
 from orchestration.dispatch import pages, publisher
-from tasks import KINDS
+from orchestration.kinds.registry import all_kinds
 from workers import failpoints
 from workers.errors import HeadgateError
 from workers.store.connection import keep_embedded
@@ -115,8 +115,8 @@ class Pacer(threading.Thread):
         """The bells with their tasks; those of a kind that a newer release knows go back."""
         for bell in rung:
             kind = client.ledger.about(bell.job)["kind"]
-            it = KINDS.get(kind)
-            if task := it and (it.act_task if bell.pool else it.task):
+            it = all_kinds().get(kind)
+            if task := it and (it.steps.act_task if bell.pool else it.steps.task):
                 yield task, bell
             else:
                 self._warn(bell.job, f"job {bell.job} is of kind {kind!r}, which this worker lacks")

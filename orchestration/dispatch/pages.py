@@ -5,25 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tasks import KINDS
+from orchestration.kinds.registry import all_kinds
 from workers.governor.flows import NO_TENANT, Flow, coarse, define, flow, of_pool
 from workers.ledger.batch import rows_of
 from workers.ledger.ledger import Opened
-from workers.settings.limits import cell
 
 if TYPE_CHECKING:
     from workers.clients import Client
-
-#: Seconds of work at full rate that stand released in the line.
-AHEAD_S = 2.0
-#: A job is asked for its next page when fewer than this, or AHEAD_S of work, are unfinished.
-LOW_WATER = 500
-
-
-def low_water(client: Client) -> int:
-    """How many released transactions a job may have before it waits with its next page."""
-    rates = [cell(limit).rate or 0 for limit in client.settings.limits]
-    return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 
 def open_next_page(client: Client, job: str) -> int | None:
@@ -37,7 +25,7 @@ def open_next_page(client: Client, job: str) -> int | None:
     if page >= int(it["pages"]):
         return None
     about = client.ledger.about(job)
-    kind = KINDS[about["kind"]]
+    steps = all_kinds()[about["kind"]].steps
     version, settings = client.look()
     flows: dict[str, Flow] = {}
 
@@ -56,7 +44,7 @@ def open_next_page(client: Client, job: str) -> int | None:
             joined.append((client.key(job, row.get("of") or row["id"]), row.get("at", 0)))
             continue
         key = client.key(job, row["id"])
-        planned = kind.plan(row, about, settings)
+        planned = steps.plan(row, about, settings)
         lane, tenant = row.get("lane", about["lane"]), row.get("tenant", about["tenant"])
         names = []
         for call in planned:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from orchestration.dispatch.pages import low_water
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
+from workers.settings.limits import cell
 from workers.store.memory import FULL, room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestration.intake.check import Checked
-    from orchestration.intake.submission import Submission
+    from orchestration.intake.submission import Checked, Options, Submission
+    from workers.clients import Client
     from workers.store.connection import Store
 
 #: What a row takes in the store once its transaction is open, beside its page (measured: 220 bytes
@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 TRANSACTION_BYTES: Final = 300
 #: After so many pages the memory is looked at again.
 LOOK_AGAIN: Final = 64
+#: A job is asked for its next page when fewer of its transactions than this, or than AHEAD_S of
+#: work at full rate, are unfinished.
+LOW_WATER: Final = 500
+AHEAD_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The job that a submission came to."""
+    """The job that a submission led to."""
 
     job: str
     new: bool  #: False: it was there already, and nothing was added
-    about: dict[str, str]  #: the job's hash
+    stored: dict[str, str]  #: the job's hash; empty: there is none yet
 
 
 def accept(
-    it: Submission,
+    submission: Submission[Options],
     checked: Checked,
     *,
     again: bool = False,
@@ -46,7 +50,7 @@ def accept(
     A submission that was killed on the way goes on at its cursor, with `again` too.
 
     Args:
-        it: What is submitted.
+        submission: What is submitted.
         checked: What it came to.
         again: A job of this content is no reason not to make another one.
         before: Given the job's name, what else must be stored before work begins.
@@ -57,69 +61,77 @@ def accept(
         NotNow: the store went away, or lost pages; the same submission goes on when it is back.
         StoreUnfit: it has no room left.
     """
+    ledger = submission.client.ledger
     try:
-        found = find(it, checked, again=again)
-        if not found.new:
-            return found
-        fill(it, checked, found)
+        accepted = find(submission, checked, again=again)
+        if not accepted.new:
+            return accepted
+        fill(submission.client, checked, accepted, kind=submission.kind)
         if before:
-            before(found.job)
-        it.client.ledger.close(found.job)
-        return replace(found, about=it.client.ledger.job(found.job))
+            before(accepted.job)
+        ledger.close(accepted.job)
+        return replace(accepted, stored=ledger.job(accepted.job))
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
 
 
-def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
+def find(submission: Submission[Options], checked: Checked, *, again: bool = False) -> Accepted:
     """The job to which the submission leads, as it stands now; nothing is written."""
-    earlier = list(_earlier(it, checked.job))
-    closed = [one for one in earlier if one.about.get("closed")]
-    if closed and not again:
-        return closed[0]
-    same = {"digest": checked.spool.digest, "about": json.dumps(it.about)}
-    for one in earlier:
-        if one not in closed and same.items() <= one.about.items():
-            return replace(one, new=True)
+    earlier = list(_find_earlier(submission.client, checked.job))
+    started = [job for job in earlier if job.stored.get("closed")]
+    if started and not again:
+        return started[0]
+    same = _fields_of(checked)
+    for job in earlier:
+        if job not in started and same.items() <= job.stored.items():
+            return replace(job, new=True)
     if earlier and not again:
-        raise _otherwise(checked, earlier[0].job)
-    return Accepted(_name(checked.job, len(earlier) + 1), new=True, about={})
+        raise _differs(checked, earlier[0].job)
+    return Accepted(_name(checked.job, len(earlier) + 1), new=True, stored={})
 
 
-def _earlier(it: Submission, job: str) -> Iterator[Accepted]:
+def _find_earlier(client: Client, job: str) -> Iterator[Accepted]:
     """All jobs of this content, the first one first."""
     for number in count(1):
         name = _name(job, number)
-        about = it.client.ledger.job(name)
-        if not about:
+        stored = client.ledger.job(name)
+        if not stored:
             return
-        yield Accepted(name, new=False, about=about)
+        yield Accepted(name, new=False, stored=stored)
 
 
 def _name(job: str, number: int) -> str:
     return job if number == 1 else f"{job}.{number}"
 
 
-def fill(it: Submission, checked: Checked, found: Accepted) -> None:
+def _fields_of(checked: Checked) -> dict[str, str]:
+    """The fields of a job's hash that are the same when its pages are those of this reading."""
+    return {"digest": checked.spool.digest, "about": json.dumps(checked.job_params)}
+
+
+def fill(client: Client, checked: Checked, accepted: Accepted, *, kind: str) -> None:
     """Store the pages of a job from its cursor on, and no more; raises as `accept`."""
-    ledger, store, job = it.client.ledger, it.client.store, found.job
+    ledger, job = client.ledger, accepted.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
-    require_room(store, later if found.about else later + checked.spool.packed)
-    about: dict[str, str | int] = {
-        "kind": it.kind,
-        "client": it.client.name,
-        "name": checked.file,
-        "about": json.dumps(it.about),
-        "low": low_water(it.client),
-        "joined": checked.joined,
-        "digest": checked.spool.digest,
-    }
-    begun = ledger.begin(job, about)
+    require_room(client.store, later if accepted.stored else later + checked.spool.packed)
+    same = _fields_of(checked)
+    begun = ledger.begin(
+        job,
+        {
+            **same,
+            "kind": kind,
+            "client": client.name,
+            "name": checked.file,
+            "low": low_water(client),
+            "joined": checked.joined,
+        },
+    )
     # Another one may have come first: pages of two readings must never stand in one job.
-    if any(begun[name] != about[name] for name in ("digest", "about")):
-        raise _otherwise(checked, job)
+    if any(begun[name] != value for name, value in same.items()):
+        raise _differs(checked, job)
     for page in checked.spool.pages(int(begun["pages"])):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
-            require_room(store, later)
+            require_room(client.store, later)
         ledger.accept(
             job,
             page.number,
@@ -133,12 +145,18 @@ def fill(it: Submission, checked: Checked, found: Accepted) -> None:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
 
 
-def _otherwise(checked: Checked, job: str) -> InputError:
+def _differs(checked: Checked, job: str) -> InputError:
     """Why a submission cannot go on with what an earlier one of the same content began."""
     return InputError(
         f"{checked.file}: its submission {job} was not finished, and had another lane, tenant, "
         f"other options or another configuration; use the same, or --again to begin anew"
     )
+
+
+def low_water(client: Client) -> int:
+    """How many unfinished transactions a job may have before it waits with its next page."""
+    rates = [cell(limit).rate or 0 for limit in client.settings.limits]
+    return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 
 def require_room(store: Store, needed: int) -> None:

@@ -1,8 +1,8 @@
 """The contacts of campaigns: what they come to, and how they are accepted.
 
 Each campaign's contacts are a job of their own, whose name derives from the campaign's key: a
-submission that was killed finds it again. Its pages are stored, but it is not closed, so that no
-work on it begins: the campaign's step `load` closes it (`lua/release.lua`).
+submission that was killed finds it again. Its pages are stored, but the job is not started, so that
+no work on it begins: the campaign's step `load` starts it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from orchestration.intake.accept import TRANSACTION_BYTES, Accepted, accept, fill, require_room
 from orchestration.intake.check import SHOWN, check
 from orchestration.intake.readers.campaigns import contacts_of
+from orchestration.kinds.registry import find_kind
 from tasks.genesys.campaigns import child_of
 from tasks.genesys.operations import OPERATIONS
 from workers.errors import InputError
@@ -21,12 +22,11 @@ from workers.settings.limits import matching
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.intake.check import Checked
-    from orchestration.intake.submission import Submission
+    from orchestration.intake.submission import Checked, Options, Submission
     from workers.ledger.ledger import Row
 
 
-#: What is summed up, as a row's `load` has it.
+#: What is summed up, by its name in a row's `load`.
 _COUNTS: Final = ("rows", "rejected", "joined", "calls")
 
 
@@ -45,25 +45,27 @@ class Loads:
         return {name: getattr(self, name) for name in _COUNTS}
 
 
-def loads_of(it: Submission, checked: Checked) -> Loads:
+def loads_of(submission: Submission[Options], checked: Checked) -> Loads:
     """What the contacts come to, nothing for other kinds; limits are charged with their calls."""
-    all_ = Loads()
-    if it.kind != "campaigns":
-        return all_
+    loads = Loads()
+    if not find_kind(submission.kind).makes_campaigns:
+        return loads
     for row in _campaigns(checked):
         load = row["load"]
         for name in _COUNTS:
-            setattr(all_, name, getattr(all_, name) + load[name])
-        if "bad" in load and len(all_.reasons) < SHOWN:
+            setattr(loads, name, getattr(loads, name) + load[name])
+        if "bad" in load and len(loads.reasons) < SHOWN:
             line, reason = load["bad"]
             rejected = f"{load['rejected']:,} of {load['rows']:,} contacts rejected"
-            all_.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
-    for limit in matching(it.client.settings.limits, OPERATIONS["add_contacts"].route):
-        checked.per_limit[limit.name] += all_.calls
-    return all_
+            loads.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
+    for limit in matching(submission.client.settings.limits, OPERATIONS["add_contacts"].route):
+        checked.per_limit[limit.name] += loads.calls
+    return loads
 
 
-def accept_all(it: Submission, checked: Checked, loads: Loads, *, again: bool = False) -> Accepted:
+def accept_all(
+    submission: Submission[Options], checked: Checked, loads: Loads, *, again: bool = False
+) -> Accepted:
     """Store the rows and the contacts of those that are campaigns, then let work begin.
 
     Raises:
@@ -74,23 +76,25 @@ def accept_all(it: Submission, checked: Checked, loads: Loads, *, again: bool = 
 
     def accept_contacts(job: str) -> None:
         if loads.rows:
-            require_room(it.client.store, (loads.rows - loads.rejected) * TRANSACTION_BYTES)
+            needed = (loads.rows - loads.rejected) * TRANSACTION_BYTES
+            require_room(submission.client.store, needed)
         for row in _campaigns(checked):
-            _accept_load(it, row, job)
+            _accept_load(submission, row, job)
 
-    return accept(it, checked, again=again, before=accept_contacts)
+    return accept(submission, checked, again=again, before=accept_contacts)
 
 
-def _accept_load(it: Submission, row: Row, job: str) -> None:
-    its, child = contacts_of(it, row, job), child_of(it.client.key(job, row["id"]))
-    with check(its) as checked:
+def _accept_load(submission: Submission[Options], row: Row, job: str) -> None:
+    client, contacts = submission.client, contacts_of(submission, row, job)
+    child = child_of(client.key(job, row["id"]))
+    with check(contacts) as checked:
         if checked.spool.digest != row["load"]["digest"]:
             raise InputError(
                 f"{checked.file} changed while it was submitted; nothing was sent, submit the "
                 f"definitions again when it is at rest"
             )
-        about = it.client.ledger.job(child)
-        fill(its, checked, Accepted(child, new=True, about=about))
+        accepted = Accepted(child, new=True, stored=client.ledger.job(child))
+        fill(client, checked, accepted, kind=contacts.kind)
 
 
 def _campaigns(checked: Checked) -> Iterator[Row]:

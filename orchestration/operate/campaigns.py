@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import requests
 
+from orchestration.kinds.registry import find_kind
 from orchestration.views.report import report
 from tasks.genesys.operations import OPERATIONS
 from workers.errors import HeadgateError, UsageError
@@ -80,7 +81,7 @@ def made_by(client: Client, job: str, row: str = "") -> list[Made]:
     Raises:
         UsageError: it is no job of campaigns, or has no such row.
     """
-    if client.ledger.job(job)["kind"] != "campaigns":
+    if not find_kind(client.ledger.job(job)["kind"]).makes_campaigns:
         raise UsageError(f"{job} is no job of campaigns; `headgate jobs` shows the kind of each")
     found = []
     for line in report(client, job):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestration.kinds.registry import find_kind
 from orchestration.views.pages import page_of
-from tasks import KINDS
 from tasks.genesys.campaigns import LOAD, child_of
 from workers.ledger.batch import Place, taken
 from workers.ledger.ledger import ENDED, FINAL
@@ -129,4 +129,4 @@ def state_of(tx: Mapping[str, str]) -> str:
 
 def _planned(client: Client, job: str, row: Row) -> Sequence[Planned]:
     about = client.ledger.about(job)
-    return KINDS[about["kind"]].plan(row, about, client.configured)
+    return find_kind(about["kind"]).steps.plan(row, about, client.configured)

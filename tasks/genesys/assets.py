@@ -1,4 +1,4 @@
-"""Kind `assets`: files of the response management, each an asset of its own name.
+"""Steps of kind `assets`: files of the response management, each an asset of its own name.
 
 An asset is announced, which makes nothing yet; then its file is sent to a signed URL, and there it
 is. A name that is taken is refused: another file under it would be a second asset.
@@ -10,7 +10,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.genesys.media import JSON, Media, body, call, one_of, ready, transfer
+from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, ready, transfer
 from tasks.genesys.operations import OPERATIONS
 from tasks.kind import Acted, Kept, Planned, Polled
 from workers.http.connection import Request
@@ -29,7 +29,7 @@ _FOUND: Final = range(200, 300)
 _ABSENT: Final = 404
 
 
-class Assets(Media):
+class AssetSteps(MediaSteps):
     """Rows are files, each an asset."""
 
     task = "genesys.make_asset"

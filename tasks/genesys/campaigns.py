@@ -1,4 +1,4 @@
-"""Kind `campaigns`: an outbound campaign of Genesys Cloud with its contacts, from list to start.
+"""Steps of kind `campaigns`: a campaign of Genesys Cloud with its contacts, from list to start.
 
     create_list ─► load ─► create_campaign ─► start
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Acted, CannotSay, Kept, Kind, Planned
+from tasks.kind import Acted, CannotSay, Kept, Planned, StepKind
 from tasks.rest import looking
 from tasks.rest.calls import id_in
 from workers.answer.guards import Guard, Sight
@@ -75,7 +75,7 @@ def name_of(name: str, key: str) -> str:
     return f"{name} [{key[:TAG]}]"
 
 
-class Campaigns(Kind):
+class CampaignSteps(StepKind):
     """Rows are campaigns as `orchestration.intake.readers.campaigns` reads them."""
 
     task = "genesys.campaign"

@@ -1,4 +1,4 @@
-"""Kind `contacts`: contacts of a Genesys Cloud contact list, as many in a call as it takes."""
+"""Steps of kind `contacts`: contacts of a Genesys Cloud list, as many in a call as it takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Kept, Kind, Packing, Planned
+from tasks.kind import Kept, Packing, Planned, StepKind
 from tasks.rest.calls import id_in
 from workers.http.connection import Request
 from workers.ledger.batch import rows_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ADD = OPERATIONS["add_contacts"]
 
 
-class Contacts(Kind):
+class ContactSteps(StepKind):
     """Rows are contacts; their own ids make each add an upsert."""
 
     task = "genesys.add_contacts"

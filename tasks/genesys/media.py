@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import Acted, CannotSay, Kind, Planned
+from tasks.kind import Acted, CannotSay, Planned, StepKind
 from workers.answer.guards import Guard
 from workers.errors import ConfigError
 from workers.http.connection import ConnectFailed
@@ -81,7 +81,7 @@ def one_of(grant: Go, name: str) -> str:
     return value
 
 
-class Media(Kind):
+class MediaSteps(StepKind):
     """Rows are files."""
 
     @abstractmethod

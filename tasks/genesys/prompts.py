@@ -1,4 +1,4 @@
-"""Kind `prompts`: audio of Architect prompts, one file for each prompt and language.
+"""Steps of kind `prompts`: audio of Architect prompts, one file for each prompt and language.
 
 A prompt is found by its name, or made; then its resource in the language; then the file is sent to
 a signed URL, in place of what may be there, and transcoded. Of several rows with one prompt the
@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from tasks.genesys.media import JSON, Media, body, call, kept, one_of, ready, transfer
+from tasks.genesys.media import JSON, MediaSteps, body, call, kept, one_of, ready, transfer
 from tasks.genesys.operations import OPERATIONS
 from tasks.kind import Acted, Kept, Planned, Polled
 from workers.answer.guards import Guard, Sight
@@ -33,7 +33,7 @@ _FOUND: Final = range(200, 300)
 _ABSENT: Final = 404
 
 
-class Prompts(Media):
+class PromptSteps(MediaSteps):
     """Rows are files of audio, each for a prompt in a language."""
 
     task = "genesys.make_prompt"

@@ -1,4 +1,4 @@
-"""Kind `calls`: any REST request, or a chain of them, as a row.
+"""Steps of kind `calls`: any REST request, or a chain of them, as a row.
 
 A row's steps are `{"name", "method", "path", "headers", "body", "guard"}`, and where need be
 `"lookup"` and `"after_unknown"`, `"poll"` or `"parts"`. A later step may use an earlier answer:
@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from tasks.kind import CannotSay, Kept, Kind, Planned, Polled
+from tasks.kind import CannotSay, Kept, Planned, Polled, StepKind
 from tasks.rest import looking, polling
 from workers.answer.guards import Guard, Sight
 from workers.http.connection import Request
@@ -75,7 +75,7 @@ def references(step: Mapping[str, Any], earlier: Sequence[str]) -> Iterator[str]
                 yield name + path
 
 
-class Calls(Kind):
+class CallSteps(StepKind):
     """Rows that say themselves what is sent."""
 
     task = "calls.call"

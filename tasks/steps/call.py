@@ -33,7 +33,7 @@ from workers.ledger.batch import rows_of
 from workers.ledger.identity import part_key, step_key
 
 if TYPE_CHECKING:
-    from tasks.kind import Kind, Planned
+    from tasks.kind import Planned, StepKind
     from workers.answer.outcome import Answer, Reading
     from workers.auth.credentials import Token
     from workers.clients import Client
@@ -76,7 +76,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     acks_late = False  # the ledger rings again: a redelivery is never needed
     throws = (Ended,)  # no error of the worker's: no traceback in its log
     max_retries = None  # attempts are counted in the ledger, never by Celery
-    kind: Kind
+    kind: StepKind
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
     def run(self, client: str, key: str, step: int) -> str:
@@ -260,7 +260,7 @@ def _warn(it: Client, text: str) -> None:
         logger.warning("client %s is held: %s", it.name, text)
 
 
-def step_of(kind: Kind) -> Step:
+def step_of(kind: StepKind) -> Step:
     """The Celery task of a kind, ready to be registered."""
     step: Step = type("Step", (Step,), {"name": kind.task, "kind": kind, "abstract": False})()
     return step

@@ -20,7 +20,7 @@ from workers.governor.governor import Go, NoGo
 if TYPE_CHECKING:
     from random import Random
 
-    from tasks.kind import Kind, Planned
+    from tasks.kind import Planned, StepKind
     from workers.clients import Client
 
 #: A step that makes no call and goes on: looked at once more, or the step before is.
@@ -93,7 +93,7 @@ def _may_go_back(grant: Go, most: int) -> bool:
     return grant.step > 1 and len(grant.answers) < grant.step - 1 + most
 
 
-def act_of(kind: Kind) -> Act:
+def act_of(kind: StepKind) -> Act:
     """The Celery task of a kind's steps that make no call, ready to be registered."""
     names = {"name": kind.act_task, "kind": kind, "abstract": False}
     act: Act = type("Act", (Act,), names)()

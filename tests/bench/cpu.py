@@ -75,7 +75,9 @@ def headgate(
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         before = sum(map(cpu_s, pids))
         began = time.process_time()
-        submission = intake.Submission(client=fleet.client, kind="calls", path=file, lane=1)
+        submission = intake.Submission(
+            client=fleet.client, kind="calls", path=file, lane=1, options=intake.Options()
+        )
         with intake.check(submission) as checked:
             job = intake.accept(submission, checked).job
         enqueuer_s = time.process_time() - began

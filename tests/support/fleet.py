@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from orchestration.dispatch import pages
+from orchestration.intake.accept import low_water
 from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from tests.conftest import free_port, start_server
 from workers.clients import Clients
@@ -244,7 +244,7 @@ class Fleet:
         """Accept rows as a job; `page`: so many on one, and the next opens when fewer are open."""
         about = {"lane": lane, "tenant": "-", "list": "list-1"}
         ledger = self.client.ledger
-        low = page or pages.low_water(self.client)
+        low = page or low_water(self.client)
         ledger.begin(job, {"kind": kind, "about": json.dumps(about), "low": low})
         size = page or 250
         for number, start in enumerate(range(0, len(rows), size)):

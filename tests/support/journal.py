@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from orchestration.kinds import find_kind
 from orchestration.views.invariants import number
 from orchestration.views.pages import transactions_of
-from tasks import KINDS
 from tasks.genesys.operations import operation_of
 from tasks.rest.calls import READS, REFERENCE
 from workers.answer.guards import Guard
@@ -220,7 +220,7 @@ def quiet_in_pauses(
 def transactions(client: Client, job: str) -> Iterator[Transaction]:
     """The released transactions of a job, for the invariants that need the journal."""
     about = client.ledger.about(job)
-    kind = KINDS[about["kind"]]
+    kind = find_kind(about["kind"]).steps
     for page in range(number(client.ledger.job(job), "opened")):
         for row, key, _, tx in transactions_of(client, job, page):
             planned = kind.plan(row, about, client.settings)

@@ -1,15 +1,17 @@
-"""The file as it comes: lines of text, numbered, in constant memory."""
+"""The submitted file as numbered lines of text, read in constant memory."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from workers.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from workers.ledger.ledger import Row
 
 #: Longest line, bytes without its end.
 MAX_LINE: Final = 512_000
@@ -18,26 +20,33 @@ MAX_LINE: Final = 512_000
 Line = tuple[int, str | None]
 
 
+class Reading(NamedTuple):
+    """A file with its rows, which are read while they are iterated over, once."""
+
+    source: Source  #: its `digest` is that of the whole file when the last row was read
+    rows: Iterator[Row]  #: good and rejected ones, in the order of the file
+
+
 class Source:
     """A file that is read once; afterwards `digest` names its content.
 
     Raises:
-        InputError: while it is read: it cannot be, or a line is not UTF-8.
+        InputError: while it is read: the file cannot be read, or a line is not UTF-8.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._sha = hashlib.sha256()
         #: The name without its folder, safe to print and to store.
-        self.name = "".join(it if it.isprintable() else "?" for it in path.name)[:128]
+        self.name = "".join(char if char.isprintable() else "?" for char in path.name)[:128]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was read so far, hexadecimal."""
+        """SHA-256 of the bytes that were read so far, hexadecimal."""
         return self._sha.hexdigest()
 
     def include(self, content: str) -> None:
-        """Count the content of another file, which this one names, as content of this one."""
+        """Count the content of another file as content of this one, which names that file."""
         self._sha.update(content.encode())
 
     def __iter__(self) -> Iterator[Line]:

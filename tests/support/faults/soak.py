@@ -19,9 +19,10 @@ from uuid import uuid4
 from celery import Celery
 
 from orchestration.dispatch import pages
+from orchestration.intake.accept import low_water
 from orchestration.operate import dead_letters, limits
 from orchestration.sandbox.process import SandboxProcess
-from tasks.rest.calls import Calls
+from tasks.rest.calls import CallSteps
 from tasks.steps.call import Ended, Step
 from tests.support.faults import aged
 from tests.support.fleet import looked_up
@@ -57,7 +58,7 @@ class _Mortal(Step):
 
     name = "soak.call"
     abstract = False
-    kind = Calls()
+    kind = CallSteps()
     deaths = 0.0  #: how often
 
     def call(self, it: Client, grant: Go, *args: Any) -> Verdict:
@@ -194,7 +195,7 @@ class Soak:
         job = f"job{len(self.jobs)}"
         rows = [self._row(n) for n in range(self._made, due)]
         about = {"lane": self.rng.randrange(3), "tenant": "-"}
-        low = pages.low_water(self.client)
+        low = low_water(self.client)
         ledger = self.client.ledger
         ledger.begin(job, {"kind": "calls", "about": json.dumps(about), "low": low})
         ledger.accept(job, 0, rows, rejected=0, calls=sum(len(it["steps"]) for it in rows))

@@ -16,7 +16,7 @@ ALLOWED = {
     "orchestration": {"workers", "tasks", "orchestration"},
 }
 #: The one inversion: Celery's application loads these by name.
-INVERSION = {"workers/app.py": {"orchestration.dispatch.dispatcher", "tasks"}}
+INVERSION = {"workers/app.py": {"orchestration.dispatch.dispatcher", "orchestration.kinds"}}
 
 
 def modules(room: str) -> list[Path]:

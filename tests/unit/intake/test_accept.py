@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestration.dispatch import pages as dispatch_pages
-from orchestration.intake import Submission, accept, check
+from orchestration.intake import Options, Submission, accept, check
 from orchestration.intake.spool import PAGE_BYTES, PAGE_ENTRIES
 from tests.unit.intake.conftest import Desk, a_call
 from workers.errors import HeadgateError, NotNow
@@ -32,9 +32,9 @@ def headgate(*args: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def calls_submission(desk: Desk, count: int) -> Submission:
+def calls_submission(desk: Desk, count: int) -> Submission[Options]:
     path = desk.file("calls.jsonl", [a_call(f"r{n}") for n in range(count)])
-    return Submission(client=desk.client, kind="calls", path=path, lane=1)
+    return Submission(client=desk.client, kind="calls", path=path, lane=1, options=Options())
 
 
 # What is accepted

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestration.intake.readers.dialing import MODES
+from orchestration.intake.readers.campaigns import MODES
 from orchestration.views.progress import all_jobs
 from tasks.genesys.campaigns import child_of
 from tasks.genesys.operations import OPERATIONS

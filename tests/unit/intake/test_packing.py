@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.dispatch import pages
+from orchestration.kinds import find_kind
 from orchestration.views.invariants import check_ledger, keys_are_derived
 from orchestration.views.pages import rows_told
 from orchestration.views.progress import all_jobs
-from tasks import KINDS
 from tasks.steps.splitting import split
 from tests.unit.intake.test_report import reported
 from workers.answer.guards import TO_SPLIT
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.unit.intake.conftest import Desk
     from workers.ledger.ledger import Row
 
-CONTACTS = KINDS["contacts"]
+CONTACTS = find_kind("contacts").steps
 REFUSED = Verdict(
     kind="AGAIN", how="line", outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=TO_SPLIT
 )

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tasks.genesys.campaigns import Campaigns, child_of
+from tasks.genesys.campaigns import CampaignSteps, child_of
 from tasks.genesys.operations import OPERATIONS, operation_of
 from tasks.kind import CannotSay
 from workers.answer.guards import Guard, Sight
@@ -45,7 +45,7 @@ def an_answer(body: Any, status: int = 200, error: str | None = None) -> Answer:
 
 
 def planned(**about: Any) -> list[Any]:
-    return list(Campaigns().plan(ROW, about, cast("ClientSettings", None)))
+    return list(CampaignSteps().plan(ROW, about, cast("ClientSettings", None)))
 
 
 def test_the_chain_is_list_load_campaign_start_and_without_start_one_less() -> None:
@@ -60,8 +60,8 @@ def test_the_chain_is_list_load_campaign_start_and_without_start_one_less() -> N
 
 @pytest.mark.parametrize(("step", "name"), [(1, "Mai & Söhne"), (3, "May")])
 def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) -> None:
-    made = Campaigns().request(ROW, {}, a_grant(step, LIST))
-    asked = Campaigns().request(ROW, {}, a_grant(step, LIST, memo="l1"))
+    made = CampaignSteps().request(ROW, {}, a_grant(step, LIST))
+    asked = CampaignSteps().request(ROW, {}, a_grant(step, LIST, memo="l1"))
 
     body = json.loads(made.body or b"")
     query = parse_qs(urlsplit(asked.path).query)
@@ -72,9 +72,9 @@ def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) 
 
 
 def test_the_campaign_names_its_list_and_the_start_its_campaign() -> None:
-    campaign = Campaigns().request(ROW, {}, a_grant(3, LIST))
-    start = Campaigns().request(ROW, {}, a_grant(4, LIST, CAMPAIGN))
-    look = Campaigns().request(ROW, {}, a_grant(4, LIST, CAMPAIGN, memo="l0"))
+    campaign = CampaignSteps().request(ROW, {}, a_grant(3, LIST))
+    start = CampaignSteps().request(ROW, {}, a_grant(4, LIST, CAMPAIGN))
+    look = CampaignSteps().request(ROW, {}, a_grant(4, LIST, CAMPAIGN, memo="l0"))
 
     assert json.loads(campaign.body or b"")["contactList"] == {"id": "l 1"}
     assert (start.method, start.path) == ("POST", "/api/v2/outbound/campaigns/c1/start")
@@ -84,7 +84,7 @@ def test_the_campaign_names_its_list_and_the_start_its_campaign() -> None:
 
 def test_a_campaign_without_the_id_of_its_list_is_not_sent() -> None:
     with pytest.raises(CannotSay, match="the answer of create_list held no id"):
-        Campaigns().request(ROW, {}, a_grant(3))
+        CampaignSteps().request(ROW, {}, a_grant(3))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_campaign_without_the_id_of_its_list_is_not_sent() -> None:
     ],
 )
 def test_a_list_is_found_by_its_whole_name_alone(answer: Answer, sight: Sight) -> None:
-    assert Campaigns().sight(ROW, a_grant(1, memo="l0"), answer) is sight
+    assert CampaignSteps().sight(ROW, a_grant(1, memo="l0"), answer) is sight
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ def test_a_list_is_found_by_its_whole_name_alone(answer: Answer, sight: Sight) -
     ],
 )
 def test_a_campaign_that_is_on_or_was_is_started(answer: Answer, sight: Sight) -> None:
-    assert Campaigns().sight(ROW, a_grant(4, LIST, CAMPAIGN, memo="l0"), answer) is sight
+    assert CampaignSteps().sight(ROW, a_grant(4, LIST, CAMPAIGN, memo="l0"), answer) is sight
 
 
 def test_ids_are_kept_from_answers_and_from_lookups_alike() -> None:
-    own = Campaigns().keep(ROW, a_grant(1), an_answer({"id": "l1"}))
-    found = Campaigns().keep(
+    own = CampaignSteps().keep(ROW, a_grant(1), an_answer({"id": "l1"}))
+    found = CampaignSteps().keep(
         ROW, a_grant(3, LIST, memo="l0"), an_answer({"entities": [{"id": "c1"}]})
     )
 
@@ -153,7 +153,7 @@ def loading(**told: Any) -> Loading:
 
 def acted(told: Loading | None) -> tuple[str, float, str]:
     its = Its(told)
-    it = Campaigns().act(ROW, {}, a_grant(2, LIST), cast("Client", its))
+    it = CampaignSteps().act(ROW, {}, a_grant(2, LIST), cast("Client", its))
     assert its.ledger.asked == (child_of(KEY), "l 1", 20)
     return it.how, it.after_s, it.text
 
