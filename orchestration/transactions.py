@@ -118,14 +118,13 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
     it, tenant = _sender(client, tenant or NO_TENANT, config)
     submission = Submission(
         client=it,
-        kind="calls",
         path=Path(),
         lane=lane_of(str(lane)),
         tenant=tenant,
         options=Options(),
     )
-    kind = find_kind(submission.kind)
-    require(submission, kind)
+    kind = find_kind("calls")
+    require(kind, submission)
     return _accept(it, _row(it, id, steps), kind.job_params(submission))
 
 

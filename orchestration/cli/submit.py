@@ -139,13 +139,12 @@ def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
         client, tenant = own, NO_TENANT  # it has credentials, and a quota, of its own
     submission = Submission(
         client=clients[client],
-        kind=kind.name,
         path=order.file,
         lane=lane_of(order.lane),
         tenant=tenant,
         options=options,
     )
-    with check(submission) as checked:
+    with check(kind, submission) as checked:
         loads = loads_of(submission, checked)
         if order.strict and (bad := checked.rejected + loads.rejected):
             _say_rejected(checked, loads)
@@ -156,7 +155,7 @@ def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
         if order.dry_run:
             accepted = find(submission, checked, again=order.again)
         else:
-            accepted = accept_all(submission, checked, loads, again=order.again)
+            accepted = accept_all(kind, submission, checked, again=order.again)
         answer = {
             "job": accepted.job,
             "client": client,
@@ -167,7 +166,7 @@ def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
             "calls": checked.calls + loads.calls,
             "new": accepted.new,
         }
-        if kind.makes_campaigns:
+        if kind.contacts is not None:
             answer["contacts"] = loads.as_dict()
         duration_s = checked.duration_s(submission)
         if order.dry_run:

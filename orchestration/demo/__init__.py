@@ -119,11 +119,11 @@ def _submit(client: Client) -> tuple[str, Checked]:
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, accept, check
     from orchestration.intake.readers.contacts import ContactOptions
+    from orchestration.kinds import find_kind
 
     with resources.as_file(resources.files(__name__) / "contacts.csv") as csv:
         submission = Submission(
             client=client,
-            kind="contacts",
             path=csv,
             lane=LANES.index("normal"),
             options=ContactOptions(
@@ -133,7 +133,7 @@ def _submit(client: Client) -> tuple[str, Checked]:
                 batch_size=1,  # it shows the rate: 5,000 contacts would be 5 calls
             ),
         )
-        with check(submission) as checked:
+        with check(find_kind("contacts"), submission) as checked:
             return accept(submission, checked).job, checked
 
 

@@ -155,14 +155,14 @@ def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
     from orchestration.intake import Submission, check
     from orchestration.intake.campaign_contacts import accept_all, loads_of
     from orchestration.intake.readers.campaigns import CampaignOptions
+    from orchestration.kinds import find_kind
 
     normal = LANES.index("normal")
-    submission = Submission(
-        client=client, kind="campaigns", path=file, lane=normal, options=CampaignOptions()
-    )
-    with check(submission) as checked:
+    submission = Submission(client=client, path=file, lane=normal, options=CampaignOptions())
+    kind = find_kind("campaigns")
+    with check(kind, submission) as checked:
         loads = loads_of(submission, checked)
-        job = accept_all(submission, checked, loads).job
+        job = accept_all(kind, submission, checked).job
         return job, loads, checked.calls + loads.calls
 
 

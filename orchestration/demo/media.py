@@ -158,15 +158,15 @@ def _submit(client: Client, manifest: Path) -> str:
     # Late: the tasks behind it read the configuration, which must be the demo's own.
     from orchestration.intake import Submission, accept, check
     from orchestration.intake.readers.media import MediaOptions
+    from orchestration.kinds import find_kind
 
     submission = Submission(
         client=client,
-        kind="prompts",
         path=manifest,
         lane=LANES.index("normal"),
         options=MediaOptions(language=LANGUAGES[0]),
     )
-    with check(submission) as checked:
+    with check(find_kind("prompts"), submission) as checked:
         return accept(submission, checked).job
 
 

@@ -66,7 +66,7 @@ def accept(
         accepted = find(submission, checked, again=again)
         if not accepted.new:
             return accepted
-        fill(submission.client, checked, accepted, kind=submission.kind)
+        fill(submission.client, checked, accepted)
         if before:
             before(accepted.job)
         ledger.close(accepted.job)
@@ -109,7 +109,7 @@ def _fields_of(checked: Checked) -> dict[str, str]:
     return {"digest": checked.spool.digest, "about": json.dumps(checked.job_params)}
 
 
-def fill(client: Client, checked: Checked, accepted: Accepted, *, kind: str) -> None:
+def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
     """Store the pages of a job from its cursor on, and no more; raises as `accept`."""
     ledger, job = client.ledger, accepted.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
@@ -119,7 +119,7 @@ def fill(client: Client, checked: Checked, accepted: Accepted, *, kind: str) -> 
         job,
         {
             **same,
-            "kind": kind,
+            "kind": checked.kind,
             "client": client.name,
             "name": checked.file,
             "low": low_water(client),

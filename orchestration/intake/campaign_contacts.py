@@ -8,20 +8,20 @@ no work on it begins: the campaign's step `load` starts it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.accept import TRANSACTION_BYTES, Accepted, accept, fill, require_room
 from orchestration.intake.check import SHOWN, check
 from orchestration.intake.readers.campaigns import contacts_of
-from orchestration.kinds.registry import find_kind
 from tasks.genesys.campaigns import child_of
 from tasks.genesys.operations import OPERATIONS
 from workers.errors import InputError
 from workers.settings.limits import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from orchestration.intake.kind import Kind
     from orchestration.intake.submission import Checked, Options, Submission
     from workers.ledger.ledger import Row
 
@@ -46,10 +46,8 @@ class Loads:
 
 
 def loads_of(submission: Submission[Options], checked: Checked) -> Loads:
-    """What the contacts come to, nothing for other kinds; limits are charged with their calls."""
+    """What the contacts come to; limits are charged with their calls. Without contacts: nothing."""
     loads = Loads()
-    if not find_kind(submission.kind).makes_campaigns:
-        return loads
     for row in _campaigns(checked):
         load = row["load"]
         for name in _COUNTS:
@@ -64,9 +62,19 @@ def loads_of(submission: Submission[Options], checked: Checked) -> Loads:
 
 
 def accept_all(
-    submission: Submission[Options], checked: Checked, loads: Loads, *, again: bool = False
+    kind: Kind[Any],
+    submission: Submission[Options],
+    checked: Checked,
+    *,
+    again: bool = False,
 ) -> Accepted:
     """Store the rows and the contacts of those that are campaigns, then let work begin.
+
+    Args:
+        kind: That of the rows.
+        submission: What is submitted.
+        checked: What it came to.
+        again: A job of this content is no reason not to make another one.
 
     Raises:
         InputError: a file of contacts changed meanwhile; and as `accept`.
@@ -75,26 +83,30 @@ def accept_all(
     """
 
     def accept_contacts(job: str) -> None:
-        if loads.rows:
-            needed = (loads.rows - loads.rejected) * TRANSACTION_BYTES
-            require_room(submission.client.store, needed)
+        if kind.contacts is None:
+            return
+        good = sum(row["load"]["rows"] - row["load"]["rejected"] for row in _campaigns(checked))
+        if good:
+            require_room(submission.client.store, good * TRANSACTION_BYTES)
         for row in _campaigns(checked):
-            _accept_load(submission, row, job)
+            child = child_of(submission.client.key(job, row["id"]))
+            _accept_load(kind.contacts, contacts_of(submission, row, job), row["load"], child)
 
     return accept(submission, checked, again=again, before=accept_contacts)
 
 
-def _accept_load(submission: Submission[Options], row: Row, job: str) -> None:
-    client, contacts = submission.client, contacts_of(submission, row, job)
-    child = child_of(client.key(job, row["id"]))
-    with check(contacts) as checked:
-        if checked.spool.digest != row["load"]["digest"]:
+def _accept_load(
+    kind: Kind[Any], contacts: Submission[Options], load: Mapping[str, Any], child: str
+) -> None:
+    """Store the contacts of one campaign as the job `child`."""
+    with check(kind, contacts) as checked:
+        if checked.spool.digest != load["digest"]:
             raise InputError(
                 f"{checked.file} changed while it was submitted; nothing was sent, submit the "
                 f"definitions again when it is at rest"
             )
-        accepted = Accepted(child, new=True, stored=client.ledger.job(child))
-        fill(client, checked, accepted, kind=contacts.kind)
+        accepted = Accepted(child, new=True, stored=contacts.client.ledger.job(child))
+        fill(contacts.client, checked, accepted)
 
 
 def _campaigns(checked: Checked) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 """From a file to checked pages; nothing is accepted yet.
 
-This is where the reader is picked: the submission names its kind, and the kind says how its files
-are read (`orchestration.kinds`).
+The kind picks the reader. A reader that meets another file, such as the contacts of a campaign, is
+handed `check` for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from orchestration.intake.readers.rows import find_tenant_fault
 from orchestration.intake.seen import First, Repeats
 from orchestration.intake.spool import Packer
 from orchestration.intake.submission import Checked
-from orchestration.kinds.registry import find_kind
 from workers.answer.guards import Guard
 from workers.errors import HeadgateError, InputError, UsageError
 from workers.governor.flows import NO_TENANT
@@ -30,10 +29,10 @@ from workers.store.connection import fsync_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from orchestration.intake.kind import Kind
     from orchestration.intake.readers.source import Reading
     from orchestration.intake.spool import Member
     from orchestration.intake.submission import Options, Submission
-    from orchestration.kinds.kind import Kind
     from tasks.kind import Planned
     from workers.clients import Client
     from workers.ledger.ledger import Row
@@ -45,7 +44,7 @@ SHOWN: Final = 20
 
 
 @contextmanager
-def check(submission: Submission[Options]) -> Iterator[Checked]:
+def check(kind: Kind[Any], submission: Submission[Options]) -> Iterator[Checked]:
     """Read the whole file, check each row, and lend the result.
 
     Raises:
@@ -54,13 +53,12 @@ def check(submission: Submission[Options]) -> Iterator[Checked]:
         InputError: the file as a whole cannot be accepted; a bad row is no error, it is rejected.
         HeadgateError: there is no room for temporary files.
     """
-    kind = find_kind(submission.kind)
-    require(submission, kind)
+    require(kind, submission)
     reading = kind.read(submission, check)
-    checked = Checked(reading.source.name, job_params=kind.job_params(submission))
+    checked = Checked(kind.name, reading.source.name, job_params=kind.job_params(submission))
     with closing(checked.spool):
         try:
-            _read(submission, kind, reading, checked)
+            _read(kind, submission, reading, checked)
         except (OSError, sqlite3.Error) as error:  # those of the file itself are input errors
             raise HeadgateError(
                 f"temporary files cannot be written in {gettempdir()} ({error}); free some space "
@@ -68,11 +66,11 @@ def check(submission: Submission[Options]) -> Iterator[Checked]:
             ) from None
         if not checked.rows:
             raise InputError(f"{checked.file} has no rows; nothing can be submitted")
-        checked.job = _name_job(submission, kind, reading.source.digest)
+        checked.job = _name_job(kind, submission, reading.source.digest)
         yield checked
 
 
-def require(submission: Submission[Options], kind: Kind[Any]) -> None:
+def require(kind: Kind[Any], submission: Submission[Options]) -> None:
     """See to it that the client can send this kind of rows for the tenant.
 
     Raises:
@@ -94,7 +92,7 @@ def require(submission: Submission[Options], kind: Kind[Any]) -> None:
     kind.check_options(submission.options)
 
 
-def _name_job(submission: Submission[Options], kind: Kind[Any], digest: str) -> str:
+def _name_job(kind: Kind[Any], submission: Submission[Options], digest: str) -> str:
     """The name of the job: two submissions with the same one are the same work.
 
     Lane, tenant and batch size do not count: however it is sent, the content has the same effects.
@@ -106,11 +104,11 @@ def _name_job(submission: Submission[Options], kind: Kind[Any], digest: str) -> 
 
 
 def _read(
-    submission: Submission[Options], kind: Kind[Any], reading: Reading, checked: Checked
+    kind: Kind[Any], submission: Submission[Options], reading: Reading, checked: Checked
 ) -> None:
     counter = _Counter(submission.client, kind, checked)
     packing, job_params = kind.packing(submission.options), checked.job_params
-    packer = Packer(packing, lambda row: kind.steps.size(row, job_params), counter.enter)
+    packer = Packer(packing, lambda row: kind.steps.size(row, job_params), counter.add)
     with closing(Repeats()) as repeats:
         for given in reading.rows:
             row = given if "error" in given else _compare(given, repeats, packer.place(given))
@@ -140,7 +138,7 @@ class _Counter:
         self._charged: Counter[tuple[str, ...]] = Counter()
         self._limits_of = lru_cache(maxsize=1024)(self._find_limits)
 
-    def enter(self, entries: list[Row]) -> None:
+    def add(self, entries: list[Row]) -> None:
         """Enter what stands on one page together."""
         calls = 0
         for entry in entries:

@@ -43,15 +43,15 @@ class Packer:
     Args:
         packing: Most rows of a batch, and most bytes of the body of its call.
         weigh: How many bytes of that a row takes.
-        enter: Takes the entries that belong together, a batch the first of them.
+        emit: Takes the entries that belong together, a batch the first of them.
     """
 
     def __init__(
-        self, packing: Packing, weigh: Callable[[Row], int], enter: Callable[[list[Row]], None]
+        self, packing: Packing, weigh: Callable[[Row], int], emit: Callable[[list[Row]], None]
     ) -> None:
         self._packing = packing
         self._weigh = weigh
-        self._enter = enter
+        self._emit = emit
         self._batch: list[Row] = []
         self._beside: list[Row] = []
         self._size = 0
@@ -82,7 +82,7 @@ class Packer:
         if len(batch) > 1:
             batch = [{"line": batch[0]["line"], "id": batch[0]["id"], "rows": batch}]
         if batch or self._beside:
-            self._enter(sorted([*batch, *self._beside], key=itemgetter("line")))
+            self._emit(sorted([*batch, *self._beside], key=itemgetter("line")))
         self._batch, self._beside, self._size = [], [], 0
 
     def _fits(self, weight: int) -> bool:

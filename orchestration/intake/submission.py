@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -47,7 +45,6 @@ class Submission(Generic[OptionsT_co]):
     """One file, and how its rows are to be read and sent."""
 
     client: Client
-    kind: str  #: a name in `orchestration.kinds.all_kinds()`
     path: Path
     lane: int  #: of rows that name none, as `workers.governor.flows.lane_of` counts
     tenant: str = NO_TENANT  #: of rows that name none
@@ -58,6 +55,7 @@ class Submission(Generic[OptionsT_co]):
 class Checked:
     """A file that was read to its end: its pages, and what they come to."""
 
+    kind: str  #: the kind's name
     file: str  #: its name, safe to print
     job: str = ""  #: the name that its content gives the job
     job_params: dict[str, Any] = field(default_factory=dict)  #: what steps know beside their rows
@@ -74,7 +72,3 @@ class Checked:
         limits = submission.client.settings.limits
         rates = ((limit.name, cell(limit).rate or math.inf) for limit in limits)
         return max((self.per_limit[name] / rate for name, rate in rates), default=0.0)
-
-
-#: Reads a whole file and lends what it came to: `orchestration.intake.check.check`.
-Check = Callable[[Submission[Options]], AbstractContextManager[Checked]]

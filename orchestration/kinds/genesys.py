@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import UUID
 
+from orchestration.intake.kind import Command, Kind
 from orchestration.intake.readers.campaigns import CAMPAIGN_FIELDS, CampaignOptions, read_campaigns
 from orchestration.intake.readers.contacts import ContactOptions, read_contacts
 from orchestration.intake.readers.media import (
@@ -18,7 +20,6 @@ from orchestration.intake.readers.media import (
     MediaOptions,
 )
 from orchestration.intake.readers.source import Reading, Source
-from orchestration.kinds.kind import Command, Kind
 from tasks.genesys.assets import AssetSteps
 from tasks.genesys.campaigns import CampaignSteps
 from tasks.genesys.contacts import ContactSteps
@@ -28,8 +29,9 @@ from workers.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestration.intake.kind import Check
     from orchestration.intake.readers.media import Naming
-    from orchestration.intake.submission import Check, Submission
+    from orchestration.intake.submission import Submission
     from tasks.kind import Packing
 
 #: The provider's id of a contact list: one segment of a path.
@@ -133,12 +135,12 @@ class Campaigns(Kind[CampaignOptions]):
     options = CampaignOptions
     fields: ClassVar = {"row": CAMPAIGN_FIELDS}
     platform = "genesys"
-    makes_campaigns = True
+    contacts: ClassVar = Contacts()
 
     def read(self, submission: Submission[CampaignOptions], check: Check) -> Reading:
         """One row a line; the files of contacts are read by `check`."""
         source = Source(submission.path)
-        return Reading(source, read_campaigns(source, submission, check))
+        return Reading(source, read_campaigns(source, submission, partial(check, self.contacts)))
 
     def own_params(self, options: CampaignOptions) -> Mapping[str, Any]:
         """Whether they are started."""
@@ -187,4 +189,4 @@ class Assets(_Media):
     naming = ASSETS
 
 
-GENESYS_KINDS: Final = (Contacts(), Campaigns(), Prompts(), Assets())
+GENESYS_KINDS: Final = (Campaigns.contacts, Campaigns(), Prompts(), Assets())

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.kinds.kind import Kind
+from orchestration.intake.kind import Kind
 from tasks.steps.call import step_of
 from tasks.steps.local import act_of
 from workers.errors import ConfigError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from orchestration.intake.kind import Command, Kind
 from orchestration.intake.readers import steps as steps_fields
 from orchestration.intake.readers.calls import (
     CHAIN_FIELDS,
@@ -14,11 +15,11 @@ from orchestration.intake.readers.calls import (
 )
 from orchestration.intake.readers.source import Reading, Source
 from orchestration.intake.submission import Options
-from orchestration.kinds.kind import Command, Kind
 from tasks.rest.calls import CallSteps
 
 if TYPE_CHECKING:
-    from orchestration.intake.submission import Check, Submission
+    from orchestration.intake.kind import Check
+    from orchestration.intake.submission import Submission
 
 
 class Calls(Kind[Options]):

@@ -81,7 +81,7 @@ def made_by(client: Client, job: str, row: str = "") -> list[Made]:
     Raises:
         UsageError: it is no job of campaigns, or has no such row.
     """
-    if not find_kind(client.ledger.job(job)["kind"]).makes_campaigns:
+    if find_kind(client.ledger.job(job)["kind"]).contacts is None:
         raise UsageError(f"{job} is no job of campaigns; `headgate jobs` shows the kind of each")
     found = []
     for line in report(client, job):

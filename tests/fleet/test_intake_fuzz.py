@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from orchestration.dispatch import pages
 from orchestration.intake import Options, Submission, accept, check
 from orchestration.intake.readers.contacts import ContactOptions
+from orchestration.kinds import find_kind
 from tests.unit.intake.conftest import Desk, a_call
 from workers.errors import InputError
 
@@ -44,12 +45,12 @@ def test_any_file_is_refused_or_accepted_as_a_whole(desk: Desk, kind: str, conte
     options = Options()
     if kind == "contacts":
         options = ContactOptions(contact_list=f"l{next(_names)}", id_column="id")
-    submission = Submission(client=desk.client, kind=kind, path=path, lane=1, options=options)
+    submission = Submission(client=desk.client, path=path, lane=1, options=options)
     before = desk.names()
 
     refused = ""
     try:
-        with check(submission) as checked:
+        with check(find_kind(kind), submission) as checked:
             job = accept(submission, checked, again=True).job
     except InputError as error:
         refused = str(error)

@@ -39,7 +39,7 @@ from workers.answer.guards import Guard
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestration.intake.readers.source import Line
+    from orchestration.intake.readers.source import NumberedLine
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -73,7 +73,7 @@ NAMED_STEP_FIELDS: Final = {
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def read_calls(lines: Iterable[Line], client: ClientSettings) -> Iterator[Row]:
+def read_calls(lines: Iterable[NumberedLine], client: ClientSettings) -> Iterator[Row]:
     """One row a line, good or rejected; blank lines are none."""
     for number, text in lines:
         if text is None:

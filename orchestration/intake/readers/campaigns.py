@@ -29,9 +29,10 @@ from orchestration.intake.submission import Options, Submission, option
 from workers.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-    from orchestration.intake.submission import Check, Checked
+    from orchestration.intake.submission import Checked
     from workers.ledger.ledger import Row
 
 #: The table of fields: field → its meaning.
@@ -80,7 +81,9 @@ class CampaignOptions(Options):
 
 
 def read_campaigns(
-    source: Source, submission: Submission[CampaignOptions], check: Check
+    source: Source,
+    submission: Submission[CampaignOptions],
+    check: Callable[[Submission[ContactOptions]], AbstractContextManager[Checked]],
 ) -> Iterator[Row]:
     """One row a line, good or rejected; blank lines are none.
 
@@ -111,7 +114,6 @@ def contacts_of(submission: Submission[Any], row: Row, job: str = "") -> Submiss
     load = row["load"]
     return Submission(
         client=submission.client,
-        kind="contacts",
         path=submission.path.parent / load["file"],
         lane=row.get("lane", submission.lane),
         tenant=row.get("tenant", submission.tenant),
@@ -128,7 +130,10 @@ class _Reader:
     """Reads the definitions of one file."""
 
     def __init__(
-        self, source: Source, submission: Submission[CampaignOptions], check: Check
+        self,
+        source: Source,
+        submission: Submission[CampaignOptions],
+        check: Callable[[Submission[ContactOptions]], AbstractContextManager[Checked]],
     ) -> None:
         self._source = source
         self._submission = submission

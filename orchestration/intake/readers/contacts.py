@@ -31,7 +31,7 @@ from workers.ledger.identity import payload_hash
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from orchestration.intake.readers.source import Line
+    from orchestration.intake.readers.source import NumberedLine
     from workers.ledger.ledger import Row
 
 DELIMITERS: Final = ",;\t"
@@ -91,7 +91,7 @@ class ContactOptions(Options):
 
 
 def read_contacts(
-    lines: Iterable[Line], file: str, *, id_column: str = "", phone_column: str = ""
+    lines: Iterable[NumberedLine], file: str, *, id_column: str = "", phone_column: str = ""
 ) -> Iterator[Row]:
     """One row a record below the header, good or rejected; blank lines are none.
 
@@ -108,34 +108,34 @@ def read_contacts(
                 f"{file}, line 1: there is no column {show_name(column)} for the {role}; there are "
                 f"{there}"
             )
-    for number, cells in records:
+    for number, values in records:
         try:
-            data = _read_contact(cells, columns)
+            data = _read_contact(values, columns)
             if phone_column:
                 _check_phone(phone_column, data[phone_column])
             row_id = _read_id(id_column, data)
         except BadRow as error:
-            yield reject(number, str(error), _id_cell(id_column, columns, cells))
+            yield reject(number, str(error), _id_cell(id_column, columns, values))
         else:
             yield {"line": number, "id": row_id, "data": data}
 
 
-def read_columns(lines: Iterable[Line], file: str) -> list[str]:
+def read_columns(lines: Iterable[NumberedLine], file: str) -> list[str]:
     """The columns that the header names; errors as `read_contacts`."""
     return _read_header(next(_Records(lines), None), file)
 
 
-def _read_contact(cells: Sequence[str] | str, columns: Sequence[str]) -> dict[str, str]:
-    if isinstance(cells, str):
-        raise BadRow(cells)
-    if len(cells) != len(columns):
-        there, needed = counted(len(cells), "cell"), counted(len(columns), "column")
+def _read_contact(values: Sequence[str] | str, columns: Sequence[str]) -> dict[str, str]:
+    if isinstance(values, str):
+        raise BadRow(values)
+    if len(values) != len(columns):
+        there, needed = counted(len(values), "cell"), counted(len(columns), "column")
         raise BadRow(f"holds {there} for {needed}")
-    data = dict(zip(columns, cells, strict=True))
-    for column, cell in data.items():
-        if len(cell) > MAX_CELL:
+    data = dict(zip(columns, values, strict=True))
+    for column, value in data.items():
+        if len(value) > MAX_CELL:
             raise BadRow(f"column {show_name(column)}: is longer than {MAX_CELL} characters")
-        if "\0" in cell:
+        if "\0" in value:
             raise BadRow(f"column {show_name(column)}: holds a NUL character")
     return data
 
@@ -148,16 +148,16 @@ def _read_id(column: str, data: Mapping[str, str]) -> str:
     return data[column]
 
 
-def _id_cell(column: str, columns: Sequence[str], cells: Sequence[str] | str) -> str:
+def _id_cell(column: str, columns: Sequence[str], values: Sequence[str] | str) -> str:
     """What a rejected row is called, as far as that can be told."""
-    known = column and not isinstance(cells, str) and len(cells) == len(columns)
-    return cells[columns.index(column)] if known else ""
+    known = column and not isinstance(values, str) and len(values) == len(columns)
+    return values[columns.index(column)] if known else ""
 
 
-def _check_phone(column: str, cell: str) -> None:
-    if not cell.strip():
+def _check_phone(column: str, value: str) -> None:
+    if not value.strip():
         raise BadRow(f"column {show_name(column)}: is empty")
-    if not _PHONE.fullmatch(cell.translate(_PHONE_SPACING)):
+    if not _PHONE.fullmatch(value.translate(_PHONE_SPACING)):
         raise BadRow(
             f"column {show_name(column)}: must be a phone number, 5 to 18 digits, a + before them"
         )
@@ -166,11 +166,11 @@ def _check_phone(column: str, cell: str) -> None:
 def _read_header(record: _Record | None, file: str) -> list[str]:
     if record is None:
         raise InputError(f"{file} is empty; it needs a header line and rows below it")
-    number, cells = record
+    number, values = record
     place = f"{file}, line {number}"
-    if isinstance(cells, str):
-        raise InputError(f"{place}: {cells}; the first line must name the columns")
-    columns = [cell.strip() for cell in cells]
+    if isinstance(values, str):
+        raise InputError(f"{place}: {values}; the first line must name the columns")
+    columns = [value.strip() for value in values]
     if len(columns) > MAX_COLUMNS:
         raise InputError(f"{place}: there are {len(columns)} columns, more than {MAX_COLUMNS}")
     if any(_DATA.fullmatch(column) for column in columns):
@@ -196,10 +196,10 @@ _Record = tuple[int, list[str] | str]
 class _Feed:
     """The lines that a CSV reader asks for; those of a record that failed can be put back."""
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[NumberedLine]) -> None:
         self._lines = iter(lines)
-        self._again: deque[Line] = deque()
-        self.taken: list[Line] = []  #: of the record that is being read
+        self._again: deque[NumberedLine] = deque()
+        self.taken: list[NumberedLine] = []  #: of the record that is being read
         self._size = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -229,7 +229,7 @@ class _Feed:
 class _Records:
     """The records of a CSV file; a record spans lines where a cell holds line ends."""
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[NumberedLine]) -> None:
         self._feed = _Feed(lines)
         first = next(self._feed, "")
         self._feed.put_back(0)
@@ -240,15 +240,15 @@ class _Records:
         return self
 
     def __next__(self) -> _Record:
-        cells: list[str] | str = []
-        while not cells:  # a blank line
+        values: list[str] | str = []
+        while not values:  # a blank line
             self._feed.begin()
             try:
-                cells = next(self._reader)
+                values = next(self._reader)
             except csv.Error as error:
-                cells = _explain(str(error))
+                values = _explain(str(error))
                 self._feed.put_back(1)
-        return self._feed.taken[0][0], cells
+        return self._feed.taken[0][0], values
 
 
 def _count_cells(line: str, delimiter: str) -> int:

@@ -155,8 +155,8 @@ class Files(Source):
                     yield number, _parse(text)
         else:
             for row in read_contacts(self, self.name):
-                cells = {name: cell for name, cell in row.get("data", {}).items() if cell}
-                yield row["line"], BadRow(row["error"]) if "error" in row else cells
+                values = {name: value for name, value in row.get("data", {}).items() if value}
+                yield row["line"], BadRow(row["error"]) if "error" in row else values
 
     def _list_folder(self) -> list[str]:
         """The names of the files that count: of any number of files this is all that is kept."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_LINE: Final = 512_000
 
 #: Number of the line, from 1, and its text with its end; None stands for a line that is too long.
-Line = tuple[int, str | None]
+NumberedLine = tuple[int, str | None]
 
 
 class Reading(NamedTuple):
@@ -49,7 +49,7 @@ class Source:
         """Count the content of another file as content of this one, which names that file."""
         self._sha.update(content.encode())
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[NumberedLine]:
         try:
             if not (self._path.is_file() or self._path.is_fifo()):
                 self._path.stat()  # says so when it is missing
@@ -60,7 +60,7 @@ class Source:
             reason = error.strerror or type(error).__name__
             raise InputError(f"{self.name} cannot be read ({reason}); correct the path") from None
 
-    def _lines(self, file: BinaryIO) -> Iterator[Line]:
+    def _lines(self, file: BinaryIO) -> Iterator[NumberedLine]:
         number = 0
         while raw := file.readline(MAX_LINE + 2):
             number += 1

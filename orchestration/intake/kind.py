@@ -1,22 +1,28 @@
-"""The contract of a kind: everything that Headgate must know of what a job's rows are."""
+"""The contract of a kind: everything that Headgate must know of what a job's rows are.
+
+Intake works with any `Kind`; which kinds there are stands above it, in `orchestration.kinds`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+
+from orchestration.intake.submission import Checked, Options, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestration.intake.readers.source import Reading
-    from orchestration.intake.submission import Check, Options, Submission
     from tasks.kind import Packing, StepKind
 
 #: Platforms that a kind may be for, as a client's provider begins, and what people call them.
 PLATFORMS: Final = {"genesys": "Genesys Cloud", "nice": "NICE CXone"}
 
-OptionsT = TypeVar("OptionsT", bound="Options")
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +53,9 @@ class Kind(ABC, Generic[OptionsT]):
     #: Object of a row → field → its meaning: every field that a row may have.
     fields: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     platform: ClassVar[str] = ""  #: the only one that it speaks to, of `PLATFORMS`; "" = any
-    #: Whether each row makes a campaign with contacts of its own, under `load` of the row: then
-    #: these are accepted with it, and `headgate campaign` follows and stops what was made.
-    makes_campaigns: ClassVar[bool] = False
+    #: Of rows that are campaigns, with a file of contacts each: the kind of these contacts. They
+    #: are accepted with the row, and `headgate campaign` follows and stops what was made.
+    contacts: ClassVar[Kind[Any] | None] = None
 
     @abstractmethod
     def read(self, submission: Submission[OptionsT], check: Check) -> Reading:
@@ -60,7 +66,7 @@ class Kind(ABC, Generic[OptionsT]):
 
         Args:
             submission: What was asked for.
-            check: Reads another file that a row names, by a submission of its own.
+            check: Reads another file that a row names: its kind, and a submission of its own.
 
         Raises:
             InputError: the file as a whole cannot be read; while the rows are read, too.
@@ -98,5 +104,9 @@ class Kind(ABC, Generic[OptionsT]):
         if not self.platform:
             return ""
         others = (prefix for prefix in PLATFORMS if prefix != self.platform)
-        found = next((prefix for prefix in others if provider.startswith(prefix)), "")
-        return PLATFORMS.get(found, "")
+        matching = (PLATFORMS[prefix] for prefix in others if provider.startswith(prefix))
+        return next(matching, "")
+
+
+#: Reads a whole file and lends what it came to: `orchestration.intake.check.check`.
+Check = Callable[[Kind[Any], Submission[Options]], AbstractContextManager[Checked]]
