@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,22 +18,27 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from orchestration.sandbox.calls import CONTROL_PREFIX
-from orchestration.sandbox.config import Config, ConfigError
-from orchestration.sandbox.control import control
+from orchestration.sandbox.config import Config, InvalidConfig, JsonObject
 from orchestration.sandbox.journal import Journal
-from orchestration.sandbox.server import Sandbox
-from orchestration.sandbox.transfers import Transfers
+from orchestration.sandbox.provider import Provider
+from orchestration.sandbox.servers import (
+    ApiServer,
+    RequestTasks,
+    TransferServer,
+    answer_control,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from socket import socket
 
     from tornado.httputil import HTTPServerRequest
 
-_LAG_S = 0.05
-_PARENT_S = 1.0
+_LAG_PERIOD_S = 0.05
+_PARENT_PERIOD_S = 1.0
 _MAX_REQUEST_BYTES = 256 << 20
 _MAX_FILE_BYTES = 1 << 40
-_CHUNK_BYTES = 1 << 18  # of a file: what is held at once
+_CHUNK_BYTES = 1 << 18  # the part of a file that is in memory at once
 
 
 def serve(argv: Sequence[str] | None = None) -> int:
@@ -45,18 +49,18 @@ def serve(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 for a wrong option, configuration or address.
     """
-    options = _parser().parse_args(argv)
+    options = _build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
-        config = Config.from_json(_config_json(options.config))
+        config = Config.from_json(_read_config(options.config))
         asyncio.run(_run(config, options))
-    except (ConfigError, OSError) as error:
+    except (InvalidConfig, OSError) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 2
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sandbox", description="A provider that obeys tests.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True, help="0: any free port")
@@ -67,14 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _config_json(given: str) -> dict[str, object]:
-    text = given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8")
+def _read_config(option: str) -> JsonObject:
+    """Return the object that `--config` holds or names."""
+    text = option if option.lstrip().startswith("{") else Path(option).read_text(encoding="utf-8")
     try:
         raw = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"--config is not valid JSON: {error}") from error
+        raise InvalidConfig(f"--config is not valid JSON: {error}") from error
     if not isinstance(raw, dict):
-        raise ConfigError("--config must hold a JSON object")
+        raise InvalidConfig("--config must hold a JSON object")
     return raw
 
 
@@ -82,67 +87,75 @@ async def _run(config: Config, options: argparse.Namespace) -> None:
     sockets = bind_sockets(options.port, options.host)
     transfer_sockets = bind_sockets(options.transfer_port, options.host)
     transfer_port = transfer_sockets[0].getsockname()[1]
-    sandbox = Sandbox(config, Journal(options.journal, config.limits), transfer_port)
-    server = HTTPServer(partial(_answer, sandbox), max_buffer_size=_MAX_REQUEST_BYTES)
-    server.add_sockets(sockets)
-    transfers = HTTPServer(
-        Transfers(sandbox), max_buffer_size=_CHUNK_BYTES, max_body_size=_MAX_FILE_BYTES
-    )
-    transfers.add_sockets(transfer_sockets)
+    provider, tasks = Provider(config, Journal(options.journal), transfer_port), RequestTasks()
+    servers = _start_servers(provider, tasks, sockets, transfer_sockets)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    chores = [asyncio.create_task(_measure_lag(sandbox))]
+    watchers = [asyncio.create_task(_measure_lag(provider))]
     if options.parent:
-        chores.append(asyncio.create_task(_outlive_nobody(options.parent, stop)))
-    _stay_prompt()
+        watchers.append(asyncio.create_task(_stop_with_parent(options.parent, stop)))
+    _tune_interpreter()
     port = sockets[0].getsockname()[1]
     sys.stdout.write(f"sandbox listening on http://{options.host}:{port}\n")
     sys.stdout.flush()
     await stop.wait()
-    server.stop()
-    transfers.stop()
-    for chore in chores:
-        chore.cancel()
-    sandbox.journal.close()
+    for server in servers:
+        server.stop()
+    for watcher in watchers:
+        watcher.cancel()
+    provider.journal.close()
 
 
-def _answer(sandbox: Sandbox, request: HTTPServerRequest) -> None:
-    if request.path.startswith(CONTROL_PREFIX):
-        sandbox.spawn(control(sandbox, request), request)
-    else:
-        sandbox.handle(request)
+def _start_servers(
+    provider: Provider, tasks: RequestTasks, sockets: list[socket], transfer_sockets: list[socket]
+) -> tuple[HTTPServer, HTTPServer]:
+    api = ApiServer(provider, tasks)
+
+    def answer(request: HTTPServerRequest) -> None:
+        if request.path.startswith(CONTROL_PREFIX):
+            tasks.spawn(answer_control(provider, request), request)
+        else:
+            api.handle(request)
+
+    calls = HTTPServer(answer, max_buffer_size=_MAX_REQUEST_BYTES)
+    calls.add_sockets(sockets)
+    transfers = HTTPServer(
+        TransferServer(provider, tasks), max_buffer_size=_CHUNK_BYTES, max_body_size=_MAX_FILE_BYTES
+    )
+    transfers.add_sockets(transfer_sockets)
+    return calls, transfers
 
 
-async def _measure_lag(sandbox: Sandbox) -> None:
-    """A turn that comes late tells how long arrivals waited."""
+async def _measure_lag(provider: Provider) -> None:
+    """Record how late this task wakes up: arrivals waited as long."""
     clock = asyncio.get_running_loop().time
     while True:
-        due = clock() + _LAG_S
-        await asyncio.sleep(_LAG_S)
-        sandbox.max_lag_us = max(sandbox.max_lag_us, round((clock() - due) * 1e6))
+        due = clock() + _LAG_PERIOD_S
+        await asyncio.sleep(_LAG_PERIOD_S)
+        provider.max_lag_us = max(provider.max_lag_us, round((clock() - due) * 1e6))
 
 
-async def _outlive_nobody(pid: int, stop: asyncio.Event) -> None:
+async def _stop_with_parent(pid: int, stop: asyncio.Event) -> None:
     was_child = os.getppid() == pid
     while True:
         if was_child and os.getppid() != pid:
             break
-        with suppress(PermissionError):  # it lives, under another user
+        with suppress(PermissionError):  # the process lives, under another user
             try:
                 os.kill(pid, 0)
             except ProcessLookupError:
                 break
-        await asyncio.sleep(_PARENT_S)
+        await asyncio.sleep(_PARENT_PERIOD_S)
     stop.set()
 
 
-def _stay_prompt() -> None:
-    """Keep the journal's size from delaying arrivals.
+def _tune_interpreter() -> None:
+    """Let the size of the journal not delay arrivals.
 
-    A full garbage collection would stop them for long. It is never needed: requests leave only
-    young cycles, and what survives two collections is data that stays. A report's thread hands
-    over often, so that arrivals are not queued behind it.
+    A full garbage collection would stop arrivals for long, and none is needed: requests leave only
+    young cycles, and what survives two collections is data that stays. Threads switch often, so
+    that arrivals do not wait for the thread of a report.
     """
     gc.collect()
     gc.freeze()

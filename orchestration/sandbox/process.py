@@ -1,4 +1,4 @@
-"""Start and steer a sandbox of one's own: for the demo and for tests."""
+"""Start a sandbox as a process of its own, and steer it: for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from http.client import HTTPConnection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestration.sandbox.calls import CONTROL_PREFIX
@@ -18,26 +18,28 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from orchestration.sandbox.config import Json
+
 _ANSWER_S = 60.0
 _STOP_S = 10.0
 
 
 class SandboxControl:
-    """A sandbox that runs somewhere, as its control answers."""
+    """A sandbox that runs anywhere, steered over HTTP."""
 
     def __init__(self, url: str) -> None:
         """Nothing is sent yet."""
         self.url = url  #: http://HOST:PORT
 
-    def get(self, name: str) -> Any:  # noqa: ANN401 - JSON
+    def get(self, name: str) -> Json:
         """Return what `GET /_sandbox/<name>` answers."""
         return self._control("GET", name, None)
 
-    def post(self, name: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        """Return what `POST /_sandbox/<name>` answers to a JSON body; see `control`."""
+    def post(self, name: str, body: object = None) -> Json:
+        """Return what `POST /_sandbox/<name>` answers to a JSON body; see `servers.control`."""
         return self._control("POST", name, body)
 
-    def _control(self, method: str, name: str, body: object) -> Any:  # noqa: ANN401 - JSON
+    def _control(self, method: str, name: str, body: object) -> Json:
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=_ANSWER_S)
         try:
             connection.request(method, CONTROL_PREFIX + name, json.dumps(body))
@@ -51,7 +53,7 @@ class SandboxControl:
 
 
 class SandboxProcess(SandboxControl):
-    """A running sandbox; a context manager that stops it, and it never outlives this process.
+    """A running sandbox, which a `with` stops; it never outlives this process.
 
     Example:
         >>> with SandboxProcess({"auth": False}) as sandbox:
@@ -75,12 +77,12 @@ class SandboxProcess(SandboxControl):
         command.append(f"--parent={os.getpid()}")
         if journal is not None:
             command.append(f"--journal={journal}")
-        # The configuration holds secrets, which everybody could read among the arguments.
+        # The configuration holds secrets, and every user can read the arguments of a process.
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
             json.dump(config or {}, file)
             file.flush()
             command.append(f"--config={file.name}")
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 -- the command is our own module
             ready = self._process.stdout.readline() if self._process.stdout else ""
         self.pid = self._process.pid
         if "http://" not in ready:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from orchestration.sandbox import SandboxProcess
 from orchestration.sandbox.config import Config
-from orchestration.sandbox.process import SandboxProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

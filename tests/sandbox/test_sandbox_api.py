@@ -12,7 +12,7 @@ import pytest
 import requests
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 Wait = Callable[[Callable[[], object]], None]
 
@@ -22,8 +22,8 @@ CAMPAIGNS = "/api/v2/outbound/campaigns"
 
 
 def contact(name: str | None, phone: str = "1", entity: str = "l-1") -> dict[str, object]:
-    made: dict[str, object] = {"contactListId": entity, "data": {"phone": phone}}
-    return made if name is None else {**made, "id": name}
+    fields: dict[str, object] = {"contactListId": entity, "data": {"phone": phone}}
+    return fields if name is None else {**fields, "id": name}
 
 
 def test_a_token_is_given_for_basic_and_for_form_credentials(sandbox: SandboxProcess) -> None:
@@ -176,7 +176,7 @@ def test_a_concurrent_limit_counts_the_calls_that_are_in_work(
         in_work = [pool.submit(upload) for _ in range(2)]
         wait_until(lambda: sandbox.get("health")["in_flight"] == 2)
         turned_away = upload()
-        statuses = [it.result() for it in in_work]
+        statuses = [upload.result() for upload in in_work]
     sandbox.post("config", {"latency_ms": 0})
     afterwards = [upload() for _ in range(3)]
 
@@ -233,7 +233,7 @@ def test_contacts_are_read_one_by_one_and_by_ids_once_the_lag_is_over(
     def look() -> tuple[int, list[str]]:
         one = http.get(f"{sandbox.url}{LIST}/c-1", timeout=10)
         many = http.post(f"{sandbox.url}{LIST}/bulk", json=["c-1", "c-9"], timeout=10)
-        return one.status_code, [found["data"]["phone"] for found in many.json()]
+        return one.status_code, [entity["data"]["phone"] for entity in many.json()]
 
     before = look()
     sandbox.post("clock", {"advance_s": 60})
@@ -265,36 +265,36 @@ def test_strict_lists_refuse_contacts_for_an_unknown_list(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
     sandbox.post("config", {"strict_lists": True})
-    made = http.post(f"{sandbox.url}/api/v2/outbound/contactlists", json={"name": "n"}, timeout=10)
-    known = made.json()["id"]
+    lists = f"{sandbox.url}/api/v2/outbound/contactlists"
+    list_id = http.post(lists, json={"name": "n"}, timeout=10).json()["id"]
 
     def status(entity: str) -> int:
-        url = f"{sandbox.url}/api/v2/outbound/contactlists/{entity}/contacts"
+        url = f"{lists}/{entity}/contacts"
         return http.post(url, json=[contact("c-1", entity=entity)], timeout=10).status_code
 
-    assert (status("l-1"), status(known)) == (404, 200)
+    assert (status("l-1"), status(list_id)) == (404, 200)
 
 
 def test_a_campaign_is_made_found_by_name_started_and_its_second_start_is_a_duplicate(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
     url = sandbox.url + CAMPAIGNS
-    made = http.post(url, json={"name": "spring"}, timeout=10).json()
+    campaign = http.post(url, json={"name": "spring"}, timeout=10).json()
     http.post(url, json={"name": "spring 2"}, timeout=10)
 
     exact = http.get(url, params={"name": "spring", "filterType": "Equals"}, timeout=10).json()
     prefix = http.get(url, params={"name": "spring", "pageSize": "1"}, timeout=10).json()
     for _ in range(2):
-        http.post(f"{url}/{made['id']}/start", timeout=10)
+        http.post(f"{url}/{campaign['id']}/start", timeout=10)
     unknown = http.post(f"{url}/none/start", timeout=10)
 
-    now = http.get(f"{url}/{made['id']}", timeout=10).json()
-    assert [found["id"] for found in exact["entities"]] == [made["id"]]
+    now = http.get(f"{url}/{campaign['id']}", timeout=10).json()
+    assert [entity["id"] for entity in exact["entities"]] == [campaign["id"]]
     assert (len(prefix["entities"]), prefix["total"], prefix["pageCount"]) == (1, 2, 2)
-    assert (made["version"], made["campaignStatus"]) == (1, "off")
+    assert (campaign["version"], campaign["campaignStatus"]) == (1, "off")
     assert (now["version"], now["campaignStatus"]) == (3, "on")
     assert unknown.status_code == 404
-    start = [["POST", f"{CAMPAIGNS}/{made['id']}/start", made["id"], 2]]
+    start = [["POST", f"{CAMPAIGNS}/{campaign['id']}/start", campaign["id"], 2]]
     assert sandbox.get("report")["duplicate_list"] == start
 
 
@@ -306,8 +306,9 @@ def test_any_write_has_one_effect_on_what_body_header_or_key_names(
     header = http.put(url, data=b"\x00raw", headers={"X-Business-Id": "h"}, timeout=10)
     neither = http.delete(url, headers={"Idempotency-Key": "k"}, timeout=10)
 
-    assert [it.status_code for it in (body, header, neither)] == [201, 200, 200]
-    ids = [it.json()["business_id"] for it in (body, header, neither)]
+    answers = (body, header, neither)
+    assert [answer.status_code for answer in answers] == [201, 200, 200]
+    ids = [answer.json()["business_id"] for answer in answers]
     assert ids == ["b", "h", "k"]
     assert [effect["business_id"] for effect in sandbox.get("effects")] == ids
 
@@ -316,13 +317,13 @@ def test_a_read_has_no_effect_and_finds_what_was_written_by_business_id(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
     url = f"{sandbox.url}/things"
-    made = http.post(url, json={"business_id": "b"}, timeout=10).json()
+    written = http.post(url, json={"business_id": "b"}, timeout=10).json()
 
-    found = http.get(url, params={"business_id": "b"}, timeout=10).json()
+    page = http.get(url, params={"business_id": "b"}, timeout=10).json()
     nothing = http.get(url, params={"business_id": "c"}, timeout=10).json()
     bare = http.head(url, timeout=10)
 
-    assert found["entities"] == [{"id": made["id"], "business_id": "b"}]
+    assert page["entities"] == [{"id": written["id"], "business_id": "b"}]
     assert (nothing["total"], bare.status_code, bare.content) == (0, 200, b"")
     assert sandbox.get("report")["effects"] == 1
 

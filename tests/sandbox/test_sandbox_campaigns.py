@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     import requests
 
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 LISTS = "/api/v2/outbound/contactlists"
 CAMPAIGNS = "/api/v2/outbound/campaigns"
@@ -42,8 +42,8 @@ class Caller:
             {"id": f"c-{n}", "contactListId": "l-1", "data": {"phone": "1"}} for n in range(2)
         ]
         http.post(f"{sandbox.url}{LISTS}/l-1/contacts", json=contacts, timeout=10)
-        self.made = http.post(self.url, json=ALWAYS, timeout=10).json()
-        self.one = f"{self.url}/{self.made['id']}"
+        self.campaign = http.post(self.url, json=ALWAYS, timeout=10).json()
+        self.one = f"{self.url}/{self.campaign['id']}"
 
     def turn(self, verb: str) -> int:
         return self.http.post(f"{self.one}/{verb}", timeout=10).status_code
@@ -68,15 +68,17 @@ def test_each_dialing_mode_requires_its_fields(caller: Caller, mode: str) -> Non
     caller.sandbox.post("config", {"strict_fields": True})
     full = {**ALWAYS, **MODES[mode], "dialingMode": mode}
 
-    told = {}
+    refusals = {}
     for name in full:
         without = {key: value for key, value in full.items() if key != name}
-        made = caller.http.post(caller.url, json=without, timeout=10)
+        create = caller.http.post(caller.url, json=without, timeout=10)
         update = caller.http.put(caller.one, json={**without, "version": 1}, timeout=10)
-        told[name] = [(it.status_code, name in it.json()["message"]) for it in (made, update)]
+        refusals[name] = [
+            (answer.status_code, name in answer.json()["message"]) for answer in (create, update)
+        ]
     whole = caller.http.post(caller.url, json=full, timeout=10)
 
-    assert told == dict.fromkeys(full, [(400, True)] * 2)
+    assert refusals == dict.fromkeys(full, [(400, True)] * 2)
     assert (whole.status_code, whole.json()["campaignStatus"]) == (200, "off")
 
 
@@ -142,19 +144,19 @@ def test_a_running_campaign_calls_its_contacts_and_is_complete_after_the_last(
 ) -> None:
     caller.sandbox.post("config", {"dials_per_s": 0.01})
 
-    def told() -> list[Any]:
+    def look() -> list[Any]:
         progress = caller.http.get(f"{caller.one}/progress", timeout=10).json()
-        many = caller.http.post(f"{caller.url}/progress", json=[caller.made["id"]], timeout=10)
+        many = caller.http.post(f"{caller.url}/progress", json=[caller.campaign["id"]], timeout=10)
         assert many.json() == [progress]
         names = ("numberOfContactsCalled", "totalNumberOfContacts", "percentage")
         return [*(progress[name] for name in names), caller.status()]
 
-    seen = [told()]
+    seen = [look()]
     caller.turn("start")
-    seen.append(told())
+    seen.append(look())
     for _ in range(2):
         caller.sandbox.post("clock", {"advance_s": 101})
-        seen.append(told())
+        seen.append(look())
 
     assert seen == [[0, 2, 0, "off"], [0, 2, 0, "on"], [1, 2, 50, "on"], [2, 2, 100, "complete"]]
 
@@ -165,12 +167,12 @@ def test_an_update_needs_the_current_version_and_can_start_and_stop(
 ) -> None:
     caller.sandbox.post("config", {"stale_version": str(refusal)})
 
-    told = [(caller.put(), caller.status())]
-    told.append((caller.put(version=1, campaignStatus="on"), caller.status()))
-    told.append((caller.put(version=1, campaignStatus="off"), caller.status()))
-    told.append((caller.put(version=2, campaignStatus="off"), caller.status()))
+    answers = [(caller.put(), caller.status())]
+    answers.append((caller.put(version=1, campaignStatus="on"), caller.status()))
+    answers.append((caller.put(version=1, campaignStatus="off"), caller.status()))
+    answers.append((caller.put(version=2, campaignStatus="off"), caller.status()))
 
-    assert told == [(400, "off"), (200, "on"), (refusal, "on"), (200, "off")]
+    assert answers == [(400, "off"), (200, "on"), (refusal, "on"), (200, "off")]
     assert caller.now()["version"] == 3
 
 

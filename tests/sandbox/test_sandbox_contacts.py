@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import requests
 
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 LISTS = "/api/v2/outbound/contactlists"
 LIST = f"{LISTS}/l-1/contacts"

@@ -13,7 +13,7 @@ from orchestration.sandbox.config import Fault, When
 from orchestration.sandbox.faults import FaultBook
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 Wait = Callable[[Callable[[], object]], None]
 
@@ -68,11 +68,11 @@ def test_a_lost_answer_is_an_error_and_only_its_kind_tells_if_the_effect_happene
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         post(sandbox, http)
     effects = sandbox.get("counts")["effects"]
-    again = post(sandbox, http)
+    repeated = post(sandbox, http)
 
     happened = not kind.endswith("_before")
     assert effects == happened
-    assert (again.status_code, "Idempotency-Replayed" in again.headers) == (201, happened)
+    assert (repeated.status_code, "Idempotency-Replayed" in repeated.headers) == (201, happened)
     assert sandbox.get("report")["effects"] == 1
 
 
@@ -81,10 +81,10 @@ def test_a_5xx_after_the_effect_is_counted_as_an_effect(
 ) -> None:
     order(sandbox, kind="5xx_after", status=502, retry_after=3)
 
-    failed, again = post(sandbox, http), post(sandbox, http)
+    failed, repeated = post(sandbox, http), post(sandbox, http)
 
     assert (failed.status_code, failed.headers["Retry-After"]) == (502, "3")
-    assert again.headers["Idempotency-Replayed"] == "true"
+    assert repeated.headers["Idempotency-Replayed"] == "true"
     assert sandbox.get("report")["effects"] == 1
 
 
@@ -151,7 +151,8 @@ def test_a_storm_refuses_every_call_until_it_is_over(
     sandbox.post("storm", {"seconds": 0})
     after = post(sandbox, http)
 
-    assert [(it.status_code, it.headers["Retry-After"]) for it in during] == [(429, "5")] * 2
+    refusals = [(answer.status_code, answer.headers["Retry-After"]) for answer in during]
+    assert refusals == [(429, "5")] * 2
     assert after.status_code == 201
     assert sandbox.get("report")["by_fault"] == {"storm": 2}
 
@@ -163,8 +164,8 @@ def test_a_storm_hits_exactly_its_share_of_the_calls_and_need_not_say_for_how_lo
 
     answers = [post(sandbox, http, f"{number}") for number in range(20)]
 
-    assert [it.status_code for it in answers].count(429) == 14
-    assert not any("Retry-After" in it.headers for it in answers)
+    assert [answer.status_code for answer in answers].count(429) == 14
+    assert not any("Retry-After" in answer.headers for answer in answers)
     assert sandbox.get("report")["by_fault"] == {"storm": 14}
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from orchestration.sandbox import SandboxProcess
 from orchestration.sandbox.idempotency import KeyState, KeyStore
-from orchestration.sandbox.process import SandboxProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,11 +66,11 @@ def post(http: requests.Session, url: str, key: str = "k-1", amount: int = 1) ->
 def test_a_repeat_under_its_key_gets_the_first_answer_and_has_no_effect(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
-    first, again = (post(http, f"{sandbox.url}/orders") for _ in range(2))
+    first, repeated = (post(http, f"{sandbox.url}/orders") for _ in range(2))
 
     report = sandbox.get("report")
-    assert (again.status_code, again.content) == (first.status_code, first.content)
-    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (repeated.status_code, repeated.content) == (first.status_code, first.content)
+    assert repeated.headers["Idempotency-Replayed"] == "true"
     assert "Idempotency-Replayed" not in first.headers
     assert (report["effects"], report["replays"], report["duplicates"]) == (1, 1, 0)
 
@@ -168,10 +168,10 @@ def test_a_5xx_is_replayed_only_by_a_provider_that_remembers_them(
     sandbox.post("config", {"store_5xx": store_5xx})
     sandbox.post("faults", [{"kind": kind, "times": 1}])
 
-    failed, again = (post(http, f"{sandbox.url}/orders") for _ in range(2))
+    failed, repeated = (post(http, f"{sandbox.url}/orders") for _ in range(2))
 
     assert failed.status_code >= 500
-    assert again.status_code == (failed.status_code if store_5xx else 201)
+    assert repeated.status_code == (failed.status_code if store_5xx else 201)
     assert sandbox.get("report")["effects"] == (0 if kind == "5xx_before" and store_5xx else 1)
 
 
@@ -184,10 +184,10 @@ def test_a_stored_5xx_hides_the_effect_that_was_had_unless_the_key_was_answered_
     before = post(http, f"{sandbox.url}/orders")
     hidden = post(http, f"{sandbox.url}/others")
     sandbox.post("faults", [])
-    again = post(http, f"{sandbox.url}/others")
+    repeated = post(http, f"{sandbox.url}/others")
 
-    assert (before.status_code, hidden.status_code, again.status_code) == (201, 500, 500)
-    assert again.content == hidden.content
+    assert (before.status_code, hidden.status_code, repeated.status_code) == (201, 500, 500)
+    assert repeated.content == hidden.content
     assert sandbox.get("report")["effects"] == 2
 
 

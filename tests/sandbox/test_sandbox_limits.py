@@ -10,14 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.sandbox.config import Limit
-from orchestration.sandbox.headers import rate_headers
-from orchestration.sandbox.journal import Entry
-from orchestration.sandbox.limits import Limiter
-from orchestration.sandbox.meters import Bucket, FixedWindow, Meter, Shared, SlidingWindow
-from orchestration.sandbox.windows import windows
+from orchestration.sandbox.journal import JournalEntry, measure_windows
+from orchestration.sandbox.quota import QuotaEnforcer, format_rate_headers
+from orchestration.sandbox.quota.meters import (
+    BucketMeter,
+    FixedWindowMeter,
+    Meter,
+    SharedMeter,
+    SlidingWindowMeter,
+)
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.limits import Decision
+    from orchestration.sandbox.quota import Decision
 
 SECOND_US = 1_000_000
 T0_US = 1_700_000_000_250_000  # a quarter past a full second
@@ -34,7 +38,7 @@ def accepted(meter: Meter, times_us: list[int]) -> list[int]:
 
 
 def test_a_bucket_serves_its_capacity_then_one_call_per_refilled_token() -> None:
-    bucket = Bucket(count=2, window_us=SECOND_US, capacity=3)
+    bucket = BucketMeter(count=2, window_us=SECOND_US, capacity=3)
 
     burst = accepted(bucket, [T0_US] * 5)
     wait_us = bucket.wait_us(T0_US)
@@ -46,7 +50,7 @@ def test_a_bucket_serves_its_capacity_then_one_call_per_refilled_token() -> None
 
 
 def test_a_fixed_window_is_full_until_the_next_one_begins() -> None:
-    window = FixedWindow(count=2, window_us=SECOND_US, align="start")
+    window = FixedWindowMeter(count=2, window_us=SECOND_US, align="start")
 
     first = accepted(window, [T0_US, T0_US + 900_000, T0_US + 900_000])
     wait_us = window.wait_us(T0_US + 900_000)
@@ -60,7 +64,7 @@ def test_a_fixed_window_is_full_until_the_next_one_begins() -> None:
     ("align", "wait_us"), [("start", 500_000), ("epoch", 250_000), ("call", SECOND_US)]
 )
 def test_a_fixed_window_begins_where_its_alignment_says(align: str, wait_us: int) -> None:
-    window = FixedWindow(count=1, window_us=SECOND_US, align=align)
+    window = FixedWindowMeter(count=1, window_us=SECOND_US, align=align)
     accepted(window, [T0_US])
 
     later_us = T0_US + 2_500_000  # the window of the first call is over
@@ -70,7 +74,7 @@ def test_a_fixed_window_begins_where_its_alignment_says(align: str, wait_us: int
 
 
 def test_a_sliding_window_frees_a_place_exactly_when_its_oldest_call_leaves() -> None:
-    window = SlidingWindow(count=2, window_us=SECOND_US)
+    window = SlidingWindowMeter(count=2, window_us=SECOND_US)
     accepted(window, [T0_US, T0_US + 400_000])
 
     wait_us = window.wait_us(T0_US + 500_000)
@@ -89,7 +93,7 @@ STEPS = st.lists(
 def test_every_answer_of_the_bucket_is_that_of_exact_fractions(
     count: int, capacity: int, steps_us: list[int]
 ) -> None:
-    bucket = Bucket(count, SECOND_US, capacity)
+    bucket = BucketMeter(count, SECOND_US, capacity)
     tokens, now_us = Fraction(capacity), T0_US
     for step_us in steps_us:
         now_us += step_us
@@ -105,7 +109,7 @@ def test_every_answer_of_the_bucket_is_that_of_exact_fractions(
 def test_a_sliding_window_accepts_a_call_just_when_fewer_than_count_precede_it(
     count: int, steps_us: list[int]
 ) -> None:
-    window = SlidingWindow(count, SECOND_US)
+    window = SlidingWindowMeter(count, SECOND_US)
     taken: list[int] = []
     now_us = T0_US
     for step_us in steps_us:
@@ -119,9 +123,9 @@ def test_a_sliding_window_accepts_a_call_just_when_fewer_than_count_precede_it(
 def test_a_call_refused_by_one_limit_is_charged_to_none() -> None:
     loose = Limit(name="loose", count=10, window_s=1, shape="sliding_window")
     tight = Limit(name="tight", count=1, window_s=60, shape="sliding_window")
-    limiter = Limiter([loose, tight])
+    enforcer = QuotaEnforcer([loose, tight])
 
-    decisions = [limiter.decide(T0_US, "POST", "/x", "demo", "/x") for _ in range(3)]
+    decisions = [enforcer.decide(T0_US, "POST", "/x", "demo", "/x") for _ in range(3)]
 
     assert [decision.refused_by for decision in decisions] == [None, tight, tight]
     assert decisions[-1].wait_us == 60 * SECOND_US
@@ -130,20 +134,20 @@ def test_a_call_refused_by_one_limit_is_charged_to_none() -> None:
 
 def test_refused_calls_are_charged_only_where_the_limit_says_so() -> None:
     limit = Limit(name="harsh", count=1, window_s=1, shape="sliding_window", count_refused=True)
-    limiter = Limiter([limit])
+    enforcer = QuotaEnforcer([limit])
 
     for offset_us in (0, 600_000, 1_200_000):
-        decision = limiter.decide(T0_US + offset_us, "POST", "/x", "demo", "/x")
+        decision = enforcer.decide(T0_US + offset_us, "POST", "/x", "demo", "/x")
 
     assert decision.refused_by == limit  # the refusal at 0.6 s keeps the window full
 
 
 def test_clients_have_quotas_of_their_own_and_so_have_endpoints_if_asked() -> None:
     limit = Limit(name="each", count=1, window_s=60, match="POST /v2/*", per="endpoint")
-    limiter = Limiter([limit])
+    enforcer = QuotaEnforcer([limit])
 
     def refused(client: str, method: str, path: str, route: str) -> bool:
-        return limiter.decide(T0_US, method, path, client, route).refused_by is not None
+        return enforcer.decide(T0_US, method, path, client, route).refused_by is not None
 
     assert not refused("a", "POST", "/v2/things/1", "/v2/things/{id}")
     assert refused("a", "POST", "/v2/things/2", "/v2/things/{id}")
@@ -154,35 +158,36 @@ def test_clients_have_quotas_of_their_own_and_so_have_endpoints_if_asked() -> No
 
 def test_a_concurrent_limit_refuses_who_finds_no_place_and_takes_the_next_after_one_ends() -> None:
     rate = Limit(name="rate", count=9, window_s=60, shape="fixed_window")
-    limiter = Limiter([rate, Limit(name="uploads", count=2, shape="concurrent")])
+    enforcer = QuotaEnforcer([rate, Limit(name="uploads", count=2, shape="concurrent")])
 
     def decide() -> Decision:
-        return limiter.decide(T0_US, "POST", "/x", "demo", "/x")
+        return enforcer.decide(T0_US, "POST", "/x", "demo", "/x")
 
     first, second, third = decide(), decide(), decide()
-    for place in first.places():
-        place.free()
+    for permit in first.permits():
+        permit.release()
     fourth, fifth = decide(), decide()
 
-    refused = [it.refused_by is not None for it in (first, second, third, fourth, fifth)]
+    decisions = (first, second, third, fourth, fifth)
+    refused = [decision.refused_by is not None for decision in decisions]
     assert refused == [False, False, True, False, True]
-    assert (third.wait_us, third.places()) == (SECOND_US, [])
+    assert (third.wait_us, third.permits()) == (SECOND_US, [])
     assert fifth.rates(T0_US) == [(rate, 6, 60 * SECOND_US)]  # a refused call was not charged
 
 
 @pytest.mark.parametrize("shape", ["bucket", "fixed_window", "sliding_window"])
 @pytest.mark.parametrize("every_us", [10_000, 143_000])
 def test_who_shares_a_limit_is_refused_only_beyond_what_the_other_leaves(
-    shape: str, every_us: int
+    shape: Any, every_us: int
 ) -> None:
-    limit = Limit(name="l", count=10, window_s=1, shape=shape, other_share=0.3)  # type: ignore[arg-type]
-    limiter = Limiter([limit])
+    limit = Limit(name="l", count=10, window_s=1, shape=shape, other_share=0.3)
+    enforcer = QuotaEnforcer([limit])
 
     moments = range(T0_US, T0_US + 20 * SECOND_US, every_us)
-    decisions = [limiter.decide(it, "GET", "/x", "demo", "/x") for it in moments]
+    decisions = [enforcer.decide(now_us, "GET", "/x", "demo", "/x") for now_us in moments]
 
-    refused = sum(it.refused_by is not None for it in decisions)
-    (others_us,) = limiter.others().values()
+    refused = sum(decision.refused_by is not None for decision in decisions)
+    (others_us,) = enforcer.others_us().values()
     if every_us == 143_000:  # 7 calls a second of ours and 3 of the other's
         assert (refused, len(others_us)) == (0, 60)
     else:
@@ -194,7 +199,7 @@ def test_who_shares_a_limit_is_refused_only_beyond_what_the_other_leaves(
 def test_the_other_takes_its_share_evenly_as_long_as_there_is_room(
     share: float, steps_us: list[int]
 ) -> None:
-    meter = Shared(FixedWindow(10**6, SECOND_US, "start"), SECOND_US / (100 * share))
+    meter = SharedMeter(FixedWindowMeter(10**6, SECOND_US, "start"), SECOND_US / (100 * share))
     now_us = T0_US
     meter.wait_us(now_us)
     for step_us in steps_us:
@@ -208,11 +213,13 @@ def test_the_other_takes_its_share_evenly_as_long_as_there_is_room(
 
 def test_what_the_other_took_is_missing_in_the_headers() -> None:
     limit = Limit(name="l", count=100, window_s=10, shape="fixed_window", other_share=0.5)
-    limiter = Limiter([limit])
-    limiter.decide(T0_US, "GET", "/x", "demo", "/x")
+    enforcer = QuotaEnforcer([limit])
+    enforcer.decide(T0_US, "GET", "/x", "demo", "/x")
 
     now_us = T0_US + 2 * SECOND_US
-    headers = rate_headers("inin", limiter.decide(now_us, "GET", "/x", "demo", "/x"), now_us)
+    headers = format_rate_headers(
+        "inin", enforcer.decide(now_us, "GET", "/x", "demo", "/x"), now_us
+    )
 
     # Two calls of ours, and of the other's five a second one at once and ten more.
     assert headers["inin-ratelimit-count"] == "13"
@@ -224,22 +231,22 @@ def test_what_the_other_took_is_missing_in_the_headers() -> None:
     [("bucket", 3, 3), ("fixed_window", 2, 7), ("sliding_window", 2, 7)],
 )
 def test_remaining_and_reset_are_those_of_the_shape_in_every_family(
-    shape: str, left: int, reset_s: int
+    shape: Any, left: int, reset_s: int
 ) -> None:
-    limit = Limit(name='a "b"', count=5, window_s=10, shape=shape)  # type: ignore[arg-type]
-    places = Limit(name="places", count=1, shape="concurrent", match="GET *")
-    limiter = Limiter([limit, places])
+    limit = Limit(name='a "b"', count=5, window_s=10, shape=shape)
+    at_once = Limit(name="at once", count=1, shape="concurrent", match="GET *")
+    enforcer = QuotaEnforcer([limit, at_once])
     for offset_s in (0, 2):
-        limiter.decide(T0_US + offset_s * SECOND_US, "POST", "/x", "demo", "/x")
+        enforcer.decide(T0_US + offset_s * SECOND_US, "POST", "/x", "demo", "/x")
     now_us = T0_US + 3 * SECOND_US
-    decision = limiter.decide(now_us, "GET", "/x", "demo", "/x")
+    decision = enforcer.decide(now_us, "GET", "/x", "demo", "/x")
 
-    told = {
-        family: list(rate_headers(family, decision, now_us).values())
+    headers = {
+        family: list(format_rate_headers(family, decision, now_us).values())
         for family in ("none", "x-ratelimit", "ratelimit-fields", "inin", "ratelimit")
     }
 
-    assert told == {
+    assert headers == {
         "none": [],
         "x-ratelimit": ["5", str(left), str(reset_s)],
         "ratelimit-fields": ["5", str(left), str(reset_s)],
@@ -248,8 +255,8 @@ def test_remaining_and_reset_are_those_of_the_shape_in_every_family(
     }
 
 
-def call(t_us: int, kind: str = "read", **more: Any) -> Entry:
-    return Entry(t_us, "demo", "GET", "/x", "", 200, kind, **more)
+def call(t_us: int, kind: str = "read", **more: Any) -> JournalEntry:
+    return JournalEntry(t_us, "demo", "GET", "/x", "", 200, kind, **more)
 
 
 def test_the_most_at_once_counts_the_calls_in_work_and_who_was_turned_away() -> None:
@@ -261,7 +268,7 @@ def test_the_most_at_once_counts_the_calls_in_work_and_who_was_turned_away() -> 
         call(150, work_us=10),  # begins just when both of the others end
     ]
 
-    (window,) = windows(entries, [limit], {})
+    (window,) = measure_windows(entries, [limit], {})
 
     assert (window["max_accepted"], window["max_arrived"], window["refused"]) == (2, 3, 1)
 
@@ -270,17 +277,15 @@ def test_the_most_at_once_counts_the_calls_in_work_and_who_was_turned_away() -> 
     ("align", "starts_s"), [("start", (0, 2)), ("epoch", (-0.25, 1.75)), ("call", (0, 2.5))]
 )
 def test_the_report_tells_what_the_other_left_in_each_window(
-    align: str, starts_s: tuple[float, float]
+    align: Any, starts_s: tuple[float, float]
 ) -> None:
-    limit = Limit(
-        name="l", count=5, window_s=2, shape="fixed_window", align=align, other_share=0.5  # type: ignore[arg-type]
-    )  # fmt: skip
+    limit = Limit(name="l", count=5, window_s=2, shape="fixed_window", align=align, other_share=0.5)
     entries = [call(T0_US), call(T0_US + SECOND_US), call(T0_US + 3 * SECOND_US)]
     entries += [call(T0_US + SECOND_US, "refused", refused_by=by) for by in ("l", "another")]
     others_us = [T0_US, T0_US + 100, T0_US + 2_500_000]
 
-    (window,) = windows(entries, [limit], {("l", "demo", ""): others_us})
+    (window,) = measure_windows(entries, [limit], {("l", "demo", ""): others_us})
 
-    starts_us = [T0_US + round(it * SECOND_US) for it in starts_s]
+    starts_us = [T0_US + round(start_s * SECOND_US) for start_s in starts_s]
     assert window["left"] == [[starts_us[0], 3, 2, 1], [starts_us[1], 4, 1, 0]]
     assert window["refused"] == 1

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     import requests
 
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 LISTS = "/api/v2/outbound/contactlists"
 FULL = {
@@ -23,7 +23,7 @@ def make(sandbox: SandboxProcess, http: requests.Session, **fields: object) -> A
     return http.post(sandbox.url + LISTS, json={**FULL, **fields}, timeout=10).json()
 
 
-def found(
+def search(
     sandbox: SandboxProcess, http: requests.Session, name: str, **query: str
 ) -> dict[str, Any]:
     params = {"name": name, **query}
@@ -37,13 +37,13 @@ def test_a_list_is_found_by_the_beginning_of_its_name_and_by_the_whole_of_it_onl
     for name in ("spring", "spring 2", "autumn"):
         make(sandbox, http, name=name)
 
-    prefix = found(sandbox, http, "spring")
-    equal = found(sandbox, http, "spring", filterType="Equals")
-    second = found(sandbox, http, "", pageSize="2", pageNumber="2")
+    prefix = search(sandbox, http, "spring")
+    equal = search(sandbox, http, "spring", filterType="Equals")
+    second = search(sandbox, http, "", pageSize="2", pageNumber="2")
 
-    assert [it["name"] for it in prefix["entities"]] == ["spring", "spring 2"]
-    assert [it["name"] for it in equal["entities"]] == ["spring"]
-    assert [it["name"] for it in second.pop("entities")] == ["autumn"]
+    assert [entity["name"] for entity in prefix["entities"]] == ["spring", "spring 2"]
+    assert [entity["name"] for entity in equal["entities"]] == ["spring"]
+    assert [entity["name"] for entity in second.pop("entities")] == ["autumn"]
     assert second == {"total": 3, "pageSize": 2, "pageNumber": 2, "pageCount": 2}
 
 
@@ -82,15 +82,15 @@ def test_a_new_list_is_not_read_before_the_lag_is_over_but_the_journal_and_write
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
     sandbox.post("config", {"read_lag_s": 60, "strict_lists": True})
-    made = make(sandbox, http)
-    url = f"{sandbox.url}{LISTS}/{made['id']}"
+    created = make(sandbox, http)
+    url = f"{sandbox.url}{LISTS}/{created['id']}"
 
     def look() -> tuple[int, int]:
-        by_name = found(sandbox, http, "spring", filterType="Equals")["total"]
+        by_name = search(sandbox, http, "spring", filterType="Equals")["total"]
         return http.get(url, timeout=10).status_code, by_name
 
     before = look()
-    contact = {"id": "c-1", "contactListId": made["id"], "data": {"phone": "1"}}
+    contact = {"id": "c-1", "contactListId": created["id"], "data": {"phone": "1"}}
     added = http.post(f"{url}/contacts", json=[contact], timeout=10).status_code
     effects = sandbox.get("report")["effects"]
     sandbox.post("clock", {"advance_s": 60})
@@ -102,15 +102,15 @@ def test_a_new_list_is_not_read_before_the_lag_is_over_but_the_journal_and_write
 def test_a_list_tells_its_size_only_if_asked(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
-    made = make(sandbox, http)
-    url = f"{sandbox.url}{LISTS}/{made['id']}"
-    contacts = [{"contactListId": made["id"], "data": {"phone": str(n)}} for n in range(3)]
+    created = make(sandbox, http)
+    url = f"{sandbox.url}{LISTS}/{created['id']}"
+    contacts = [{"contactListId": created["id"], "data": {"phone": str(n)}} for n in range(3)]
     http.post(f"{url}/contacts", json=contacts, timeout=10)
 
     plain = http.get(url, timeout=10).json()
     sized = http.get(url, params={"includeSize": "true"}, timeout=10).json()
 
-    assert (plain, sized) == (made, {**made, "size": 3})
+    assert (plain, sized) == (created, {**created, "size": 3})
 
 
 @pytest.mark.parametrize("refusal", [409, 400])
@@ -118,8 +118,8 @@ def test_an_update_needs_the_current_version(
     sandbox: SandboxProcess, http: requests.Session, refusal: int
 ) -> None:
     sandbox.post("config", {"stale_version": str(refusal), "idempotency": "off"})
-    made = make(sandbox, http)
-    url = f"{sandbox.url}{LISTS}/{made['id']}"
+    created = make(sandbox, http)
+    url = f"{sandbox.url}{LISTS}/{created['id']}"
 
     def update(**body: object) -> int:
         return http.put(url, json={**FULL, "name": "autumn", **body}, timeout=10).status_code
@@ -128,7 +128,7 @@ def test_an_update_needs_the_current_version(
 
     now = http.get(url, timeout=10).json()
     assert statuses == [400, 200, refusal, 200]
-    assert (now["id"], now["name"], now["version"]) == (made["id"], "autumn", 3)
+    assert (now["id"], now["name"], now["version"]) == (created["id"], "autumn", 3)
 
 
 def test_a_deleted_list_is_gone_with_its_contacts(
@@ -152,10 +152,10 @@ def test_a_list_without_a_required_field_is_refused_by_name(
         body["phoneColumns"] = [{"columnName": "phone"}]
 
     answer = http.post(sandbox.url + LISTS, json=body, timeout=10)
-    made = make(sandbox, http)
-    url = f"{sandbox.url}{LISTS}/{made['id']}"
+    created = make(sandbox, http)
+    url = f"{sandbox.url}{LISTS}/{created['id']}"
     update = http.put(url, json={**body, "version": 1}, timeout=10)
 
     for refused in (answer, update):
         assert (refused.status_code, lacks in refused.json()["message"]) == (400, True)
-    assert http.get(url, timeout=10).json() == made
+    assert http.get(url, timeout=10).json() == created

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 PROMPTS = "/api/v2/architect/prompts"
 ASSETS = "/api/v2/responsemanagement/responseassets"
@@ -29,8 +29,8 @@ class Caller:
 
     def prompt(self, name: str = "hello", language: str = "en-us") -> str:
         """Make a prompt with a resource; return the resource's path."""
-        made = self.call("POST", PROMPTS, {"name": name}).json()
-        path = f"{PROMPTS}/{made['id']}/resources"
+        prompt = self.call("POST", PROMPTS, {"name": name}).json()
+        path = f"{PROMPTS}/{prompt['id']}/resources"
         assert self.call("POST", path, {"language": language}).json()["uploadStatus"] == "created"
         return f"{path}/{language}"
 
@@ -40,17 +40,17 @@ class Caller:
     def search(self, name: str) -> list[str]:
         query = [{"type": "TERM", "fields": ["name"], "value": name}]
         body = {"pageSize": 25, "pageNumber": 1, "query": query}
-        found = self.call("POST", f"{ASSETS}/search", body).json()
-        assert found["total"] == len(found["results"])
-        return [it["id"] for it in found["results"]]
+        page = self.call("POST", f"{ASSETS}/search", body).json()
+        assert page["total"] == len(page["results"])
+        return [asset["id"] for asset in page["results"]]
 
     def advance(self, seconds: float) -> None:
         self.sandbox.post("clock", {"advance_s": seconds})
 
 
-def send(given: dict[str, Any], data: bytes = SOUND) -> int:
-    """Send a file as the answer told; return the status."""
-    answer = requests.put(given["url"], data, headers=given["headers"], timeout=10)
+def send(issued: dict[str, Any], data: bytes = SOUND) -> int:
+    """Send a file to a signed URL, with its headers; return the status."""
+    answer = requests.put(issued["url"], data, headers=issued["headers"], timeout=10)
     return answer.status_code
 
 
@@ -73,8 +73,8 @@ def test_a_prompts_audio_is_created_then_uploaded_then_transcoded(caller: Caller
     steps.append(status())
 
     assert steps == ["created", "uploaded", "transcoded"]
-    (found,) = caller.call("GET", PROMPTS, name="hello").json()["entities"]
-    assert [it["uploadStatus"] for it in found["resources"]] == ["transcoded"]
+    (prompt,) = caller.call("GET", PROMPTS, name="hello").json()["entities"]
+    assert [resource["uploadStatus"] for resource in prompt["resources"]] == ["transcoded"]
 
 
 def test_the_journal_tells_size_and_md5_of_a_file_that_arrived(caller: Caller) -> None:
@@ -84,10 +84,11 @@ def test_the_journal_tells_size_and_md5_of_a_file_that_arrived(caller: Caller) -
     last = caller.sandbox.get("effects")[-1]
 
     assert last["business_id"] == "hello/en-us"
-    assert (last["size"], last["md5"]) == (len(SOUND), hashlib.md5(SOUND).hexdigest())  # noqa: S324
-    told = caller.sandbox.get("report")["transfers"]
-    wanted = {"requests": 1, "by_status": {"200": 1}, "files": 1, "bytes": len(SOUND), "leaks": 0}
-    assert told == wanted
+    md5 = hashlib.md5(SOUND, usedforsecurity=False).hexdigest()
+    assert (last["size"], last["md5"]) == (len(SOUND), md5)
+    transfers = caller.sandbox.get("report")["transfers"]
+    expected = {"requests": 1, "by_status": {"200": 1}, "files": 1, "bytes": len(SOUND), "leaks": 0}
+    assert transfers == expected
 
 
 def test_a_file_that_is_sent_again_is_a_repeat_and_another_one_in_its_place_a_double(
@@ -141,7 +142,8 @@ def test_a_prompt_has_one_resource_a_language(caller: Caller) -> None:
     path = caller.prompt().rpartition("/")[0]
 
     statuses = [
-        caller.call("POST", path, {"language": it}).status_code for it in ("de-de", "de-de")
+        caller.call("POST", path, {"language": language}).status_code
+        for language in ("de-de", "de-de")
     ]
 
     assert statuses == [200, 409]
@@ -156,7 +158,7 @@ def test_a_second_prompt_of_a_name_is_a_double_or_refused(
 
     answers = [caller.call("POST", PROMPTS, {"name": "hello"}) for _ in range(2)]
 
-    assert [it.status_code for it in answers] == [200, status]
+    assert [answer.status_code for answer in answers] == [200, status]
     assert caller.sandbox.get("report")["duplicates"] == doubles
 
 
@@ -167,7 +169,7 @@ def test_prompts_are_found_by_any_of_several_names_once_the_lag_is_over(caller: 
 
     def look() -> tuple[list[str], int]:
         page = caller.call("GET", PROMPTS, name=["a", "c"]).json()
-        return [it["name"] for it in page["entities"]], caller.call("GET", path).status_code
+        return [entity["name"] for entity in page["entities"]], caller.call("GET", path).status_code
 
     before = look()
     caller.advance(60)
@@ -177,15 +179,15 @@ def test_prompts_are_found_by_any_of_several_names_once_the_lag_is_over(caller: 
 
 def test_an_asset_is_there_once_its_file_has_arrived(caller: Caller) -> None:
     caller.sandbox.post("config", {"transcode_s": 5, "read_lag_s": 0})
-    given = caller.announce("menu.png")
+    issued = caller.announce("menu.png")
 
     def look() -> list[Any]:
-        status = caller.call("GET", f"{ASSETS}/status/{given['id']}").json()["status"]
-        there = caller.call("GET", f"{ASSETS}/{given['id']}").status_code
-        return [status, there, caller.search("menu.png") == [given["id"]]]
+        status = caller.call("GET", f"{ASSETS}/status/{issued['id']}").json()["status"]
+        read = caller.call("GET", f"{ASSETS}/{issued['id']}").status_code
+        return [status, read, caller.search("menu.png") == [issued["id"]]]
 
     seen = [look()]
-    assert send(given) == 200
+    assert send(issued) == 200
     seen.append(look())
     caller.advance(5)
     seen.append(look())
@@ -193,21 +195,23 @@ def test_an_asset_is_there_once_its_file_has_arrived(caller: Caller) -> None:
     waits = ["InProgress", 404, False]
     assert seen == [waits, waits, ["Uploaded", 200, True]]
     assert caller.search("menu") == []
-    size = caller.call("GET", f"{ASSETS}/{given['id']}").json()["contentLength"]
+    size = caller.call("GET", f"{ASSETS}/{issued['id']}").json()["contentLength"]
     assert size == len(SOUND)
 
 
 def test_an_asset_that_failed_tells_why_and_is_not_there(caller: Caller) -> None:
-    given = caller.announce("transcode-fails.png")
-    send(given)
+    issued = caller.announce("transcode-fails.png")
+    send(issued)
 
-    told = caller.call("GET", f"{ASSETS}/status/{given['id']}").json()
+    shown = caller.call("GET", f"{ASSETS}/status/{issued['id']}").json()
 
-    assert (told["status"], told["errorCode"]) == ("Failed", "FILE_UNREADABLE")
+    assert (shown["status"], shown["errorCode"]) == ("Failed", "FILE_UNREADABLE")
     assert caller.search("transcode-fails.png") == []
 
 
-@pytest.mark.parametrize("name", ["", "a b", ".a", "a/", *(f"a{it}" for it in '\\{^}%`]">[~<#|')])
+@pytest.mark.parametrize(
+    "name", ["", "a b", ".a", "a/", *(f"a{sign}" for sign in '\\{^}%`]">[~<#|')]
+)
 def test_an_assets_name_has_only_what_the_platform_allows(caller: Caller, name: str) -> None:
     answer = caller.call("POST", f"{ASSETS}/uploads", {"name": name})
 
@@ -235,16 +239,16 @@ def test_an_asset_whose_name_is_taken_is_refused_where_names_must_differ(caller:
 
 
 def test_a_damaged_file_is_refused_where_its_md5_was_announced(caller: Caller) -> None:
-    md5 = base64.b64encode(hashlib.md5(SOUND).digest()).decode()  # noqa: S324 -- as the platform has it
-    given = caller.announce("menu.png", contentMd5=md5)
+    md5 = base64.b64encode(hashlib.md5(SOUND, usedforsecurity=False).digest()).decode()
+    issued = caller.announce("menu.png", contentMd5=md5)
 
-    statuses = [send(given, SOUND[:-1]), send(given)]
+    statuses = [send(issued, SOUND[:-1]), send(issued)]
 
-    assert (statuses, given["headers"]["Content-MD5"]) == ([400, 200], md5)
+    assert (statuses, issued["headers"]["Content-MD5"]) == ([400, 200], md5)
     assert caller.sandbox.get("report")["effects"] == 1
 
 
-MADE = f"POST {PROMPTS}"
+PROMPT = f"POST {PROMPTS}"
 RESOURCE = f"POST {PROMPTS}/*/resources"
 URL = f"POST {PROMPTS}/*/uploads"
 POLL = f"GET {PROMPTS}/*/en-us"
@@ -252,7 +256,7 @@ ASSET = f"POST {ASSETS}/uploads"
 STATUS = f"GET {ASSETS}/status/*"
 
 
-@pytest.mark.parametrize("match", [MADE, RESOURCE, URL, POLL, ASSET, STATUS])
+@pytest.mark.parametrize("match", [PROMPT, RESOURCE, URL, POLL, ASSET, STATUS])
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
@@ -268,7 +272,7 @@ def test_faults_hit_each_call_for_media(
 ) -> None:
     path, asset = caller.prompt(), caller.announce("menu.png")["id"]
     call = {
-        MADE: ("POST", PROMPTS, {"name": "late"}),
+        PROMPT: ("POST", PROMPTS, {"name": "late"}),
         RESOURCE: ("POST", path.rpartition("/")[0], {"language": "de-de"}),
         URL: ("POST", f"{path}/uploads", None),
         POLL: ("GET", path, None),
@@ -284,5 +288,5 @@ def test_faults_hit_each_call_for_media(
         with pytest.raises(requests.ConnectionError):
             caller.call(*call)
 
-    acts = match in {MADE, RESOURCE} and fault["kind"] in {"5xx_after", "drop_after"}
-    assert caller.sandbox.get("report")["effects"] == before + acts
+    has_effect = match in {PROMPT, RESOURCE} and fault["kind"] in {"5xx_after", "drop_after"}
+    assert caller.sandbox.get("report")["effects"] == before + has_effect

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 KEY = {"accessKeyId": "demo-key", "accessKeySecret": "demo-key-secret"}
 USER = {"grant_type": "password", "username": "demo-key", "password": "demo-key-secret"}
@@ -35,10 +35,10 @@ def test_an_access_key_and_a_user_get_tokens_of_an_hour_with_a_refresh_token(
 ) -> None:
     answers = [by_key(sandbox, KEY).json(), by_password(sandbox).json()]
 
-    for it in answers:
-        assert it.items() >= {"token_type": "bearer", "expires_in": 3600}.items()
-        assert it.keys() >= {"refresh_token", "refresh_token_expires_in", "id_token"}
-        assert status(sandbox, Authorization=f"Bearer {it['access_token']}") == 200
+    for answer in answers:
+        assert answer.items() >= {"token_type": "bearer", "expires_in": 3600}.items()
+        assert answer.keys() >= {"refresh_token", "refresh_token_expires_in", "id_token"}
+        assert status(sandbox, Authorization=f"Bearer {answer['access_token']}") == 200
     assert sandbox.get("report")["token_requests"] == {"demo": 1, "demo-key": 1}
 
 
@@ -108,7 +108,7 @@ def test_no_secret_is_in_the_configuration_that_it_tells(sandbox: SandboxProcess
 def test_a_tenant_is_told_where_its_endpoints_are(sandbox: SandboxProcess) -> None:
     url = f"{sandbox.url}/.well-known/cxone-configuration"
 
-    found = requests.get(url, {"tenantId": "t-1"}, timeout=10).json()
+    tenant = requests.get(url, {"tenantId": "t-1"}, timeout=10).json()
 
-    assert (found["api_endpoint"], found["auth_endpoint"]) == (sandbox.url, sandbox.url)
+    assert (tenant["api_endpoint"], tenant["auth_endpoint"]) == (sandbox.url, sandbox.url)
     assert requests.get(url, timeout=10).status_code == 400

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 if TYPE_CHECKING:
-    from orchestration.sandbox.process import SandboxProcess
+    from orchestration.sandbox import SandboxProcess
 
 Ask = Callable[[], dict[str, Any]]
 Wait = Callable[[Callable[[], object]], None]
@@ -30,17 +30,16 @@ def ask(sandbox: SandboxProcess, http: requests.Session) -> Ask:
     resources = f"{prompts}/{prompt}/resources"
     http.post(resources, json={"language": "en-us"}, timeout=10)
 
-    def given() -> dict[str, Any]:
-        answer = http.post(f"{resources}/en-us/uploads", timeout=10)
-        told: dict[str, Any] = answer.json()
-        return told
+    def issue() -> dict[str, Any]:
+        issued: dict[str, Any] = http.post(f"{resources}/en-us/uploads", timeout=10).json()
+        return issued
 
-    return given
+    return issue
 
 
-def put(given: dict[str, Any], data: object = b"sound", **headers: str) -> requests.Response:
-    sent = {**given["headers"], **headers}
-    return requests.put(given["url"], data, headers=sent, timeout=60)  # type: ignore[arg-type]
+def put(issued: dict[str, Any], data: object = b"sound", **headers: str) -> requests.Response:
+    sent = {**issued["headers"], **headers}
+    return requests.put(issued["url"], data, headers=sent, timeout=60)  # type: ignore[arg-type]
 
 
 def files(sandbox: SandboxProcess) -> int:
@@ -75,12 +74,12 @@ def test_urls_expire_at_once_on_command(sandbox: SandboxProcess, ask: Ask) -> No
 def test_a_header_that_is_missing_or_wrong_is_refused(
     sandbox: SandboxProcess, ask: Ask, name: str, value: str | None
 ) -> None:
-    given = ask()
-    headers = {key: it for key, it in given["headers"].items() if key != name}
+    issued = ask()
+    headers = {key: text for key, text in issued["headers"].items() if key != name}
     if value:
         headers[name] = value
 
-    refused = put({**given, "headers": headers})
+    refused = put({**issued, "headers": headers})
 
     assert (refused.status_code, "SignatureDoesNotMatch" in refused.text) == (403, True)
     assert files(sandbox) == 0
@@ -88,10 +87,10 @@ def test_a_header_that_is_missing_or_wrong_is_refused(
 
 @pytest.mark.parametrize("part", ["slot", "issue", "expires", "signed", "signature", "en-us"])
 def test_a_url_that_was_changed_is_refused(sandbox: SandboxProcess, ask: Ask, part: str) -> None:
-    given = ask()
-    given["url"] = given["url"].replace(part, f"{part}x", 1)
+    issued = ask()
+    issued["url"] = issued["url"].replace(part, f"{part}x", 1)
 
-    assert (put(given).status_code, files(sandbox)) == (403, 0)
+    assert (put(issued).status_code, files(sandbox)) == (403, 0)
 
 
 def test_the_headers_of_one_url_are_not_good_for_another(sandbox: SandboxProcess, ask: Ask) -> None:
@@ -116,9 +115,9 @@ def test_credentials_of_the_api_are_refused_and_the_journal_tells_of_them_withou
 
 
 def test_only_a_put_of_a_known_size_is_taken(sandbox: SandboxProcess, ask: Ask) -> None:
-    given = ask()
-    post = requests.post(given["url"], b"sound", headers=given["headers"], timeout=10)
-    unsized = put(given, iter([b"so", b"und"]))
+    issued = ask()
+    post = requests.post(issued["url"], b"sound", headers=issued["headers"], timeout=10)
+    unsized = put(issued, iter([b"so", b"und"]))
 
     assert (post.status_code, unsized.status_code, files(sandbox)) == (405, 411, 0)
 
@@ -126,10 +125,10 @@ def test_only_a_put_of_a_known_size_is_taken(sandbox: SandboxProcess, ask: Ask) 
 def test_a_transfer_is_no_call_of_the_api(sandbox: SandboxProcess, ask: Ask) -> None:
     limit = {"name": "l", "count": 1, "window_s": 3600, "shape": "fixed_window"}
     sandbox.post("config", {"limits": [limit]})
-    given = ask()
+    issued = ask()
     before = sandbox.get("report")
 
-    statuses = [put(given).status_code for _ in range(3)]
+    statuses = [put(issued).status_code for _ in range(3)]
 
     report = sandbox.get("report")
     assert statuses == [200] * 3
@@ -146,18 +145,18 @@ def _pieces() -> Iterator[bytes]:
 
 def _resident_bytes(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
-    (line,) = (it for it in status.splitlines() if it.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    (peak,) = (row for row in status.splitlines() if row.startswith("VmHWM"))
+    return int(peak.split()[1]) * 1024
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_a_large_file_is_counted_and_hashed_without_being_held(
     sandbox: SandboxProcess, ask: Ask
 ) -> None:
-    before, given = _resident_bytes(sandbox.pid), ask()
+    before, issued = _resident_bytes(sandbox.pid), ask()
     # Pieces under a known size, so that this process does not hold the file either.
     session = requests.Session()
-    request = requests.Request("PUT", given["url"], given["headers"], data=_pieces()).prepare()
+    request = requests.Request("PUT", issued["url"], issued["headers"], data=_pieces()).prepare()
     del request.headers["Transfer-Encoding"]
     request.headers["Content-Length"] = str(LARGE)
 
@@ -174,19 +173,19 @@ def test_a_large_file_is_counted_and_hashed_without_being_held(
 def test_a_transfer_that_breaks_off_stores_nothing(
     sandbox: SandboxProcess, ask: Ask, wait_until: Wait
 ) -> None:
-    given = ask()
-    url = urlsplit(given["url"])
-    lines = {"Host": url.netloc, "Content-Length": "1000", **given["headers"]}
+    issued = ask()
+    url = urlsplit(issued["url"])
+    headers = {"Host": url.netloc, "Content-Length": "1000", **issued["headers"]}
     head = f"PUT {url.path}?{url.query} HTTP/1.1\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection((url.hostname, url.port), timeout=10) as half:
         half.sendall(f"{head}\r\nhalf".encode())
 
-    def told() -> Any:
+    def newest() -> Any:
         return sandbox.get("requests")[-1]
 
-    wait_until(lambda: told().get("host", ""))
-    assert (told()["status"], told()["size"], files(sandbox)) == (0, 4, 0)
+    wait_until(lambda: newest().get("host", ""))
+    assert (newest()["status"], newest()["size"], files(sandbox)) == (0, 4, 0)
 
 
 @pytest.mark.parametrize(
@@ -196,27 +195,27 @@ def test_a_transfer_that_breaks_off_stores_nothing(
 def test_a_fault_hits_transfers_only_where_it_names_them(
     sandbox: SandboxProcess, ask: Ask, kind: str, status: int, stored: int
 ) -> None:
-    given = ask()
+    issued = ask()
     sandbox.post("faults", [{"kind": "5xx_before"}])
-    unnamed = put(given, b"unnamed").status_code
+    unnamed = put(issued, b"unnamed").status_code
     sandbox.post("reset")
     sandbox.post("faults", [])
     assert unnamed == 200
-    assert put(given).status_code == 403  # a reset forgets what was given out
+    assert put(issued).status_code == 403  # a reset forgets what was given out
 
     sandbox.post("config", {"auth": False})
     prompts = f"{sandbox.url}/api/v2/architect/prompts"
     prompt = requests.post(prompts, json={"name": "hello"}, timeout=10).json()["id"]
     resources = f"{prompts}/{prompt}/resources"
     requests.post(resources, json={"language": "en-us"}, timeout=10)
-    given = requests.post(f"{resources}/en-us/uploads", timeout=10).json()
+    issued = requests.post(f"{resources}/en-us/uploads", timeout=10).json()
     sandbox.post("faults", [{"kind": kind, "match": "PUT /transfers/*", "times": 1}])
     if status:
-        assert put(given).status_code == status
+        assert put(issued).status_code == status
     else:
         with pytest.raises(requests.ConnectionError):
-            put(given)
+            put(issued)
 
     assert files(sandbox) == stored
-    assert put(given).status_code == 200
+    assert put(issued).status_code == 200
     assert sandbox.get("report")["by_fault"] == {kind: 1}

@@ -1,48 +1,13 @@
 """One organisation's entities in memory, as Genesys Cloud shapes them.
 
-`routes` names the paths, `entities` is what every kind has in common, and each other module is
-one kind: `lists`, `contacts`, `campaigns`, `prompts`, `assets`. A file goes to a signed URL at
-another host, of which `presigned` says where and on what terms; `sandbox.transfers` takes it.
+`organisation` hands a call to the kind of entity that it is for; `routes` names the paths, and
+`entities` is what all kinds have in common. Each further module is one kind: `lists`, `contacts`,
+`campaigns` (with `dialing`), `prompts` and `assets`. `presigned` signs the URLs to which files go.
+Nothing here checks tokens, limits, keys or faults, and no other platform stands here.
 """
 
-from __future__ import annotations
+from orchestration.sandbox.genesys.organisation import Genesys
+from orchestration.sandbox.genesys.presigned import FileSlot
+from orchestration.sandbox.genesys.routes import mask_ids
 
-from typing import TYPE_CHECKING
-
-from orchestration.sandbox.genesys.assets import Assets
-from orchestration.sandbox.genesys.campaigns import Campaigns
-from orchestration.sandbox.genesys.contacts import Contacts
-from orchestration.sandbox.genesys.entities import Entities
-from orchestration.sandbox.genesys.lists import Lists
-from orchestration.sandbox.genesys.presigned import Presigned
-from orchestration.sandbox.genesys.prompts import Prompts
-from orchestration.sandbox.genesys.routes import ASSETS, CAMPAIGNS, LISTS, PROMPTS, parts_below
-
-if TYPE_CHECKING:
-    from orchestration.sandbox.calls import Call, Operation
-
-
-class Genesys:
-    """The operations of this API that the sandbox knows; files go to `transfer_port`."""
-
-    def __init__(self, transfer_port: int) -> None:
-        self.presigned = Presigned(transfer_port)
-        lists = Entities(LISTS)
-        contacts = Contacts(lists)
-        self._rooms = {
-            LISTS: (Lists(lists, contacts), contacts),
-            CAMPAIGNS: (Campaigns(lists, contacts),),
-            PROMPTS: (Prompts(self.presigned),),
-            ASSETS: (Assets(self.presigned),),
-        }
-
-    def operation(self, call: Call) -> Operation | None:
-        """Return what the call asks for; None: not one of this API's calls."""
-        for path, rooms in self._rooms.items():
-            parts = parts_below(path, call.path)
-            if parts is None:
-                continue
-            for room in rooms:
-                if operation := room.operation(call, parts):
-                    return operation
-        return None
+__all__ = ["FileSlot", "Genesys", "mask_ids"]

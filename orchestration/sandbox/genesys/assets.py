@@ -1,6 +1,7 @@
 """Response assets: announced, then sent as a file; only what has arrived is an asset.
 
-The URL of an announcement is not renewed: who needs another one announces anew, with a new id.
+The URL of an announcement is not renewed. A caller that needs another URL announces again, and gets
+a new id.
 """
 
 from __future__ import annotations
@@ -9,24 +10,25 @@ import re
 import uuid
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestration.sandbox.calls import Answer, ApiError, Operation, encode
+from orchestration.sandbox.calls import ApiOperation, Reply, bad_request, encode_json
 from orchestration.sandbox.genesys.entities import (
-    created_id,
-    envelope,
     name_taken,
+    new_business_id,
     not_found,
     require,
     visible_us,
+    wrap_page,
 )
-from orchestration.sandbox.genesys.routes import ASSETS
+from orchestration.sandbox.genesys.routes import ASSETS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestration.sandbox.calls import Call
-    from orchestration.sandbox.genesys.presigned import Presigned, Slot
+    from orchestration.sandbox.config import JsonObject
+    from orchestration.sandbox.genesys.presigned import FileSlot, PresignedUrls
 
 _WRONG_NAME = re.compile(r"^\.|/$|[\s\\{^}%`\]\">\[~<#|]")
 _STATUSES = {
@@ -39,91 +41,96 @@ _STATUSES = {
 
 @dataclass(slots=True)
 class _Asset:
-    about: dict[str, Any]
+    """One announcement; it is an asset once its file has arrived and is ready."""
+
+    fields: JsonObject
     visible_us: int  # of its status
-    slot: Slot
+    slot: FileSlot
 
-    def is_there(self, now_us: int) -> bool:
-        return self.slot.stage(now_us) == "transcoded" and self.slot.visible_us <= now_us
+    def is_visible(self, now_us: int) -> bool:
+        return self.slot.status(now_us) == "transcoded" and self.slot.visible_us <= now_us
 
-    def shown(self) -> dict[str, Any]:
-        return {**self.about, "contentLength": self.slot.size}
+    def shown(self) -> JsonObject:
+        return {**self.fields, "contentLength": self.slot.size}
 
 
-class Assets:
+class AssetsApi:
     """The assets, and the calls for them."""
 
-    def __init__(self, presigned: Presigned) -> None:
+    def __init__(self, presigned: PresignedUrls) -> None:
         self._presigned = presigned
         self._assets: dict[str, _Asset] = {}
 
-    def operation(self, call: Call, parts: list[str]) -> Operation | None:
+    def operation(self, call: Call, parts: list[str]) -> ApiOperation | None:
         """Return what a call for the path's `parts` asks for; None: nothing of this kind."""
         match call.method, parts:
             case "POST", ["uploads"]:
-                # As with a prompt's URL: nothing is made as yet, and nothing is remembered.
+                # As for a prompt's URL: it creates nothing yet, and no key remembers the answer.
                 run = partial(self._announce, call)
-                return Operation(run, lambda: (created_id(call),), reads=True)
+                return ApiOperation(run, lambda: (new_business_id(call),), reads=True)
             case "POST", ["search"]:
-                return Operation(
-                    partial(self._search, call), lambda: ("responseassets",), reads=True
-                )
+                run = partial(self._search, call)
+                return ApiOperation(run, lambda: ("responseassets",), reads=True)
             case "GET", ["status", asset]:
-                return Operation(partial(self._status, asset), lambda: (asset,), reads=True)
+                return ApiOperation(partial(self._status, asset), lambda: (asset,), reads=True)
             case "GET", [asset]:
-                return Operation(partial(self._get, asset), lambda: (asset,), reads=True)
+                return ApiOperation(partial(self._get, asset), lambda: (asset,), reads=True)
         return None
 
-    def _announce(self, call: Call, now_us: int) -> Answer:
+    def _announce(self, call: Call, now_us: int) -> Reply:
         body = call.json_object()
         require(body, "name")
         name, md5 = str(body["name"]), body.get("contentMd5")
         if _WRONG_NAME.search(name):
-            raise ApiError(400, "bad.request", "The name has a character that is not allowed.")
-        taken = any(it.about["name"] == name and it.slot.md5 for it in self._assets.values())
+            raise bad_request("The name has a character that is not allowed.")
+        taken = any(
+            asset.fields["name"] == name and asset.slot.md5 for asset in self._assets.values()
+        )
         if taken and call.config.duplicate_names == "refused":
             raise name_taken(name)
         asset_id = str(uuid.uuid4())
-        # One path for all: two files under one name are a double.
-        slot = self._presigned.slot("responseassets", created_id(call))
-        about = {"id": asset_id, "name": name, "selfUri": f"{ASSETS}/{asset_id}"}
-        self._assets[asset_id] = _Asset(about, visible_us(call, now_us), slot)
+        # All assets have one path, so that two files under one name show as duplicates.
+        slot = self._presigned.create_slot("responseassets", new_business_id(call))
+        fields = {"id": asset_id, "name": name, "selfUri": f"{ASSETS_PATH}/{asset_id}"}
+        self._assets[asset_id] = _Asset(fields, visible_us(call, now_us), slot)
         headers = {"Content-MD5": str(md5)} if md5 else {}
-        given = {"id": asset_id, **self._presigned.url(call, slot, now_us, headers)}
-        return Answer(status=200, body=encode(given), kind="url")
+        issued = {"id": asset_id, **self._presigned.issue(call, slot, now_us, headers)}
+        return Reply(status=200, body=encode_json(issued), kind="url")
 
-    def _status(self, asset_id: str, now_us: int) -> Answer:
-        found = self._assets.get(asset_id)
-        if found is None or found.visible_us > now_us:
+    def _status(self, asset_id: str, now_us: int) -> Reply:
+        asset = self._assets.get(asset_id)
+        if asset is None or asset.visible_us > now_us:
             raise not_found(asset_id)
-        told = {"id": asset_id, "status": _STATUSES[found.slot.stage(now_us)]}
-        if told["status"] == "Failed":
-            told |= {"errorCode": "FILE_UNREADABLE", "errorMessage": "The file cannot be read."}
-        return Answer(status=200, body=encode(told), kind="read")
+        body = {"id": asset_id, "status": _STATUSES[asset.slot.status(now_us)]}
+        if body["status"] == "Failed":
+            body |= {"errorCode": "FILE_UNREADABLE", "errorMessage": "The file cannot be read."}
+        return Reply(status=200, body=encode_json(body), kind="read")
 
-    def _get(self, asset_id: str, now_us: int) -> Answer:
-        found = self._assets.get(asset_id)
-        if found is None or not found.is_there(now_us):
+    def _get(self, asset_id: str, now_us: int) -> Reply:
+        asset = self._assets.get(asset_id)
+        if asset is None or not asset.is_visible(now_us):
             raise not_found(asset_id)
-        return Answer(status=200, body=encode(found.shown()), kind="read")
+        return Reply(status=200, body=encode_json(asset.shown()), kind="read")
 
-    def _search(self, call: Call, now_us: int) -> Answer:
+    def _search(self, call: Call, now_us: int) -> Reply:
         body = call.json_object()
         size, number = body.get("pageSize", 25), body.get("pageNumber", 1)
         if not (isinstance(size, int) and isinstance(number, int) and size > 0 < number):
-            raise ApiError(400, "bad.request", "pageSize and pageNumber are numbers from 1.")
-        values = set(_names(body))
-        there = (it for it in self._assets.values() if it.is_there(now_us))
-        found = [it.shown() for it in there if not values or it.about["name"] in values]
-        return Answer(
-            status=200, body=encode(envelope("results", found, size, number)), kind="read"
-        )
+            raise bad_request("pageSize and pageNumber are numbers from 1.")
+        names = set(_searched_names(body))
+        results = [
+            asset.shown()
+            for asset in self._assets.values()
+            if asset.is_visible(now_us) and (not names or asset.fields["name"] in names)
+        ]
+        page = encode_json(wrap_page("results", results, size, number))
+        return Reply(status=200, body=page, kind="read")
 
 
-def _names(body: dict[str, Any]) -> Iterator[str]:
+def _searched_names(body: JsonObject) -> Iterator[str]:
     """Yield the names that a search asks for; ApiError 400 for another kind of search."""
     for term in body.get("query") or []:
-        known = isinstance(term, dict) and term.get("type") in {"TERM", "EXACT"}
-        if not known or term.get("fields") != ["name"]:
-            raise ApiError(400, "bad.request", "Search by TERM in the field name.")
+        by_term = isinstance(term, dict) and term.get("type") in {"TERM", "EXACT"}
+        if not by_term or term.get("fields") != ["name"]:
+            raise bad_request("Search by TERM in the field name.")
         yield from map(str, term.get("values") or [term.get("value")])

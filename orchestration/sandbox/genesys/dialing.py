@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestration.sandbox.calls import ApiError
+from orchestration.sandbox.calls import bad_request
 from orchestration.sandbox.genesys.entities import require
 
 if TYPE_CHECKING:
+    from orchestration.sandbox.config import JsonObject
     from orchestration.sandbox.genesys.entities import Entities
 
 _ALWAYS = (
@@ -31,19 +32,19 @@ _BY_MODE = {
 }
 
 
-def check_campaign(body: dict[str, Any], lists: Entities) -> None:
+def check_campaign(body: JsonObject, lists: Entities) -> None:
     """Raise ApiError 400 for a campaign that the platform would not take."""
     require(body, *_ALWAYS)
     mode = body["dialingMode"]
     if mode not in _BY_MODE:
-        raise ApiError(400, "bad.request", f"dialingMode is one of {', '.join(_BY_MODE)}.")
+        raise bad_request(f"dialingMode is one of {', '.join(_BY_MODE)}.")
     require(body, *_BY_MODE[mode])
     if mode != "preview" and not (body.get("edgeGroup") or body.get("site")):
-        raise ApiError(400, "bad.request", f"Required for {mode}: edgeGroup or site.")
+        raise bad_request(f"Required for {mode}: edgeGroup or site.")
     columns = body["phoneColumns"]
     for column in columns if isinstance(columns, list) else [None]:
         require(column if isinstance(column, dict) else {}, "columnName", "type")
     contact_list = body["contactList"]
     list_id = contact_list.get("id") if isinstance(contact_list, dict) else None
     if list_id not in lists:
-        raise ApiError(400, "bad.request", f"There is no contact list {list_id}.")
+        raise bad_request(f"There is no contact list {list_id}.")

@@ -1,76 +1,82 @@
-"""Contact lists: made, found by name, updated by version, deleted."""
+"""Contact lists: created, searched by name, updated by version, deleted."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestration.sandbox.calls import Answer, ApiError, Operation, encode
-from orchestration.sandbox.genesys.entities import created_id, require, search
+from orchestration.sandbox.calls import ApiOperation, Reply, bad_request, encode_json
+from orchestration.sandbox.genesys.entities import new_business_id, require, search_by_name
 
 if TYPE_CHECKING:
     from orchestration.sandbox.calls import Call
-    from orchestration.sandbox.genesys.contacts import Contacts
+    from orchestration.sandbox.config import JsonObject
+    from orchestration.sandbox.genesys.contacts import ContactsApi
     from orchestration.sandbox.genesys.entities import Entities
 
 
-class Lists:
+class ListsApi:
     """The calls for lists."""
 
-    def __init__(self, lists: Entities, contacts: Contacts) -> None:
+    def __init__(self, lists: Entities, contacts: ContactsApi) -> None:
         self._lists = lists
         self._contacts = contacts
 
-    def operation(self, call: Call, parts: list[str]) -> Operation | None:
+    def operation(self, call: Call, parts: list[str]) -> ApiOperation | None:
         """Return what a call for the path's `parts` asks for; None: nothing of this kind."""
         match call.method, parts:
             case "POST", []:
-                return Operation(partial(self._create, call), lambda: (created_id(call),))
+                return ApiOperation(partial(self._create, call), lambda: (new_business_id(call),))
             case "GET", []:
-                return Operation(partial(self._search, call), lambda: ("contactlists",), reads=True)
+                return ApiOperation(
+                    partial(self._search, call), lambda: ("contactlists",), reads=True
+                )
             case "GET", [list_id]:
                 run = partial(self._get, call, list_id)
-                return Operation(run, lambda: (list_id,), reads=True)
+                return ApiOperation(run, lambda: (list_id,), reads=True)
             case "PUT", [list_id]:
-                return Operation(partial(self._update, call, list_id), lambda: (list_id,))
+                return ApiOperation(partial(self._update, call, list_id), lambda: (list_id,))
             case "DELETE", [list_id]:
-                return Operation(partial(self._delete, list_id), lambda: (list_id,))
+                return ApiOperation(partial(self._delete, list_id), lambda: (list_id,))
         return None
 
-    def _create(self, call: Call, now_us: int) -> Answer:
+    def _create(self, call: Call, now_us: int) -> Reply:
         body = call.json_object()
         if call.config.strict_fields:
             _check(body)
-        made = self._lists.make(call, body, now_us)
-        return Answer(
-            status=200, body=encode(made.shown), kind="effect", created=(created_id(call),)
+        created = self._lists.create(call, body, now_us)
+        return Reply(
+            status=200,
+            body=encode_json(created.shown),
+            kind="effect",
+            created=(new_business_id(call),),
         )
 
-    def _search(self, call: Call, now_us: int) -> Answer:
-        return search(call, self._lists.all_seen(now_us))
+    def _search(self, call: Call, now_us: int) -> Reply:
+        return search_by_name(call, self._lists.read_all(now_us))
 
-    def _get(self, call: Call, list_id: str, now_us: int) -> Answer:
-        shown = self._lists.seen(list_id, now_us).shown
-        if call.asks("includeSize"):
+    def _get(self, call: Call, list_id: str, now_us: int) -> Reply:
+        shown = self._lists.read(list_id, now_us).shown
+        if call.query_flag("includeSize"):
             shown = {**shown, "size": self._contacts.count(list_id, now_us)}
-        return Answer(status=200, body=encode(shown), kind="read")
+        return Reply(status=200, body=encode_json(shown), kind="read")
 
-    def _update(self, call: Call, list_id: str, _now_us: int) -> Answer:
+    def _update(self, call: Call, list_id: str, _now_us: int) -> Reply:
         if call.config.strict_fields:
             _check(call.json_object())
         shown = self._lists.update(call, list_id).shown
-        return Answer(status=200, body=encode(shown), kind="effect", updated=(list_id,))
+        return Reply(status=200, body=encode_json(shown), kind="effect", updated=(list_id,))
 
-    def _delete(self, list_id: str, _now_us: int) -> Answer:
+    def _delete(self, list_id: str, _now_us: int) -> Reply:
         self._lists.delete(list_id)
         self._contacts.forget(list_id)
-        return Answer(status=204, kind="effect", updated=(list_id,))
+        return Reply(status=204, kind="effect", updated=(list_id,))
 
 
-def _check(body: dict[str, object]) -> None:
+def _check(body: JsonObject) -> None:
     require(body, "name", "columnNames")
     columns = body.get("phoneColumns") or []
     if not isinstance(columns, list):
-        raise ApiError(400, "bad.request", "phoneColumns must be an array.")
+        raise bad_request("phoneColumns must be an array.")
     for column in columns:
         require(column if isinstance(column, dict) else {}, "columnName", "type")

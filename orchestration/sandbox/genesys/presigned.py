@@ -1,13 +1,11 @@
 """Signed URLs: where one file may go, until when, and with which headers.
 
-A URL carries its terms and their signature, so nothing is remembered of it. A new one for the same
-file is asked for as the first one was; both are good until each has expired.
+A URL carries its terms and their signature, so that no URL is stored. A caller that needs a new URL
+for the same file asks for it as for the first one; each is good until it has expired.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import secrets
 import uuid
@@ -15,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode
 
-from orchestration.sandbox.calls import Answer, ApiError
-from orchestration.sandbox.limits import matcher
+from orchestration.sandbox.calls import TRANSFER_PREFIX, ApiError, Reply
+from orchestration.sandbox.config import compile_glob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,16 +22,14 @@ if TYPE_CHECKING:
     from orchestration.sandbox.calls import Call
     from orchestration.sandbox.config import Config
 
-#: Paths of the other host begin with it.
-TRANSFERS = "/transfers/"
 #: What the API takes as proof of who calls; it must never go to another host.
 _CREDENTIALS = ("Authorization", "X-Api-Key")
 
-Stage = Literal["created", "uploaded", "transcoded", "transcodeFailed"]
+FileStatus = Literal["created", "uploaded", "transcoded", "transcodeFailed"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Slot:
+class FileSlot:
     """The place of one file, and what arrived there last."""
 
     id: str
@@ -43,24 +39,24 @@ class Slot:
     size: int = 0  #: bytes
     failed: bool = False
     ready_us: int = 0  #: when its transcoding ends
-    visible_us: int = 0  #: when reads may find it
+    visible_us: int = 0  #: when reads find it
 
-    def stage(self, now_us: int) -> Stage:
-        """Tell how far the file has come."""
+    def status(self, now_us: int) -> FileStatus:
+        """Return how far the file has come."""
         if not self.md5:
             return "created"
         if now_us < self.ready_us:
             return "uploaded"
         return "transcodeFailed" if self.failed else "transcoded"
 
-    def take(self, config: Config, md5: str, size: int, now_us: int) -> Answer:
-        """Keep what arrived: made, changed, or the same as before."""
+    def store(self, config: Config, md5: str, size: int, now_us: int) -> Reply:
+        """Take what arrived; the reply says whether it is new, changed, or the same as before."""
         before, self.md5, self.size = self.md5, md5, size
-        self.failed = matcher(config.bad_files).match(self.name) is not None
+        self.failed = compile_glob(config.bad_files).match(self.name) is not None
         self.ready_us = now_us + round(config.transcode_s * 1e6)
         self.visible_us = self.ready_us + round(config.read_lag_s * 1e6)
         names = (self.name,)
-        return Answer(
+        return Reply(
             status=200,
             kind="repeat" if before == md5 else "effect",
             headers={"ETag": f'"{md5}"'},
@@ -72,23 +68,23 @@ class Slot:
         )
 
 
-class Presigned:
+class PresignedUrls:
     """The slots, and the URLs that lead to them."""
 
     def __init__(self, port: int) -> None:
         self._port = port  #: of the other host, which has the name under which the API is called
         self._secret = secrets.token_bytes(32)
-        self._slots: dict[str, Slot] = {}
+        self._slots: dict[str, FileSlot] = {}
         self._issue = 0  #: URLs of an earlier issue are expired
 
-    def slot(self, path: str, name: str) -> Slot:
-        """Make room for a file; `path` is below `TRANSFERS`, `name` its business id."""
-        made = Slot(id=str(uuid.uuid4()), name=name, path=TRANSFERS + quote(path))
-        self._slots[made.id] = made
-        return made
+    def create_slot(self, path: str, name: str) -> FileSlot:
+        """Make room for a file; `path` is below `TRANSFER_PREFIX`, `name` its business id."""
+        slot = FileSlot(id=str(uuid.uuid4()), name=name, path=TRANSFER_PREFIX + quote(path))
+        self._slots[slot.id] = slot
+        return slot
 
-    def url(
-        self, call: Call, slot: Slot, now_us: int, headers: Mapping[str, str] | None = None
+    def issue(
+        self, call: Call, slot: FileSlot, now_us: int, headers: Mapping[str, str] | None = None
     ) -> dict[str, object]:
         """Return `{url, headers}`: the file must come with exactly these headers."""
         nonce = {"x-amz-meta-upload": secrets.token_hex(8)}
@@ -99,50 +95,39 @@ class Presigned:
             "expires": str(now_us + round(call.config.url_lifetime_s * 1e6)),
             "signed": ";".join(sorted(required)),
         }
-        query = urlencode({**terms, "signature": self._signature(slot.path, terms, required)})
-        where = f"{call.request.protocol}://{call.request.host_name}:{self._port}"
-        return {"url": f"{where}{slot.path}?{query}", "headers": required}
+        query = urlencode({**terms, "signature": self._sign(slot.path, terms, required)})
+        origin = f"{call.request.protocol}://{call.request.host_name}:{self._port}"
+        return {"url": f"{origin}{slot.path}?{query}", "headers": required}
 
     def expire_all(self) -> None:
-        """Let every URL that was given out be expired."""
+        """Let every URL that was issued be expired."""
         self._issue += 1
 
-    def admit(self, call: Call, now_us: int) -> Slot:
+    def admit(self, call: Call, now_us: int) -> FileSlot:
         """Return where the file of this request goes.
 
         Raises:
             ApiError: 400 with the code `InvalidArgument`: it brings credentials of the API; 403:
-                the URL is expired, or it or the headers are not as they were given out; 405; 411.
+                the URL is expired, or it or the headers are not as they were issued; 405; 411.
         """
-        given, query = call.request.headers, call.query()
-        if any(name in given for name in _CREDENTIALS):
+        received, query = call.request.headers, call.query()
+        if any(name in received for name in _CREDENTIALS):
             raise ApiError(400, "InvalidArgument", "Only one auth mechanism allowed.")
         if call.method != "PUT":
             raise ApiError(405, "MethodNotAllowed", "Put the file here.")
         slot = self._slots.get(query.get("slot", ""))
         terms = {name: query.get(name, "") for name in ("slot", "issue", "expires", "signed")}
-        headers = {name: given.get(name, "") for name in terms["signed"].split(";")}
-        wanted = self._signature(call.path, terms, headers)
-        signed = hmac.compare_digest(wanted, query.get("signature", ""))
+        headers = {name: received.get(name, "") for name in terms["signed"].split(";")}
+        expected = self._sign(call.path, terms, headers)
+        signed = hmac.compare_digest(expected, query.get("signature", ""))
         if slot is None or not signed or call.path != slot.path:
             raise ApiError(403, "SignatureDoesNotMatch", "URL and headers are not those given out.")
         if int(terms["issue"]) < self._issue or now_us >= int(terms["expires"]):
             raise ApiError(403, "AccessDenied", "Request has expired.")
-        if "Content-Length" not in given:
+        if "Content-Length" not in received:
             raise ApiError(411, "MissingContentLength", "Tell the size of the file.")
         return slot
 
-    def _signature(self, path: str, terms: Mapping[str, str], headers: Mapping[str, str]) -> str:
-        lines = [f"{name}:{value}" for name, value in sorted({**terms, **headers}.items())]
-        return hmac.new(self._secret, "\n".join([path, *lines]).encode(), "sha256").hexdigest()
-
-
-def digest_matches(call: Call, md5: str) -> bool:
-    """Tell whether a body has the MD5 that its header Content-MD5 promises, if there is one."""
-    promised = call.request.headers.get("Content-MD5")
-    return promised is None or promised == base64.b64encode(bytes.fromhex(md5)).decode()
-
-
-def new_md5() -> hashlib._Hash:
-    """Return the hash of an empty file."""
-    return hashlib.md5(usedforsecurity=False)
+    def _sign(self, path: str, terms: Mapping[str, str], headers: Mapping[str, str]) -> str:
+        signed = [f"{name}:{value}" for name, value in sorted({**terms, **headers}.items())]
+        return hmac.new(self._secret, "\n".join([path, *signed]).encode(), "sha256").hexdigest()

@@ -4,133 +4,143 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestration.sandbox.calls import Answer, Operation, encode
+from orchestration.sandbox.calls import ApiOperation, Reply, encode_json
 from orchestration.sandbox.genesys.entities import (
     Entities,
-    created_id,
     name_taken,
+    new_business_id,
     not_found,
-    page,
+    page_reply,
     require,
     visible_us,
 )
-from orchestration.sandbox.genesys.routes import PROMPTS
+from orchestration.sandbox.genesys.routes import PROMPTS_PATH
 
 if TYPE_CHECKING:
     from orchestration.sandbox.calls import Call
+    from orchestration.sandbox.config import JsonObject
     from orchestration.sandbox.genesys.entities import Entity
-    from orchestration.sandbox.genesys.presigned import Presigned, Slot
+    from orchestration.sandbox.genesys.presigned import FileSlot, PresignedUrls
 
 
 @dataclass(slots=True)
 class _Resource:
-    about: dict[str, Any]
+    """The audio of one prompt in one language."""
+
+    fields: JsonObject
     visible_us: int
-    slot: Slot
+    slot: FileSlot
 
-    def shown(self, now_us: int) -> dict[str, Any]:
-        return {**self.about, "uploadStatus": self.slot.stage(now_us)}
+    def shown(self, now_us: int) -> JsonObject:
+        return {**self.fields, "uploadStatus": self.slot.status(now_us)}
 
 
-class Prompts:
+class PromptsApi:
     """The prompts, and the calls for them."""
 
-    def __init__(self, presigned: Presigned) -> None:
+    def __init__(self, presigned: PresignedUrls) -> None:
         self._presigned = presigned
-        self._prompts = Entities(PROMPTS)
+        self._prompts = Entities(PROMPTS_PATH)
         self._resources: dict[str, dict[str, _Resource]] = {}  # prompt -> language
 
-    def operation(  # noqa: PLR0911 - one case a route
-        self, call: Call, parts: list[str]
-    ) -> Operation | None:
+    def operation(self, call: Call, parts: list[str]) -> ApiOperation | None:
         """Return what a call for the path's `parts` asks for; None: nothing of this kind."""
         match call.method, parts:
             case "POST", []:
-                return Operation(partial(self._create, call), lambda: (created_id(call),))
+                return ApiOperation(partial(self._create, call), lambda: (new_business_id(call),))
             case "GET", []:
-                return Operation(partial(self._search, call), lambda: ("prompts",), reads=True)
+                return ApiOperation(partial(self._search, call), lambda: ("prompts",), reads=True)
             case "GET", [prompt]:
-                return Operation(partial(self._get, prompt), lambda: (prompt,), reads=True)
-            case "POST", [prompt, "resources"]:
-                run = partial(self._add_resource, call, prompt)
-                return Operation(run, lambda: (self._resource_id(call, prompt),))
-            case "GET", [prompt, "resources", language]:
-                run = partial(self._get_resource, prompt, language)
-                return Operation(run, lambda: (f"{prompt}/{language}",), reads=True)
-            case "POST", [prompt, "resources", language, "uploads"]:
-                # Nothing is made, and an answer out of a key's memory could be an expired URL.
-                run = partial(self._give_url, call, prompt, language)
-                return Operation(run, lambda: (f"{prompt}/{language}",), reads=True)
+                return ApiOperation(partial(self._get, prompt), lambda: (prompt,), reads=True)
+            case _, [prompt, "resources", *below]:
+                return self._operation_on_resource(call, prompt, below)
         return None
 
-    def _create(self, call: Call, now_us: int) -> Answer:
+    def _operation_on_resource(
+        self, call: Call, prompt: str, below: list[str]
+    ) -> ApiOperation | None:
+        match call.method, below:
+            case "POST", []:
+                run = partial(self._add_resource, call, prompt)
+                return ApiOperation(run, lambda: (self._resource_id(call, prompt),))
+            case "GET", [language]:
+                run = partial(self._get_resource, prompt, language)
+                return ApiOperation(run, lambda: (f"{prompt}/{language}",), reads=True)
+            case "POST", [language, "uploads"]:
+                # It counts as a read, since it creates nothing and an answer that is replayed under
+                # a key could hold an expired URL.
+                run = partial(self._issue_url, call, prompt, language)
+                return ApiOperation(run, lambda: (f"{prompt}/{language}",), reads=True)
+        return None
+
+    def _create(self, call: Call, now_us: int) -> Reply:
         body = call.json_object()
         require(body, "name")
-        made = self._prompts.make(call, body, now_us)
-        self._resources[made.shown["id"]] = {}
-        shown = encode({**made.shown, "resources": []})
-        return Answer(status=200, body=shown, kind="effect", created=(created_id(call),))
+        created = self._prompts.create(call, body, now_us)
+        self._resources[created.shown["id"]] = {}
+        shown = encode_json({**created.shown, "resources": []})
+        return Reply(status=200, body=shown, kind="effect", created=(new_business_id(call),))
 
-    def _search(self, call: Call, now_us: int) -> Answer:
-        names = {it.decode() for it in call.request.query_arguments.get("name", ())}
-        found = [
-            self._shown(prompt, now_us)
-            for prompt in self._prompts.all_seen(now_us)
+    def _search(self, call: Call, now_us: int) -> Reply:
+        names = {name.decode() for name in call.request.query_arguments.get("name", ())}
+        prompts = [
+            self._show(prompt, now_us)
+            for prompt in self._prompts.read_all(now_us)
             if not names or prompt.shown["name"] in names
         ]
-        return page(call, found)
+        return page_reply(call, prompts)
 
-    def _get(self, prompt_id: str, now_us: int) -> Answer:
-        shown = self._shown(self._prompts.seen(prompt_id, now_us), now_us)
-        return Answer(status=200, body=encode(shown), kind="read")
+    def _get(self, prompt_id: str, now_us: int) -> Reply:
+        shown = self._show(self._prompts.read(prompt_id, now_us), now_us)
+        return Reply(status=200, body=encode_json(shown), kind="read")
 
-    def _shown(self, prompt: Entity, now_us: int) -> dict[str, Any]:
+    def _show(self, prompt: Entity, now_us: int) -> JsonObject:
         resources = self._resources[prompt.shown["id"]].values()
-        seen = [it.shown(now_us) for it in resources if it.visible_us <= now_us]
-        return {**prompt.shown, "resources": seen}
+        shown = [resource.shown(now_us) for resource in resources if resource.visible_us <= now_us]
+        return {**prompt.shown, "resources": shown}
 
     def _resource_id(self, call: Call, prompt_id: str) -> str:
-        """Return the business id of a resource to be made: its prompt's name and its language."""
-        if named := call.named_business_id():
-            return named
-        known = prompt_id in self._prompts
-        name = self._prompts.known(prompt_id).shown["name"] if known else prompt_id
+        """Return the business id of a new resource: its prompt's name and its language."""
+        if business_id := call.named_business_id():
+            return business_id
+        exists = prompt_id in self._prompts
+        name = self._prompts.get(prompt_id).shown["name"] if exists else prompt_id
         return f"{name}/{call.text_field('language')}"
 
-    def _add_resource(self, call: Call, prompt_id: str, now_us: int) -> Answer:
-        prompt, body = self._prompts.known(prompt_id), call.json_object()
+    def _add_resource(self, call: Call, prompt_id: str, now_us: int) -> Reply:
+        prompt, body = self._prompts.get(prompt_id), call.json_object()
         require(body, "language")
         language, resources = str(body["language"]), self._resources[prompt_id]
         if language in resources:
             raise name_taken(language)
-        uri = f"{PROMPTS}/{prompt_id}/resources/{language}"
-        about = {**body, "id": language, "promptId": prompt_id, "selfUri": uri}
+        uri = f"{PROMPTS_PATH}/{prompt_id}/resources/{language}"
+        fields = {**body, "id": language, "promptId": prompt_id, "selfUri": uri}
         name = f"{prompt.shown['name']}/{language}"
-        slot = self._presigned.slot(f"prompts/{prompt_id}/{language}", name)
-        made = _Resource(about, visible_us(call, now_us), slot)
-        resources[language] = made
-        return Answer(
+        slot = self._presigned.create_slot(f"prompts/{prompt_id}/{language}", name)
+        resource = _Resource(fields, visible_us(call, now_us), slot)
+        resources[language] = resource
+        return Reply(
             status=200,
-            body=encode(made.shown(now_us)),
+            body=encode_json(resource.shown(now_us)),
             kind="effect",
             created=(self._resource_id(call, prompt_id),),
         )
 
-    def _get_resource(self, prompt_id: str, language: str, now_us: int) -> Answer:
-        found = self._known(prompt_id, language)
-        if found.visible_us > now_us:
+    def _get_resource(self, prompt_id: str, language: str, now_us: int) -> Reply:
+        resource = self._find_resource(prompt_id, language)
+        if resource.visible_us > now_us:
             raise not_found(language)
-        return Answer(status=200, body=encode(found.shown(now_us)), kind="read")
+        return Reply(status=200, body=encode_json(resource.shown(now_us)), kind="read")
 
-    def _give_url(self, call: Call, prompt_id: str, language: str, now_us: int) -> Answer:
-        slot = self._known(prompt_id, language).slot
-        given = self._presigned.url(call, slot, now_us)
-        return Answer(status=200, body=encode(given), kind="url")
+    def _issue_url(self, call: Call, prompt_id: str, language: str, now_us: int) -> Reply:
+        slot = self._find_resource(prompt_id, language).slot
+        issued = self._presigned.issue(call, slot, now_us)
+        return Reply(status=200, body=encode_json(issued), kind="url")
 
-    def _known(self, prompt_id: str, language: str) -> _Resource:
-        found = self._resources.get(prompt_id, {}).get(language)
-        if found is None:
+    def _find_resource(self, prompt_id: str, language: str) -> _Resource:
+        resource = self._resources.get(prompt_id, {}).get(language)
+        if resource is None:
             raise not_found(f"{prompt_id}/{language}")
-        return found
+        return resource

@@ -44,8 +44,8 @@ def rendered(runs: Sequence[Run], seed: int) -> str:
     return "\n".join(
         [
             f"Seed {seed}. *Keys*: what the provider matches them by. A transaction has two calls,",
-            "and most meet a fault or two. Each failpoint was a run of its own; *out at a kill* had",
-            "been sent, and not settled, when a worker died.",
+            "and most meet a fault or two. Each failpoint had a run of its own; *out at a kill*",
+            "had been sent, and not settled, when a worker died.",
             "",
             *_table(
                 ["keys", "guard", *_COUNTS],

@@ -1,4 +1,4 @@
-"""What an answer's headers tell of the limits: when to come back, and what is left."""
+"""The headers of an answer that speak of the limits: when to come back, and what is left."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestration.sandbox.config import Limit
-    from orchestration.sandbox.limits import Decision
+    from orchestration.sandbox.quota.limits import Decision
 
 
-def retry_after(form: str, wait_us: int, now_us: int) -> str | None:
+def format_retry_after(form: str, wait_us: int, now_us: int) -> str | None:
     """Return the header's value in one of the forms of `Config.retry_after`."""
     match form:
         case "date":
-            # A date has whole seconds: rounded up, so that it never lies too early.
+            # A date has whole seconds. It is rounded up, so that it is never too early.
             return formatdate(math.ceil((now_us + wait_us) / 1e6), usegmt=True)
         case "none":
             return None
@@ -28,11 +28,11 @@ def retry_after(form: str, wait_us: int, now_us: int) -> str | None:
             return str(_whole_s(wait_us))
 
 
-def rate_headers(family: str, decision: Decision, now_us: int) -> dict[str, str]:
+def format_rate_headers(family: str, decision: Decision, now_us: int) -> dict[str, str]:
     """Return what is left after this call, in one of the families of `Config.rate_headers`.
 
-    The families with a number a header tell of the matching limit with the fewest calls left;
-    `ratelimit` tells of each. A `concurrent` limit is no rate and is in none of them.
+    The families with one number a header state the matching limit with the fewest calls left.
+    `ratelimit` states each limit. A `concurrent` limit is no rate and is in none of them.
     """
     if family == "none" or not (rates := decision.rates(now_us)):
         return {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from orchestration.sandbox.meters import Meter, Places, Shared, meter_of
+from orchestration.sandbox.config import compile_glob
+from orchestration.sandbox.quota.meters import Meter, Semaphore, SharedMeter, build_meter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,16 +14,11 @@ if TYPE_CHECKING:
     from orchestration.sandbox.config import Limit
 
 #: Name of the limit, OAuth client, and "METHOD route" where endpoints are counted apart, else "".
-Scope = tuple[str, str, str]
+LimitScope: TypeAlias = tuple[str, str, str]
 
 
-def matcher(pattern: str) -> re.Pattern[str]:
-    """Compile a glob over "METHOD /path"; `*` also matches slashes."""
-    return re.compile(fnmatch.translate(pattern))
-
-
-def scope_of(limit: Limit, client: str, method: str, route: str) -> Scope:
-    """Return what the limit counts together with a call of this client and route."""
+def scope_of(limit: Limit, client: str, method: str, route: str) -> LimitScope:
+    """Return the scope in which the limit counts a call of this client and route."""
     return limit.name, client, f"{method} {route}" if limit.per == "endpoint" else ""
 
 
@@ -41,22 +35,22 @@ class Decision:
         return [
             (limit, meter.remaining(now_us), meter.reset_us(now_us))
             for limit, meter in self.matching
-            if not isinstance(meter, Places)
+            if not isinstance(meter, Semaphore)
         ]
 
-    def places(self) -> list[Places]:
-        """Return what an accepted call must free at its end."""
+    def permits(self) -> list[Semaphore]:
+        """Return the semaphores that an accepted call must release at its end."""
         if self.refused_by is not None:
             return []
-        return [meter for _, meter in self.matching if isinstance(meter, Places)]
+        return [meter for _, meter in self.matching if isinstance(meter, Semaphore)]
 
 
-class Limiter:
+class QuotaEnforcer:
     """All limits of a configuration, with one meter for each limit and scope."""
 
     def __init__(self, limits: Sequence[Limit]) -> None:
-        self._limits = [(limit, matcher(limit.match)) for limit in limits]
-        self._meters: dict[Scope, Meter] = {}
+        self._limits = [(limit, compile_glob(limit.match)) for limit in limits]
+        self._meters: dict[LimitScope, Meter] = {}
 
     def decide(self, now_us: int, method: str, path: str, client: str, route: str) -> Decision:
         """Charge every limit that matches the call, or none of them if one refuses."""
@@ -65,7 +59,7 @@ class Limiter:
             if pattern.match(f"{method} {path}"):
                 scope = scope_of(limit, client, method, route)
                 if scope not in self._meters:
-                    self._meters[scope] = meter_of(limit)
+                    self._meters[scope] = build_meter(limit)
                 matching.append((limit, self._meters[scope]))
         wait_us, refused_by = 0, None
         for limit, meter in matching:
@@ -76,9 +70,11 @@ class Limiter:
                 meter.charge(now_us)
         return Decision(wait_us, refused_by, matching)
 
-    def others(self) -> dict[Scope, list[int]]:
+    def others_us(self) -> dict[LimitScope, list[int]]:
         """Return when the other sender's calls were accepted, us, for each limit that it shares."""
         meters = list(self._meters.items())  # a copy in one step: a report runs in a thread
         return {
-            scope: meter.others_us.tolist() for scope, meter in meters if isinstance(meter, Shared)
+            scope: meter.others_us.tolist()
+            for scope, meter in meters
+            if isinstance(meter, SharedMeter)
         }

@@ -1,8 +1,9 @@
-"""Two clocks: the real one for limits and the journal, a movable one for lifetimes."""
+"""What makes a run repeatable: a clock that tests move ahead, and chance that a seed repeats."""
 
 from __future__ import annotations
 
 import time
+from random import Random
 
 
 class Clock:
@@ -13,15 +14,23 @@ class Clock:
         self.advanced_us = 0  #: how far `lifetime_us` is ahead of `real_us`
 
     def real_us(self) -> int:
-        """Now, as arrivals and limits see it; nobody can move it."""
+        """Return the time of arrivals, limits and the journal; no order moves it."""
         return (self._epoch_ns + time.monotonic_ns()) // 1000
 
     def lifetime_us(self) -> int:
-        """Now, as tokens, keys, signed URLs, the read lag and whatever takes time see it."""
+        """Return the time of tokens, keys, signed URLs, the read lag, dialling and transcoding."""
         return self.real_us() + self.advanced_us
 
     def advance(self, seconds: float) -> None:
-        """Move the lifetimes' clock ahead; `seconds` is >= 0."""
+        """Move the lifetimes' clock ahead.
+
+        Raises:
+            ValueError: `seconds` is below 0.
+        """
         if seconds < 0:
             raise ValueError(f"the clock only moves ahead: advance_s must be >= 0, got {seconds}")
         self.advanced_us += round(seconds * 1e6)
+
+
+class SeededRandom(Random):
+    """Chance that repeats with its seed: for faults and latencies, never for a secret."""

@@ -1,7 +1,7 @@
-"""One limit counted for one scope, in each shape and in the plainest way; the time is passed in.
+"""One limit counted for one scope: one meter for each shape, written in the plainest way.
 
-They are written apart from the product's own cell on purpose: this is the other side's view.
-All times are integer microseconds and never run backwards.
+The meters share no code with the product's own limiter on purpose: they are the provider's view.
+The caller passes the time in; all times are integer microseconds and never run backwards.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from orchestration.sandbox.config import Limit
 
-#: What a refused call is told to wait for a place: nobody knows when the next one comes free.
-PLACE_WAIT_US = 1_000_000
+#: How long a refused call is asked to wait for a permit. Nobody knows when the next one is free.
+PERMIT_WAIT_US = 1_000_000
 
 
 class Meter(Protocol):
-    """One limit counted for one scope."""
+    """One limit counted for one scope; all arguments and results are microseconds or calls."""
 
-    def wait_us(self, now_us: int) -> int:
-        """Shortest wait until a call would be accepted; 0: now. Changes nothing."""
+    def wait_us(self, now_us: int, /) -> int:
+        """Return the shortest wait until a call would be accepted, 0: now. Changes nothing."""
 
-    def charge(self, now_us: int) -> None:
+    def charge(self, now_us: int, /) -> None:
         """Count one call."""
 
-    def remaining(self, now_us: int) -> int:
-        """Calls that would be accepted now."""
+    def remaining(self, now_us: int, /) -> int:
+        """Return how many calls would be accepted now."""
 
-    def reset_us(self, now_us: int) -> int:
-        """Time until `remaining` is complete, or grows next in a sliding window."""
+    def reset_us(self, now_us: int, /) -> int:
+        """Return the time until `remaining` is complete, or grows next in a sliding window."""
 
 
-class Bucket:
+class BucketMeter:
     """Starts full with `capacity` tokens; `count` tokens come back every `window_us`, evenly.
 
-    One token is `window_us` units and every microsecond brings `count` of them, so all is exact.
+    One token is `window_us` units and every microsecond brings `count` units, so that the
+    arithmetic of integers is exact.
     """
 
     def __init__(self, count: int, window_us: int, capacity: int) -> None:
@@ -64,8 +65,8 @@ class Bucket:
         return -((self._level(now_us) - self._full) // self._count)
 
 
-class FixedWindow:
-    """At most `count` calls in each window; where windows begin is `Limit.align`."""
+class FixedWindowMeter:
+    """At most `count` calls in each window; `Limit.align` says where windows begin."""
 
     def __init__(self, count: int, window_us: int, align: str) -> None:
         self._count, self._window_us, self._align = count, window_us, align
@@ -102,43 +103,43 @@ class FixedWindow:
         return self._window_at(now_us) + self._window_us - now_us
 
 
-class SlidingWindow:
-    """At most `count` calls in any `window_us`: a log of the calls that were counted."""
+class SlidingWindowMeter:
+    """At most `count` calls in any `window_us`; it holds the times of the calls it counted."""
 
     def __init__(self, count: int, window_us: int) -> None:
         self._count, self._window_us = count, window_us
-        self._log: deque[int] = deque()
+        self._times_us: deque[int] = deque()
 
     def _forget(self, now_us: int) -> None:
-        while self._log and self._log[0] + self._window_us <= now_us:
-            self._log.popleft()
+        while self._times_us and self._times_us[0] + self._window_us <= now_us:
+            self._times_us.popleft()
 
     def wait_us(self, now_us: int) -> int:
         """See `Meter`."""
         self._forget(now_us)
-        if len(self._log) < self._count:
+        if len(self._times_us) < self._count:
             return 0
-        return self._log[-self._count] + self._window_us - now_us
+        return self._times_us[-self._count] + self._window_us - now_us
 
     def charge(self, now_us: int) -> None:
         """See `Meter`."""
-        self._log.append(now_us)
+        self._times_us.append(now_us)
 
     def remaining(self, now_us: int) -> int:
         """See `Meter`."""
         self._forget(now_us)
-        return max(0, self._count - len(self._log))
+        return max(0, self._count - len(self._times_us))
 
     def reset_us(self, now_us: int) -> int:
         """See `Meter`."""
         self._forget(now_us)
-        return self._log[0] + self._window_us - now_us if self._log else 0
+        return self._times_us[0] + self._window_us - now_us if self._times_us else 0
 
 
-class Places:
-    """At most `count` calls in work at once: each is charged at its arrival and freed at its end.
+class Semaphore:
+    """At most `count` calls in work at once: each is charged at its arrival, released at its end.
 
-    It is no quota of calls over time, so the rate headers pass it over.
+    It is no quota of calls over time, so the rate headers leave it out.
     """
 
     def __init__(self, count: int) -> None:
@@ -146,17 +147,17 @@ class Places:
 
     def wait_us(self, now_us: int) -> int:
         """See `Meter`."""
-        return 0 if self.remaining(now_us) else PLACE_WAIT_US
+        return 0 if self.remaining(now_us) else PERMIT_WAIT_US
 
-    def charge(self, now_us: int) -> None:  # noqa: ARG002 - see `Meter`
-        """See `Meter`; `free` undoes it."""
+    def charge(self, _now_us: int) -> None:
+        """See `Meter`; `release` undoes it."""
         self._taken += 1
 
-    def free(self) -> None:
-        """Give the place of one call back."""
+    def release(self) -> None:
+        """Take one call off the count."""
         self._taken -= 1
 
-    def remaining(self, now_us: int) -> int:  # noqa: ARG002 - see `Meter`
+    def remaining(self, _now_us: int) -> int:
         """See `Meter`."""
         return self._count - self._taken
 
@@ -165,17 +166,18 @@ class Places:
         return self.wait_us(now_us)
 
 
-class Shared:
-    """A limit of which somebody else takes a part: one call every `every_us`, if it is accepted.
+class SharedMeter:
+    """A limit of which another sender takes a share: one call every `every_us`, if it is accepted.
 
-    The other's calls are made up for whenever somebody looks: about a microsecond for each.
+    The meter counts the other's calls up to now at each question, which takes about a microsecond
+    for each of them.
     """
 
     def __init__(self, meter: Meter, every_us: float) -> None:
         self._meter, self._every_us = meter, every_us
         self._start_us: int | None = None
-        self._tried = 0  # calls of the other, refused ones too
-        self.others_us = array("Q")  #: arrivals of the other's accepted calls
+        self._tried = 0  # calls of the other sender, with those that were refused
+        self.others_us = array("Q")  #: arrivals of the accepted calls of the other sender
 
     def _catch_up(self, now_us: int) -> None:
         if self._start_us is None:
@@ -207,19 +209,19 @@ class Shared:
         return self._meter.reset_us(now_us)
 
 
-def meter_of(limit: Limit) -> Meter:
-    """Return a fresh meter of the limit's shape, shared if the limit is."""
+def build_meter(limit: Limit) -> Meter:
+    """Return a fresh meter of the limit's shape, shared with another sender if the limit is."""
     window_us = round(limit.window_s * 1e6)
     meter: Meter
     match limit.shape:
         case "bucket":
-            meter = Bucket(limit.count, window_us, limit.capacity or limit.count)
+            meter = BucketMeter(limit.count, window_us, limit.capacity or limit.count)
         case "fixed_window":
-            meter = FixedWindow(limit.count, window_us, limit.align)
+            meter = FixedWindowMeter(limit.count, window_us, limit.align)
         case "sliding_window":
-            meter = SlidingWindow(limit.count, window_us)
+            meter = SlidingWindowMeter(limit.count, window_us)
         case "concurrent":
-            return Places(limit.count)
+            return Semaphore(limit.count)
     if limit.other_share:
-        return Shared(meter, window_us / (limit.count * limit.other_share))
+        return SharedMeter(meter, window_us / (limit.count * limit.other_share))
     return meter
