@@ -1,0 +1,8 @@
+"""Fixtures of the unit tests, for tests that start real processes."""
+
+from __future__ import annotations
+
+from tests.unit.cli.conftest import world
+from tests.unit.intake.conftest import desk
+
+__all__ = ["desk", "world"]
