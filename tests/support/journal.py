@@ -18,7 +18,8 @@ from orchestration.kinds import find_kind
 from orchestration.views.invariants import number
 from orchestration.views.pages import transactions_of
 from tasks.genesys.operations import operation_of
-from tasks.rest.calls import READS, REFERENCE
+from tasks.rest.calls import READS
+from tasks.rest.references import REFERENCE
 from workers.answer.guards import Guard
 from workers.ledger import identity
 from workers.settings.limits import worst_case

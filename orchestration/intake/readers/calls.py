@@ -33,7 +33,8 @@ from orchestration.intake.readers.steps import (
     read_poll,
     read_request,
 )
-from tasks.rest.calls import GUARDS, PART, READS, REFERENCE, guard_of, references
+from tasks.rest.calls import GUARDS, READS, guard_of
+from tasks.rest.references import PART, REFERENCE, references
 from workers.answer.guards import Guard
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.readers.rows import BadRow, refuse_unknown, show_name
 from tasks.kind import CannotSay
-from tasks.rest.calls import PART, READS, check_part, of_part, references
+from tasks.rest.calls import READS
+from tasks.rest.references import PART, check_part, of_part, references
 from workers.answer.guards import Guard, Meaning
 from workers.http.request import Request
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.kind import CannotSay
-from tasks.rest.calls import MAX_VALUE, CallSteps, id_in
+from tasks.rest.calls import CallSteps, id_in
+from tasks.rest.references import MAX_VALUE
 from workers.answer.outcome import Answer
 from workers.governor.governor import Go
 from workers.ledger.batch import Place
