@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo test lint bench chaos lock clean
+.PHONY: help setup demo test lint docs bench chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -29,6 +29,9 @@ lint: .venv/.ready ## Ruff with every rule on, mypy strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: .venv/.ready ## Write the generated pages of docs/reference: commands, Genesys operations
+	@$(BIN)/python -m tests.support.reference_pages
 
 bench: .venv/.ready ## Print the figures: use of the permitted rate, bells, round trips, CPU per call
 	@$(BIN)/python -m tests.bench

@@ -1,6 +1,6 @@
 """The Celery application: `celery -A workers.app worker` works as any Celery user expects.
 
-What is set here, and why, stands in docs/configuration.md. Two modules of the rooms above are
+What is set here, and why, stands in docs/reference/settings.md. Two modules of the rooms above are
 loaded by name, the one inversion of the import order: the tasks, and the pacer that runs in every
 worker.
 """

@@ -1,7 +1,14 @@
-"""`make bench`: the figures, each a ratio against a bound that is measured in the same run."""
+"""`make bench`: the figures, each a ratio against a bound that is measured in the same run.
+
+python -m tests.bench                  prints them
+python -m tests.bench --write FILE     writes them as a page as well: docs/reference/figures.md
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
+import platform
 import statistics
 import tempfile
 import time
@@ -11,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench import handover, limits, media, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
-from tests.bench.measure import run, show
+from tests.bench.measure import SHOWN, page_of, run, show
 from tests.conftest import start_server
 from tests.support.tls import make_certificate, slow_front
 from workers.answer.outcome import Outcome
@@ -140,7 +147,18 @@ def behind_tls(limit: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run every part, one after the other."""
+    """Run every part, one after the other, and write the page of the run where that is wanted."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="the page to write")
+    page = parser.parse_args().write
+    run_all()
+    if page:
+        system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        page.write_text(page_of(SHOWN, f"{system}, {os.cpu_count()} cores."), "utf-8")
+
+
+def run_all() -> None:
+    """Run every part."""
     show("scripts and memory", scripts())
     show("200/s bucket, 3,000 single calls, 2 workers", run(BUCKET, 3000))
     show("200/s bucket, 1,000 chains of three, 2 workers", run(BUCKET, 1000, steps=3))

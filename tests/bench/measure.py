@@ -52,11 +52,35 @@ def probed(fleet: Fleet) -> Counter[str]:
     return total
 
 
+#: What was shown so far: each block's title and figures.
+SHOWN: list[tuple[str, dict[str, Any]]] = []
+
+
 def show(title: str, figures: dict[str, Any]) -> None:
-    """Print one block."""
+    """Print one block, and keep it for the page of the run."""
+    SHOWN.append((title, figures))
     print(f"\n{title}")
     for name, value in figures.items():
-        print(f"  {name:34} {value:.4g}" if isinstance(value, float) else f"  {name:34} {value}")
+        print(f"  {name:34} {_plain(value)}")
+
+
+def page_of(blocks: Iterable[tuple[str, dict[str, Any]]], machine: str) -> str:
+    """A run as a page of the docs: a table for each block.
+
+    Args:
+        blocks: Title and figures of each.
+        machine: On what it ran, one line.
+    """
+    lines = ["# Figures", "", "Written by `python -m tests.bench --write`: one whole run."]
+    lines += ["Ratios hold on other machines, times do not.", "", machine]
+    for title, figures in blocks:
+        lines += ["", f"## {title}", "", "| figure | value |", "| --- | --- |"]
+        lines += [f"| {name} | {_plain(value)} |" for name, value in figures.items()]
+    return "\n".join([*lines, ""])
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def steady_rate(fleet: Fleet, made: int, prefix: str = "") -> float:

@@ -1,7 +1,7 @@
 """All guards in one job under every fault: each mode of keys, each failpoint, seeds of chance.
 
 `python -m tests.support.faults.guards --write` makes such a run and writes the table
-of docs/idempotency.md.
+of docs/reference/guard-proof.md.
 """
 
 from __future__ import annotations

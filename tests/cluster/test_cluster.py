@@ -2,7 +2,7 @@
 
 Each case runs on processes of this machine and, where a Docker engine answers, on containers of the
 product's own image. With REQUIRE_DOCKER=1 it fails without one. The longer cases, and those of what
-only processes show, are in tests/faults.
+only processes show, are in tests/fleet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The examples of docs/python.md run as they stand there."""
+"""The examples of docs/how-to/python.md run as they stand there."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PAGE = (ROOT / "docs/python.md").read_text("utf-8")
-TRANSACTION, TASK, SDK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = (ROOT / "docs/how-to/python.md").read_text("utf-8")
+TRANSACTION, SESSION, TASK, SDK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -38,6 +38,15 @@ def test_a_transaction_is_submitted_and_ends(
     exec(TRANSACTION, {})  # noqa: S102 -- the page's own
 
     assert capsys.readouterr().out.startswith("succeeded ")
+
+
+def test_a_session_reads(fleet: Fleet) -> None:
+    seen: dict[str, Any] = {}
+
+    exec(SESSION, seen)  # noqa: S102 -- the page's own
+
+    assert seen["answer"].status_code == 200
+    assert fleet.report()["requests"] == 1
 
 
 def test_a_task_of_an_application_sends(fleet: Fleet, tmp_path: Path) -> None:

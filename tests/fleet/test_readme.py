@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 from orchestration.cli import main
 from tests.conftest import free_port, hide_settings
+from workers.settings.client import profiles
+from workers.settings.load import load
 from workers.store.embedded import stop_embedded
 
 if TYPE_CHECKING:
@@ -57,3 +59,20 @@ def test_every_command_that_the_readme_names_is_there() -> None:
     assert {"submit calls", "submit contacts", "worker", "watch", "report", "status"} <= named
     for command in named:
         assert CliRunner().invoke(main, [*command.split(), "--help"]).exit_code == 0, command
+
+
+def test_the_limit_that_the_readme_changes_is_one_of_the_client_that_it_configures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_settings(monkeypatch)
+    (text,) = re.findall(
+        r"cat > headgate.toml <<'END'\n(.*?)^END$", README, re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / "headgate.toml").write_text(text)
+    ((client, limit),) = re.findall(r"headgate limits set (\S+) (\S+) ", README)
+
+    limits = load(tmp_path / "headgate.toml").client(client).limits
+
+    assert limit in {known.name for known in limits}
+    assert "`token`" in README
+    assert [known["name"] for known in profiles()["genesys"]["limits"]] == ["token"]

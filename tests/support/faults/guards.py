@@ -2,7 +2,7 @@
 
 python -m tests.support.faults.guards                 runs everything, prints the tables
 python -m tests.support.faults.guards --seed N        as it was once
-python -m tests.support.faults.guards --write     puts the tables into docs/idempotency.md too
+python -m tests.support.faults.guards --write         puts the tables into the page of the proof
 """
 
 from __future__ import annotations

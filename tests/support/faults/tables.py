@@ -1,4 +1,4 @@
-"""The tables of docs/idempotency.md, as a run of `tests.support.faults.guards` fills them."""
+"""The tables of docs/reference/guard-proof.md, as a run of the guards fills them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.support.faults.guards import Run
     from tests.support.faults.tally import Tally
 
-DOCS: Final = Path(__file__).parents[3] / "docs/idempotency.md"
+DOCS: Final = Path(__file__).parents[3] / "docs/reference/guard-proof.md"
 BEGIN: Final = "<!-- Written by python -m tests.support.faults.guards --write -->\n"
 END: Final = "<!-- The end of what it writes -->\n"
 

@@ -92,7 +92,8 @@ def test_the_examples_of_the_docs_are_what_the_check_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide_settings(monkeypatch)
-    docs = (Path(__file__).parents[3] / "docs/limits.md").read_text("utf-8")
+    pages = sorted((Path(__file__).parents[3] / "docs").rglob("*.md"))
+    docs = "\n".join(page.read_text("utf-8") for page in pages)
     examples = re.findall(r"```toml\n([^`]*)```\n\n```text\n([^`]*)```", docs)
 
     assert len(examples) >= 4

@@ -405,7 +405,7 @@ def test_the_rate_of_a_job_is_never_below_zero(world: World) -> None:
 
 
 def test_every_command_of_the_docs_is_there_with_its_options(world: World) -> None:
-    docs = (ROOT / "docs/dead-letters.md").read_text("utf-8").replace("\\\n", "")
+    docs = (ROOT / "docs/how-to/dead-letters.md").read_text("utf-8").replace("\\\n", "")
     named = re.findall(r"headgate (dead [a-z]+)([^|#\n]*)", docs)
 
     assert {it for it, _ in named} == {"dead list", "dead show", "dead replay"}
@@ -415,7 +415,7 @@ def test_every_command_of_the_docs_is_there_with_its_options(world: World) -> No
 
 
 def test_the_sentence_of_the_docs_is_the_one_that_is_told() -> None:
-    docs = (ROOT / "docs/dead-letters.md").read_text("utf-8")
+    docs = (ROOT / "docs/how-to/dead-letters.md").read_text("utf-8")
     its = Steps(4, 3, "activate", [Done("create", "123"), Done("load", "456")])
 
     why = "the provider answered 404 (not.found)"

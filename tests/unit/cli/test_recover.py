@@ -240,7 +240,7 @@ def test_a_finished_job_and_one_that_is_still_accepted_are_told_apart(world: Wor
 
 
 def test_every_command_of_the_docs_is_there_with_its_options(world: World) -> None:
-    docs = (ROOT / "docs/idempotency.md").read_text("utf-8")
+    docs = (ROOT / "docs/how-to/operations.md").read_text("utf-8")
     named = re.findall(r"^headgate recover ([^|#\n]*)", docs, re.MULTILINE)
     shown = world.run("recover", "--help").stdout
 

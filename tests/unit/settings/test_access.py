@@ -174,7 +174,7 @@ def test_the_password_of_the_user_is_read_beside_the_clients_secret(
 
 
 def test_the_examples_of_the_docs_are_valid_and_show_every_form() -> None:
-    docs = (Path(__file__).parents[3] / "docs/configuration.md").read_text("utf-8")
+    docs = (Path(__file__).parents[3] / "docs/reference/settings.md").read_text("utf-8")
     examples = [tomllib.loads(it) for it in re.findall(r"```toml\n([^`]*)```", docs)]
 
     clients = [load(**it) for one in examples for it in one.get("clients", {}).values()]
