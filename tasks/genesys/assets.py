@@ -10,7 +10,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, ready, transfer
+from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, read_object, ready, transfer
 from tasks.genesys.operations import OPERATIONS
 from tasks.kind import Acted, Kept, Planned, Polled
 from workers.http.connection import Request
@@ -51,8 +51,8 @@ class AssetSteps(MediaSteps):
         match _STEPS[grant.step - 1]:
             case "free":
                 term = {"type": "TERM", "fields": ["name"], "value": row["name"]}
-                asked = {"pageSize": 25, "pageNumber": 1, "query": [term]}
-                return Request("POST", OPERATIONS["find_asset"].at(), JSON, body(asked))
+                search = {"pageSize": 25, "pageNumber": 1, "query": [term]}
+                return Request("POST", OPERATIONS["find_asset"].at(), JSON, body(search))
             case "url":
                 md5 = base64.b64encode(bytes.fromhex(row["md5"])).decode()
                 announced = {"name": row["name"], "contentMd5": md5}
@@ -65,7 +65,7 @@ class AssetSteps(MediaSteps):
             return Polled.FAILED if _taken(row, answer) else Polled.READY
         if answer.error or answer.status not in {*_FOUND, _ABSENT}:
             return Polled.UNSAID
-        match _said(answer).get("status"):
+        match read_object(answer).get("status"):
             case "Uploaded":
                 return Polled.READY
             case "Failed":
@@ -79,32 +79,27 @@ class AssetSteps(MediaSteps):
                 f"an asset named {row['name']} is there already; delete it there, or submit "
                 f"{row['path']} under another name"
             )
-        code = _said(answer).get("errorCode")
+        code = read_object(answer).get("errorCode")
         why = f" ({code})" if isinstance(code, str) and code.replace("_", "").isalnum() else ""
         return f"{row['path']} was not taken{why}; correct this file and submit it again"
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The asset's id, and the signed URL."""
         del row
-        said = _said(answer)
+        content = read_object(answer)
         if _STEPS[grant.step - 1] != "url":
             return Kept(one_of(grant, "id") if grant.step > 1 else "", "{}")
-        values = {name: said.get(name) for name in ("id", "url", "headers")}
-        return Kept(str(said.get("id") or "")[:128], json.dumps(values))
+        values = {name: content.get(name) for name in ("id", "url", "headers")}
+        return Kept(str(content.get("id") or "")[:128], json.dumps(values))
 
     def after(self, sent: Sent, row: Row, grant: Go) -> Acted:
         """A file that may have arrived is not announced anew: that would make a second asset."""
-        acted = super().after(sent, row, grant)
-        return Acted("done") if acted.how == "back" and grant.unknown else acted
-
-
-def _said(answer: Answer) -> dict[str, Any]:
-    said = None if answer.error else answer.json()
-    return said if isinstance(said, dict) else {}
+        result = super().after(sent, row, grant)
+        return Acted("done") if result.how == "back" and grant.unknown else result
 
 
 def _taken(row: Row, answer: Answer) -> bool:
-    found = _said(answer).get("results")
-    return isinstance(found, list) and any(
-        isinstance(it, dict) and it.get("name") == row["name"] for it in found
+    results = read_object(answer).get("results")
+    return isinstance(results, list) and any(
+        isinstance(asset, dict) and asset.get("name") == row["name"] for asset in results
     )

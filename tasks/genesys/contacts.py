@@ -31,7 +31,7 @@ class ContactSteps(StepKind):
     packing = Packing(rows=1000, size=512_000)
 
     def size(self, row: Row, about: Mapping[str, Any]) -> int:
-        """Bytes of the contact as it is sent, and of what parts it from the next one."""
+        """Bytes of the contact as it is sent, and of the comma behind it."""
         return len(_encode(_contact(row, about)).encode()) + 1
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
@@ -43,11 +43,11 @@ class ContactSteps(StepKind):
         """Add the contacts, or update those of the same ids."""
         # Contacts that may be there already must not be queued, and so dialled, once more.
         path = _ADD.at(about["list"]) + ("?doNotQueue=true" if grant.unknown else "")
-        body = _encode([_contact(it, about) for it in rows_of(row)]).encode()
+        body = _encode([_contact(contact, about) for contact in rows_of(row)]).encode()
         return Request(_ADD.method, path, {"Content-Type": "application/json"}, body)
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
-        """The id under which the platform keeps the contact; of a batch they are those we sent."""
+        """The platform's id of the contact; none of a batch: its contacts have the ids we sent."""
         del grant
         return Kept(id_in(answer.json()) if len(rows_of(row)) == 1 else "")
 

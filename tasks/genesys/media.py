@@ -23,21 +23,22 @@ from workers.http.transfer import File, NotThatFile, TakenOver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workers.answer.outcome import Answer
     from workers.clients import Client
     from workers.governor.governor import Go
     from workers.http.connection import Request
     from workers.http.transfer import Sent
     from workers.ledger.ledger import Row
 
-#: A file that was sent is asked about so often at the most, and so many seconds apart.
+#: Polls of a file that was sent, at most, and seconds between two of them.
 POLLS: Final = 150
 EVERY_S: Final = 2.0
-#: Of a request that says something.
+#: The headers of a request with a body.
 JSON: Final = {"Content-Type": "application/json"}
 
-#: With these a host of files says that it may be tried again.
+#: Statuses of a host of files after which the file may be sent again.
 _AGAIN: Final = (408, 429, *range(500, 600))
-#: So does one of these words beside a 400; and the other one that a new URL is needed.
+#: Error codes beside a 400 after which it may be, too; and the one that asks for a new URL.
 _DAMAGED: Final = {"BadDigest", "IncompleteBody", "RequestTimeout"}
 _EXPIRED: Final = "ExpiredToken"
 _SUCCESS: Final = range(200, 300)
@@ -58,9 +59,9 @@ def ready(operation: str) -> Planned:
 
 def call(operation: str, name: str, lookup: str = "", polls: int = 0) -> Planned:
     """The step of a call of this operation, after whose doubts `lookup` asks."""
-    it = OPERATIONS[operation]
-    asks = OPERATIONS[lookup].route if lookup else ""
-    return Planned(it.route, it.guard, asks, name=name, polls=polls)
+    known = OPERATIONS[operation]
+    lookup_route = OPERATIONS[lookup].route if lookup else ""
+    return Planned(known.route, known.guard, lookup_route, name=name, polls=polls)
 
 
 def body(value: object) -> bytes:
@@ -81,6 +82,12 @@ def one_of(grant: Go, name: str) -> str:
     return value
 
 
+def read_object(answer: Answer) -> dict[str, Any]:
+    """The JSON object of a whole answer; empty: it holds none."""
+    content = None if answer.error else answer.json()
+    return content if isinstance(content, dict) else {}
+
+
 class MediaSteps(StepKind):
     """Rows are files."""
 
@@ -92,7 +99,9 @@ class MediaSteps(StepKind):
         """Send the file to its signed URL."""
         del about
         url, headers = one_of(grant, "url"), kept(grant).get("headers")
-        if not isinstance(headers, dict) or not all(isinstance(it, str) for it in headers.values()):
+        if not isinstance(headers, dict) or not all(
+            isinstance(value, str) for value in headers.values()
+        ):
             raise CannotSay("the headers of the signed URL are not text")
         root = client.fleet.worker.media_root
         file = File(Path(root or "", row["path"]), row["size"], row["md5"])
@@ -120,11 +129,11 @@ class MediaSteps(StepKind):
         if sent.status in _SUCCESS:
             return Acted("done")
         if sent.status is None:
-            said = f"{row['path']} was not taken: {sent.error}"
-            return Acted("again", said, unknown=sent.whole)
-        said = f"{row['path']} was answered {sent.status} {sent.code}".rstrip()
+            text = f"{row['path']} was not taken: {sent.error}"
+            return Acted("again", text, unknown=sent.whole)
+        text = f"{row['path']} was answered {sent.status} {sent.code}".rstrip()
         if sent.status == _FORBIDDEN or sent.code == _EXPIRED:
-            return Acted("back", f"{said}: the signed URL has expired, or is not for this file")
+            return Acted("back", f"{text}: the signed URL has expired, or is not for this file")
         if sent.status in _AGAIN or (sent.status == _BAD and sent.code in _DAMAGED):
-            return Acted("again", said, unknown=sent.status not in {408, 429, _BAD})
-        return Acted("failed", f"{said}: it is not taken as it is")
+            return Acted("again", text, unknown=sent.status not in {408, 429, _BAD})
+        return Acted("failed", f"{text}: it is not taken as it is")

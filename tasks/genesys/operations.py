@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -59,7 +60,7 @@ class Operation:
 
     def is_call(self, method: str, path: str) -> bool:
         """Whether a request is a call of this operation."""
-        pattern = "[^/]+".join(re.escape(it) for it in _PLACE.split(self.path))
+        pattern = "[^/]+".join(re.escape(part) for part in _PLACE.split(self.path))
         return method == self.method and re.fullmatch(pattern, path) is not None
 
 
@@ -150,7 +151,7 @@ OPERATIONS: Final = {
 def advice(route: str, status: int | None) -> str:
     """What to do about an answer to a call of this route, "" = nothing is known."""
     method, _, path = route.partition(" ")
-    name = operation_of(method, path) if status == 404 else ""  # noqa: PLR2004
+    name = operation_of(method, path) if status == HTTPStatus.NOT_FOUND else ""
     return OPERATIONS[name].missing if name else ""
 
 
@@ -161,5 +162,5 @@ def operation_of(method: str, path: str) -> str:
         method: Such as "GET".
         path: Without the query.
     """
-    fitting = (it for it, one in OPERATIONS.items() if one.is_call(method, path))
-    return next(fitting, "")
+    called = (name for name, known in OPERATIONS.items() if known.is_call(method, path))
+    return next(called, "")

@@ -11,7 +11,17 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from tasks.genesys.media import JSON, MediaSteps, body, call, kept, one_of, ready, transfer
+from tasks.genesys.media import (
+    JSON,
+    MediaSteps,
+    body,
+    call,
+    kept,
+    one_of,
+    read_object,
+    ready,
+    transfer,
+)
 from tasks.genesys.operations import OPERATIONS
 from tasks.kind import Acted, Kept, Planned, Polled
 from workers.answer.guards import Guard, Sight
@@ -73,8 +83,8 @@ class PromptSteps(MediaSteps):
             return Request("POST", _at("give_prompt_url", prompt, language))
         if step == "ready" or grant.looking or language in kept(grant).get("languages", ()):
             return Request("GET", _at("read_prompt_resource", prompt, language))
-        made = body({"language": language})
-        return Request("POST", _at("create_prompt_resource", prompt), JSON, made)
+        resource = body({"language": language})
+        return Request("POST", _at("create_prompt_resource", prompt), JSON, resource)
 
     def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
         """Whether the prompt, or its resource, is there."""
@@ -89,7 +99,7 @@ class PromptSteps(MediaSteps):
         del row, grant
         if answer.status not in {*_FOUND, _ABSENT}:
             return Polled.UNSAID
-        match _said(answer).get("uploadStatus"):
+        match read_object(answer).get("uploadStatus"):
             case "transcoded":
                 return Polled.READY
             case "transcodeFailed":
@@ -103,16 +113,16 @@ class PromptSteps(MediaSteps):
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
         """The prompt's id and languages, or the signed URL."""
-        step, said = _step(row, grant), _said(answer)
+        step, content = _step(row, grant), read_object(answer)
         if step == "find" or (step == "prompt" and grant.looking):
-            said = _named(row, answer)
+            content = _named(row, answer)
         if step in {"find", "prompt"}:
-            prompt = said.get("id")
+            prompt = content.get("id")
             text = prompt if isinstance(prompt, str) else ""
-            there = {"languages": _languages(said)} if step == "find" else {}
+            there = {"languages": _languages(content)} if step == "find" else {}
             return Kept(text if step == "prompt" else "", json.dumps({"prompt": text, **there}))
         if step == "url":
-            return Kept("", json.dumps({name: said.get(name) for name in ("url", "headers")}))
+            return Kept("", json.dumps({name: content.get(name) for name in ("url", "headers")}))
         return Kept(f"{one_of(grant, 'prompt')}/{row['language']}", "{}")
 
     def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
@@ -142,21 +152,19 @@ def _at(operation: str, *ids: str) -> str:
     return OPERATIONS[operation].at(*ids)
 
 
-def _said(answer: Answer) -> dict[str, Any]:
-    said = None if answer.error else answer.json()
-    return said if isinstance(said, dict) else {}
-
-
 def _named(row: Row, answer: Answer) -> dict[str, Any]:
     """The prompt of exactly this name in the answer to a search; empty: there is none."""
-    entities = _said(answer).get("entities")
-    found = entities if isinstance(entities, list) else []
-    mine = [it for it in found if isinstance(it, dict) and it.get("name") == row["name"]]
-    return mine[0] if mine else {}
+    entities = read_object(answer).get("entities")
+    prompts = entities if isinstance(entities, list) else []
+    named = (prompt for prompt in prompts if isinstance(prompt, dict))
+    return next((prompt for prompt in named if prompt.get("name") == row["name"]), {})
 
 
 def _languages(prompt: Mapping[str, Any]) -> list[str]:
     resources = prompt.get("resources")
-    its = resources if isinstance(resources, list) else []
-    names = (it.get("language") or it.get("id") for it in its if isinstance(it, dict))
-    return [it for it in names if isinstance(it, str)]
+    languages = (
+        resource.get("language") or resource.get("id")
+        for resource in (resources if isinstance(resources, list) else [])
+        if isinstance(resource, dict)
+    )
+    return [language for language in languages if isinstance(language, str)]

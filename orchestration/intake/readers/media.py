@@ -169,7 +169,7 @@ class Files(Source):
             ) from None
         return [name for name in names if name[0] != "." and self._naming.counts(name)]
 
-    def _read_row(self, line: int, given: Any, names: Repeats) -> Row:  # noqa: ANN401 -- JSON
+    def _read_row(self, line: int, given: object, names: Repeats) -> Row:
         row_id = ""
         try:
             fields = self._read_fields(given)
@@ -177,9 +177,10 @@ class Files(Source):
             row = {"line": line, **fields, **self._read_file(fields["path"])}
             first = self._find_first(line, fields, names)
         except BadRow as error:
-            # The lines of a folder have no numbers that its user knows.
-            of = f"{show_name(given['path'])}: " if self._is_folder else ""
-            return reject(line, f"{of}{error}", row_id)
+            # The user of a folder knows no line numbers.
+            if self._is_folder and isinstance(given, dict):
+                return reject(line, f"{show_name(given['path'])}: {error}", row_id)
+            return reject(line, str(error), row_id)
         if self._naming.has_language and first != row_id:
             row["made_by"] = first
         return row
