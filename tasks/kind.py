@@ -5,10 +5,13 @@ A step may also make no call (`Planned.governed` is False): the kind then does i
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote
 
 from workers.answer.guards import Guard, Sight
 
@@ -106,12 +109,53 @@ class Acted:
     unknown: bool = False
 
 
+#: How sure a fact is: read in the vendor's code, in its documentation, or only likely.
+Mark = Literal["verified", "documented", "assumed"]
+#: Stands in a path for an id.
+_PLACE: Final = re.compile(r"\{[a-z.]+\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of a platform's API, with its facts and where these are from."""
+
+    method: str
+    path: str  #: below base_url; `{list.id}` stands for an id in one segment
+    guard: Guard
+    source: str  #: where its facts are from
+    mark: Mark  #: of method, path and permission
+    guard_mark: Mark  #: of what makes a second send harmless
+    permission: str  #: what the OAuth client's roles must grant; "" = nothing
+    missing: str = ""  #: what to do when the platform answers 404
+
+    @property
+    def route(self) -> str:
+        """Method and path, for limits and pauses."""
+        return f"{self.method} {self.path}"
+
+    def at(self, *ids: str) -> str:
+        """The path with its ids in their order.
+
+        Example:
+        X
+        """
+        given = iter(ids)
+        return _PLACE.sub(lambda _: quote(next(given), safe=""), self.path)
+
+    def is_call(self, method: str, path: str) -> bool:
+        """Whether a request is a call of this operation."""
+        pattern = "[^/]+".join(re.escape(part) for part in _PLACE.split(self.path))
+        return method == self.method and re.fullmatch(pattern, path) is not None
+
+
 class StepKind(ABC):
     """What a job's rows are. A kind gives what its steps need of these methods."""
 
     task: str  #: name of the Celery task of its calls, as Flower shows it
     act_task: str = ""  #: that of the steps that make no call; "" = it has none
     packing: Packing = ALONE
+    #: The calls of a platform that it makes, by their names, for tables of permissions.
+    operations: Mapping[str, Operation] = MappingProxyType({})
 
     def size(self, row: Row, about: Mapping[str, Any]) -> int:
         """How many bytes of the call's body the row takes; asked where rows share a call."""

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, read_object, ready, transfer
-from tasks.genesys.operations import OPERATIONS
+from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import Acted, Kept, Planned, Polled
 from workers.http.connection import Request
 
@@ -34,6 +34,7 @@ class AssetSteps(MediaSteps):
 
     task = "genesys.make_asset"
     act_task = "genesys.transfer_asset"
+    operations = pick("find_asset", "give_asset_url", "read_asset_status")
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """See that the name is free, announce the file, send it, wait for it."""

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from tasks.genesys.operations import OPERATIONS
+from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import Acted, CannotSay, Kept, Planned, StepKind
 from tasks.rest import looking
 from tasks.rest.calls import id_in
@@ -81,6 +81,18 @@ class CampaignSteps(StepKind):
 
     task = "genesys.campaign"
     act_task = "genesys.load"
+    #: Its contacts have their own; the last three are those of `headgate campaign`.
+    operations = pick(
+        "create_list",
+        "find_list",
+        "create_campaign",
+        "find_campaign",
+        "start_campaign",
+        "read_campaign",
+        "stop_campaign",
+        "progress_of_campaigns",
+        "progress_of_campaign",
+    )
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """Up to the start, or to the campaign that somebody else will start."""

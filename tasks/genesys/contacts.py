@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tasks.genesys.operations import OPERATIONS
+from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import Kept, Packing, Planned, StepKind
 from tasks.rest.calls import id_in
 from workers.http.connection import Request
@@ -27,6 +27,7 @@ class ContactSteps(StepKind):
     """Rows are contacts; their own ids make each add an upsert."""
 
     task = "genesys.add_contacts"
+    operations = pick("add_contacts")
     #: The platform's documented limits of one call.
     packing = Packing(rows=1000, size=512_000)
 

@@ -22,7 +22,7 @@ from tasks.genesys.media import (
     ready,
     transfer,
 )
-from tasks.genesys.operations import OPERATIONS
+from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import Acted, Kept, Planned, Polled
 from workers.answer.guards import Guard, Sight
 from workers.http.connection import Request
@@ -48,6 +48,14 @@ class PromptSteps(MediaSteps):
 
     task = "genesys.make_prompt"
     act_task = "genesys.transfer_prompt"
+    operations = pick(
+        "find_prompt",
+        "create_prompt",
+        "read_prompt",
+        "create_prompt_resource",
+        "read_prompt_resource",
+        "give_prompt_url",
+    )
 
     def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
         """Find or make the prompt, make its resource, get a URL, send the file, wait for it."""

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from orchestration.cli import main
 from orchestration.kinds import all_kinds, find_kind, register
+from tasks.genesys.operations import OPERATIONS
 from tests.support.kinds import TICKETS, install
 from workers.errors import ConfigError
 
@@ -104,6 +105,16 @@ def test_a_package_that_brings_no_kind_is_named_in_one_sentence(
 def test_a_kind_that_is_not_installed_here_is_named_with_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"'tickets' is not known here .*calls, campaigns, con"):
         find_kind("tickets")
+
+
+def test_each_operation_of_genesys_belongs_to_a_kind_and_the_other_way_round() -> None:
+    of_kinds = {
+        name: known
+        for kind in all_kinds().values()
+        for name, known in kind.steps.operations.items()
+    }
+
+    assert of_kinds == OPERATIONS
 
 
 def test_every_field_that_a_row_may_have_has_a_meaning_of_one_sentence() -> None:
