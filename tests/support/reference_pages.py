@@ -69,8 +69,8 @@ def operations_page() -> str:
     lines = [
         "# Genesys Cloud operations and permissions",
         "",
-        "Written by `make docs` from the kinds and `tasks/genesys/operations.py`. Nobody has tried any",
-        "of it against a live organisation.",
+        "Written by `make docs` from the kinds and `tasks/genesys/operations.py`. Nobody has tried",
+        "any of it against a live organisation.",
         "",
         *(f"- `{mark}`: {meaning}." for mark, meaning in MARKS.items()),
         "",
