@@ -131,7 +131,7 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
 def _sender(client: str, tenant: str, config: str | None) -> tuple[Client, str]:
     """The client, or that of a tenant with credentials of its own."""
     its = clients(config)
-    tenants = its[client].settings.tenants
+    tenants = its[client].settings().tenants
     if tenant in tenants and (own := tenants[tenant].client):
         return its[own], NO_TENANT
     return its[client], tenant
@@ -147,7 +147,7 @@ def _row(it: Client, row_id: str, steps: Sequence[dict[str, Any]]) -> Row:
             f"the transaction cannot be written as JSON ({type(error).__name__}); give steps of "
             f"dicts, lists, text, numbers, true, false and null"
         ) from None
-    (row,) = read_calls([(1, line)], it.settings)
+    (row,) = read_calls([(1, line)], it.settings())
     if "error" in row:
         name = f"transaction {row['id']}" if "id" in row else "the transaction"
         raise InputError(f"{name}: {row['error']}")
@@ -161,7 +161,7 @@ def _accept(it: Client, row: Row, about: dict[str, Any]) -> Transaction:
     job = f"t-{hashlib.sha256(names).hexdigest()[:14]}"
     found = ledger.job(job)
     new = not found.get("closed")
-    calls = find_kind("calls").steps.plan(row, about, it.settings)
+    calls = find_kind("calls").steps.plan(row, about, it.settings())
     if not found:
         if (weak := weak_guard(calls)) and not may_be_unguarded(it):
             raise forgotten(weak, f"transaction {row['id']}")

@@ -196,7 +196,7 @@ class StepKind(ABC):
     def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
         """Do a step that makes no call.
 
-        One that takes long calls `client.governor.renew(grant)` as it goes on: where that says no,
+        One that takes long calls `client.governor().renew(grant)` as it goes on: if that says no,
         the step is another worker's by now, and what this one came to will not be recorded.
 
         Raises:

@@ -1,12 +1,12 @@
-"""All that one process holds of a client: its quota, its ledger, its connections, its token."""
+"""One client in this process, wired together: its quota, its ledger, its connections, its token."""
 
 from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from workers.auth.credentials import NoCredentials, StaticSecret
 from workers.auth.tokens import Tokens
@@ -22,40 +22,37 @@ from workers.store.connection import open_store
 from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workers.auth.credentials import Credentials
     from workers.settings.client import ClientSettings
     from workers.settings.load import Settings
     from workers.store.connection import Store
 
+_Opened = TypeVar("_Opened")
+
 
 @dataclass
 class Client:
-    """One client in this process; what is not used is not opened."""
+    """One client in this process; what is not used is not opened.
+
+    A property only names something. A method may ask the store, read files or build connections:
+    at its first call, and never again, except for `look`.
+    """
 
     configured: ClientSettings
     fleet: Settings
     store: Store
-    _seen: tuple[int, ClientSettings] | None = None
+    #: Microseconds since the epoch, for tests that hold the clock; None = the store's.
+    clock: Callable[[], int] | None = None
+    _seen: tuple[int, ClientSettings] | None = field(default=None, init=False)
+    _opened: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     @property
     def name(self) -> str:
         """The client's name in the configuration."""
         return self.configured.name
-
-    @property
-    def settings(self) -> ClientSettings:
-        """Its settings, with the limits that held at the last look."""
-        return (self._seen or self.look())[1]
-
-    def look(self) -> tuple[int, ClientSettings]:
-        """Look for limits that were set live; returns their version, and what holds now.
-
-        Raises:
-            ConfigError: they do not go together with the configuration.
-        """
-        live = overrides.read(self.store, self.keys)
-        self._seen = (live.version, live.over(self.configured))
-        return self._seen
 
     @cached_property
     def keys(self) -> ClientKeys:
@@ -63,65 +60,113 @@ class Client:
         return ClientKeys(self.fleet.store.namespace, self.configured.name)
 
     @cached_property
-    def routes(self) -> set[str]:
-        """The routes of its flows, brought under the limits as they are now."""
-        return flows.refresh(self.store, self.keys, self.configured)
-
-    @cached_property
-    def governor(self) -> Governor:
-        """Its quota and its line."""
-        self.routes  # noqa: B018 -- the flows follow the configuration from the first ring on
-        return Governor(self.store, self.keys, self.settings, self.fleet.worker)
-
-    @cached_property
     def ledger(self) -> Ledger:
         """Its jobs and transactions."""
-        return Ledger(self.store, self.keys)
-
-    @cached_property
-    def caller(self) -> Caller:
-        """Its connections to the provider."""
-        size = pool_size(self.fleet.worker.concurrency, self.settings.max_retries)
-        return Caller(self.settings, size)
-
-    @cached_property
-    def transfers(self) -> Transfers:
-        """Its connections to the hosts of signed URLs: a pool of their own."""
-        return Transfers(self.settings, self.fleet.worker.concurrency)
-
-    @cached_property
-    def tokens(self) -> Credentials:
-        """What its calls carry."""
-        it = self.settings
-        if it.auth == "none":
-            return NoCredentials()
-        if it.auth in {"bearer", "api_key"}:
-            return StaticSecret(it)
-        return Tokens(it, self.store, self.keys)
-
-    def warm_up(self) -> None:
-        """Open what the first call would wait for, above all its access token.
-
-        Raises:
-            HeadgateError: the first call will say so too.
-        """
-        self.governor, self.ledger, self.refusals  # noqa: B018 -- opened by being asked for
-        with self.caller.connection():
-            self.tokens.get()
+        return Ledger(self.store, self.keys, self.clock)
 
     @cached_property
     def refusals(self) -> Refusals:
         """Its record of answers of 429."""
         return Refusals(self.store, self.keys)
 
-    @cached_property
-    def secret(self) -> bytes:
-        """The secret from which its idempotency keys are derived."""
-        return identity.installation_secret(self.store, self.fleet.store.namespace)
+    def look(self) -> tuple[int, ClientSettings]:
+        """Look for limits that were set live; returns their version, and what holds now.
+
+        Raises:
+            ConfigError: they do not go together with the configuration.
+            StoreAway: the store did not answer.
+        """
+        live = overrides.read(self.store, self.keys)
+        self._seen = (live.version, live.over(self.configured))
+        return self._seen
+
+    def settings(self) -> ClientSettings:
+        """Its settings, with the limits that held at the last look; raises as `look`."""
+        return (self._seen or self.look())[1]
+
+    def routes(self) -> set[str]:
+        """The routes of its flows, which the first call brings under the limits of now.
+
+        Raises:
+            ConfigError: limits that were set live do not go together with the configuration.
+            StoreAway: the store did not answer.
+        """
+        return self._once("routes", self._open_routes)
+
+    def _open_routes(self) -> set[str]:
+        return flows.refresh(self.store, self.keys, self.configured, clock=self.clock)
+
+    def governor(self) -> Governor:
+        """Its quota and its backlog; its flows follow the configuration from now on.
+
+        Raises:
+            ConfigError: as `routes`.
+            StoreAway: as `routes`.
+        """
+        return self._once("governor", self._open_governor)
+
+    def _open_governor(self) -> Governor:
+        self.routes()
+        return Governor(self.store, self.keys, self.settings(), self.fleet.worker, self.clock)
+
+    def caller(self) -> Caller:
+        """Its connections to the provider; raises `ConfigError` where there is no way to it."""
+        return self._once("caller", self._open_caller)
+
+    def _open_caller(self) -> Caller:
+        settings = self.settings()
+        return Caller(settings, pool_size(self.fleet.worker.concurrency, settings.max_retries))
+
+    def transfers(self) -> Transfers:
+        """Its connections to the hosts of signed URLs: a pool of their own."""
+        return self._once(
+            "transfers", lambda: Transfers(self.settings(), self.fleet.worker.concurrency)
+        )
+
+    def tokens(self) -> Credentials:
+        """What its calls carry; raises `ConfigError` where there is no way to a token."""
+        return self._once("tokens", self._open_tokens)
+
+    def _open_tokens(self) -> Credentials:
+        settings = self.settings()
+        match settings.auth:
+            case "none":
+                return NoCredentials()
+            case "bearer" | "api_key":
+                return StaticSecret(settings)
+            case _:
+                return Tokens(settings, self.store, self.keys)
+
+    def warm_up(self) -> None:
+        """Open what the first call would wait for, above all its access token.
+
+        Raises:
+            HeadgateError: the first call will raise it too.
+        """
+        self.governor()
+        with self.caller().connection():
+            self.tokens().get()
 
     def key(self, job: str, row: str, generation: int = 1) -> str:
-        """The idempotency key of a row; its first one is the name of its transaction."""
-        return identity.idempotency_key(self.secret, self.name, job, row, generation)
+        """The idempotency key of a row; its first one is the name of its transaction.
+
+        Raises:
+            StoreAway: the store did not give the secret from which keys are derived.
+        """
+        secret = self._once("secret", self._read_secret)
+        return identity.idempotency_key(secret, self.name, job, row, generation)
+
+    def _read_secret(self) -> bytes:
+        return identity.installation_secret(self.store, self.fleet.store.namespace)
+
+    def _once(self, name: str, open_: Callable[[], _Opened]) -> _Opened:
+        """What `open_` returns, called once in this process for each name, by one thread."""
+        if name not in self._opened:
+            with self._opening:
+                if name not in self._opened:
+                    self._opened[name] = open_()
+        opened: _Opened = self._opened[name]
+        return opened
 
 
 class Clients:
@@ -155,6 +200,6 @@ def clients(config: str | None = None) -> Clients:
 
 @cache
 def _clients(process: int, config: str | None) -> Clients:
-    """A process that was forked from another one has connections of its own."""
+    """Open them once a process: one that was forked from another has connections of its own."""
     del process
     return Clients(load(config))

@@ -45,7 +45,7 @@ class NotNow(HeadgateError):
 
 
 class StoreAway(NotNow):
-    """The store did not answer or refused to write. Nothing may leave while it is away."""
+    """The store did not answer or refused to write; nothing may leave while it is away."""
 
 
 class FunctionUnknown(StoreAway):
@@ -55,7 +55,7 @@ class FunctionUnknown(StoreAway):
 class TokenUnavailable(NotNow):
     """The provider gave no access token, so no call can leave.
 
-    `refused` tells a wrong secret (a person must act) from a provider that is away.
+    `refused` distinguishes a wrong secret (a person must act) from a provider that is away.
     """
 
     def __init__(self, message: str, *, refused: bool = False) -> None:
@@ -78,7 +78,7 @@ class Throttled(NotNow):
         self.wait_s = wait_s
 
     def __reduce__(self) -> tuple[type, tuple[str, float]]:
-        """So that it passes between processes, as a task's error does."""
+        """Pickle with all arguments, for a task's error passes between processes."""
         return type(self), (str(self), self.wait_s)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 #: Every failpoint, in the order in which a call passes them.
 NAMES = (
     "accepted",  # a page of rows is in the store
-    "page_opened",  # its transactions stand in the line
+    "page_opened",  # its transactions stand in the backlog
     "rung",  # bells are out, nothing is published yet
     "published",  # the bells are published
     "popped",  # a worker has the message, admit was not asked yet
@@ -31,7 +31,7 @@ NAMES = (
     "retry_published",  # Task.retry has published its message
     "split",  # two halves wait in the place of a batch that was refused
     "taken_over",  # an expired lease was taken from a dead worker
-    "replayed",  # a dead letter waits in the line again
+    "replayed",  # a dead letter waits in the backlog again
     "recovered",  # some transactions are marked after a restored backup
 )
 
@@ -41,12 +41,12 @@ _counter = itertools.count(1)
 
 
 def reach(name: str) -> None:
-    """Say that the process has come to this failpoint."""
+    """Note that the process has come to this failpoint."""
     if name == _name:
-        _act()
+        _end_or_freeze()
 
 
-def _act() -> None:
+def _end_or_freeze() -> None:
     if next(_counter) != int(_nth or 1):
         return
     once = os.environ.get("HEADGATE_FAILPOINT_ONCE")

@@ -14,7 +14,7 @@ from workers.auth.credentials import StaticSecret
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.http.connection import Caller
-from workers.settings.limits import cell, own_cell, worst_case
+from workers.settings.limits import bucket, tenant_bucket, worst_case
 from workers.settings.load import config_path
 from workers.store.connection import open_store, require_durable
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from workers.clients import Clients
     from workers.settings.client import ClientSettings
-    from workers.settings.limit_settings import LimitSettings
+    from workers.settings.limits import LimitSettings
     from workers.settings.load import StoreSettings
 
 #: The exit codes: something is away, or a person must change the configuration.
@@ -166,7 +166,7 @@ def _client(clients: Clients, name: str) -> Findings:
 
 def _reach(client: ClientSettings) -> list[tuple[int, str]]:
     try:
-        with Caller(client, pool_size=1, governed=False).connection():
+        with Caller(client, pool_size=1, on_quota=False).connection():
             return []
     except ConfigError as error:
         return [(WRONG, str(error))]
@@ -188,7 +188,7 @@ def limits_of(client: ClientSettings) -> list[dict[str, Any]]:
 
 
 def _facts(tenant: str | None, limit: LimitSettings) -> dict[str, Any]:
-    it = own_cell(tenant, limit) if tenant else cell(limit)
+    it = tenant_bucket(tenant, limit) if tenant else bucket(limit)
     return {
         "name": it.name,
         "tenant": tenant,

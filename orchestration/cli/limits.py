@@ -14,7 +14,7 @@ from orchestration.operate import limits as operate_limits
 from workers.errors import UsageError
 from workers.governor import overrides
 from workers.governor.overrides import told
-from workers.settings.limit_settings import Shape
+from workers.settings.limits import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

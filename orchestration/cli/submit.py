@@ -134,7 +134,7 @@ def _own_options(kinds: Sequence[Kind[Any]]) -> Iterator[click.Option]:
 def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
     clients = shared.clients()
     client, tenant = order.client, order.tenant
-    tenants = clients[client].settings.tenants
+    tenants = clients[client].settings().tenants
     if tenant in tenants and (own := tenants[tenant].client):
         client, tenant = own, NO_TENANT  # it has credentials, and a quota, of its own
     submission = Submission(

@@ -17,7 +17,7 @@ from orchestration.demo.stage import CONCURRENCY, WORKERS, effects_of, staged
 from orchestration.sandbox.process import SandboxControl
 from workers.errors import HeadgateError
 from workers.governor.flows import LANES
-from workers.settings.limits import cell
+from workers.settings.limits import bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -101,7 +101,7 @@ def run_on(client: Client, watch: Callable[[str], Progress], say: Callable[[str]
     Raises:
         HeadgateError: its provider is no sandbox, or it could not come to its end.
     """
-    sandbox = SandboxControl(client.settings.base_url)
+    sandbox = SandboxControl(client.settings().base_url)
     try:
         sandbox.get("report")
     except (OSError, HTTPException, ValueError, TypeError):
@@ -151,7 +151,7 @@ def _summary(client: Client, last: Progress, checked: Checked, sandbox: SandboxC
         requests=report["requests"],
         effects=report["effects"],
         calls_per_s=calls_per_s,
-        use=calls_per_s / min(cell(limit).rate or math.inf for limit in client.settings.limits),
+        use=calls_per_s / min(bucket(limit).rate or math.inf for limit in client.settings().limits),
         throttled=report["refused_429"],
         lost=len(sent - {it["business_id"] for it in effects}),
         duplicates=report["duplicates"],

@@ -17,8 +17,7 @@ from orchestration.dispatch import pages, publisher
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
 from workers.errors import HeadgateError
-from workers.store.connection import keep_embedded
-from workers.store.memory import FULL, room
+from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +82,7 @@ class Pacer(threading.Thread):
         """Ring once; returns seconds until the next turn."""
         try:
             client = self._clients[name]
-            ring = client.governor.ring(self._worker, self._threads, self._pool)
+            ring = client.governor().ring(self._worker, self._threads, self._pool)
             started = time.monotonic()
             self._publish(client, ring)
             if ring.sweep:
@@ -107,7 +106,7 @@ class Pacer(threading.Thread):
         except (OSError, KombuError) as error:
             logger.warning("the broker is away, the bells go back (%s)", type(error).__name__)
             for bell in ring.bells:
-                client.governor.give_back(bell.key, bell.step)
+                client.governor().give_back(bell.key, bell.step)
             self._stop_asked.wait(AWAY_S)
         failpoints.reach("published")
 
@@ -120,7 +119,7 @@ class Pacer(threading.Thread):
                 yield task, bell
             else:
                 self._warn(bell.job, f"job {bell.job} is of kind {kind!r}, which this worker lacks")
-                client.governor.give_back(bell.key, bell.step)
+                client.governor().give_back(bell.key, bell.step)
 
     def _open(self, client: Client, job: str) -> bool:
         """Open the job's next pages, as many as a beat takes; returns whether that is urgent.
@@ -135,7 +134,7 @@ class Pacer(threading.Thread):
             self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
             return False
         try:
-            opened, till = 0, time.monotonic() + client.fleet.worker.beat_s
+            opened, till = 0, time.monotonic() + client.fleet.worker.tick_s
             while (more := pages.open_next_page(client, job)) is not None:
                 opened += more
                 if opened >= IN_A_BEAT or time.monotonic() >= till:
@@ -159,7 +158,7 @@ class Pacer(threading.Thread):
         return time.monotonic() < self._not_before.get(about, 0.0)
 
     def _sweep(self, client: Client) -> None:
-        given_back, taken_over, ended = client.governor.sweep()
+        given_back, taken_over, ended = client.governor().sweep()
         if given_back or taken_over:
             logger.warning(
                 "client %s: %d bells unanswered, %d leases expired, %d transactions ended for it",

@@ -31,7 +31,7 @@ def open_next_page(client: Client, job: str) -> int | None:
 
     @cache  # rows of one page mostly share their route
     def flow_of(lane: int, tenant: str, route: str) -> tuple[str, Flow]:
-        found = coarse(flow(settings, lane, tenant, route), client.routes)
+        found = coarse(flow(settings, lane, tenant, route), client.routes())
         return found.id, found
 
     opened: list[Opened] = []

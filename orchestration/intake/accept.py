@@ -8,8 +8,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
-from workers.settings.limits import cell
-from workers.store.memory import FULL, room
+from workers.settings.limits import bucket
+from workers.store.connection import FULL, room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,7 +155,7 @@ def _differs(checked: Checked, job: str) -> InputError:
 
 def low_water(client: Client) -> int:
     """How many unfinished transactions a job may have before it waits with its next page."""
-    rates = [cell(limit).rate or 0 for limit in client.settings.limits]
+    rates = [bucket(limit).rate or 0 for limit in client.settings().limits]
     return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 

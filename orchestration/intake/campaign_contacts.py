@@ -56,7 +56,7 @@ def loads_of(submission: Submission[Options], checked: Checked) -> Loads:
             line, reason = load["bad"]
             rejected = f"{load['rejected']:,} of {load['rows']:,} contacts rejected"
             loads.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
-    for limit in matching(submission.client.settings.limits, OPERATIONS["add_contacts"].route):
+    for limit in matching(submission.client.settings().limits, OPERATIONS["add_contacts"].route):
         checked.per_limit[limit.name] += loads.calls
     return loads
 

@@ -78,7 +78,7 @@ def require(kind: Kind[Any], submission: Submission[Options]) -> None:
         UsageError: the tenant is none of the client, the kind is not for the client's platform, or
             the kind refuses its options.
     """
-    settings = submission.client.settings
+    settings = submission.client.settings()
     settings.secrets()
     settings.proxy_password()
     if platform := kind.other_platform(settings.provider):
@@ -132,7 +132,7 @@ class _Counter:
     """Enters rows and batches in the pages, and counts their calls."""
 
     def __init__(self, client: Client, kind: Kind[Any], checked: Checked) -> None:
-        self._steps, self._settings = kind.steps, client.settings
+        self._steps, self._settings = kind.steps, client.settings()
         self._unguarded = may_be_unguarded(client)
         self._checked = checked
         self._charged: Counter[tuple[str, ...]] = Counter()

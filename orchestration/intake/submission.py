@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from orchestration.intake.spool import Spool
 from workers.governor.flows import NO_TENANT
-from workers.settings.limits import cell
+from workers.settings.limits import bucket
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +69,6 @@ class Checked:
 
     def duration_s(self, submission: Submission[Options]) -> float:
         """Seconds that the calls take at the governed rate; the slowest limit decides."""
-        limits = submission.client.settings.limits
-        rates = ((limit.name, cell(limit).rate or math.inf) for limit in limits)
+        limits = submission.client.settings().limits
+        rates = ((limit.name, bucket(limit).rate or math.inf) for limit in limits)
         return max((self.per_limit[name] / rate for name, rate in rates), default=0.0)

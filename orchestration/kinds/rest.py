@@ -53,7 +53,7 @@ class Calls(Kind[Options]):
         """One row a line."""
         del check
         source = Source(submission.path)
-        return Reading(source, read_calls(source, submission.client.settings))
+        return Reading(source, read_calls(source, submission.client.settings()))
 
 
 REST_KINDS: Final = (Calls(),)

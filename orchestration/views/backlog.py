@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from workers.settings.client import ClientSettings
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Bucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +68,16 @@ def binding(
     """
     waiting = [flows.read(it) for it in definitions]
     free = {
-        (left, cell.rate or 0, cell.name): left < max(2, cell.burst / 2)
+        (left, bucket.rate or 0, bucket.name): left < max(2, bucket.burst / 2)
         for it in waiting
-        for cell in it.charged(client)
-        if (left := _free(cell, it.lane, gov, now_us)) is not None
+        for bucket in it.charged(client)
+        if (left := _free(bucket, it.lane, gov, now_us)) is not None
     }
     least = min(free, default=None)
     return least[2] if least and free[least] else None
 
 
-def _free(it: Cell, lane: int, gov: Mapping[str, str], now_us: int) -> int | None:
+def _free(it: Bucket, lane: int, gov: Mapping[str, str], now_us: int) -> int | None:
     """What no bell has spoken for; the reserve is for the first lane."""
     tokens = tokens_left(it, gov, now_us)
     if tokens is None:

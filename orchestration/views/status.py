@@ -14,7 +14,7 @@ from orchestration.views.refused import RefusedRoute, by_route
 from orchestration.views.suggestions import suggestions
 from workers.governor import flows, refusals
 from workers.governor.state import live_threads, number, out_of_pool, tokens_left
-from workers.settings.limits import cell, own_cell
+from workers.settings.limits import bucket, tenant_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from orchestration.views.backlog import Line
     from workers.clients import Client
     from workers.settings.client import ClientSettings
-    from workers.settings.limit_settings import LimitSettings
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Bucket, LimitSettings
 
 #: A second's counter in the store is the second times this, plus how many.
 SECOND = 100_000
@@ -174,14 +173,14 @@ def status(client: Client) -> ClientStatus:
     open_jobs = [it for it in all_jobs(client) if it.state != "finished"]
     return ClientStatus(
         client=client.name,
-        limits=_limits(client.settings, gov, now_us, calls_per_s),
-        binds=backlog.binding(filter(None, definitions), client.settings, gov, now_us),
+        limits=_limits(client.settings(), gov, now_us, calls_per_s),
+        binds=backlog.binding(filter(None, definitions), client.settings(), gov, now_us),
         calls_per_s=calls_per_s,
         holds=held,
         half_open=half_open(gov, held),
         told=told(gov, spans, now_us),
         refused=by_route(seen, now_us),
-        suggestions=suggestions(seen, client.settings.limits),
+        suggestions=suggestions(seen, client.settings().limits),
         bells_out=bells,
         in_flight=max(0, out - retries - bells - sum(no_calls.values())),
         retries=retries,
@@ -234,11 +233,11 @@ def _limits(
 ) -> list[LimitStatus]:
     """The client's limits, and its tenants' own."""
     shared = [
-        _limit(it, cell(it), gov, now_us, calls_per_s if it.match == "* *" else None)
+        _limit(it, bucket(it), gov, now_us, calls_per_s if it.match == "* *" else None)
         for it in client.limits
     ]
     own = [
-        _limit(it, own_cell(tenant, it), gov, now_us, None)
+        _limit(it, tenant_bucket(tenant, it), gov, now_us, None)
         for tenant, settings in client.tenants.items()
         for it in settings.limits
     ]
@@ -246,7 +245,7 @@ def _limits(
 
 
 def _limit(
-    limit: LimitSettings, it: Cell, gov: Mapping[str, str], now_us: int, calls_per_s: float | None
+    limit: LimitSettings, it: Bucket, gov: Mapping[str, str], now_us: int, calls_per_s: float | None
 ) -> LimitStatus:
     return LimitStatus(
         name=it.name,

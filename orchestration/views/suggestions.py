@@ -20,13 +20,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from workers.governor.refusals import rules_of
-from workers.settings.limits import cell
+from workers.settings.limits import bucket
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from workers.governor.refusals import Refusal
-    from workers.settings.limit_settings import LimitSettings
+    from workers.settings.limits import LimitSettings
 
 #: Fewer refusals than this say nothing; and so many of a route that is used like the refused ones
 #: would have been expected among theirs before it counts as one that is not refused.
@@ -159,7 +159,7 @@ def about(rate_per_s: float) -> str:
 
 
 def _slowest(limits: Iterable[LimitSettings]) -> str:
-    return min(limits, key=lambda it: cell(it).rate or 0).name
+    return min(limits, key=lambda it: bucket(it).rate or 0).name
 
 
 def _rated(limit: LimitSettings) -> bool:

@@ -17,8 +17,7 @@ from tasks.kind import Acted, CannotSay, Planned, StepKind
 from workers.answer.guards import Guard
 from workers.errors import ConfigError
 from workers.http.connection import ConnectFailed
-from workers.http.files import is_below
-from workers.http.transfer import File, NotThatFile, TakenOver
+from workers.http.transfer import File, NotThatFile, TakenOver, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +111,9 @@ class MediaSteps(StepKind):
                 f"set the same root where it is submitted, and submit it again",
             )
         try:
-            sent = client.transfers.put(url, headers, file, lambda: client.governor.renew(grant))
+            sent = client.transfers().put(
+                url, headers, file, lambda: client.governor().renew(grant)
+            )
         except NotThatFile as error:
             return Acted("failed", str(error))
         except TakenOver:

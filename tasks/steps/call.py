@@ -91,9 +91,9 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         """Admit, send, settle; then the next bell, or none."""
         try:
             # Waiting longer would look like a bell that nobody heard.
-            token = it.tokens.get(it.fleet.worker.bell_grace_s / 2)
-            with it.caller.connection() as connection:
-                grant = it.governor.admit(key, step)
+            token = it.tokens().get(it.fleet.worker.bell_grace_s / 2)
+            with it.caller().connection() as connection:
+                grant = it.governor().admit(key, step)
                 if isinstance(grant, Aged):
                     return self.stop(rotate(it, grant))
                 if isinstance(grant, ToSplit):
@@ -104,10 +104,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 verdict = self.call(it, grant, token, connection)
         except (TokenUnavailable, ConnectFailed, ConfigError) as error:
             _warn(it, str(error))
-            it.governor.give_back(key, step, AWAY_S + self.rng.uniform(0, AWAY_S), str(error))
+            it.governor().give_back(key, step, AWAY_S + self.rng.uniform(0, AWAY_S), str(error))
             return self.stop(f"wait: {error}")
         _warned.pop(it.name, None)
-        settled = it.governor.settle(grant, verdict)
+        settled = it.governor().settle(grant, verdict)
         if verdict.refused:
             # Under the limits of now: a refusal under others suggests nothing. It is for people.
             with suppress(StoreAway, ConfigError):
@@ -132,7 +132,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         try:
             about = it.ledger.about(grant.job)
             row = it.ledger.row(grant.job, grant.place)
-            planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
+            planned = self.kind.plan(row, about, it.settings())[grant.step - 1]
             request = self.kind.request(row, about, grant)
             request = replace(request, headers=_headers(request, it, grant, planned, row, token))
             if grant.start_in_s:
@@ -191,8 +191,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             reading,
             grant,
             case=case,
-            client=it.settings,
-            line_after_s=it.fleet.worker.line_after_s,
+            client=it.settings(),
+            line_after_s=it.fleet.worker.backlog_after_s,
             rng=self.rng,
         )
         if planned.polls and verdict.kind == "END" and reading.next is Next.RETRY:
@@ -203,8 +203,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             return replace(verdict, refused=refused)
         if reading.next is Next.TOKEN and token:
             with suppress(StoreAway):
-                if it.tokens.refused(token, answer.elapsed_s):
-                    text = f"{verdict.text} {it.tokens.hopeless}"
+                if it.tokens().refused(token, answer.elapsed_s):
+                    text = f"{verdict.text} {it.tokens().hopeless}"
                     _warn(it, text)
                     return replace(verdict, pause_s=REFUSED_S, wide=True, text=text)
         return verdict
@@ -279,9 +279,9 @@ def _headers(  # noqa: PLR0913, PLR0917 -- everything that a request carries
         key = request_key(it, grant, row)
         if planned.parts > 1:
             key = part_key(key, grant.step, grant.part + 1)
-        elif it.settings.key_scope == "step":
+        elif it.settings().key_scope == "step":
             key = step_key(key, grant.step)
-        headers[it.settings.idempotency_header] = key
+        headers[it.settings().idempotency_header] = key
     if token:
         headers |= token.headers
     return headers

@@ -35,19 +35,19 @@ class Act(Step):
 
     def answer_bell(self, it: Client, key: str, step: int) -> str:
         """Admit, do, settle; then the next bell, or none."""
-        grant = it.governor.admit(key, step, acts=True)
+        grant = it.governor().admit(key, step, acts=True)
         if not isinstance(grant, Go):
             return self.stop(grant.said if isinstance(grant, NoGo) else "drop: not a call")
         failpoints.reach("admitted")
         verdict = self.act(it, grant)
-        return self.go_on(it.governor.settle(grant, verdict), verdict)
+        return self.go_on(it.governor().settle(grant, verdict), verdict)
 
     def act(self, it: Client, grant: Go) -> Verdict:
         """Do what the grant allows."""
         try:
             about = it.ledger.about(grant.job)
             row = it.ledger.row(grant.job, grant.place)
-            planned = self.kind.plan(row, about, it.settings)[grant.step - 1]
+            planned = self.kind.plan(row, about, it.settings())[grant.step - 1]
             acted = self.kind.act(row, about, grant, it)
         except StoreAway:
             return UNSENT
@@ -73,14 +73,14 @@ def verdict(acted: Acted, planned: Planned, grant: Go, it: Client, rng: Random) 
         case "not yet":
             text = f"it was not ready at the last of {planned.polls} looks: {acted.text}"
             return replace(failed, text=text)
-        case "back" if _may_go_back(grant, it.settings.max_retries):
+        case "back" if _may_go_back(grant, it.settings().max_retries):
             return replace(failed, kind="AGAIN", how="back", attempt=True, memo="")
-        case "again" if grant.attempts < it.settings.max_retries:
-            settings = it.settings
+        case "again" if grant.attempts < it.settings().max_retries:
+            settings = it.settings()
             wait_s = countdown_s(
                 grant.attempts, settings.backoff_base_s, settings.backoff_cap_s, rng
             )
-            how = "retry" if wait_s <= it.fleet.worker.line_after_s else "line"
+            how = "retry" if wait_s <= it.fleet.worker.backlog_after_s else "line"
             outcome = Outcome.UNKNOWN if acted.unknown else Outcome.NOT_EXECUTED
             again = replace(failed, kind="AGAIN", outcome=outcome, attempt=True, memo="")
             return replace(again, how=how, delay_s=wait_s)

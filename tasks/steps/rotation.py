@@ -45,4 +45,4 @@ def rotate(it: Client, aged: Aged) -> str:
         job=aged.job,
         payload=payload_hash(row),
     )
-    return it.governor.rotate(aged, entry)
+    return it.governor().rotate(aged, entry)

@@ -28,4 +28,4 @@ def split(it: Client, refused: ToSplit) -> str:
     for place in halves(refused.place, len(rows_of(taken(entry, refused.place)))):
         row = taken(entry, place)
         made.append(Half(it.key(refused.job, row["id"]), place, len(row["rows"])))
-    return it.governor.split(refused, made)
+    return it.governor().split(refused, made)

@@ -27,7 +27,7 @@ from workers.governor import flows
 from workers.governor.governor import Governor
 from workers.ledger.ledger import Ledger, Opened
 from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
 from workers.store.connection import connect
 from workers.store.keys import ClientKeys

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.measure import ordinary_fleet, show
 from tests.support.faults.checks import assert_nothing_left
 from tests.support.fleet import calls, until
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +70,7 @@ def handover(times: int = 5, turn_s: float = 4, workers: int = 2) -> dict[str, A
         turn_s: How long its work lasts at its part of the rate, and how long it then stays away.
         workers: Processes, of 32 threads each.
     """
-    rate = cell(LimitSettings(**APP)).rate or 0.0
+    rate = bucket(LimitSettings(**APP)).rate or 0.0
     rows, coming_us = round(PART * rate * turn_s), list[int]()
     tenants = {name: {"weight": weight} for name, weight in WEIGHTS.items()}
     with ordinary_fleet([APP], client={"tenants": tenants}) as fleet:

@@ -16,8 +16,7 @@ from tests.bench.measure import ordinary_fleet, show, steady_rate
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
 from workers.session.session import governed_session
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -152,7 +151,7 @@ def _p50_p99(values: Iterable[float]) -> str:
 
 
 def _rate(limit: Mapping[str, Any]) -> float:
-    return cell(LimitSettings(**limit)).rate or 0.0
+    return bucket(LimitSettings(**limit)).rate or 0.0
 
 
 def _start(fleet: Fleet, workers: int = 2) -> None:

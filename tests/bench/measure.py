@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.faults.checks import check_all
 from tests.support.fleet import ROOT, Fleet, calls
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, bucket
 from workers.store.connection import connect
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def run(
         return {
             "calls": made,
             "rate": rate,
-            "of the governed rate": rate / cell(settings).rate,
+            "of the governed rate": rate / bucket(settings).rate,
             "of the limit": rate / (settings.count / settings.window_s),
             "429s": report["refused_429"],
             "doubled": report["duplicates"],

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.measure import ordinary_fleet, show
 from tests.support.fleet import calls, until
 from tests.support.media import CLIENT, GENESYS, arrived, check_media, folder, md5s, submit
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, bucket
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -37,7 +36,7 @@ def files_beside_calls(files: int = 500, beside: int = 0) -> dict[str, Any]:
                 "files": files,
                 "calls beside": beside,
                 "of the governed rate": _steady_rate(fleet)
-                / (cell(LimitSettings(**LIMIT)).rate or 1),
+                / (bucket(LimitSettings(**LIMIT)).rate or 1),
                 "429s": fleet.report()["refused_429"],
                 "doubled": fleet.report()["duplicates"],
             }

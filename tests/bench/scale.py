@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.measure import ordinary_fleet, show, steady_rate
 from tests.support.faults.checks import assert_nothing_left, check_all
 from tests.support.fleet import calls, until
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +30,7 @@ SMALL: dict[str, Any] = {
 
 def processes(numbers: Iterable[int] = (1, 2, 4), count: int = 2000) -> dict[str, Any]:
     """The same backlog of one client, through so many worker processes of 32 threads each."""
-    governed = cell(LimitSettings(**APP)).rate or 0.0
+    governed = bucket(LimitSettings(**APP)).rate or 0.0
     rates, refused = dict[int, float](), 0
     for number in numbers:
         with ordinary_fleet([APP]) as fleet:

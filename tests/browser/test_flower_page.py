@@ -94,7 +94,7 @@ def run(browser: Any) -> Iterator[tuple[Fleet, str]]:
         {"kind": kind, "when": {"business_ids": [f"{row}.1"]}, "per_business_id_times": 1}
         for row, kind in TROUBLE.items()
     ]
-    worker = {"line_after_s": 60, "bell_grace_s": 3.0}
+    worker = {"backlog_after_s": 60, "bell_grace_s": 3.0}
     client = {"backoff_base_s": 20.0, "backoff_cap_s": 40.0}
     with Fleet(sandbox={"faults": faults}, client=client, worker=worker) as fleet:
         rows = calls(30, steps=3)

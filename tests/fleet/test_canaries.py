@@ -61,7 +61,7 @@ def test_canaries_are_found_in_no_message_log_event_status_report_or_process_lis
         fleet.submit(rows())
         fleet.start_worker("w1", env={"HEADGATE_WORKER__EVENTS": "true"})
         fleet.wait()
-        token = fleet.client.tokens.get()
+        token = fleet.client.tokens().get()
         assert token is not None
         canaries = (*CANARIES, token.value.get_secret_value())
 
@@ -118,7 +118,7 @@ def test_a_proxy_password_and_an_api_key_are_found_nowhere(*, accepted: bool) ->
             "status": command(fleet, "status", "--json"),
             "check": command(fleet, "config", "check", "--json"),
             "report": command(fleet, "report", "job", "--format", "csv"),
-            "reprs": repr(client.settings) + repr(client.tokens),
+            "reprs": repr(client.settings()) + repr(client.tokens()),
         }
         assert proxy.asked
         assert '"auth": "api_key"' in places["check"]

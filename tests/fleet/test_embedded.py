@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -110,6 +110,23 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 # Finding and starting
+
+
+def test_a_keeper_that_starts_its_server_prints_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        ended.append(start(*command, **options))
+        return ended[-1]
+
+    start = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run)
+
+    open_embedded(folder)
+
+    assert [keeper.stderr for keeper in ended] == [""]
 
 
 def test_processes_that_race_get_one_server(folder: Path) -> None:

@@ -55,6 +55,7 @@ def test_the_demo_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> 
     for room in ("orchestration", "tasks", "workers"):
         file = run(python, "-c", f"import {room}; print({room}.__file__)", cwd=tmp_path)
         assert Path(file).is_relative_to(installed)
+        assert (Path(file).parent / "py.typed").is_file()
     shorten(next(installed.glob("lib/python*/site-packages/orchestration/demo/contacts.csv")))
 
     said = run(installed / "bin" / "headgate", "demo", cwd=tmp_path)

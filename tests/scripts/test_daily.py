@@ -10,8 +10,7 @@ import pytest
 from tests.scripts.test_scripts import APP, HELD, Rig, S
 from workers.governor.governor import Aged, Go
 from workers.ledger import audit
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import cell
+from workers.settings.limits import LimitSettings, bucket
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
@@ -59,7 +58,7 @@ def test_rows_refused_for_two_hours_wait_alone_and_resume_paced_under_their_keys
     assert (len(soon), len(late)) == (84, 39)
     resumed = [(us, key) for us, key in after if key in daily]
     assert sorted(key for _, key in resumed) == daily
-    every_us = cell(limits[-1]).interval_us
+    every_us = bucket(limits[-1]).interval_us
     for n, (us, _) in enumerate(resumed, 1):  # from an empty bucket
         assert us >= refused_us + HELD_US + n * every_us
     assert rig.states(daily) == {"succeeded": 6}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from workers.governor.flows import MOST_ROUTES, coarse, flow, read, route_class
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings, TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.limits import LimitSettings
 
 APP = LimitSettings(name="app", count=200)
 ORDERS = LimitSettings(name="orders", count=2, match="POST /orders*")

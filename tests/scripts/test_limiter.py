@@ -12,7 +12,7 @@ from tests.scripts.test_scripts import APP, BEAT_US, DONE, MS, Rig, S
 from workers.answer.quota_headers import Feedback
 from workers.errors import CircuitOpen, Throttled
 from workers.session.limiter import Entry, Gate
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import Settings
 from workers.store.scripts import Scripts
 
@@ -25,14 +25,15 @@ FEW = LimitSettings(name="few", count=1, shape="concurrent")
 
 def gate(rig: Rig, lane: int = 1) -> Gate:
     """The entry of the rig's client."""
+    routes: set[str] = set()
     client = SimpleNamespace(
         name="acme",
         store=rig.store,
         keys=rig.keys,
         configured=rig.client,
-        settings=rig.client,
+        settings=lambda: rig.client,
         fleet=Settings(),
-        routes=set(),
+        routes=lambda: routes,
         look=lambda: (0, rig.client),
     )
     return Gate(cast("Client", client), lane, clock=rig.clock)

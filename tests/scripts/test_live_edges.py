@@ -13,7 +13,8 @@ from tests.scripts.test_live import BURSTY, STEADY, change, client_of, pause, re
 from tests.scripts.test_scripts import APP, BEAT_US, HELD, Rig, S
 from workers.errors import StoreAway
 from workers.governor import flows, overrides
-from workers.settings.limit_settings import LimitSettings, TenantSettings
+from workers.settings.client import TenantSettings
+from workers.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
     from workers.store.connection import Store

@@ -33,8 +33,8 @@ from workers.governor.governor import Aged, Go, Governor, Half, ToSplit
 from workers.ledger import audit
 from workers.ledger.batch import halves
 from workers.ledger.ledger import DEAD, FINAL, Ledger, Opened
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings, TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
 from workers.store.keys import ClientKeys
 
@@ -314,7 +314,7 @@ class Governed(RuleBasedStateMachine):
         self.ledger = Ledger(self.store, self.keys, self.clock)
         self.model = Model(
             self.clock,
-            beat_us=round(worker.beat_s * S),
+            beat_us=round(worker.tick_s * S),
             grace_us=round(worker.bell_grace_s * S),
             lease_us=LEASE_S * S,
             act_lease_us=ACT_LEASE_S * S,

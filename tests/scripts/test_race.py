@@ -13,7 +13,7 @@ from tests.scripts.test_scripts import DONE, Rig
 from workers.governor import flows
 from workers.governor.governor import Go, Governor
 from workers.ledger.ledger import Ledger, Opened
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
 from workers.store.connection import connect
 

@@ -19,7 +19,7 @@ from workers.answer.outcome import Answer
 from workers.governor import refusals
 from workers.governor.refusals import Refusal, Refusals, rules_of
 from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 from workers.store.connection import connect
 from workers.store.keys import ClientKeys
 

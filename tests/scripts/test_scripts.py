@@ -19,8 +19,8 @@ from workers.governor import flows
 from workers.governor.governor import Aged, Go, Governor, NoGo, Settled
 from workers.ledger import audit
 from workers.ledger.ledger import FINAL, Ledger, Opened
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings, TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
 from workers.store.keys import ClientKeys
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from workers.clients import Client
-    from workers.settings.limit_settings import LimitSettings
+    from workers.settings.limits import LimitSettings
 
 #: What the sandbox's control API lists: effects or requests.
 Record = dict[str, Any]
@@ -224,7 +224,7 @@ def transactions(client: Client, job: str) -> Iterator[Transaction]:
     kind = find_kind(about["kind"]).steps
     for page in range(number(client.ledger.job(job), "opened")):
         for row, key, _, tx in transactions_of(client, job, page):
-            planned = kind.plan(row, about, client.settings)
+            planned = kind.plan(row, about, client.settings())
             yield Transaction(
                 key=key,
                 state=tx.get("s", ""),

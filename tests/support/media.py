@@ -14,7 +14,7 @@ from tasks.genesys.operations import OPERATIONS, operation_of
 from tests.support import journal
 from tests.support.faults.checks import assert_nothing_left
 from workers.answer.guards import Guard
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

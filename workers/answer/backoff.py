@@ -27,7 +27,7 @@ _DATE = re.compile(
 
 
 def countdown_s(attempt: int, base_s: float, cap_s: float, rng: Random) -> float:
-    """Seconds until a failed call may be tried again, when the provider named no wait.
+    """Compute the seconds until a failed call may be tried again, when the provider named no wait.
 
     Args:
         attempt: Failed attempts before this one, from 0; absurd numbers are fine.
@@ -45,17 +45,17 @@ def countdown_s(attempt: int, base_s: float, cap_s: float, rng: Random) -> float
 def retry_after_s(
     value: str | None, now: datetime, cap_s: float = RETRY_AFTER_CAP_S
 ) -> float | None:
-    """The wait that a Retry-After header orders, seconds in 0..cap_s.
+    """Read the wait that a Retry-After header orders, seconds in 0..cap_s.
 
     Args:
         value: The header as it came; None when there was none.
         now: The moment of the answer, aware; best the provider's own (`http_date` of its Date
-            header), since a date in Retry-After is told by the same clock.
+            header), since a date in Retry-After comes from the same clock.
         cap_s: The longest wait that is believed.
 
     Returns:
         Digits as seconds, an HTTP date as the time until then (0 when it has passed), and None for
-        everything else: a wait that cannot be read is no order.
+        everything else, for a wait that cannot be read is no order.
     """
     if value is None:
         return None
@@ -69,15 +69,15 @@ def retry_after_s(
 
 
 def pause_s(retry_after_s: float, base_s: float, rng: Random) -> float:
-    """The ordered wait with jitter on top, in retry_after_s .. retry_after_s + base_s.
+    """Add jitter to an ordered wait: a value in retry_after_s .. retry_after_s + base_s.
 
-    Those who were told the same moment come back spread out, and none comes back early.
+    Those who were given the same moment come back spread out, and none comes back early.
     """
     return retry_after_s + rng.uniform(0.0, base_s)
 
 
 def http_date(value: str | None) -> datetime | None:
-    """The moment that an HTTP date names, aware; None when it is none."""
+    """Read the moment that an HTTP date names, aware; None when it is none."""
     if value is None or not _DATE.fullmatch(value):
         return None
     try:

@@ -18,13 +18,17 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Never
+from enum import StrEnum, auto
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias
 
 from workers.answer.backoff import http_date, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: What a text of JSON holds: objects, lists, texts, numbers, true, false and None, unchecked.
+Json: TypeAlias = Any
 
 #: Headers that may carry the provider's name for this call, the best one first.
 CORRELATION_HEADERS: Final = (
@@ -43,19 +47,36 @@ _MACHINE_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Outcome(StrEnum):
     """What one attempt did at the provider; there is no fourth."""
 
-    EXECUTED = "executed"
-    NOT_EXECUTED = "not_executed"
-    UNKNOWN = "unknown"
+    EXECUTED = auto()
+    NOT_EXECUTED = auto()
+    UNKNOWN = auto()
 
 
 class Next(StrEnum):
     """What the answer asks for."""
 
-    DONE = "done"  #: nothing more
-    RETRY = "retry"  #: the same call again after a backoff
-    THROTTLED = "throttled"  #: the same call again after a pause; no attempt is spent
-    TOKEN = "token"  # noqa: S105 -- the same call again with a new access token
-    REFUSED = "refused"  #: never again as it is
+    DONE = auto()  #: nothing more
+    RETRY = auto()  #: the same call again after a backoff
+    THROTTLED = auto()  #: the same call again after a pause; no attempt is spent
+    TOKEN = auto()  #: the same call again with a new access token
+    REFUSED = auto()  #: never again as it is
+
+
+#: What a status means, and where it is not listed what its class means, the first digit.
+_BY_STATUS: Final[dict[int, tuple[Outcome, Next]]] = {
+    HTTPStatus.UNAUTHORIZED: (Outcome.NOT_EXECUTED, Next.TOKEN),
+    HTTPStatus.REQUEST_TIMEOUT: (Outcome.UNKNOWN, Next.RETRY),
+    HTTPStatus.TOO_MANY_REQUESTS: (Outcome.NOT_EXECUTED, Next.THROTTLED),
+}
+_BY_CLASS: Final = {
+    # The status line is the provider's word. What happened to the body afterwards does not undo
+    # the work.
+    2: (Outcome.EXECUTED, Next.DONE),
+    3: (Outcome.NOT_EXECUTED, Next.REFUSED),
+    4: (Outcome.NOT_EXECUTED, Next.REFUSED),
+}
+_ANY_OTHER: Final = (Outcome.UNKNOWN, Next.RETRY)
+_REDIRECT: Final = range(300, 400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +113,8 @@ class Answer:
                 return value
         return None
 
-    def json(self) -> Any:  # noqa: ANN401 -- whatever the provider sent
-        """The body read as JSON, anew at each call; None when it is none."""
+    def json(self) -> Json:
+        """Read the body as JSON, anew at each call; None when it is none."""
         try:
             return json.loads(self.body, parse_constant=_refuse)
         except (ValueError, RecursionError):
@@ -110,12 +131,12 @@ class Reading:
 
 
 def read(answer: Answer, *, earlier_unknown: bool = False) -> Reading:
-    """What the attempt did and what its answer asks for.
+    """Read what the attempt did and what its answer asks for.
 
     Args:
         answer: What came back.
         earlier_unknown: An earlier attempt of the same step ended `unknown`. A refusal then proves
-            nothing ("exists already" may be our own doing): it is still a refusal, but of unknown
+            nothing ("exists already" may be our own doing): it stays a refusal, but of unknown
             outcome.
     """
     reading = _read(answer)
@@ -125,45 +146,36 @@ def read(answer: Answer, *, earlier_unknown: bool = False) -> Reading:
     return reading
 
 
-def _read(answer: Answer) -> Reading:  # noqa: PLR0911 -- the table, row by row
+def _read(answer: Answer) -> Reading:
     if not answer.sent:
         reason = f"nothing was sent ({answer.error or 'no reason is known'})"
         return Reading(Outcome.NOT_EXECUTED, Next.RETRY, reason)
-    match answer.status:
-        case None:
-            reason = f"no answer came back ({answer.error or 'no reason is known'})"
-            return Reading(Outcome.UNKNOWN, Next.RETRY, reason)
-        case status if 200 <= status < 300:  # noqa: PLR2004
-            # The status line is the provider's word. What happened to the body afterwards does not
-            # undo the work.
-            return Reading(Outcome.EXECUTED, Next.DONE, _words(answer))
-        case status if 300 <= status < 400:  # noqa: PLR2004
-            reason = f"{_words(answer)}; a redirect is not followed, correct base_url or the path"
-            return Reading(Outcome.NOT_EXECUTED, Next.REFUSED, reason)
-        case 401:
-            return Reading(Outcome.NOT_EXECUTED, Next.TOKEN, _words(answer))
-        case 429:
-            return Reading(Outcome.NOT_EXECUTED, Next.THROTTLED, _words(answer))
-        case status if 400 <= status < 500 and status != 408:  # noqa: PLR2004
-            return Reading(Outcome.NOT_EXECUTED, Next.REFUSED, _words(answer))
-        case _:
-            return Reading(Outcome.UNKNOWN, Next.RETRY, _words(answer))
+    status = answer.status
+    if status is None:
+        reason = f"no answer came back ({answer.error or 'no reason is known'})"
+        return Reading(Outcome.UNKNOWN, Next.RETRY, reason)
+    by_class = _BY_CLASS.get(status // 100, _ANY_OTHER)
+    outcome, asked = _BY_STATUS.get(status, by_class)
+    reason = _summary(answer)
+    if status in _REDIRECT:
+        reason += "; a redirect is not followed, correct base_url or the path"
+    return Reading(outcome, asked, reason)
 
 
-def _words(answer: Answer) -> str:
-    details = ", ".join(it for it in (machine_code(answer), answer.error) if it)
+def _summary(answer: Answer) -> str:
+    details = ", ".join(filter(None, (machine_code(answer), answer.error)))
     return f"the provider answered {answer.status}" + (f" ({details})" if details else "")
 
 
 def machine_code(answer: Answer) -> str | None:
     """The code of a JSON error body (`code`, else `error`) when it is surely a code, not a text."""
-    if answer.status is None or answer.status < 400:  # noqa: PLR2004
+    if answer.status is None or answer.status < HTTPStatus.BAD_REQUEST:
         return None
-    found = answer.json()
-    if not isinstance(found, dict):
+    fields = answer.json()
+    if not isinstance(fields, dict):
         return None
     for name in ("code", "error"):
-        value = found.get(name)
+        value = fields.get(name)
         if isinstance(value, str) and _MACHINE_CODE.fullmatch(value):
             return value
     return None
@@ -172,7 +184,7 @@ def machine_code(answer: Answer) -> str | None:
 def permissions(answer: Answer) -> list[str]:
     """The permissions that a refusal names, such as `outbound:contact:add`; at most three.
 
-    Nothing else of its text: that may hold anything.
+    Nothing else of its text is returned, for that may hold anything.
     """
     text = answer.body[:_LOOKED_AT].decode(errors="replace")
     return list(dict.fromkeys(_PERMISSION.findall(text)))[:3]

@@ -1,4 +1,4 @@
-"""What a provider tells of its quota beside an answer: from headers to one reading. Pure.
+"""What a provider says of its quota beside an answer: from headers to one reading. Pure.
 
 | family                  | headers                                                             |
 | ----------------------- | ------------------------------------------------------------------- |
@@ -8,7 +8,7 @@
 | IETF, a list of quotas  | `RateLimit: "name";r=50;t=30`, `RateLimit-Policy: "name";q=100;w=60` |
 | Genesys                 | `inin-ratelimit-allowed`, `-count`, `-reset`                        |
 
-They are hints: a header that cannot be read says nothing, and nothing here raises.
+They are hints: a header that cannot be read counts for nothing, and nothing here raises.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-#: Of a quota that is whole again sooner than this, what the headers leave is no news.
+#: What the headers leave of a quota is no news where it is whole again sooner than this.
 HEARD_FROM_S: Final = 1.0
 #: A reset farther away than this, seconds, is no reset: daily quotas are the longest there are.
 MAX_RESET_S: Final = 86_400.0
@@ -43,18 +43,18 @@ _PARTS = re.compile(rf'(?:{_QUOTED}|[^";])+')
 class Feedback:
     """What is left of one quota, as the provider sees it."""
 
-    limit: int | None  #: calls of the whole quota; None: it is not told
+    limit: int | None  #: calls of the whole quota; None: the headers do not say
     remaining: int  #: calls that are left until the reset, >= 0
     reset_s: float  #: from the moment of the answer, 0..MAX_RESET_S
 
 
 def read_feedback(headers: Mapping[str, str], now: datetime | None) -> Feedback | None:
-    """The tightest quota that an answer's headers tell of.
+    """Read the tightest quota that an answer's headers state.
 
     Args:
         headers: Of the answer, with lower-case names.
-        now: The moment of the answer, aware, for a reset that is told as a moment. The answer's own
-            Date goes first, so that no two clocks have to agree; with neither, such a reset is
+        now: The moment of the answer, aware, for a reset that is stated as a moment. The answer's
+            own Date goes first, so that no two clocks have to agree; with neither, such a reset is
             not read.
 
     Returns:
@@ -63,15 +63,15 @@ def read_feedback(headers: Mapping[str, str], now: datetime | None) -> Feedback 
         a reset more than a day away in either direction, cannot; one that passed since then is 0.
     """
     readings = []
-    for limit, remaining, reset in _told(headers):
+    for limit, remaining, reset in _quotas(headers):
         left, most = _number(remaining), _number(limit)
         reset_s = None if left is None else _reset_s(reset, headers.get("date"), now)
         if left is not None and reset_s is not None:
             readings.append(Feedback(None if most is None else int(most), int(left), reset_s))
-    return min(readings, key=lambda it: (it.remaining, -it.reset_s), default=None)
+    return min(readings, key=lambda quota: (quota.remaining, -quota.reset_s), default=None)
 
 
-def _told(headers: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _quotas(headers: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Limit, remaining and reset of each quota as they stand in the headers; "": not there."""
     for family in ("x-ratelimit", "ratelimit"):
         limit, remaining, reset = (
@@ -103,7 +103,7 @@ def _members(value: str) -> dict[str, dict[str, str]]:
     members = {}
     for member in _MEMBERS.findall(value):
         name, *parameters = _PARTS.findall(member) or [""]
-        members[name.strip()] = dict(_pair(it) for it in parameters)
+        members[name.strip()] = dict(_pair(parameter) for parameter in parameters)
     return members
 
 

@@ -1,4 +1,4 @@
-"""What a call carries to prove whose it is: one interface, whatever the client's form.
+"""What a call carries to prove who sends it: one interface, whatever the client's form.
 
 Whoever sends a call asks for a token before admit, puts its headers on, and reports a 401:
 
@@ -59,17 +59,17 @@ class NoCredentials:
     hopeless = "although no access token is configured; set auth"
 
     def get(self, wait_s: float | None = None) -> None:
-        """Nothing."""
+        """Return nothing: the call carries no token."""
         del wait_s
 
     def refused(self, token: Token, sent_ago_s: float = 0.0) -> bool:
-        """Nothing could be renewed."""
+        """There is nothing that could be renewed."""
         del token, sent_ago_s
         return True
 
 
 class StaticSecret:
-    """A bearer token or an API key that somebody else made: it is read, never renewed.
+    """A bearer token or an API key that somebody else made, and that nobody renews.
 
     It is read anew for each call, so the call after a change carries the new one.
     """
@@ -81,7 +81,7 @@ class StaticSecret:
 
     @property
     def hopeless(self) -> str:
-        """Where the secret stands that the provider does not accept."""
+        """Where to find the secret that the provider does not accept."""
         what = "API key" if self._client.auth == "api_key" else "token"
         return f"to the {what} of {self._client.names('client_secret')}; put a valid one there"
 

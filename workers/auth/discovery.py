@@ -1,24 +1,26 @@
 """Where a NICE CXone tenant's API and token endpoint are.
 
-An operator asks once, and the answer goes into the configuration. A worker never asks: it sends
+An operator asks once, and the answer goes into the configuration. A worker never asks, for it sends
 secrets only to hosts that stand in its configuration.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
 from workers.errors import ConfigError
-from workers.http.connection import Caller, Request
+from workers.http.connection import Caller
+from workers.http.request import Request
 from workers.settings.client import ClientSettings, profiles
-from workers.settings.urls import HttpUrl
+from workers.settings.values import HttpUrl
 
 if TYPE_CHECKING:
-    from workers.answer.outcome import Answer
+    from workers.answer.outcome import Answer, Json
 
 #: Who knows every tenant outside of the government's own cloud.
 CXONE: Final = "https://cxone.niceincontact.com"
@@ -34,7 +36,7 @@ class Endpoints:
 
     base_url: str
     token_url: str  #: for auth "password"
-    region: str  #: for auth "access_key"; "" = not told, or not one of the profile
+    region: str  #: for auth "access_key"; "" = none was named, or none of the profile
 
 
 def discover(tenant_id: str, origin: str = CXONE) -> Endpoints:
@@ -52,7 +54,7 @@ def discover(tenant_id: str, origin: str = CXONE) -> Endpoints:
         client = ClientSettings(name="discovery", base_url=origin)
     except ValidationError:
         raise ConfigError("the URL to ask must be https:// and a host; correct it") from None
-    caller = Caller(client, pool_size=0, governed=False)
+    caller = Caller(client, pool_size=0, on_quota=False)
     path = f"{_PATH}?tenantId={quote(tenant_id, safe='')}"
     with caller.connection() as connection:
         answer = connection.send(Request("GET", path, {"Accept": "application/json"}))
@@ -60,16 +62,16 @@ def discover(tenant_id: str, origin: str = CXONE) -> Endpoints:
 
 
 def _endpoints(answer: Answer, origin: str) -> Endpoints:
-    found: Any = answer.json() if answer.status == 200 else None  # noqa: PLR2004
+    fields: Json = answer.json() if answer.status == HTTPStatus.OK else None
     try:
-        api, auth = (_url(found, name) for name in ("api_endpoint", "auth_endpoint"))
+        api, auth = (_url(fields, name) for name in ("api_endpoint", "auth_endpoint"))
     except (TypeError, KeyError, ValueError):
-        said = answer.error if answer.status is None else answer.status
+        answered = answer.error if answer.status is None else answer.status
         raise ConfigError(
-            f"{origin} names no endpoints of this tenant (it answered {said}); check the tenant's "
-            f"id and whom you ask"
+            f"{origin} names no endpoints of this tenant (it answered {answered}); check the "
+            f"tenant's id and whom you ask"
         ) from None
-    area = found.get("area")
+    area = fields.get("area")
     return Endpoints(
         base_url=f"{api}/inContactAPI/services/{API_VERSION}",
         token_url=f"{auth}/auth/token",
@@ -77,5 +79,5 @@ def _endpoints(answer: Answer, origin: str) -> Endpoints:
     )
 
 
-def _url(found: Any, name: str) -> str:  # noqa: ANN401 -- whatever came
-    return _URL.validate_python(found[name], strict=True)
+def _url(fields: Json, name: str) -> str:
+    return _URL.validate_python(fields[name], strict=True)

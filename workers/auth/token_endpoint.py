@@ -1,33 +1,39 @@
-"""One request to a client's token endpoint, and what came of it."""
+"""One request to a client's token endpoint, and how its answer is read."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import requests
 
 from workers.answer.backoff import retry_after_s
-from workers.answer.outcome import machine_code
+from workers.answer.outcome import Outcome, machine_code, read
 from workers.auth.token_forms import read_token, token_request, what_to_check
-from workers.http.connection import Caller, ConnectFailed, Request
+from workers.http.connection import Caller
+from workers.http.request import Request
+from workers.http.route import ConnectFailed
 
 if TYPE_CHECKING:
     from workers.answer.outcome import Answer
     from workers.settings.access import Secrets
     from workers.settings.client import ClientSettings
 
-#: How long it is not worth asking again: after a refusal, and when the endpoint is away or busy.
+#: How long nobody asks again: after a refusal, and when the endpoint is away or busy.
 REFUSED_QUIET_S: Final = 5.0
 AWAY_QUIET_S: Final = 1.0
 MAX_QUIET_S: Final = 60.0
+#: With these statuses an endpoint refuses who asks, and with these it asks for patience.
+_REFUSALS: Final = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+_BUSY: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class NoToken(Exception):
     """The endpoint gave no token; the text is one sentence, without secrets.
 
-    `refused`: a person must act. `quiet_s`: how long it is not worth asking again.
+    `refused`: a person must act. `quiet_s`: how long nobody should ask again.
     """
 
     def __init__(
@@ -41,8 +47,8 @@ class NoToken(Exception):
 class TokenEndpoint:
     """Where a client asks for its access token.
 
-    It goes the way of all calls (the client's proxy and certificates, one total deadline, a bounded
-    answer, no redirect, no cookie), on a connection of its own.
+    The request goes the way of all calls (the client's proxy and certificates, one total deadline,
+    a bounded answer, no redirect, no cookie), on a connection of its own.
 
     Raises:
         ConfigError: its URL, the proxy or a certificate cannot be used.
@@ -55,7 +61,7 @@ class TokenEndpoint:
             "base_url": f"{url.scheme}://{url.netloc}",
             "total_timeout_s": client.read_timeout_s,
         }
-        self._caller = Caller(client.model_copy(update=place), pool_size=1, governed=False)
+        self._caller = Caller(client.model_copy(update=place), pool_size=1, on_quota=False)
         self._path = requests.Request("POST", token_url).prepare().path_url  # quoted
 
     def ask(self, secrets: Secrets) -> tuple[str, float]:
@@ -73,7 +79,7 @@ class TokenEndpoint:
                 answer = connection.send(Request("POST", self._path, headers, body), None)
         except ConnectFailed as error:
             raise NoToken(f"{error}, where its access token comes from") from None
-        if answer.status is not None and 200 <= answer.status < 300:  # noqa: PLR2004
+        if read(answer).outcome is Outcome.EXECUTED:
             try:
                 return read_token(answer)
             except ValueError as error:
@@ -84,16 +90,17 @@ class TokenEndpoint:
         if answer.status is None or not answer.sent:
             return self._no_token(f"gave no answer ({answer.error})")
         code = machine_code(answer)
-        said = f"{answer.status} {code}" if code else str(answer.status)
-        if answer.status in {400, 401, 403}:
+        answered = f"{answer.status} {code}" if code else str(answer.status)
+        if answer.status in _REFUSALS:
             what, keys = what_to_check(self._client)
             region = self._client.region
             where = f", and that the organisation is in region {region}" if region else ""
-            return self._no_token(f"refuses the {what} ({said}); check {keys}{where}", refused=True)
-        if answer.status < 500 and answer.status not in {408, 429}:  # noqa: PLR2004
-            return self._no_token(f"answered {said}; check token_url", refused=True)
+            reason = f"refuses the {what} ({answered}); check {keys}{where}"
+            return self._no_token(reason, refused=True)
+        if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in _BUSY:
+            return self._no_token(f"answered {answered}; check token_url", refused=True)
         asked_s = retry_after_s(answer.retry_after, datetime.now(UTC), MAX_QUIET_S)
-        return self._no_token(f"answered {said}", quiet_s=max(asked_s or 0.0, AWAY_QUIET_S))
+        return self._no_token(f"answered {answered}", quiet_s=max(asked_s or 0.0, AWAY_QUIET_S))
 
     def _no_token(
         self, what: str, *, refused: bool = False, quiet_s: float = AWAY_QUIET_S

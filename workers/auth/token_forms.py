@@ -6,8 +6,8 @@
 | `access_key`         | JSON, `accessKeyId` and `accessKeySecret` (NICE CXone)                   |
 | `password`           | a form, `grant_type=password`; the client's id and secret as above       |
 
-A refresh token that comes beside an access token is not kept: the secrets are at hand, and asking
-with them again is the one way that every form has.
+Headgate does not keep a refresh token that comes beside an access token: the secrets are at hand,
+and every form can ask with them again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workers.answer.outcome import Answer
     from workers.settings.access import AuthSettings, Secrets
 
-#: Lifetime of a token whose answer names none, and the longest that is believed.
+#: Lifetime of a token whose answer names none, and the longest lifetime that is believed.
 DEFAULT_LIFETIME_S: Final = 300.0
 MAX_LIFETIME_S: Final = 30 * 86_400.0
 #: What may stand in an Authorization header.
@@ -31,7 +31,7 @@ HEADER_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}")
 
 
 def token_request(client: AuthSettings, secrets: Secrets) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a POST to the client's token endpoint."""
+    """Build headers and body of a POST to the client's token endpoint."""
     client_id, secret = client.client_id or "", secrets.client.get_secret_value()
     headers = {"Accept": "application/json"}
     if client.auth == "access_key":
@@ -45,17 +45,18 @@ def token_request(client: AuthSettings, secrets: Secrets) -> tuple[dict[str, str
         }
     if client.scope:
         form["scope"] = client.scope
-    if client.token_auth == "basic":  # noqa: S105 -- how, not what
-        pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-        headers["Authorization"] = f"Basic {pair}"
-    else:
-        form |= {"client_id": client_id, "client_secret": secret}
+    match client.token_auth:
+        case "basic":
+            pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
+            headers["Authorization"] = f"Basic {pair}"
+        case "form":
+            form |= {"client_id": client_id, "client_secret": secret}
     headers["Content-Type"] = "application/x-www-form-urlencoded"
     return headers, urlencode(form).encode()
 
 
 def what_to_check(client: AuthSettings) -> tuple[str, str]:
-    """What an endpoint that says no refuses, and the keys of the configuration to look at."""
+    """What an endpoint refuses, and the keys of the configuration to look at, for a sentence."""
     scope = ("scope",) if client.scope else ()
     match client.auth:
         case "access_key":
@@ -68,24 +69,24 @@ def what_to_check(client: AuthSettings) -> tuple[str, str]:
 
 
 def read_token(answer: Answer) -> tuple[str, float]:
-    """The access token of a successful answer, and its lifetime in seconds.
+    """Read the access token of a successful answer, and its lifetime in seconds.
 
     Raises:
         ValueError: there is none that can be used; the text says what is wrong, without values.
     """
-    found = answer.json()
-    if not isinstance(found, dict):
-        raise ValueError(answer.error or "the answer is no JSON object")  # noqa: TRY004
-    token, kind = found.get("access_token"), found.get("token_type", "bearer")
+    fields = answer.json()
+    if type(fields) is not dict:
+        raise ValueError(answer.error or "the answer is no JSON object")
+    token, kind = fields.get("access_token"), fields.get("token_type", "bearer")
     if not (isinstance(token, str) and HEADER_TOKEN.fullmatch(token)):
         raise ValueError("access_token is missing or cannot stand in a header")
     if not (isinstance(kind, str) and kind.lower() == "bearer"):
         raise ValueError("token_type is not bearer")
-    lifetime_s = found.get("expires_in")
+    lifetime_s = fields.get("expires_in")
     if lifetime_s is None:
         return token, DEFAULT_LIFETIME_S
-    if not (isinstance(lifetime_s, int | float) and not isinstance(lifetime_s, bool)):
-        raise ValueError("expires_in is not a number")  # noqa: TRY004
+    if type(lifetime_s) not in {int, float}:  # a bool is an int too
+        raise ValueError("expires_in is not a number")
     if not 0 < lifetime_s < math.inf:
         raise ValueError("expires_in is not above 0")
     return token, float(min(lifetime_s, MAX_LIFETIME_S))

@@ -1,6 +1,6 @@
 """The access token of a client as it lies in the store: encrypted, one for the whole fleet.
 
-Without the client's secrets it cannot be read. So a token that was kept under other secrets is as
+Nobody can read it without the client's secrets. So a token that was kept under other secrets is as
 good as none, and whoever has the new ones asks for another.
 """
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What lua/token_look.lua returns, field by field; times by the store's clock."""
+class TokenLook:
+    """The answer of lua/token_look.lua, field by field; times by the store's clock."""
 
     now_us: int
     locked: bool
@@ -65,17 +65,17 @@ class TokenShelf:
         self._lock_ms = lock_ms
         self._scripts = Scripts(store, keys, clock)
 
-    def look(self, owner: str, unreadable: str) -> Look:
+    def look(self, owner: str, unreadable: str) -> TokenLook:
         """Look for the token; take the lock where it must be renewed.
 
         Args:
             owner: A random name for who looks.
             unreadable: The generation that it could not read, "" = none.
         """
-        found = self._scripts("token_look", owner, self._lock_ms, unreadable)
-        now_us, locked, usable, token, *numbers, failure, refused = found
+        reply = self._scripts("token_look", owner, self._lock_ms, unreadable)
+        now_us, locked, usable, token, *numbers, failure, refused = reply
         generation, asked_us, renew_us, expires_us = (int(number) for number in numbers)
-        return Look(
+        return TokenLook(
             now_us=now_us,
             locked=locked == 1,
             usable=usable == 1,
@@ -88,7 +88,7 @@ class TokenShelf:
             refused=refused == "1",
         )
 
-    def keep(self, owner: str, new: Look) -> bool:
+    def keep(self, owner: str, new: TokenLook) -> bool:
         """Keep a new token and give the lock back; False = the lock was lost meanwhile."""
         times = (new.asked_us, new.renew_us, new.expires_us)
         return bool(self._scripts("token_keep", owner, new.token, new.generation, *times))
@@ -96,7 +96,7 @@ class TokenShelf:
     def release(
         self, owner: str, failure: str = "", *, refused: bool = False, quiet_s: float = 0
     ) -> None:
-        """Give the lock back without a token, and tell everybody why for `quiet_s`."""
+        """Give the lock back without a token, and let everybody see why for `quiet_s` seconds."""
         self._scripts("token_release", owner, failure, int(refused), int(quiet_s * 1e6))
 
     def refuse(self, generation: int) -> tuple[int, int, bool] | None:
@@ -106,15 +106,15 @@ class TokenShelf:
             Its age and lifetime in microseconds, and whether the one before it was refused too;
             None when it was renewed before.
         """
-        found = self._scripts("token_refuse", generation)
-        return (found[0], found[1], bool(found[2])) if found else None
+        reply = self._scripts("token_refuse", generation)
+        return (reply[0], reply[1], bool(reply[2])) if reply else None
 
     def seal(self, value: str, secrets: Secrets) -> str:
         """Encrypt a token."""
         return self._cipher(secrets).encrypt(value.encode()).decode()
 
-    def unseal(self, look: Look, secrets: Secrets) -> str | None:
-        """Decrypt the token that was found; None when it was kept under other secrets."""
+    def unseal(self, look: TokenLook, secrets: Secrets) -> str | None:
+        """Decrypt the token of a look; None when it was kept under other secrets."""
         try:
             return self._cipher(secrets).decrypt(look.token).decode()
         except InvalidToken:

@@ -2,14 +2,14 @@
 
 The token lies encrypted in the store. Whoever finds that it is to be renewed takes the lock and
 asks the provider; the others go on with the old token while it is valid, and wait for the new one
-when it is not. A renewal that failed is told to everybody for a moment, so that a wrong secret is
-not tried by every thread of the fleet.
+when it is not. Everybody sees for a moment that a renewal failed, so that not every thread of the
+fleet tries a wrong secret.
 
-Ages are told by the store's clock, which is the same for everybody; the wall clocks of the hosts
-are never asked. Between two looks a process counts on by its own clock, suspends included.
+Ages are measured by the store's clock, which is the same for everybody, and never by the wall
+clocks of the hosts. Between two looks a process counts on by its own clock, suspends included.
 
-A token belongs to the secrets that it was asked for with. When these change, without a restart, a
-new one is asked for within `SECRETS_AGAIN_S`.
+A token belongs to the secrets with which it was asked for. When these change, which needs no
+restart, a new one is asked for within `SECRETS_AGAIN_S`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
-from workers.auth.token_store import Look, TokenShelf
+from workers.auth.token_store import TokenLook, TokenShelf
 from workers.clock import now_ns
 from workers.errors import ConfigError, StoreAway, TokenUnavailable
 
@@ -51,6 +51,7 @@ LOOK_AGAIN_S: Final = 1.0
 SECRETS_AGAIN_S: Final = 1.0
 #: How much longer than a request (TCP, TLS, answer) the lock outlives an owner that died.
 LOCK_SPARE_S: Final = 5.0
+_CHANCE: Final = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class _Held:
     """The token in this process; times by `workers.clock`."""
 
     token: Token
-    secrets: Secrets  #: under which it was asked for
+    secrets: Secrets  #: with which it was asked for
     look_ns: int  #: until then the store need not be asked
     expires_ns: int
 
@@ -88,8 +89,9 @@ class Tokens:
         keys: ClientKeys,
         clock: Callable[[], int] | None = None,
     ) -> None:
+        if client.token_url is None:
+            raise ConfigError(f"client {client.name} has no token_url; set it")
         self._client = client
-        assert client.token_url  # noqa: S101 -- as the form demands
         self._endpoint = TokenEndpoint(client, client.token_url)
         self._wait_s = client.connect_timeout_s + client.read_timeout_s
         lock_s = self._wait_s + client.connect_timeout_s + LOCK_SPARE_S
@@ -113,7 +115,7 @@ class Tokens:
         held = self._held
         if held and self._is_good(held):
             return held.token
-        return self._look_for_it(held, self._wait_s if wait_s is None else wait_s)
+        return self._look(held, self._wait_s if wait_s is None else wait_s)
 
     def refused(self, token: Token, sent_ago_s: float = 0.0) -> bool:
         """Report that the provider answered 401 to a call with this token.
@@ -132,10 +134,10 @@ class Tokens:
             StoreAway: the store did not answer.
         """
         self._refused = token.generation
-        found = self._shelf.refuse(token.generation)
-        if found is None:
+        refused = self._shelf.refuse(token.generation)
+        if refused is None:
             return False
-        age_us, lifetime_us, again = found
+        age_us, lifetime_us, again = refused
         fresh = age_us - sent_ago_s * 1e6 < min(FRESH_S * 1e6, lifetime_us / 2)
         return again and fresh
 
@@ -143,7 +145,7 @@ class Tokens:
         return held.token.generation != self._refused and now_ns() < until_ns
 
     def _is_good(self, held: _Held) -> bool:
-        """Whether neither its time nor the secrets are a reason to look for another token."""
+        """Whether neither the time nor the secrets are a reason to look for another token."""
         if not self._may_use(held, held.look_ns):
             return False
         if now_ns() < self._compare_ns:
@@ -156,14 +158,14 @@ class Tokens:
             self._compare_ns = now_ns() + int(SECRETS_AGAIN_S * 1e9)
         return same
 
-    def _look_for_it(self, held: _Held | None, wait_s: float) -> Token:
+    def _look(self, held: _Held | None, wait_s: float) -> Token:
         ends_ns = now_ns() + int(wait_s * 1e9)
         old = held.token if held and self._may_use(held, held.expires_ns) else None
         # While the old token is valid, one thread looks for the next one and the others go on.
         if not self._looking.acquire(timeout=0 if old else wait_s):
             if old:
                 return old
-            raise self._waited(wait_s)
+            raise self._late(wait_s)
         try:
             held = self._held
             if held and self._is_good(held):
@@ -180,10 +182,11 @@ class Tokens:
     def _find(self, ends_ns: int, wait_s: float) -> Token:
         """Take the token of the store, renew it, or wait until another worker has."""
         try:
-            known = self._client.secrets()  # anew each time: changed ones are picked up
+            known = self._client.secrets()  # read anew each time, for they may have changed
         except ConfigError as error:
             raise TokenUnavailable(str(error), refused=True) from None
-        assert known is not None  # noqa: S101 -- who asks at an endpoint has secrets
+        if known is None:
+            raise TokenUnavailable(f"client {self._client.name} has no secrets", refused=True)
         owner, unreadable = secrets.token_hex(16), ""
         while True:
             look = self._shelf.look(owner, unreadable)
@@ -200,24 +203,24 @@ class Tokens:
             elif look.failure:
                 raise TokenUnavailable(look.failure, refused=look.refused)
             if now_ns() >= ends_ns:
-                raise self._waited(wait_s)
-            time.sleep(random.uniform(*POLL_S))  # noqa: S311 -- jitter, no secret
+                raise self._late(wait_s)
+            time.sleep(_CHANCE.uniform(*POLL_S))
 
-    def _renew(self, known: Secrets, look: Look, owner: str) -> Token | None:
+    def _renew(self, known: Secrets, look: TokenLook, owner: str) -> Token | None:
         """Ask for a new token under the lock; None when the lock was lost meanwhile."""
         try:
             value, lifetime_s = self._endpoint.ask(known)
-        except NoToken as it:
-            self._shelf.release(owner, str(it), refused=it.refused, quiet_s=it.quiet_s)
+        except NoToken as error:
+            self._shelf.release(owner, str(error), refused=error.refused, quiet_s=error.quiet_s)
             old = self._read(known, look) if look.usable else None
             if old:
                 return old
-            raise TokenUnavailable(str(it), refused=it.refused) from None
+            raise TokenUnavailable(str(error), refused=error.refused) from None
         except BaseException:
             with suppress(StoreAway):
                 self._shelf.release(owner)
             raise
-        ahead_s = min(random.uniform(*AHEAD_S), LAST_PART * lifetime_s)  # noqa: S311 -- jitter
+        ahead_s = min(_CHANCE.uniform(*AHEAD_S), LAST_PART * lifetime_s)
         new = replace(
             look,
             token=self._shelf.seal(value, known),
@@ -229,13 +232,13 @@ class Tokens:
         )
         return self._hold(known, new, value) if self._shelf.keep(owner, new) else None
 
-    def _read(self, known: Secrets, look: Look) -> Token | None:
+    def _read(self, known: Secrets, look: TokenLook) -> Token | None:
         """The token of the store; None when it was kept under other secrets."""
         value = self._shelf.unseal(look, known)
         return None if value is None else self._hold(known, look, value)
 
-    def _hold(self, known: Secrets, look: Look, value: str) -> Token:
-        """Keep the token in this process, until it is to be renewed or at least looked for."""
+    def _hold(self, known: Secrets, look: TokenLook, value: str) -> Token:
+        """Keep the token in this process, until it must be renewed or at least looked for."""
         now = now_ns()
         # A store's clock that was set back must not make a token live longer than it was given.
         left_us = min(look.expires_us - look.now_us, look.expires_us - look.asked_us)
@@ -248,7 +251,7 @@ class Tokens:
         self._held = _Held(token, known, look_ns, expires_ns)
         return token
 
-    def _waited(self, wait_s: float) -> TokenUnavailable:
+    def _late(self, wait_s: float) -> TokenUnavailable:
         return TokenUnavailable(
             f"client {self._client.name}: no access token came within {wait_s:g} s; another "
             f"worker is asking for it"

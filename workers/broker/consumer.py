@@ -1,4 +1,4 @@
-"""What a worker does when the broker goes away: keep the work it has, and be back soon.
+"""What a worker does when the broker goes away: it keeps its work, and is back soon.
 
 Celery's stock consumer waits up to 30 s between two attempts, gives up after 100 of them, ends
 when the broker refuses a command, and puts back messages that its threads are still working on.
@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from celery.worker import consumer
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
@@ -21,7 +22,7 @@ SETTINGS = {
     "worker_consumer": f"{__name__}:Consumer",
     # A worker may be started before its broker.
     "broker_connection_retry_on_startup": True,
-    # For ever: nobody should have to restart workers after a long outage.
+    # None is for ever: nobody should have to restart workers after a long outage.
     "broker_connection_max_retries": None,
     # A broker that refuses commands (disk full, memory full) counts as one that is away.
     "broker_channel_error_retry": True,
@@ -31,6 +32,7 @@ SETTINGS = {
 class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no types
     """Celery's consumer, patient with a broker that is away."""
 
+    @override
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, trying again every `RETRY_S`."""
         conn.ensure_connection = partial(  # type: ignore[method-assign]
@@ -39,6 +41,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
         connected: Connection = super().ensure_connected(conn)
         return connected
 
+    @override
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the lost connection, but of none of its messages.
 

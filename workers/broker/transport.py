@@ -1,11 +1,11 @@
 """The link to the broker: kombu's Redis transport, safe against what a broker can hold and do.
 
 The stock transport ends the worker when a string in a queue is no task message, and when the
-broker restarts while messages are out. This one
+broker restarts while messages are out. This transport
 
 - looks at each popped text before anybody else does, and keeps what is no task on a short list;
 - remembers the broker's address, so that a channel can be closed after its connection is gone
-  (`workers.broker.consumer` has what the worker itself does then);
+  (`workers.broker.consumer` says what the worker itself does then);
 - keeps one client per channel, which costs less than a new one for every operation.
 """
 
@@ -21,6 +21,7 @@ from kombu.transport import redis as stock
 from kombu.utils.json import loads
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 GARBAGE_KEY = "headgate.garbage"
 #: Entries that the list keeps, and bytes of each: together at most 1 MB in the broker.
 GARBAGE_KEPT, GARBAGE_BYTES = 1000, 1024
-#: Ending of the queues that carry answers to remote control: these are no tasks.
+#: The ending of the queues that carry answers to remote control, which are no tasks.
 CONTROL_QUEUE = b".pidbox"
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class _Part(BaseModel):
 
 
 class _Headers(_Part):
-    """What Celery's event loop reads; a value of another type would end the worker."""
+    """The headers that Celery's event loop reads; a value of another type would end the worker."""
 
     task: _Name
     id: _Name
@@ -90,7 +91,7 @@ def is_task_message(text: bytes) -> bool:
         _BODY.validate_json(b64decode(envelope.body) if encoded else envelope.body)
         # kombu's reader also gives a meaning to `__type__`; it must not fail on it later.
         loads(text)  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001  # a stranger's text fails in a dozen ways
+    except Exception:  # noqa: BLE001 -- a stranger's text fails in a dozen ways
         return False
     return True
 
@@ -100,6 +101,7 @@ class Channel(stock.Channel):
 
     _kept: Redis | None = None
 
+    @override
     @contextmanager
     def conn_or_acquire(self, client: Redis | None = None) -> Iterator[Redis]:
         """Lend `client`, else the one that this channel keeps.
@@ -111,17 +113,20 @@ class Channel(stock.Channel):
             lent = self._kept = self._create_client()
         yield lent
 
+    @override
     def _disconnect_pools(self) -> None:
         self._kept = None
         super()._disconnect_pools()  # type: ignore[no-untyped-call]
 
-    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
-        # A lost connection is taken apart before its channels, which may still acknowledge.
+    @override
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        # kombu takes a lost connection apart before its channels, which may still acknowledge.
         if self.connection is not None and self.connection.client is not None:
             self._last_connparams: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
         return dict(self._last_connparams)
 
-    def _create_client(self, asynchronous: bool = False) -> Redis:  # noqa: FBT001, FBT002
+    @override
+    def _create_client(self, asynchronous: bool = False) -> Redis:
         client: Redis = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]
         client.set_response_callback("BRPOP", self._screen)
         return client
@@ -148,13 +153,14 @@ class Channel(stock.Channel):
         except RedisError as error:
             logger.warning("%s took no entry (%s): that text is gone", GARBAGE_KEY, error)
 
+    @override
     def _receive_one(self, c: PubSub) -> bool | None:
         taken: bool | None = None
         try:
             taken = super()._receive_one(c)  # type: ignore[no-untyped-call]
         except (OSError, RedisError):
             raise
-        except Exception as error:  # noqa: BLE001  # as above; a KeyError would cost a reconnect
+        except Exception as error:  # noqa: BLE001 -- as above; a KeyError would cost a reconnect
             logger.warning("a broadcast is no control message (%s)", type(error).__name__)
         return taken
 
@@ -170,7 +176,7 @@ def install() -> None:
     for scheme in ("redis", "rediss"):
         kombu.transport.TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
         # kombu remembers an earlier look-up for the life of the process.
-        kombu.transport._transport_cache.pop(scheme, None)  # noqa: SLF001
+        kombu.transport._transport_cache.pop(scheme, None)  # noqa: SLF001 -- there is no other way
 
 
 def transport_options() -> dict[str, Any]:
@@ -182,7 +188,7 @@ def transport_options() -> dict[str, Any]:
     return {
         # A bell needs no acknowledgement, the ledger rings again: 8 store commands less a call.
         "ack_emulation": False,
-        # A broker that freezes fails a publish (seconds), instead of blocking it for ever.
+        # Seconds. A publish to a broker that freezes fails, instead of blocking for ever.
         "socket_timeout": 5.0,
         "socket_connect_timeout": 2.0,
         # The kernel finds out about a peer that is gone even while nothing is sent.

@@ -1,1 +1,11 @@
-"""When a call may leave and what a settled call leads to; never what the call says."""
+"""When a call may leave and what a settled call leads to; never what the call says.
+
+- `governor`: ring, admit, settle and sweep, each one script and one round trip.
+- `flows`: whose transactions share a backlog. `overrides`: limits that were changed live.
+- `refusals`: the record of answers of 429. `state`: what the governor's hash says.
+"""
+
+from workers.governor.flows import LANES, Flow
+from workers.governor.governor import Governor
+
+__all__ = ["LANES", "Flow", "Governor"]

@@ -1,4 +1,4 @@
-"""Flows: the transactions of one client, lane, tenant, route and set of limits wait in one line."""
+"""Flows: the transactions of one client, lane, tenant, route and limits share one backlog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workers.errors import InputError
 from workers.governor import overrides
-from workers.settings.limits import cell, matching, own_cell
+from workers.settings.limits import bucket, matching, tenant_bucket
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
     from workers.governor.overrides import Change, Overrides
     from workers.settings.client import ClientSettings
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Bucket
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
 #: Who goes first when the quota is scarce, first to last.
 LANES: Final = ("urgent", "normal", "bulk")
-#: Every call of a client passes this cell: it holds nothing back but a pause.
-CLIENT_CELL: Final = ("client", 0, 0, 0, 10**9, 0)
+#: Every call of a client passes this bucket, which holds calls back only while it is paused.
+CLIENT_BUCKET: Final = ("client", 0, 0, 0, 10**9, 0)
 #: Whose threads do a step: worker processes for calls, or for transfers.
 POOLS: Final = ("calls", "media")
-#: Which places a step that makes no call takes: as many as its pool has threads, which ring knows.
+#: The places that a local step takes: as many as its pool has threads, which ring knows.
 ANY_PLACES: Final = 1_000_000
 #: A tenant of weight w advances its pass by STRIDE / w for each call.
 STRIDE: Final = 1_000_000
 #: The tenant of rows that name none.
 NO_TENANT: Final = "-"
-#: Routes that a client is paused by, each for itself; further ones share one for each method.
+#: Routes by which a client is paused, each for itself; further ones share one for each method.
 MOST_ROUTES: Final = 64
 
 #: A segment of a path that is a word of the API, and not an id or a name of somebody.
@@ -42,7 +42,7 @@ _WORD = re.compile(r"v\d+(\.\d+)?|[A-Za-z][A-Za-z_-]{0,31}")
 
 
 def lane_of(text: str) -> int:
-    """The lane of a word or a priority: urgent or 0-2, normal or 3-6, bulk or 7-9.
+    """Read the lane of a word or a priority: urgent or 0-2, normal or 3-6, bulk or 7-9.
 
     Raises:
         InputError: it is neither.
@@ -55,22 +55,25 @@ def lane_of(text: str) -> int:
 
 
 def route_class(route: str) -> str:
-    """What pauses are kept by: a route without query and ids, "POST /lists/7" → "POST /lists/*"."""
+    """Leave out query and ids, for pauses are kept by the rest: "POST /a/7" → "POST /a/*"."""
     method, _, path = route.partition("?")[0].partition(" ")
-    words = (it if not it or _WORD.fullmatch(it) else "*" for it in path.split("/"))
+    words = (word if not word or _WORD.fullmatch(word) else "*" for word in path.split("/"))
     return f"{method} {'/'.join(words)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Who waits in one line. Its limits are looked up by name, so that they can change live."""
+    """Whose transactions share one backlog.
+
+    Its limits are looked up by name, so that they can change live.
+    """
 
     lane: int
     tenant: str
     names: tuple[str, ...]  #: the client's limits that its calls matched when they were released
     route: str  #: see `route_class`
     capped: bool = False  #: its tenant has limits of its own
-    pool: str = ""  #: of a step that makes no call: whose threads do it; "" = a call
+    pool: str = ""  #: of a local step: whose threads do it; "" = a call
 
     @property
     def id(self) -> str:
@@ -83,44 +86,47 @@ class Flow:
         own = self.tenant if self.capped else ""
         return f"{self.lane}:{self.tenant}:{_digest('+'.join(self.names), self.route, own)}"
 
-    def charged(self, client: ClientSettings) -> list[Cell]:
-        """The cells of its limits under the configuration as it is now.
+    def charged(self, client: ClientSettings) -> list[Bucket]:
+        """The buckets of its limits under the configuration as it is now.
 
         A limit that came later, or under another name, counts where its pattern fits the route.
-        A step that makes no call is charged to none.
+        A local step is charged to none.
         """
         if self.pool:
             return []
         fits = {limit.name for limit in matching(client.limits, self.route)}
-        cells = [cell(it) for it in client.limits if it.name in fits.union(self.names)]
+        shared = [limit for limit in client.limits if limit.name in fits.union(self.names)]
         own = client.tenants[self.tenant].limits if self.tenant in client.tenants else ()
-        return cells + [own_cell(self.tenant, it) for it in matching(own, self.route)]
+        return [
+            *map(bucket, shared),
+            *(tenant_bucket(self.tenant, limit) for limit in matching(own, self.route)),
+        ]
 
     def definition(self, client: ClientSettings) -> str:
         """The flow as the scripts read it: a line of JSON, and one more from which `read` knows it.
 
-        `limits` are its cells. A route has one of its own, as wide as the narrowest around it, so
-        that it binds only after a pause: what waited then is paced. `scope` is the cell that a
+        `limits` are its buckets. A route has one of its own, as wide as the narrowest around it, so
+        that it binds only after a pause and paces what waited then. `scope` is the bucket that a
         refusal pauses: the narrowest limit of an endpoint, else the route, else the client.
-        `fields` are those of the hash gov that hold the state of each cell, and its bells.
-        A step that makes no call has its pool instead of all these.
+        `fields` are those of the hash gov that hold the state of each bucket, and its bells.
+        A local step has its pool instead of all these.
         """
-        cells = self.charged(client)
+        buckets = self.charged(client)
         weight = client.tenants[self.tenant].weight if self.tenant in client.tenants else 1
         endpoint = {limit.name for limit in client.limits if limit.match != "* *"}
-        rates = [it for it in cells if it.interval_us]
-        rows, scope = [it.row() for it in rates], "client"
+        rates = [kept for kept in buckets if kept.interval_us]
+        rows, scope = [rate.row() for rate in rates], "client"
         if rates:
-            narrow = [it for it in rates if it.name in endpoint]
-            tightest = max(narrow or rates, key=lambda it: it.interval_us)
+            narrow = [rate for rate in rates if rate.name in endpoint]
+            tightest = max(narrow or rates, key=lambda rate: rate.interval_us)
             scope = tightest.name if narrow else f"r:{_digest(self.route)}"
             if not narrow:
                 rows.append([scope, *tightest.row()[1:], 1])
-        rows += [it.row() for it in cells if not it.interval_us]  # places, asked last
-        limits: list[Sequence[Any]] = [CLIENT_CELL, *rows]
+        rows += [kept.row() for kept in buckets if not kept.interval_us]  # places, asked last
+        limits: list[Sequence[Any]] = [CLIENT_BUCKET, *rows]
         if self.pool:
             scope = f"pool:{self.pool}"
-            limits = [(scope, 0, ANY_PLACES, *CLIENT_CELL[3:])]
+            limits = [(scope, 0, ANY_PLACES, *CLIENT_BUCKET[3:])]
         hot: dict[str, Any] = {
             "lane": self.lane,
             "stride": STRIDE // weight,
@@ -129,7 +135,7 @@ class Flow:
             "fields": [field for row in limits for field in _fields(*row)],
         }
         cold = [self.lane, self.tenant, self.names, self.route, self.pool]
-        return "\n".join(json.dumps(it, separators=(",", ":")) for it in (hot, cold))
+        return "\n".join(json.dumps(part, separators=(",", ":")) for part in (hot, cold))
 
 
 def flow(client: ClientSettings, lane: int, tenant: str, route: str) -> Flow:
@@ -140,42 +146,42 @@ def flow(client: ClientSettings, lane: int, tenant: str, route: str) -> Flow:
 
 
 def of_pool(lane: int, tenant: str, pool: str) -> Flow:
-    """The flow of a step that makes no call."""
+    """The flow of a local step."""
     return Flow(lane, tenant, (), "", pool=pool)
 
 
 def read(definition: str) -> Flow:
-    """The flow of a definition that was written earlier."""
+    """Read the flow of a definition that was written earlier."""
     lane, tenant, names, route, *pool = json.loads(definition.partition("\n")[2])
     return Flow(lane, tenant, tuple(names), route, pool=pool[0] if pool else "")
 
 
-def coarse(it: Flow, routes: set[str]) -> Flow:
+def coarse(own: Flow, routes: set[str]) -> Flow:
     """The flow with a route of its own, or the common one of its method beyond `MOST_ROUTES`.
 
     Args:
-        it: The flow of a call.
+        own: The flow of a call.
         routes: The routes that this process knows; the flow's is added.
     """
-    if it.route not in routes and len(routes) >= MOST_ROUTES:
-        return replace(it, route=f"{it.route.partition(' ')[0]} *")
-    routes.add(it.route)
-    return it
+    if own.route not in routes and len(routes) >= MOST_ROUTES:
+        return replace(own, route=f"{own.route.partition(' ')[0]} *")
+    routes.add(own.route)
+    return own
 
 
 def spans(store: Store, keys: ClientKeys) -> dict[str, tuple[str, int]]:
-    """Each cell of the store's flows → its name for people, and how long it takes to fill, in us.
+    """Read each bucket of the store's flows → its name for people, and how long it fills, in us.
 
-    Cells of how many calls may be out at once are left out: they do not fill.
+    Buckets of how many calls may be out at once are left out, for they do not fill.
     """
     definitions: list[str] = store.hvals(keys.flows)  # type: ignore[assignment]
-    found = {"client": ("client", 0)}
+    span_of = {"client": ("client", 0)}
     for definition in definitions:
         route = read(definition).route
         for name, interval_us, burst, *_ in json.loads(definition.partition("\n")[0])["limits"]:
             if interval_us or not burst:
-                found[name] = (route if name.startswith("r:") else name, interval_us * burst)
-    return found
+                span_of[name] = (route if name.startswith("r:") else name, interval_us * burst)
+    return span_of
 
 
 def no_change(live: Overrides) -> Sequence[Change]:
@@ -208,11 +214,11 @@ def refresh(
         changes = change(live)
         now = live.changed(changes).over(client)
         known: dict[str, str] = store.hgetall(keys.flows)  # type: ignore[assignment]
-        flows = {name: read(old) for name, old in known.items()}
-        seen = (live.version, len(known), json.dumps([it.row() for it in changes]))
-        args = [text for name, it in flows.items() for text in (name, it.definition(now))]
+        flows = {name: read(definition) for name, definition in known.items()}
+        seen = (live.version, len(known), json.dumps([changed.row() for changed in changes]))
+        args = [text for name, old in flows.items() for text in (name, old.definition(now))]
         if Scripts(store, keys, clock)("redefine", *seen, *args):
-            return {it.route for it in flows.values() if not it.pool}
+            return {old.route for old in flows.values() if not old.pool}
 
 
 def define(store: Store, keys: ClientKeys, version: int, definitions: Mapping[str, str]) -> bool:

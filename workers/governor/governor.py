@@ -180,7 +180,7 @@ class Governor:
             threads: That the worker has.
             pool: What they do, one of `flows.POOLS`.
         """
-        beat_us = round(self._worker.beat_s * 1e6)
+        beat_us = round(self._worker.tick_s * 1e6)
         reply = self._run("ring", worker, threads, self._grace_us, beat_us, pool)
         turn_us, sweep, hungry, *flat = reply
         bells = [

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from workers.errors import ConfigError
-from workers.settings.limit_settings import LimitSettings, require_kept
+from workers.settings.client import require_kept
+from workers.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,15 +20,14 @@ from workers.answer.quota_headers import read_feedback
 from workers.errors import StoreAway
 from workers.governor.flows import MOST_ROUTES, route_class
 from workers.governor.state import held_until, live_threads, tokens_left
-from workers.settings.limits import cell, matching, own_cell
+from workers.settings.limits import bucket, matching, tenant_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from workers.answer.outcome import Answer
     from workers.settings.client import ClientSettings
-    from workers.settings.limit_settings import LimitSettings
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Bucket, LimitSettings
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
@@ -67,7 +66,7 @@ class Refusal(Refused):
 
 def rules_of(limits: Iterable[LimitSettings]) -> str:
     """A short name that changes when a limit does: what was seen under other limits is history."""
-    return sha256(repr([(it.match, cell(it)) for it in limits]).encode()).hexdigest()[:8]
+    return sha256(repr([(it.match, bucket(it)) for it in limits]).encode()).hexdigest()[:8]
 
 
 class Refusals:
@@ -144,14 +143,14 @@ def read(store: Store, keys: ClientKeys, since_s: float) -> list[Refusal]:
     return refusals
 
 
-def _charged(refused: Refused, client: ClientSettings) -> list[Cell]:
+def _charged(refused: Refused, client: ClientSettings) -> list[Bucket]:
     tenant = client.tenants.get(refused.tenant)
     own = matching(tenant.limits if tenant else (), refused.route)
     shared = matching(client.limits, refused.route)
-    return [cell(it) for it in shared] + [own_cell(refused.tenant, it) for it in own]
+    return [bucket(it) for it in shared] + [tenant_bucket(refused.tenant, it) for it in own]
 
 
-def _left(it: Cell, gov: Mapping[str, str], now_us: int) -> int | None:
+def _left(it: Bucket, gov: Mapping[str, str], now_us: int) -> int | None:
     """What the refusal's own pause took from the bucket cannot be told from what was taken."""
     held = held_until(gov, it.name, it.interval_us * it.burst, now_us)
     return None if held else tokens_left(it, gov, now_us)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workers.settings.limits import Cell
+    from workers.settings.limits import Bucket
 
 #: When nobody has rung for so long, buckets start empty at the next ring.
 SILENT_US = 500_000
@@ -33,7 +33,7 @@ def held_until(gov: Mapping[str, str], name: str, span_us: int, now_us: int) -> 
     return until_us if until_us > now_us + AHEAD_US else None
 
 
-def tokens_left(it: Cell, gov: Mapping[str, str], now_us: int) -> int | None:
+def tokens_left(it: Bucket, gov: Mapping[str, str], now_us: int) -> int | None:
     """Tokens in a limit's bucket, or its free places; None: not in use, it will start empty."""
     if it.rate is None:
         return it.burst - number(gov, f"l:{it.name}")

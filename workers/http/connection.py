@@ -17,9 +17,8 @@ from workers import failpoints
 from workers.answer.outcome import Answer
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale
-from workers.http.adapter import GovernedAdapter
 from workers.http.request import Request
-from workers.http.route import ConnectFailed, Route
+from workers.http.route import ConnectFailed, GovernedAdapter, Route
 from workers.http.wire import Bounds, exchange, is_silent
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Connection:
         self.idle_since_ns = 0
 
     def is_silent(self) -> bool:
-        """Whether the peer has neither closed it nor said anything unasked."""
+        """Whether the peer has neither closed it nor sent anything unasked."""
         return is_silent(self._sock)
 
     def send(self, request: Request, stale_at_ns: int | None = None) -> Answer:
@@ -87,7 +86,7 @@ class Connection:
         if stale_at_ns is not None and start_ns > stale_at_ns:
             raise GrantStale(
                 f"client {client.name}: the grant was {(start_ns - stale_at_ns) / 1e6:.0f} ms too "
-                f"old at the first byte; the call goes back to the line"
+                f"old at the first byte; the call goes back to the backlog"
             )
         return self._exchange(request.method, pieces, client.total_timeout_s)
 
@@ -115,9 +114,8 @@ class Connection:
             max_bytes=client.max_response_bytes,
         )
         answer, self.usable = exchange(self._sock, method, pieces, bounds, caller.written)
-        if (
-            answer.status == PROXY_AUTH and caller.route.forwards
-        ):  # the proxy's word: it went no way
+        if answer.status == PROXY_AUTH and caller.route.forwards:
+            # The proxy says so, and passed nothing on.
             error = f"the proxy answered {PROXY_AUTH}; check proxy_username and its password"
             answer, self.usable = Answer(error=error, sent=False), False
         return replace(answer, elapsed_s=(now_ns() - start_ns) / 1e9)
@@ -135,7 +133,7 @@ class Caller:
         client: Where and with which timeouts.
         pool_size: The most connections that are kept idle.
         idle_s: An idle connection is not used again after this time.
-        governed: Whether its sends are governed calls, whose first byte is a named boundary.
+        on_quota: Whether its sends are calls on the quota, whose first byte is a failpoint.
 
     Raises:
         ConfigError: the URL, the proxy, its password or a certificate cannot be used.
@@ -147,13 +145,13 @@ class Caller:
         pool_size: int,
         *,
         idle_s: float = IDLE_S,
-        governed: bool = True,
+        on_quota: bool = True,
     ) -> None:
         self.client = client
         self.route = Route(client, pool_size)
         self._pool_size = pool_size
         self._idle_ns = int(idle_s * 1e9)
-        self._governed = governed
+        self._on_quota = on_quota
         # Kept here and not in urllib3's pool, which cannot tell how long one was idle. The most
         # recent one is on the right and goes first; so the oldest ones grow old and are closed.
         self._idle: deque[Connection] = deque()
@@ -185,8 +183,8 @@ class Caller:
         self.adapter.close()
 
     def written(self) -> None:
-        """Say that a request is on its way."""
-        if self._governed:
+        """Note that a request is on its way."""
+        if self._on_quota:
             failpoints.reach("first_byte")
 
     def _take(self) -> Connection | None:

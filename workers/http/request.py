@@ -1,4 +1,4 @@
-"""What may be sent: a request that could smuggle something cannot be built."""
+"""What may be sent: nobody can build a request that could smuggle something."""
 
 from __future__ import annotations
 
@@ -7,27 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from workers.settings.values import RESERVED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Headers that belong to the connection, or that Headgate sets on each request.
-RESERVED: Final = frozenset(
-    (
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    )
-)
 #: A larger body is written apart from the head, since joining them copies it.
 SMALL_BODY: Final = 65_536
 

@@ -1,7 +1,7 @@
 """The way to a client's provider: proxies, certificates, TLS. It opens connections, no more.
 
-`requests` and the urllib3 below it know the way. What is sent over a connection, and when, is none
-of their business: see `workers.http.connection`.
+`requests` and the urllib3 below it know the way. What is sent over a connection, and when, is for
+`workers.http.connection` to decide.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from typing_extensions import override
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from workers.errors import ConfigError, NotNow
-from workers.http.adapter import GovernedAdapter
-from workers.http.tls import hear_refusal, refusal, tls_context
+from workers.http.tls import await_refusal, refusal, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from urllib3.connection import HTTPConnection
 
     from workers.settings.client import ClientSettings
 
-#: How http.client tells that a proxy opened no tunnel.
+#: How http.client says that a proxy opened no tunnel.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 try:
@@ -48,11 +49,56 @@ class ConnectFailed(NotNow):
         self.reason = reason
 
 
+class GovernedAdapter(HTTPAdapter):
+    """The pools of one client: certificates are always verified, and nothing is sent twice.
+
+    Args:
+        tls: What it trusts and shows.
+        pool_size: The most connections of a pool.
+        proxy_tls: What it trusts of a proxy that speaks TLS itself; it shows nothing there.
+        login: The headers for the client's own proxy; None = as its URL says.
+    """
+
+    def __init__(
+        self,
+        tls: ssl.SSLContext,
+        pool_size: int,
+        proxy_tls: ssl.SSLContext,
+        login: Callable[[], dict[str, str]] | None = None,
+    ) -> None:
+        self.tls = tls
+        self._proxy_tls = proxy_tls
+        self._login = login
+        super().__init__(pool_maxsize=pool_size, max_retries=0, pool_block=False)
+
+    @override
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        """Use the one context: its authorities are read once, and nobody can switch it off."""
+        host, _ = super().build_connection_pool_key_attributes(request, verify=True)
+        return host, {"ssl_context": self.tls}
+
+    @override
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Add nothing: the context holds the authorities."""
+
+    @override
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Verify a proxy's own certificate by the same authorities."""
+        return super().proxy_manager_for(proxy, proxy_ssl_context=self._proxy_tls, **options)
+
+    @override
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """Log in at the proxy."""
+        return self._login() if self._login else dict(super().proxy_headers(proxy))
+
+
 class Route:
     """The way to one client's `base_url`, as its settings and the environment describe it.
 
-    What the settings leave open the environment says: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
-    NO_PROXY, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, in the way of `requests`.
+    The environment decides what the settings leave open, in the way of `requests`: HTTP_PROXY,
+    HTTPS_PROXY, ALL_PROXY and NO_PROXY, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
 
     Raises:
         ConfigError: the URL, the proxy, its password or a certificate cannot be used.
@@ -125,18 +171,17 @@ class Route:
             tls = tls_context(client, self._authorities)
         except ConfigError as error:
             raise ConnectFailed(str(error), reason="the configuration is wrong") from None
-        # Only the pool knows how to make its connections; requests itself and botocore ask it so.
-        connection: Any = self._pool._new_conn()  # noqa: SLF001
+        connection: Any = self._pool._new_conn()  # noqa: SLF001 -- urllib3 has no public way
         connection.timeout = client.connect_timeout_s
         try:
             if self._secure:
                 connection.ssl_context = tls
             if self._secure and self._pool.proxy is not None:
-                self._pool._prepare_proxy(connection)  # noqa: SLF001 -- CONNECT, then TLS
+                self._pool._prepare_proxy(connection)  # noqa: SLF001 -- nor one for CONNECT
             else:
                 connection.connect()
             if self._secure and client.client_cert_file:
-                hear_refusal(connection.sock)
+                await_refusal(connection.sock)
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             connection.close()
             reason = _reason(error, client.connect_timeout_s)
@@ -148,7 +193,7 @@ class Route:
         return opened
 
     def _login(self) -> dict[str, str]:
-        """What the client's own proxy is told, with the password as it is now."""
+        """The headers for the client's own proxy, with the password as it is now."""
         password = self._client.proxy_password()
         if password is None:
             return {}
@@ -160,23 +205,25 @@ def _lines(headers: Mapping[str, str]) -> str:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
-def _reason(error: BaseException, timeout_s: float) -> str:  # noqa: PLR0911 -- a table
+def _reason(error: BaseException, timeout_s: float) -> str:
     """A few words, from the innermost cause that says something."""
     if isinstance(error, NameResolutionError):
         return "the name is not known"
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    if refused := refusal(error):
-        return refused
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
-    if found := _TUNNEL.match(str(error)):  # what the proxy says beside its status is not told
-        hint = "; check proxy_username and its password" if found[1] == "407" else ""
-        return f"the proxy answered {found[1]}{hint}"
+        return _tls_reason(error)
+    if tunnel := _TUNNEL.match(str(error)):  # nothing of what the proxy says beside its status
+        hint = "; check proxy_username and its password" if tunnel[1] == "407" else ""
+        return f"the proxy answered {tunnel[1]}{hint}"
     if error.__cause__ is not None:
         return _reason(error.__cause__, timeout_s)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return type(error).__name__
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return strerror.lower() if strerror else type(error).__name__
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    words = (error.reason or "no reason given").replace("_", " ").lower()
+    return refusal(error) or f"TLS failed: {words}"

@@ -6,7 +6,7 @@ import re
 import ssl
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Never
+from typing import TYPE_CHECKING, Final, Never
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.wait import wait_for_read
@@ -14,9 +14,9 @@ from urllib3.util.wait import wait_for_read
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
-    from workers.settings.route_access import RouteSettings
+    from workers.settings.access import RouteSettings
 
-#: So long a new connection waits to hear whether the server took the certificate that it was shown.
+#: How long a new connection waits for the server's word on the certificate that it was shown.
 ACCEPTED_S: Final = 0.2
 #: Alerts with which a server refuses the certificate of a client, or that it showed none.
 _REFUSED = re.compile(
@@ -28,7 +28,7 @@ _Stamp = tuple[int, int, int]
 
 
 def tls_context(client: RouteSettings, authorities: str | None) -> ssl.SSLContext:
-    """What a new connection needs; files that were changed meanwhile are read anew.
+    """Build what a new connection needs; files that were changed meanwhile are read anew.
 
     Args:
         client: Whose `ca_file` and certificate it is.
@@ -62,12 +62,15 @@ def tls_context(client: RouteSettings, authorities: str | None) -> ssl.SSLContex
     return context
 
 
-def hear_refusal(sock: Any) -> None:  # noqa: ANN401 -- a socket, TLS over one, or within TLS
+def await_refusal(sock: ssl.SSLSocket) -> None:
     """Wait for what a server says to the certificate that it was shown.
 
     With TLS 1.3 the handshake is over for the client before the server has looked at the
     certificate. A server that takes it sends session tickets as a rule, one that does not sends an
-    alert: better heard here, where nothing was admitted yet, than in place of an answer.
+    alert. Here nothing was admitted yet; later the alert would stand in place of an answer.
+
+    Args:
+        sock: A connection after its handshake; urllib3's TLS within TLS has the same methods.
 
     Raises:
         OSError: it was not accepted, or the connection was closed.
@@ -76,10 +79,10 @@ def hear_refusal(sock: Any) -> None:  # noqa: ANN401 -- a socket, TLS over one, 
         return
     sock.settimeout(0)
     try:
-        said = sock.recv(1)
+        data = sock.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):
         return  # tickets
-    raise ConnectionResetError(0, "closed after the handshake" if not said else "spoke unasked")
+    raise ConnectionResetError(0, "closed after the handshake" if not data else "spoke unasked")
 
 
 def refusal(error: BaseException) -> str | None:
@@ -88,10 +91,10 @@ def refusal(error: BaseException) -> str | None:
     Such an alert ends the handshake: the server did not look at what was sent behind it.
     """
     reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
-    found = _REFUSED.search(reason or "")
-    if not found:
+    alert = _REFUSED.search(reason or "")
+    if not alert:
         return None
-    words = found[1].replace("_", " ").lower()
+    words = alert[1].replace("_", " ").lower()
     return f"the server does not accept the client certificate: {words}; check client_cert_file"
 
 
@@ -100,8 +103,8 @@ class _Unusable(Exception):
 
 
 def _stamp(file: Path) -> _Stamp:
-    it = file.stat()
-    return it.st_mtime_ns, it.st_ino, it.st_size
+    stat = file.stat()
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
 @lru_cache(maxsize=64)

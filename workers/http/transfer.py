@@ -1,16 +1,18 @@
 """A file to a signed URL: streamed from the disk, without a token, over a pool of its own.
 
 The host of a signed URL is another one than the provider's, and no quota of the API is used there.
-So nothing of the client's credentials goes along: the URL itself is what lets the file in, and is
-as secret as they are. No text of this module holds it.
+So nothing of the client's credentials goes along. The URL itself is what lets the file in, and is
+as secret as they are: no text of this module holds it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
 import re
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +23,6 @@ from urllib.parse import urlsplit
 from workers import failpoints
 from workers.errors import StoreAway
 from workers.http.connection import Caller
-from workers.http.files import open_regular
 from workers.http.request import Request
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
     from workers.settings.client import ClientSettings
 
-#: Bytes that are read of a file at once.
+#: Bytes of a file that are read at once.
 PIECE: Final = 262_144
-#: Bytes that are sent at once, as many as a TLS record holds. So a host that takes them slowly is
-#: no reason to lose the lease.
+#: Bytes that are sent at once, as many as a TLS record holds: the lease is prolonged between two
+#: parts, however slowly the host takes them.
 PART: Final = 16_384
 #: A lease is prolonged so often while bytes flow, seconds.
 RENEW_S: Final = 1.0
@@ -64,10 +65,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a transfer came to."""
+    """How a transfer ended."""
 
     status: int | None  #: None: no answer came
-    code: str  #: what the host calls its refusal, "" = nothing
+    code: str  #: the host's own word for its refusal, "" = none
     error: str  #: why there is no answer, in a few words
     whole: bool  #: the last byte may have left
 
@@ -110,29 +111,30 @@ class Transfers:
         if parts.scheme not in {"https", urlsplit(self._client.base_url).scheme}:
             raise ValueError("the signed URL is not one of https")
         query = f"?{parts.query}" if parts.query else ""
-        its = {name: value for name, value in headers.items() if name.lower() not in _OURS}
-        request = Request("PUT", f"{parts.path or '/'}{query}", its)
+        signed = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        request = Request("PUT", f"{parts.path or '/'}{query}", signed)
         caller = self._caller(f"{parts.scheme}://{parts.netloc}")
         with _opened(file) as opened, caller.connection() as connection:
             body = _Body(opened, file, renew)
             answer = connection.stream(request, file.size, body)
-        code = _CODE.search(answer.body) if answer.body else None
-        said = code[1].decode() if code else ""
-        return Sent(answer.status, said, answer.error or "", whole=body.whole and answer.sent)
+        match = _CODE.search(answer.body) if answer.body else None
+        code = match[1].decode() if match else ""
+        return Sent(answer.status, code, answer.error or "", whole=body.whole and answer.sent)
 
     def _caller(self, origin: str) -> Caller:
         with self._lock:
             if origin not in self._hosts:
                 if len(self._hosts) == MOST_HOSTS:
                     self._hosts.pop(next(iter(self._hosts))).close()
-                nobody = {"client_cert_file": None, "client_key_file": None}  # it is not our peer
-                there = self._client.model_copy(update={"base_url": origin, **nobody})
-                self._hosts[origin] = Caller(there, self._most, governed=False)
+                # The host is no peer of the client: it is shown no certificate.
+                place = {"base_url": origin, "client_cert_file": None, "client_key_file": None}
+                settings = self._client.model_copy(update=place)
+                self._hosts[origin] = Caller(settings, self._most, on_quota=False)
             return self._hosts[origin]
 
 
 class _Body:
-    """The bytes of a file; the last ones come only when all of them are those that were meant."""
+    """The bytes of a file; the last ones come only when the whole is the file that was meant."""
 
     def __init__(self, opened: BinaryIO, file: File, renew: Callable[[], bool]) -> None:
         self._opened = opened
@@ -199,3 +201,23 @@ def _unreadable(file: File, error: OSError) -> NotThatFile:
         f"({(error.strerror or type(error).__name__).lower()}); put it there, or set "
         f"worker.media_root to the folder that holds it, and replay this"
     )
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to be read, without a buffer.
+
+    A pipe would block whoever opens it, and a device may never end.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(opened, "rb", buffering=0)
+
+
+def is_below(path: Path, root: Path) -> bool:
+    """Whether a path leads to something below the root, whatever links and `..` are in it."""
+    return path.resolve().is_relative_to(root.resolve())

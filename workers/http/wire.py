@@ -10,7 +10,9 @@ import io
 import ssl
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
+
+from typing_extensions import override
 
 from workers.answer.outcome import Answer
 from workers.clock import now_ns
@@ -19,6 +21,8 @@ from workers.http.tls import refusal
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
+
+    from _typeshed import WriteableBuffer
 
 #: Bytes of one read or write; most requests and answers are one of each.
 PIECE: Final = 65_536
@@ -52,10 +56,12 @@ class _Line(io.RawIOBase):
         self._room = HEAD_BYTES + CHUNK_OVERHEAD * bounds.max_bytes
         self.ended = False  #: nothing more is read; what is buffered can still be looked at
 
+    @override
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 -- any writable buffer
+    @override
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
         if self.ended:
             return None
         self._arm()
@@ -88,6 +94,7 @@ class _Reader(io.BufferedReader):
         """Stand in for the socket that `HTTPResponse` is given: it asks for nothing else."""
         return self
 
+    @override
     def close(self) -> None:
         if not self.closed:
             cast("_Line", self.raw).ended = True
@@ -96,10 +103,10 @@ class _Reader(io.BufferedReader):
 
 
 def is_silent(sock: socket.socket) -> bool:
-    """Whether an unused connection is still open and nothing came that nobody asked for.
+    """Whether an unused connection is still open, and nothing came that nobody asked for.
 
-    It reads, rather than asks whether something could be read: the session tickets of TLS 1.3 wait
-    in the socket too, and are no sign of an end.
+    The function reads instead of asking whether something could be read: the session tickets of
+    TLS 1.3 wait in the socket too, and are no sign of an end.
     """
     try:
         sock.settimeout(0)
@@ -123,7 +130,7 @@ def exchange(
     Args:
         sock: An open connection.
         method: The request's method: an answer to HEAD has no body.
-        pieces: The encoded request; what making them raises, but an OSError, is raised.
+        pieces: The encoded request. An error of the iterable is raised, unless it is an OSError.
         bounds: What the exchange may take.
         written: Called once the last byte was written.
 
@@ -139,7 +146,7 @@ def exchange(
         return Answer(error=_timeout("write", bounds)), False
     except OSError:
         # A provider that refuses a request by its head may answer (413, 401) and hang up while the
-        # body is still being written: what it said is worth more than the reset.
+        # body is still being written. Its answer is worth more than the reset.
         intact = False
     written()
     reader = _Reader(line, PIECE)
@@ -187,7 +194,7 @@ def _headers(response: HTTPResponse) -> dict[str, str]:
 
 
 def _has_status(response: HTTPResponse) -> bool:
-    """Whether a final status line was read. It is the provider's word, whatever follows it."""
+    """Whether a final status line was read: it counts, whatever follows it."""
     status = cast("int | str", response.status)  # "UNKNOWN" until it is read
     return isinstance(status, int) and status >= FINAL
 

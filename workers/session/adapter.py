@@ -20,8 +20,9 @@ from workers.answer.quota_headers import HEARD_FROM_S, read_feedback
 from workers.clock import now_ns
 from workers.errors import GrantStale
 from workers.http.connection import Caller, ConnectFailed
-from workers.http.request import RESERVED, Request
+from workers.http.request import Request
 from workers.session.limiter import Entry, Gate
+from workers.settings.values import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,7 @@ class GuestTransport(BaseAdapter):
         refused = unsent = 0
         renewed = False
         while True:
-            token = self._client.tokens.get(max(0.0, (ends_ns - now_ns()) / 1e9))
+            token = self._client.tokens().get(max(0.0, (ends_ns - now_ns()) / 1e9))
             carries = {**plain.headers, **(token.headers if token else {})}
             answer, entry = self._once(replace(plain, headers=carries), route, ends_ns)
             reading = read(answer)
@@ -86,7 +87,7 @@ class GuestTransport(BaseAdapter):
                 if reading.next is not Next.TOKEN or token is None or renewed:
                     return _response(request, answer)
                 renewed = True
-                if self._client.tokens.refused(token, answer.elapsed_s):
+                if self._client.tokens().refused(token, answer.elapsed_s):
                     return _response(request, answer)
 
     def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Entry]:

@@ -16,7 +16,7 @@ import json
 from http.client import responses
 from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import requests
 
     from workers.session.session import GovernedSession
+
+#: An object of the SDK, which ships no types.
+Sdk: TypeAlias = Any
 
 PACKAGE: Final = "PureCloudPlatformClientV2"
 #: Methods with which the SDK sends a body.
@@ -45,12 +48,12 @@ def governed_api_client(
     tenant: str = flows.NO_TENANT,
     wait_s: float = 30.0,
     config: str | None = None,
-) -> Any:  # noqa: ANN401 -- the SDK has no types
-    """An `ApiClient` of the SDK whose calls are governed; safe to share among threads.
+) -> Sdk:
+    """Make an `ApiClient` of the SDK whose calls are governed; threads may share it.
 
     Host, token, timeouts, proxy and certificates are those of the client: what the SDK's own
     configuration says of them is ignored. An answer other than 200 to 205 is an `ApiException`, as
-    ever. What is raised where there is no answer is told at `GovernedSession.request`.
+    always. `GovernedSession.request` lists what is raised where there is no answer.
 
     Args:
         client: Its name in the configuration.
@@ -65,16 +68,16 @@ def governed_api_client(
         ConfigError: the configuration is wrong, or has no such client.
         StoreAway: the store does not answer.
     """
-    made = _part("api_client").ApiClient
+    sdk = _part("api_client")
     session = governed_session(client, lane=lane, tenant=tenant, wait_s=wait_s, config=config)
-    api = made(host=session.base_url)
+    api = sdk.ApiClient(host=session.base_url)
     api.gateway_configuration = None  # base_url alone says where calls go
     api.set_http_client(_http_client(session))
     return api
 
 
-def _part(name: str) -> Any:  # noqa: ANN401 -- the SDK has no types
-    """A module of the SDK: imported late, for it is optional and takes seconds."""
+def _part(name: str) -> Sdk:
+    """Import a module of the SDK: late, for the SDK is optional and takes seconds."""
     try:
         return import_module(f"{PACKAGE}.{name}")
     except ModuleNotFoundError as error:
@@ -86,56 +89,56 @@ def _part(name: str) -> Any:  # noqa: ANN401 -- the SDK has no types
         ) from None
 
 
-def _http_client(session: GovernedSession) -> Any:  # noqa: ANN401
-    """What the SDK sends through."""
+def _http_client(session: GovernedSession) -> Sdk:
+    """Make what the SDK sends its calls through."""
 
     class GovernedHttpClient(_part("abstract_http_client").AbstractHttpClient):  # type: ignore[misc]  # made here, for the SDK is optional
-        def request(self, http_request_options: Any) -> Any:  # noqa: ANN401
-            it = http_request_options
+        def request(self, http_request_options: Sdk) -> Sdk:
+            call = http_request_options
             if self.pre_hook:
-                it = self.pre_hook(it)
-            answer = _answer(_send(session, it))
+                call = self.pre_hook(call)
+            answer = _answer(_send(session, call))
             return self.post_hook(answer) if self.post_hook else answer
 
     return GovernedHttpClient()
 
 
-def _send(session: GovernedSession, it: Any) -> requests.Response:  # noqa: ANN401
-    """One call, with the bytes that the SDK's own HTTP client would send."""
-    if urlsplit(it.url).path.endswith("/oauth/token"):
+def _send(session: GovernedSession, call: Sdk) -> requests.Response:
+    """Send one call, with the bytes that the SDK's own HTTP client would send."""
+    if urlsplit(call.url).path.endswith("/oauth/token"):
         raise UsageError(
             "the access token is Headgate's: call no login of the SDK, and set no refresh_token"
         )
-    if not it.url.startswith(f"{session.base_url}/"):
+    if not call.url.startswith(f"{session.base_url}/"):
         raise UsageError(
             f"the SDK would call another host than that of client {session.client.name}; "
             f"leave api_client.host as it is"
         )
-    headers = {name: str(value) for name, value in it.headers.items()}
+    headers = {name: str(value) for name, value in call.headers.items()}
     headers.setdefault("Content-Type", "application/json")
-    body = _body(it, headers) if it.method in BODIES else None
-    query = urlencode(it.query_params)
+    body = _body(call, headers) if call.method in BODIES else None
+    query = urlencode(call.query_params)
     answer: requests.Response = session.request(
-        it.method, it.url, params=query, data=body, headers=headers
+        call.method, call.url, params=query, data=body, headers=headers
     )
     return answer
 
 
-def _body(it: Any, headers: dict[str, str]) -> bytes:  # noqa: ANN401
-    """The body; that of a form with files completes its Content-Type."""
-    if it.post_params and it.body:
+def _body(call: Sdk, headers: dict[str, str]) -> bytes:
+    """Build the body; a form with files completes its Content-Type in `headers`."""
+    if call.post_params and call.body:
         raise ValueError("body and post_params cannot be sent together; leave one out")
     kind = headers["Content-Type"]
     if kind == "application/x-www-form-urlencoded":
-        return urlencode(it.post_params).encode()
+        return urlencode(call.post_params).encode()
     if kind == "multipart/form-data":
-        body, headers["Content-Type"] = encode_multipart_formdata(it.post_params)
+        body, headers["Content-Type"] = encode_multipart_formdata(call.post_params)
         return body
-    return json.dumps(it.body).encode()  # none is "null", as the SDK sends it
+    return json.dumps(call.body).encode()  # none is "null", as the SDK sends it
 
 
-def _answer(response: requests.Response) -> Any:  # noqa: ANN401
-    """The answer as the SDK reads it; raises its `ApiException` for all but a success."""
+def _answer(response: requests.Response) -> Sdk:
+    """Build the answer as the SDK reads it; raises its `ApiException` for all but a success."""
     rest = _part("rest")
     status = response.status_code
     answer = rest.RESTResponse(
@@ -147,7 +150,7 @@ def _answer(response: requests.Response) -> Any:  # noqa: ANN401
             decode_content=False,
         )
     )
-    # As in the SDK a success must be text; of a failure what can be read is told.
+    # As in the SDK a success must be text; of a failure what can be read is shown.
     answer.data = answer.data.decode("utf-8", "strict" if status in SUCCESS else "replace")
     if status not in SUCCESS:
         raise rest.ApiException(http_resp=answer)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import requests
+from typing_extensions import override
 
 from workers.clients import Clients
 from workers.errors import UsageError
@@ -36,21 +37,22 @@ class GovernedSession(requests.Session):
         self.base_url = str(client.configured.base_url).rstrip("/")
         self.trust_env = False  # no proxy and no password from files of the user
         self.max_redirects = 0
-        self.adapters.clear()  # to nobody else, for a call carries the client's token
+        self.adapters.clear()  # calls go to nobody else, for each carries the client's token
         self.mount(f"{self.base_url}/", GuestTransport(client, lane, tenant, wait_s))
 
     @classmethod
     def of(cls, client: Client, lane: str, tenant: str, wait_s: float) -> Self:
-        """A session of this class; arguments and errors are those of `governed_session`."""
+        """Make a session of this class; arguments and errors are those of `governed_session`."""
         tenants = client.configured.tenants
         if tenant != flows.NO_TENANT and (tenant not in tenants or tenants[tenant].client):
-            known = ", ".join(name for name, one in tenants.items() if not one.client) or "none"
+            known = ", ".join(name for name, own in tenants.items() if not own.client) or "none"
             raise UsageError(
                 f"tenant {tenant!r} does not send through client {client.name} (known: {known})"
             )
         return cls(client, flows.lane_of(lane), tenant, wait_s)
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- as requests
+    @override
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> Any:
         """Send one call, or raise.
 
         Raises:
@@ -58,8 +60,8 @@ class GovernedSession(requests.Session):
             Throttled: its limits hold the call for longer.
             TokenUnavailable: the provider gives no access token.
             StoreAway: the store does not answer, so nothing may leave.
-            requests.RequestException: as ever; a `ConnectionError` or `ReadTimeout` after the call
-                was sent leaves open what the provider did.
+            requests.RequestException: as always; a `ConnectionError` or `ReadTimeout` after the
+                call was sent leaves open what the provider did.
         """
         where = url.decode() if isinstance(url, bytes) else url
         if where.startswith("/"):
@@ -76,7 +78,7 @@ def governed_session(
     wait_s: float = 30.0,
     config: str | None = None,
 ) -> GovernedSession:
-    """A session on the quota of a client of the configuration; safe to share among threads.
+    """Make a session on the quota of a configured client; threads may share it.
 
     Args:
         client: Its name.

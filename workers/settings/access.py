@@ -1,17 +1,26 @@
-"""How a client proves who it is: the form, and what the form needs."""
+"""How a client reaches its provider and proves who it is.
+
+The form of authentication and what it needs; the URL, the proxy before it, certificates of both
+sides.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from workers.http.request import RESERVED
-from workers.settings.secret_source import read_secret
-from workers.settings.urls import HttpUrl
-from workers.settings.values import NAME, Model
+from workers.settings.values import (
+    NAME,
+    RESERVED,
+    BaseUrl,
+    HttpUrl,
+    Model,
+    ProxyUrl,
+    read_secret,
+)
 
 Auth = Literal["none", "client_credentials", "access_key", "password", "bearer", "api_key"]
 
@@ -33,7 +42,7 @@ MAY: Final[dict[Auth, tuple[str, ...]]] = {
     "bearer": (),
     "api_key": (),
 }
-#: Keys that stand for two of the configuration: where the secret stands.
+#: Keys that stand for two of the configuration, which say where the secret is.
 SECRETS: Final = ("client_secret", "password")
 #: Every key and the forms that use it.
 FORMS_OF: Final = {
@@ -46,19 +55,19 @@ NO_PASSWORD: Final = SecretStr("")
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What a form needs to be kept secret; its repr shows nothing."""
+    """The secrets of a form; their repr shows nothing."""
 
     client: SecretStr
     password: SecretStr = NO_PASSWORD
 
 
 class AuthSettings(Model):
-    """The part of a client's configuration that is about who it is."""
+    """The part of a client's configuration that says who it is."""
 
     name: str = Field(pattern=NAME)
     auth: Auth = "none"  #: where only `token_url` is given: "client_credentials"
     token_url: HttpUrl | None = None
-    token_auth: Literal["basic", "form"] = "basic"  # noqa: S105 -- how the secret travels to token_url
+    token_auth: Literal["basic", "form"] = Field("basic")  #: how the secret travels to token_url
     scope: str | None = None  #: as the provider writes it, words apart by spaces
     client_id: str | None = None  #: access_key: the key's id
     client_secret_env: str | None = None  #: bearer, api_key: the token or key itself
@@ -70,7 +79,7 @@ class AuthSettings(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _derived(cls, data: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    def _derived(cls, data: object) -> object:
         if isinstance(data, dict) and "auth" not in data and data.get("token_url"):
             return {**data, "auth": "client_credentials"}
         return data
@@ -92,7 +101,7 @@ class AuthSettings(Model):
         used = NEEDS[self.auth] + MAY[self.auth]
         for key in FORMS_OF:
             if (given := self._given(key)) and key not in used:
-                forms = " or ".join(f'"{it}"' for it in FORMS_OF[key])
+                forms = " or ".join(f'"{form}"' for form in FORMS_OF[key])
                 raise ValueError(
                     f'{given} goes with auth {forms}, not with "{self.auth}"; remove it, or '
                     f"choose another auth"
@@ -102,8 +111,8 @@ class AuthSettings(Model):
     def _given(self, key: str) -> str:
         """The name under which a key was set to something, "" = it was not."""
         names = (f"{key}_file", f"{key}_env") if key in SECRETS else (key,)
-        found = (it for it in names if it in self.model_fields_set and getattr(self, it))
-        return next(found, "")
+        given = (name for name in names if name in self.model_fields_set and getattr(self, name))
+        return next(given, "")
 
     def secrets(self) -> Secrets | None:
         """The secrets of the form, read anew at each call; None when it needs none.
@@ -127,3 +136,50 @@ class AuthSettings(Model):
         """For a sentence: the keys as they stand in the configuration, joined by "and"."""
         *most, last = (self._given(key) or key for key in keys)
         return f"{', '.join(most)} and {last}" if most else last
+
+
+class RouteSettings(Model):
+    """The part of a client's configuration that says how its provider is reached.
+
+    The token endpoint is reached in the same way.
+    """
+
+    name: str = Field(pattern=NAME)
+    base_url: BaseUrl
+    proxy: ProxyUrl | None = None  #: None: as the environment says; "none": none
+    proxy_username: str | None = None
+    proxy_password_env: str | None = None
+    proxy_password_file: Path | None = None
+    ca_file: Path | None = None  #: own certificate authority
+    client_cert_file: Path | None = None  #: shown to a server that asks for it
+    client_key_file: Path | None = None  #: None: the key stands in client_cert_file
+
+    @model_validator(mode="after")
+    def _way_is_whole(self) -> RouteSettings:
+        password = self.proxy_password_env or self.proxy_password_file
+        if (self.proxy_username or password) and self.proxy in {None, "none"}:
+            raise ValueError("proxy_username and its password go with a proxy; set proxy")
+        if self.proxy_username and not password:
+            raise ValueError(
+                "proxy_username needs its password; set proxy_password_env or proxy_password_file"
+            )
+        if password and not self.proxy_username:
+            raise ValueError("the proxy's password needs a name; set proxy_username")
+        if self.client_key_file and not self.client_cert_file:
+            raise ValueError("client_key_file needs its certificate; set client_cert_file")
+        return self
+
+    def proxy_password(self) -> SecretStr | None:
+        """The proxy's password, read anew at each call; None when it wants none.
+
+        Raises:
+            ConfigError: the variable or file that should hold it does not.
+        """
+        if not self.proxy_username:
+            return None
+        return read_secret(
+            f"client {self.name}",
+            "proxy_password",
+            self.proxy_password_env,
+            self.proxy_password_file,
+        )

@@ -5,20 +5,69 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib import resources
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from workers.http.request import RESERVED
-from workers.settings.access import AuthSettings
-from workers.settings.limit_settings import (
-    LimitSettings,
-    TenantSettings,
-    require_kept,
-    sum_of_quotas,
-)
-from workers.settings.route_access import RouteSettings
-from workers.settings.values import Seconds, require_plain
+from workers.errors import ConfigError
+from workers.settings.access import AuthSettings, RouteSettings
+from workers.settings.limits import LimitSettings, bucket
+from workers.settings.values import RESERVED, Model, Seconds, require_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class TenantSettings(Model):
+    """A tenant that sends through this client, or with credentials of its own."""
+
+    weight: int = Field(1, ge=1, le=1000)  #: its part of the client's rate while all have work
+    quota: int | None = Field(None, ge=1)  #: its part of each of the client's limits without count
+    client: str | None = None  #: its own credentials: the name of another client
+    limits: tuple[LimitSettings, ...] = ()  #: caps for this tenant alone
+
+    @model_validator(mode="after")
+    def _whole(self) -> TenantSettings:
+        if self.client is not None:
+            others = ("weight", "quota", "limits")
+            if given := [name for name in others if name in self.model_fields_set]:
+                raise ValueError(
+                    f"a tenant with a client of its own has no part of this one; "
+                    f"leave out {' and '.join(given)}"
+                )
+        require_kept(self.limits)
+        return self
+
+
+def require_kept(limits: Iterable[LimitSettings]) -> None:
+    """Refuse, with a `ValueError`, a name that is there twice, and a limit that no bucket keeps."""
+    names = set()
+    for limit in limits:
+        if limit.name in names:
+            raise ValueError("two limits have the same name")
+        names.add(limit.name)
+        try:
+            bucket(limit)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        except ArithmeticError:
+            raise ValueError(
+                f"limit {limit.name}: its numbers are too large or too small"
+            ) from None
+
+
+def sum_of_quotas(limit: object, tenants: dict[str, TenantSettings]) -> int:
+    """The count of a limit that states none; `ValueError` when a tenant has no quota."""
+    # A tenant with credentials of its own sends nothing through this client.
+    quotas = {name: tenant.quota for name, tenant in tenants.items() if tenant.client is None}
+    missing = [name for name, quota in quotas.items() if quota is None]
+    if missing or not quotas:
+        who = f"tenant {missing[0]!r} has none" if missing else "there are no tenants"
+        raise ValueError(
+            f"limit {limit}: without count it is the sum of its tenants' quotas, and {who}; "
+            f"set count, or a quota for each tenant"
+        )
+    return sum(quota for quota in quotas.values() if quota is not None)
 
 
 class ClientSettings(AuthSettings, RouteSettings):
@@ -53,16 +102,16 @@ class ClientSettings(AuthSettings, RouteSettings):
 
     @field_validator("limits", mode="before")
     @classmethod
-    def _counted(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 -- raw TOML
+    def _counted(cls, value: object, info: ValidationInfo) -> object:
         """Give a limit without count the sum of the tenants' quotas."""
         tenants: dict[str, TenantSettings] | None = info.data.get("tenants")
         if tenants is None or not isinstance(value, list | tuple):
-            return value  # its own error is told
+            return value  # it has an error of its own
         return [
-            {**it, "count": sum_of_quotas(it.get("name"), tenants)}
-            if isinstance(it, dict) and "count" not in it
-            else it
-            for it in value
+            {**limit, "count": sum_of_quotas(limit.get("name"), tenants)}
+            if isinstance(limit, dict) and "count" not in limit
+            else limit
+            for limit in value
         ]
 
     @model_validator(mode="after")
@@ -83,20 +132,20 @@ def _require_one_region(client: ClientSettings) -> None:
     """A token of one region is none in another: there every call is answered 401."""
     profile = profiles().get(client.provider, {})
     hosts, regions = profile.get("hosts", {}), profile.get("regions", {})
-    found = {}
+    region_of = {}
     for key, url in (("base_url", client.base_url), ("token_url", client.token_url)):
         for region, domain in regions.items():
             if key in hosts and str(url).rstrip("/") == hosts[key].format(domain):
-                found[key] = region
-    if len(set(found.values())) > 1:
+                region_of[key] = region
+    if len(set(region_of.values())) > 1:
         raise ValueError(
-            f"base_url is of region {found['base_url']} and token_url of {found['token_url']}; set "
-            f"region alone"
+            f"base_url is of region {region_of['base_url']} and token_url of "
+            f"{region_of['token_url']}; set region alone"
         )
 
 
-def with_profile(name: str, given: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
-    """A client as it was given, with its name, and its profile's values below its own."""
+def with_profile(name: str, given: object) -> object:
+    """Add its name to a client as it was given, and its profile's values below its own."""
     require_plain("client", name)
     if not isinstance(given, dict):
         return given
@@ -132,8 +181,8 @@ def _hosts(name: str, given: dict[str, Any], profile: dict[str, Any]) -> dict[st
                 f"token_url instead"
             )
         return {}
-    said = "this region is unknown" if "region" in given else "set it, or base_url"
-    raise ValueError(f"clients.{name}.region: {said}; there are {', '.join(regions)}")
+    fault = "this region is unknown" if "region" in given else "set it, or base_url"
+    raise ValueError(f"clients.{name}.region: {fault}; there are {', '.join(regions)}")
 
 
 @cache
@@ -143,5 +192,5 @@ def profiles() -> dict[str, dict[str, Any]]:
     A profile that is `like` another one has that one's values below its own.
     """
     text = resources.files("workers.settings").joinpath("profiles.toml").read_text("utf-8")
-    read: dict[str, dict[str, Any]] = tomllib.loads(text)
-    return {name: {**read.get(it.pop("like", ""), {}), **it} for name, it in read.items()}
+    given: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return {name: {**given.get(own.pop("like", ""), {}), **own} for name, own in given.items()}

@@ -1,9 +1,9 @@
-"""The configuration: one TOML file, every value overridable by environment, checked at birth.
+"""The configuration: one TOML file, every value overridable by environment, checked when read.
 
 `load()` reads `--config`, `HEADGATE_CONFIG`, or `headgate.toml` in the current folder, in this
 order; without any of them the defaults hold and the embedded store is used. An environment
 variable overrides a value by its path: `HEADGATE_STORE__URL`, `HEADGATE_WORKER__CONCURRENCY`,
-`HEADGATE_CLIENTS__ACME__BASE_URL`. No error tells a value: it may be a secret.
+`HEADGATE_CLIENTS__ACME__BASE_URL`. No error shows a value: it may be a secret.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -32,9 +31,15 @@ from pydantic_settings import (
 
 from workers.errors import ConfigError
 from workers.settings.client import ClientSettings, with_profile
-from workers.settings.secret_source import read_secret
-from workers.settings.urls import RedisUrl, with_password
-from workers.settings.values import NAME, Model, Seconds, require_known
+from workers.settings.values import (
+    NAME,
+    Model,
+    RedisUrl,
+    Seconds,
+    read_secret,
+    require_known,
+    with_password,
+)
 
 #: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
 DEFAULT_FILE = "headgate.toml"
@@ -56,7 +61,7 @@ class StoreSettings(Model):
     @model_validator(mode="after")
     def _password_has_its_url(self) -> StoreSettings:
         """A password is for a server of one's own, and stands in one place."""
-        given = [it for it in ("password_env", "password_file") if getattr(self, it)]
+        given = [key for key in ("password_env", "password_file") if getattr(self, key)]
         if not given:
             return self
         if self.url is None:
@@ -84,10 +89,10 @@ class WorkerSettings(Model):
     """How a worker runs and how long the fleet waits for it."""
 
     concurrency: int = Field(32, ge=1, le=1000)  #: threads of one worker process
-    bell_grace_s: Seconds = 3.0  #: an unanswered bell is given back after this
+    bell_grace_s: Seconds = 3.0  #: an unanswered bell is rung again after this
     lease_margin_s: Seconds = 5.0  #: lease = total deadline of the call + this
-    line_after_s: Seconds = 15.0  #: a longer backoff waits in the line, not in Celery
-    beat_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and beat, fleet-wide
+    backlog_after_s: Seconds = 15.0  #: a longer backoff waits in the backlog, not in Celery
+    tick_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and tick, fleet-wide
     max_crashes: int = Field(3, ge=1)  #: deaths under one transaction before it is a dead letter
     media_root: Path | None = None
     """Folder below which all media files lie, under the same names on every machine that submits or
@@ -147,7 +152,7 @@ class Settings(BaseSettings):
         if isinstance(clients, dict):
             data = {
                 **data,
-                "clients": {name: with_profile(name, it) for name, it in clients.items()},
+                "clients": {name: with_profile(name, given) for name, given in clients.items()},
             }
         return data
 
@@ -155,17 +160,18 @@ class Settings(BaseSettings):
     def _own_clients(self) -> Settings:
         """A tenant's own client is there, is another one, and is where it ends."""
         for name, client in self.clients.items():
-            for tenant, it in client.tenants.items():
-                if it.client is None:
+            for tenant, settings in client.tenants.items():
+                own = settings.client
+                if own is None:
                     continue
                 place = f"clients.{name}.tenants.{tenant}.client"
-                if it.client == name:
+                if own == name:
                     raise ValueError(f"{place}: is this client itself; leave it out")
-                if it.client not in self.clients:
-                    near = get_close_matches(it.client, self.clients, 1)
-                    hint = f"did you mean {near[0]!r}?" if near else f"add [clients.{it.client}]"
-                    raise ValueError(f"{place}: there is no client {it.client!r}; {hint}")
-                there = self.clients[it.client].tenants.get(tenant)
+                if own not in self.clients:
+                    near = get_close_matches(own, self.clients, 1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"add [clients.{own}]"
+                    raise ValueError(f"{place}: there is no client {own!r}; {hint}")
+                there = self.clients[own].tenants.get(tenant)
                 if there and there.client is not None:
                     raise ValueError(f"{place}: leads on to client {there.client!r}; name that one")
         return self
@@ -183,13 +189,12 @@ class Settings(BaseSettings):
 
 
 class _Sections(InitSettingsSource):
-    """The environment, reduced to the sections.
+    """The sections that the environment sets.
 
-    Other HEADGATE_ variables (HEADGATE_CONFIG, secrets of clients) are none of its business.
+    Other HEADGATE_ variables (HEADGATE_CONFIG, secrets of clients) are left out.
     """
 
     def __init__(self, cls: type[BaseSettings], env: PydanticBaseSettingsSource) -> None:
-        assert isinstance(env, EnvSettingsSource)  # noqa: S101 -- narrows the type
         super().__init__(cls, {k: v for k, v in env().items() if k in Settings.model_fields})
 
 
@@ -232,7 +237,7 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
 
 
 def _require_known_variables() -> None:
-    """Refuse a misspelt section; a variable without "__" may be anything's, a secret's too."""
+    """Refuse a misspelt section; a variable without "__" may belong to anything."""
     for variable in os.environ:
         section, nested, _ = variable.upper().removeprefix("HEADGATE_").partition("__")
         if variable.upper().startswith("HEADGATE_") and nested:

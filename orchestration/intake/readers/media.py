@@ -28,7 +28,7 @@ from orchestration.intake.readers.source import Source
 from orchestration.intake.seen import First, Repeats
 from orchestration.intake.submission import Options, option
 from workers.errors import InputError
-from workers.http.files import open_regular
+from workers.http.transfer import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -45,7 +45,7 @@ def check(
     found += kept_short(requests)
     found += only_explained(client, names, requests, rotations(client))
 
-    settings = client.settings
+    settings = client.settings()
     found += explained(audit_of(client), told(client), settings.total_timeout_s, settings.lookups)
     return found
 

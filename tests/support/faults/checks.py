@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.views.invariants import check_ledger, everything_ended
 from tests.support import journal
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
     from tests.support.any_fleet import AnyFleet

@@ -27,9 +27,8 @@ from tasks.steps.call import Ended, Step
 from tests.support.faults import aged
 from tests.support.fleet import looked_up
 from workers.clients import Client
-from workers.governor.governor import Governor
 from workers.ledger.batch import Place
-from workers.ledger.ledger import Ledger, Replayed
+from workers.ledger.ledger import Replayed
 from workers.settings.client import ClientSettings
 from workers.settings.load import Settings, StoreSettings
 from workers.store.keys import installation
@@ -121,10 +120,7 @@ class Soak:
         fleet = Settings(store=StoreSettings(namespace=f"soak{uuid4().hex}"))
         # The same seed gives the same keys, by which the lines are sorted.
         self.store.set(installation(fleet.store.namespace), "5e" * 32)
-        client = Client(settings, fleet, self.store)
-        client.governor = Governor(self.store, client.keys, settings, fleet.worker, self._clock)
-        client.ledger = Ledger(self.store, client.keys, self._clock)
-        return client
+        return Client(settings, fleet, self.store, self._clock)
 
     def _clock(self) -> int:
         return time.time_ns() // 1000 + round(self.ahead_s * 1e6)
@@ -145,8 +141,8 @@ class Soak:
         """Later: what nobody answered is taken back, and what can go is rung and answered."""
         self.ahead_s += seconds
         self.sandbox.post("clock", {"advance_s": seconds})
-        self.client.governor.sweep()
-        ring = self.client.governor.ring("soak", 32)
+        self.client.governor().sweep()
+        ring = self.client.governor().ring("soak", 32)
         if ring.hungry:
             pages.open_next_page(self.client, ring.hungry)
         for bell in ring.bells:

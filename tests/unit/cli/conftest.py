@@ -116,25 +116,25 @@ class World:
         give_up = time.monotonic() + 10
         while len(found) < count:
             assert time.monotonic() < give_up, "no bells: is something waiting?"
-            found += self.client.governor.ring("w1", threads).bells
+            found += self.client.governor().ring("w1", threads).bells
         return found[:count]
 
     def admit(self, bell: Bell) -> Go:
         """Admit one bell, which must be granted."""
-        grant = self.client.governor.admit(bell.key, bell.step)
+        grant = self.client.governor().admit(bell.key, bell.step)
         assert isinstance(grant, Go)
         return grant
 
     def work(self, verdict: Verdict = DONE) -> None:
         """Be the fleet until every opened row has ended; each call gets this verdict."""
         while any(it.state == "running" for it in all_jobs(self.client)):
-            for bell in self.client.governor.ring("w1", 64).bells:
+            for bell in self.client.governor().ring("w1", 64).bells:
                 step, settled = bell.step, Settled.RING
                 while settled is Settled.RING:
-                    grant = self.client.governor.admit(bell.key, step)
+                    grant = self.client.governor().admit(bell.key, step)
                     if not isinstance(grant, Go):
                         break
-                    settled, step = self.client.governor.settle(grant, verdict), step + 1
+                    settled, step = self.client.governor().settle(grant, verdict), step + 1
 
 
 @pytest.fixture

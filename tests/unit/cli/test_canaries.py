@@ -54,7 +54,7 @@ def test_no_command_shows_a_secret_a_token_or_a_cell(
     world: World, provider: SandboxProcess, tmp_path: Path
 ) -> None:
     world.configure(provider.url)
-    token = world.client.tokens.get()
+    token = world.client.tokens().get()
     assert token is not None
     world.submit(2)
     world.work(FAILED)

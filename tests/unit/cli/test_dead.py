@@ -47,7 +47,7 @@ def die(
 ) -> list[str]:
     """A job whose rows end so at their second step; returns their keys as they died."""
     world.submit(count, job)
-    governor, died = world.client.governor, list[str]()
+    governor, died = world.client.governor(), list[str]()
     while len(died) < count:
         for bell in governor.ring("w1", 64).bells:
             step, settled = bell.step, Settled.RING

@@ -31,10 +31,10 @@ def in_every_place(world: World) -> dict[str, str]:
     joins = {"line": 50, "id": "j1-0", "joins": 1}
     world.submit(8, more=[BAD, joins])
     ended, failed, due, retry, sent, rung = world.bells(6)
-    world.client.governor.settle(world.admit(ended), DONE)
-    world.client.governor.settle(world.admit(failed), FAILED)
-    world.client.governor.settle(world.admit(due), LATER)
-    world.client.governor.settle(world.admit(retry), RETRY)
+    world.client.governor().settle(world.admit(ended), DONE)
+    world.client.governor().settle(world.admit(failed), FAILED)
+    world.client.governor().settle(world.admit(due), LATER)
+    world.client.governor().settle(world.admit(retry), RETRY)
     world.admit(sent)
     waiting = world.client.key("j1", "j1-7")
     return {"due": due.key, "sent": sent.key, "rung": rung.key, "retry": retry.key, "new": waiting}

@@ -9,7 +9,7 @@ import pytest
 from tests.support import journal
 from tests.support.journal import Transaction
 from workers.ledger.identity import step_key
-from workers.settings.limit_settings import LimitSettings
+from workers.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World

@@ -213,7 +213,7 @@ def test_a_client_is_paused_and_goes_on(world: World) -> None:
     (hold,) = status(world.client).holds
     assert 7190 < hold.left_s <= 7200
     assert (hold.scope, hold.why) == ("client", "paused by maria: maintenance")
-    assert not world.client.governor.ring("w1", 64).bells
+    assert not world.client.governor().ring("w1", 64).bells
 
     assert world.run("client", "resume", "acme", *WHY).stdout == "client acme goes on\n"
     assert status(world.client).holds == []

@@ -29,7 +29,7 @@ BAD = {"line": 99, "error": "there are 4 cells for 5 columns"}
 def test_each_row_is_counted_once_whether_it_ended_is_in_flight_or_waits(world: World) -> None:
     world.submit(4, more=[BAD])
     ended, sent, _ = world.bells(3)  # a bell alone is no call
-    world.client.governor.settle(world.admit(ended), FAILED)
+    world.client.governor().settle(world.admit(ended), FAILED)
     world.admit(sent)
 
     it = snapshot(world.client, "j1")
@@ -70,7 +70,7 @@ def test_the_rate_is_what_ended_between_two_looks_rejected_rows_apart(world: Wor
     world.submit(6, more=[BAD])
     before = snapshot(world.client, "j1")
     for bell in world.bells(3):
-        world.client.governor.settle(world.admit(bell), FAILED)
+        world.client.governor().settle(world.admit(bell), FAILED)
 
     now = snapshot(world.client, "j1", before)
 

@@ -144,7 +144,7 @@ def test_a_run_that_is_killed_half_way_ends_the_same_when_it_is_given_again(worl
 
 def test_while_a_worker_is_alive_it_is_refused_in_one_sentence(world: World) -> None:
     keys = submit(world)
-    world.client.governor.ring("w1", 1)
+    world.client.governor().ring("w1", 1)
     before = states(world, keys)
 
     result = world.run("recover", "--since", now(hours=1), *WHY)
@@ -211,7 +211,7 @@ def test_a_worker_that_is_started_meanwhile_is_told(
 
     def with_a_worker(*args: Any, **more: Any) -> Any:
         if not more["dry"]:
-            world.client.governor.ring("w1", 1)
+            world.client.governor().ring("w1", 1)
         return recover(*args, **more)
 
     monkeypatch.setattr(Ledger, "recover", with_a_worker)

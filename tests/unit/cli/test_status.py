@@ -35,8 +35,8 @@ def test_looking_creates_no_key(world: World, command: str) -> None:
 def test_every_transaction_is_shown_where_it_is(world: World) -> None:
     world.submit(6)
     rung = world.bells(4)
-    world.client.governor.settle(world.admit(rung[0]), FAILED)
-    world.client.governor.settle(world.admit(rung[1]), LATER)
+    world.client.governor().settle(world.admit(rung[0]), FAILED)
+    world.client.governor().settle(world.admit(rung[1]), LATER)
     world.admit(rung[2])
     still_rung = world.client.store.hget(world.client.keys.governor, "b:client")
 
@@ -107,7 +107,7 @@ def test_use_is_the_calls_of_the_last_ten_seconds_of_limits_that_every_call_is_c
 
 def test_a_pause_is_shown_with_its_end(world: World) -> None:
     world.submit(2)
-    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+    world.client.governor().settle(world.admit(world.bells(1)[0]), THROTTLED)
 
     it = status(world.client)
 
@@ -209,10 +209,10 @@ def test_a_route_is_shown_as_held_until_its_retry_after_whatever_other_limits_th
     day = "[[clients.acme.limits]]\nname = 'day'\ncount = 9000\nwindow_s = 86400\n"
     world.configure(limits=f"count = 1000\n{day}shape = 'fixed_window'\nburst = 5")
     world.submit(2)
-    world.client.governor.ring("w1", 64)  # all buckets start empty
+    world.client.governor().ring("w1", 64)  # all buckets start empty
     world.client.store.hset(world.gov, "c:day", 1)  # and this one is full by now
 
-    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+    world.client.governor().settle(world.admit(world.bells(1)[0]), THROTTLED)
 
     assert [3590 < it.left_s <= 3600 for it in status(world.client).holds] == [True]
 
@@ -221,7 +221,7 @@ def test_a_pause_of_the_whole_client_is_shown_once(world: World) -> None:
     world.submit(2)
     wide = dataclasses.replace(THROTTLED, wide=True, text="no token")
 
-    world.client.governor.settle(world.admit(world.bells(1)[0]), wide)
+    world.client.governor().settle(world.admit(world.bells(1)[0]), wide)
 
     assert [(it.scope, it.why) for it in status(world.client).holds] == [("client", "no token")]
 
@@ -241,7 +241,7 @@ def test_what_the_provider_leaves_is_shown_until_its_reset(world: World) -> None
     world.submit(2)
     told = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=201, remaining=70, reset_s=30.0)
 
-    world.client.governor.settle(world.admit(world.bells(1)[0]), told)
+    world.client.governor().settle(world.admit(world.bells(1)[0]), told)
 
     ((scope, left),) = status(world.client).told.items()
     assert left == 70
@@ -275,7 +275,7 @@ def test_the_lines_are_shown_by_lane_and_tenant_the_longest_first(world: World) 
 
 def test_a_transaction_that_waits_for_its_due_time_is_in_the_line(world: World) -> None:
     world.submit(1)
-    world.client.governor.settle(world.admit(world.bells(1)[0]), THROTTLED)
+    world.client.governor().settle(world.admit(world.bells(1)[0]), THROTTLED)
 
     assert [it.waiting for it in status(world.client).lines] == [1]
 
@@ -307,7 +307,7 @@ def test_the_limit_that_what_waits_is_waiting_for_is_named(world: World) -> None
     world.configure(limits=f"count = 1000\n{slow}")
     row = {"line": 1, "id": "a", "steps": [{"name": "s", "method": "POST", "path": "/slow"}]}
     world.submit(0, more=[row])
-    world.client.governor.ring("w1", 64)
+    world.client.governor().ring("w1", 64)
     world.client.store.hset(world.gov, mapping={"c:app": 1})  # full by now; slow began empty
 
     assert status(world.client).binds == "slow"
@@ -324,7 +324,7 @@ def test_the_limit_that_what_waits_is_waiting_for_is_named(world: World) -> None
 def test_the_reserve_and_what_bells_have_spoken_for_bind_all_but_urgent_work(world: World) -> None:
     world.configure(limits="count = 10\nreserve = 4")  # a burst of 8
     world.submit(1)
-    world.client.governor.ring("w1", 64)
+    world.client.governor().ring("w1", 64)
     taken = {"c:app": 1, "b:app": 3}
     world.client.store.hset(world.gov, mapping=taken)
 
@@ -367,7 +367,7 @@ def test_refusals_are_shown_with_the_tokens_that_were_left_and_what_they_suggest
         for _ in range(5):
             here.heard("POST /lists/7", "-", Answer(status=201))
             here.heard("GET /lists", "-", Answer(status=200))
-        here.record(told, world.client.settings, pause_s=0)
+        here.record(told, world.client.settings(), pause_s=0)
 
     (refused,) = status(world.client).refused
     text = world.run("status").stdout

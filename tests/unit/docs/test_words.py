@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic_core import PydanticUndefined
 
 from tests.unit.docs.test_links import DOCS, PAGES, ROOT
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import LimitSettings, TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.limits import LimitSettings
 from workers.settings.load import FlowerSettings, StoreSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ SECTIONS: dict[str, type[Model]] = {
     "Limits": LimitSettings,
     "Tenants": TenantSettings,
 }
-#: Fields that the page has under their new names already.
-RENAMED: Final = {"line_after_s": "backlog_after_s", "beat_s": "tick_s"}
 #: Parts of a client with sections of their own, whose keys are checked by name alone.
 APART = re.compile(r"## (?:Authentication|Proxies and certificates)\n(.*?)(?=\n## |\Z)", re.DOTALL)
 #: Words that had another meaning here than elsewhere, and are gone.
@@ -64,8 +62,7 @@ def test_no_page_uses_a_retired_word(page: Path) -> None:
 def test_the_page_of_settings_has_every_field_with_its_default(section: str) -> None:
     told = dict(_told(section))
     apart = "".join(APART.findall(SETTINGS))
-    for key, field in SECTIONS[section].model_fields.items():
-        name = RENAMED.get(key, key)
+    for name, field in SECTIONS[section].model_fields.items():
         if name not in told:
             assert section == "[clients.NAME]", f"{section} lacks {name}"
             assert name == "name" or f"`{name}`" in apart, f"no section of a client has {name}"

@@ -262,7 +262,7 @@ def test_a_certificate_that_is_not_accepted_is_no_connection_or_nothing_sent(
 def test_a_refusal_of_the_certificate_in_place_of_an_answer_is_nothing_sent(
     ours: Path, shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.http.route.hear_refusal", lambda _: None)
+    monkeypatch.setattr("workers.http.route.await_refusal", lambda _: None)
     monkeypatch.setattr("workers.http.connection.is_silent", lambda _: True)
     stranger = make_certificate(tmp_path / "stranger.pem")
     with a_server(demanding(ours, shown, ssl.TLSVersion.TLSv1_3)) as server:

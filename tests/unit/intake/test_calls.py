@@ -9,8 +9,7 @@ from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS, read_calls
 from orchestration.intake.readers.source import MAX_LINE
 from orchestration.kinds import find_kind
 from tests.unit.intake.conftest import Desk, a_call
-from workers.settings.client import ClientSettings
-from workers.settings.limit_settings import TenantSettings
+from workers.settings.client import ClientSettings, TenantSettings
 
 if TYPE_CHECKING:
     from workers.ledger.ledger import Row
@@ -316,7 +315,7 @@ def test_every_accepted_row_can_be_planned(desk: Desk) -> None:
     answer = desk.accepted("calls", [a_call(), a_call("b", method="get"), chain({})])
 
     planned = [
-        find_kind("calls").steps.plan(row, {}, desk.client.settings)
+        find_kind("calls").steps.plan(row, {}, desk.client.settings())
         for row in desk.rows(answer["job"])
         if "steps" in row
     ]

@@ -163,7 +163,7 @@ def judged(desk: Desk, job: str, verdict: Verdict) -> Go:
     assert pages.open_next_page(desk.client, job)
     grant = admitted(desk)
     assert isinstance(grant, Go)
-    desk.client.governor.settle(grant, verdict)
+    desk.client.governor().settle(grant, verdict)
     return grant
 
 
@@ -171,8 +171,8 @@ def admitted(desk: Desk) -> Any:
     """What admit says to the next bell."""
     give_up = time.monotonic() + 10
     while time.monotonic() < give_up:
-        for bell in desk.client.governor.ring("w1", 1).bells:
-            return desk.client.governor.admit(bell.key, bell.step)
+        for bell in desk.client.governor().ring("w1", 1).bells:
+            return desk.client.governor().admit(bell.key, bell.step)
     raise AssertionError("no bell came")
 
 

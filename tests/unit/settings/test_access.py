@@ -11,9 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from workers.errors import ConfigError
-from workers.settings.access import NEEDS, AuthSettings
+from workers.settings.access import NEEDS, AuthSettings, RouteSettings
 from workers.settings.client import ClientSettings, with_profile
-from workers.settings.route_access import RouteSettings
 
 SECRET = {"client_secret_env": "ACME_SECRET"}
 ENDPOINT = {"token_url": "https://login.example.com/token", "client_id": "me", **SECRET}
@@ -22,7 +21,8 @@ USER = {"username": "u", "password_env": "ACME_PASSWORD"}
 
 def load(**given: Any) -> ClientSettings:
     given = {"base_url": "https://api.example.com", **given}
-    return ClientSettings(**with_profile("acme", {k: v for k, v in given.items() if v is not None}))
+    named = {key: value for key, value in given.items() if value is not None}
+    return ClientSettings.model_validate(with_profile("acme", named))
 
 
 def refusal(**given: Any) -> str:

@@ -1,6 +1,6 @@
-"""Limits are safe by arithmetic: what a cell grants never exceeds what the provider allows.
+"""Limits are safe by arithmetic: what a bucket grants never exceeds what the provider allows.
 
-Grants are simulated exactly, in whole microseconds, and each may take any time up to the cell's
+Grants are simulated exactly, in whole microseconds, and each may take any time up to the bucket's
 spread until it arrives.
 """
 
@@ -18,8 +18,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from workers.errors import ConfigError
-from workers.settings.limit_settings import LimitSettings
-from workers.settings.limits import Cell, cell, matching, worst_case
+from workers.settings.limits import Bucket, LimitSettings, bucket, matching, worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,16 +57,16 @@ window_limits = limits("fixed_window", "sliding_window")
 bucket_limits = limits("bucket")
 
 
-def calibrated(limit: LimitSettings) -> Cell:
-    """The limit's cell; limits that are refused are no business of a property."""
+def calibrated(limit: LimitSettings) -> Bucket:
+    """The limit's bucket; limits that are refused are no business of a property."""
     try:
-        return cell(limit)
+        return bucket(limit)
     except ConfigError:
         assume(condition=False)
         raise
 
 
-def granted(it: Cell, gaps_us: Sequence[int]) -> list[int]:
+def granted(it: Bucket, gaps_us: Sequence[int]) -> list[int]:
     """The moments of grants, when calls are wanted with these gaps and go as soon as they may."""
     full_at = now = 0
     grants = []
@@ -78,13 +77,13 @@ def granted(it: Cell, gaps_us: Sequence[int]) -> list[int]:
     return grants
 
 
-def greedy(it: Cell, n: int, rng: Random) -> list[int]:
+def greedy(it: Bucket, n: int, rng: Random) -> list[int]:
     """`n` grants to a caller that always wants more, but for a few rests."""
     rest_us = it.interval_us * (it.burst + 1)
     return granted(it, [rng.randint(0, rest_us) if rng.random() < 0.05 else 0 for _ in range(n)])
 
 
-def arrived(it: Cell, grants: Sequence[int], rng: Random) -> list[int]:
+def arrived(it: Bucket, grants: Sequence[int], rng: Random) -> list[int]:
     """The moments of arrival, in their order; each grant travels for 0 to `spread_us`."""
     turn = rng.choice(grants)  # until then all are late, from then on all are punctual
     bunch = rng.choice(grants) + it.spread_us  # all that can meet at this moment do
@@ -154,7 +153,7 @@ def test_the_worst_case_is_the_most_that_can_arrive(limit: LimitSettings) -> Non
 def test_windows_use_the_published_part_of_their_limit(
     shape: str, count: int, window_s: float, burst: int, used: float
 ) -> None:
-    it = cell(LimitSettings.model_validate(_limit(count, window_s, shape=shape)))
+    it = bucket(LimitSettings.model_validate(_limit(count, window_s, shape=shape)))
 
     assert it.burst == burst
     assert rate_of(it) * window_s / count == pytest.approx(used, abs=0.001)
@@ -164,7 +163,7 @@ def test_windows_use_the_published_part_of_their_limit(
     ("count", "window_s", "lead_us"), [(200, 1, 50_000), (100, 1, 50_000), (300, 10, 0)]
 )
 def test_only_a_tight_window_rings_ahead(count: int, window_s: float, lead_us: int) -> None:
-    assert cell(_limit(count, window_s, shape="fixed_window")).lead_us == lead_us
+    assert bucket(_limit(count, window_s, shape="fixed_window")).lead_us == lead_us
 
 
 # Buckets
@@ -212,7 +211,7 @@ def _must_serve(limit: LimitSettings, arrivals: Sequence[int]) -> None:
 def test_a_bucket_takes_the_guides_part_of_burst_and_rate(
     count: int, burst: int, rate: float
 ) -> None:
-    it = cell(_limit(count, 1))
+    it = bucket(_limit(count, 1))
 
     assert it.burst == burst
     assert rate_of(it) == pytest.approx(rate, rel=0.0002)
@@ -226,7 +225,7 @@ def test_a_bucket_takes_the_guides_part_of_burst_and_rate(
 def test_a_tight_bucket_takes_the_rate_and_no_more_of_the_burst_than_it_needs(
     count: int, window_s: float, burst: int, used: float
 ) -> None:
-    it = cell(_limit(count, window_s, calibration="tight"))
+    it = bucket(_limit(count, window_s, calibration="tight"))
 
     assert it.burst == burst
     assert used < rate_of(it) * window_s / count < 0.999  # clocks differ by up to 0.1 %
@@ -236,14 +235,14 @@ def test_a_tight_bucket_takes_the_rate_and_no_more_of_the_burst_than_it_needs(
 # Used: what is left of the rate when bells must travel
 
 
-def rate_of(it: Cell) -> float:
-    """The rate of a cell that has one."""
+def rate_of(it: Bucket) -> float:
+    """The rate of a bucket that has one."""
     assert it.rate is not None
     return it.rate
 
 
-def rung(it: Cell, seconds: int, rng: Random) -> list[int]:
-    """The moments of grants in so many seconds under a backlog, from an empty cell on.
+def rung(it: Bucket, seconds: int, rng: Random) -> list[int]:
+    """The moments of grants in so many seconds under a backlog, from an empty bucket on.
 
     Every 25 ms bells are rung for the tokens that normal and bulk may take. Each travels for about
     15 ms, sometimes for 60, takes a token, or one that comes within 100 ms, or goes back.
@@ -251,16 +250,16 @@ def rung(it: Cell, seconds: int, rng: Random) -> list[int]:
     now = bells = 0
     full_at = it.burst * it.interval_us
     grants: list[int] = []
-    events = [(0, "beat")]
+    events = [(0, "tick")]
     while now < seconds * S:
         now, event = heapq.heappop(events)
         full_at = max(full_at, now)
-        if event == "beat":
+        if event == "tick":
             ready = it.burst - math.ceil((full_at - now - it.lead_us) / it.interval_us)
             for _ in range(ready - it.reserve - bells):
                 heapq.heappush(events, (now + int(rng.lognormvariate(9.6, 0.6)), "bell"))
                 bells += 1
-            heapq.heappush(events, (now + 25_000, "beat"))
+            heapq.heappush(events, (now + 25_000, "tick"))
             continue
         bells -= 1
         wait = full_at - now - (it.burst - 1) * it.interval_us
@@ -270,7 +269,7 @@ def rung(it: Cell, seconds: int, rng: Random) -> list[int]:
     return grants
 
 
-def used(limit: LimitSettings, it: Cell) -> float:
+def used(limit: LimitSettings, it: Bucket) -> float:
     """The part of the limit that is used over two windows, at least a minute, of steady work."""
     first, seconds = round(limit.window_s), round(max(60, 2 * limit.window_s))
     grants = rung(it, first + seconds, Random(7))
@@ -291,13 +290,13 @@ def used(limit: LimitSettings, it: Cell) -> float:
 def test_the_burst_holds_the_rate_while_bells_travel(limit: dict[str, Any], part: float) -> None:
     it = LimitSettings.model_validate({"name": "app", **limit})
 
-    assert used(it, cell(it)) >= part
+    assert used(it, bucket(it)) >= part
 
 
 def test_a_tight_window_would_lose_much_without_its_lead() -> None:
     limit = _limit(200, 1, shape="fixed_window")
 
-    assert used(limit, replace(cell(limit), lead_us=0)) < 0.6
+    assert used(limit, replace(bucket(limit), lead_us=0)) < 0.6
 
 
 @pytest.mark.parametrize(
@@ -313,7 +312,7 @@ def test_a_smaller_burst_would_lose_some_of_the_rate(
 ) -> None:
     it = LimitSettings.model_validate({"name": "app", **limit})
 
-    assert used(it, replace(cell(it), **less)) < 0.95
+    assert used(it, replace(bucket(it), **less)) < 0.95
 
 
 @PROFILE
@@ -347,7 +346,7 @@ def test_a_bell_rings_ahead_only_where_the_burst_does_not_last_for_its_way(
 def test_a_few_tokens_of_a_burst_are_kept_for_urgent_calls(
     limit: dict[str, Any], burst: int, reserve: int
 ) -> None:
-    it = cell(LimitSettings.model_validate({"name": "app", **limit}))
+    it = bucket(LimitSettings.model_validate({"name": "app", **limit}))
 
     assert (it.burst, it.reserve) == (burst, reserve)
     assert it.row() == ["app", it.interval_us, burst, it.lead_us, it.spread_us, reserve]
@@ -359,7 +358,7 @@ def test_a_few_tokens_of_a_burst_are_kept_for_urgent_calls(
 def test_a_limit_of_calls_at_once_has_no_rate() -> None:
     limit = _limit(3, None, shape="concurrent", match="POST /uploads/*")
 
-    it = cell(limit)
+    it = bucket(limit)
 
     assert it.rate is None
     assert it.row() == ["app", 0, 3, 0, 100_000, 0]
@@ -405,7 +404,7 @@ def test_a_limit_of_calls_at_once_has_no_rate() -> None:
 )
 def test_an_override_that_cannot_keep_the_limit_is_refused(limit: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="limit app"):
-        cell(LimitSettings.model_validate({"name": "app", **limit}))
+        bucket(LimitSettings.model_validate({"name": "app", **limit}))
 
 
 @PROFILE
@@ -425,7 +424,7 @@ def test_a_cell_that_is_not_refused_can_be_used(limit: LimitSettings) -> None:
 def test_without_overrides_every_limit_can_be_kept(limit: LimitSettings) -> None:
     plain = limit.model_copy(update={"burst": None, "rate": None})
 
-    it = cell(plain)
+    it = bucket(plain)
 
     assert rate_of(it) * plain.window_s >= 0.4 * plain.count or plain.count <= 3
     assert math.isclose(rate_of(it) * it.interval_us, S)

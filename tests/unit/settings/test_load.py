@@ -131,7 +131,10 @@ def test_a_limit_that_cannot_be_kept_is_refused(home: Home, limit: str) -> None:
     [
         *((ACME, f"{it}_timeout_s") for it in ("connect", "read", "total")),
         *((ACME, f"backoff_{it}_s") for it in ("base", "cap")),
-        *(("[worker]\n", f"{it}_s") for it in ("bell_grace", "lease_margin", "line_after", "beat")),
+        *(
+            ("[worker]\n", f"{it}_s")
+            for it in ("bell_grace", "lease_margin", "backlog_after", "tick")
+        ),
     ],
 )
 def test_a_time_that_is_no_number_of_seconds_is_refused(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from workers.answer.verdict import Verdict
 
 CLIENT: Any = SimpleNamespace(
-    settings=SimpleNamespace(max_retries=3, backoff_base_s=1.0, backoff_cap_s=30.0),
-    fleet=SimpleNamespace(worker=SimpleNamespace(line_after_s=15.0)),
+    settings=lambda: SimpleNamespace(max_retries=3, backoff_base_s=1.0, backoff_cap_s=30.0),
+    fleet=SimpleNamespace(worker=SimpleNamespace(backlog_after_s=15.0)),
 )
 GO = Go("key", 3, "fence", 0.0, 0, "job", Place(0, 0), 0, False, 0, [{"id": 1}, {"url": 2}])  # noqa: FBT003
 
