@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchestration.intake.kind import Kind
-    from orchestration.intake.readers.source import Reading
+    from orchestration.intake.readers.source import FileRows
     from orchestration.intake.spool import Member
     from orchestration.intake.submission import Options, Submission
     from tasks.kind import Planned
@@ -54,11 +54,11 @@ def check(kind: Kind[Any], submission: Submission[Options]) -> Iterator[Checked]
         HeadgateError: there is no room for temporary files.
     """
     require(kind, submission)
-    reading = kind.read(submission, check)
-    checked = Checked(kind.name, reading.source.name, job_params=kind.job_params(submission))
+    file_rows = kind.read(submission, check)
+    checked = Checked(kind.name, file_rows.source.name, job_params=kind.job_params(submission))
     with closing(checked.spool):
         try:
-            _read(kind, submission, reading, checked)
+            _read(kind, submission, file_rows, checked)
         except (OSError, sqlite3.Error) as error:  # those of the file itself are input errors
             raise HeadgateError(
                 f"temporary files cannot be written in {gettempdir()} ({error}); free some space "
@@ -66,7 +66,7 @@ def check(kind: Kind[Any], submission: Submission[Options]) -> Iterator[Checked]
             ) from None
         if not checked.rows:
             raise InputError(f"{checked.file} has no rows; nothing can be submitted")
-        checked.job = _name_job(kind, submission, reading.source.digest)
+        checked.job = _name_job(kind, submission, file_rows.source.digest)
         yield checked
 
 
@@ -104,13 +104,13 @@ def _name_job(kind: Kind[Any], submission: Submission[Options], digest: str) -> 
 
 
 def _read(
-    kind: Kind[Any], submission: Submission[Options], reading: Reading, checked: Checked
+    kind: Kind[Any], submission: Submission[Options], file_rows: FileRows, checked: Checked
 ) -> None:
     counter = _Counter(submission.client, kind, checked)
     packing, job_params = kind.packing(submission.options), checked.job_params
     packer = Packer(packing, lambda row: kind.steps.size(row, job_params), counter.add)
     with closing(Repeats()) as repeats:
-        for given in reading.rows:
+        for given in file_rows.rows:
             row = given if "error" in given else _compare(given, repeats, packer.place(given))
             checked.rows += 1
             if "error" in row:

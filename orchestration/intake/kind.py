@@ -16,7 +16,7 @@ from orchestration.intake.submission import Checked, Options, Submission
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestration.intake.readers.source import Reading
+    from orchestration.intake.readers.source import FileRows
     from tasks.kind import Packing, StepKind
 
 #: Platforms that a kind may be for, as a client's provider begins, and what people call them.
@@ -58,7 +58,7 @@ class Kind(ABC, Generic[OptionsT]):
     contacts: ClassVar[Kind[Any] | None] = None
 
     @abstractmethod
-    def read(self, submission: Submission[OptionsT], check: Check) -> Reading:
+    def read(self, submission: Submission[OptionsT], check: Check) -> FileRows:
         """The file of a submission with its rows, good and rejected.
 
         A good row is `{"line", "id", …}` with what the steps need, JSON values all; `line` counts

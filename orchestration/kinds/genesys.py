@@ -19,7 +19,7 @@ from orchestration.intake.readers.media import (
     Files,
     MediaOptions,
 )
-from orchestration.intake.readers.source import Reading, Source
+from orchestration.intake.readers.source import FileRows, Source
 from tasks.genesys.assets import AssetSteps
 from tasks.genesys.campaigns import CampaignSteps
 from tasks.genesys.contacts import ContactSteps
@@ -92,12 +92,12 @@ class Contacts(Kind[ContactOptions]):
     steps = ContactSteps()
     options = ContactOptions
 
-    def read(self, submission: Submission[ContactOptions], check: Check) -> Reading:
+    def read(self, submission: Submission[ContactOptions], check: Check) -> FileRows:
         """One row a record of the CSV."""
         del check
         source, options = Source(submission.path), submission.options
         columns = {"id_column": options.id_column, "phone_column": options.phone_column}
-        return Reading(source, read_contacts(source, source.name, **columns))
+        return FileRows(source, read_contacts(source, source.name, **columns))
 
     def check_options(self, options: ContactOptions) -> None:
         """Refuse what is no id of a contact list."""
@@ -137,10 +137,10 @@ class Campaigns(Kind[CampaignOptions]):
     platform = "genesys"
     contacts: ClassVar = Contacts()
 
-    def read(self, submission: Submission[CampaignOptions], check: Check) -> Reading:
+    def read(self, submission: Submission[CampaignOptions], check: Check) -> FileRows:
         """One row a line; the files of contacts are read by `check`."""
         source = Source(submission.path)
-        return Reading(source, read_campaigns(source, submission, partial(check, self.contacts)))
+        return FileRows(source, read_campaigns(source, submission, partial(check, self.contacts)))
 
     def own_params(self, options: CampaignOptions) -> Mapping[str, Any]:
         """Whether they are started."""
@@ -160,12 +160,12 @@ class _Media(Kind[MediaOptions]):
     platform = "genesys"
     naming: Naming  #: how files are picked and called
 
-    def read(self, submission: Submission[MediaOptions], check: Check) -> Reading:
+    def read(self, submission: Submission[MediaOptions], check: Check) -> FileRows:
         """One row a file."""
         del check
         root, language = submission.client.fleet.worker.media_root, submission.options.language
         files = Files(submission.path, self.naming, root, language)
-        return Reading(files, files.rows())
+        return FileRows(files, files.rows())
 
 
 class Prompts(_Media):

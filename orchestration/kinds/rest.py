@@ -13,7 +13,7 @@ from orchestration.intake.readers.calls import (
     STEP_FIELDS,
     read_calls,
 )
-from orchestration.intake.readers.source import Reading, Source
+from orchestration.intake.readers.source import FileRows, Source
 from orchestration.intake.submission import Options
 from tasks.rest.calls import CallSteps
 
@@ -49,11 +49,11 @@ class Calls(Kind[Options]):
         "poll": steps_fields.POLL_FIELDS,
     }
 
-    def read(self, submission: Submission[Options], check: Check) -> Reading:
+    def read(self, submission: Submission[Options], check: Check) -> FileRows:
         """One row a line."""
         del check
         source = Source(submission.path)
-        return Reading(source, read_calls(source, submission.client.settings()))
+        return FileRows(source, read_calls(source, submission.client.settings()))
 
 
 REST_KINDS: Final = (Calls(),)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestration.intake import Options, option
-from orchestration.intake.readers import Reading, Source
+from orchestration.intake.readers import FileRows, Source
 from orchestration.intake.readers.rows import reject
 from orchestration.kinds import Command, Kind
 from tasks import Planned, StepKind
@@ -46,7 +46,7 @@ class Tickets(Kind[TicketOptions]):
 
     def read(self, submission, check):
         source = Source(submission.path)
-        return Reading(source, self.rows(source))
+        return FileRows(source, self.rows(source))
 
     def rows(self, lines):
         for number, text in lines:

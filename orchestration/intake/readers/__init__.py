@@ -1,6 +1,6 @@
 """Readers: what a submitted file holds becomes rows, good or rejected, one at a time.
 
-- `source`: the file itself, as numbered lines of text, and `Reading`, which every reader gives.
+- `source`: the file itself, as numbered lines of text, and `FileRows`, which every reader gives.
 - `rows`: what rows of all kinds share: ids, tenants, lanes, and how a bad row is rejected.
 - `calls`, `contacts`, `campaigns`, `media`: one reader for each form of file.
 - `steps`: the steps of a row of calls: request, look-up, poll, parts.
@@ -13,6 +13,6 @@ the CSV of `contacts`; the calls go to `tasks.nice`, and a `Kind` in `orchestrat
 two.
 """
 
-from orchestration.intake.readers.source import Reading, Source
+from orchestration.intake.readers.source import FileRows, Source
 
-__all__ = ["Reading", "Source"]
+__all__ = ["FileRows", "Source"]

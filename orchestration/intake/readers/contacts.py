@@ -1,7 +1,8 @@
 """Rows of kind `contacts`, from CSV with a header line.
 
-The header names the columns; `DIALECT` tells the rest. A line whose quotes are not balanced is
-rejected, and reading goes on with the line after it: an open quote does not swallow its neighbours.
+The delimiter is the one of `,` `;` TAB that parts the header into most columns. A line whose quotes
+are not balanced is rejected, and reading goes on with the line after it: an open quote does not
+swallow its neighbours.
 """
 
 from __future__ import annotations
@@ -40,17 +41,6 @@ MAX_COLUMNS: Final = 500
 MAX_CELL: Final = 10_000
 #: Characters of a content hash by which a contact without an id column is called.
 DERIVED_ID: Final = 16
-
-#: What a CSV may look like: property → its rule.
-DIALECT: Final = {
-    "encoding": "UTF-8, with or without a byte order mark.",
-    "delimiter": "The one of comma, semicolon and tab that parts the header into most columns.",
-    "quotes": 'A cell may stand in "…"; a quote inside of it is doubled.',
-    "line ends": "LF or CRLF; a cell in quotes may hold line ends.",
-    "header": f"Names 1 to {MAX_COLUMNS} columns, each once.",
-    "cells": f"At most {MAX_CELL} characters, as many in a record as the header has columns.",
-    "blank lines": "Are no rows.",
-}
 
 OPEN_QUOTE: Final = "a quote is not closed, or not doubled inside of a cell"
 LINE_END: Final = "a line end (CR) stands inside of a cell without quotes"

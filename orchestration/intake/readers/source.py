@@ -20,7 +20,7 @@ MAX_LINE: Final = 512_000
 NumberedLine = tuple[int, str | None]
 
 
-class Reading(NamedTuple):
+class FileRows(NamedTuple):
     """A file with its rows, which are read while they are iterated over, once."""
 
     source: Source  #: its `digest` is that of the whole file when the last row was read
