@@ -1,9 +1,9 @@
 """`submit_transaction`: one business operation from Python, on the same path as a row of a file.
 
-    made = submit_transaction("acme", steps, id="order-4711")
-    made.wait(timeout_s=60).state
+    submitted = submit_transaction("acme", steps, id="order-4711")
+    submitted.wait(timeout_s=60).state
 
-It is a job of one row, so that the ledger sees it to its end whatever dies meanwhile, and
+It is a job of one row. So the ledger brings it to its end, whatever dies meanwhile, and
 `headgate jobs`, `watch` and `report` show it.
 """
 
@@ -22,18 +22,22 @@ from orchestration.intake.readers.calls import read_calls
 from orchestration.intake.readers.source import MAX_LINE
 from orchestration.intake.submission import Options, Submission
 from orchestration.kinds.registry import find_kind
-from orchestration.views.report import line_of
+from orchestration.views.report import status_of
 from workers.clients import clients
 from workers.errors import HeadgateError, InputError, NotNow
 from workers.governor.flows import NO_TENANT, lane_of
 from workers.ledger.identity import payload_hash
-from workers.ledger.ledger import FINAL, pack
+from workers.ledger.job import Job
+from workers.ledger.ledger import PageCounts, pack
+from workers.ledger.transaction import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestration.views.report import Line
+    from orchestration.views.report import TransactionStatus
+    from tasks.kind import Planned
     from workers.clients import Client
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
 
 #: Seconds between two looks of `wait`: the first pause, doubled up to the second.
@@ -41,8 +45,8 @@ LOOK_S: Final = (0.05, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Transaction:
-    """A transaction that was submitted; another process may make the same one again."""
+class SubmittedTransaction:
+    """A transaction that was submitted; another process that submits it again gets an equal one."""
 
     key: str  #: its idempotency key
     job: str  #: name of its job, for `headgate watch` and `report`
@@ -50,34 +54,35 @@ class Transaction:
     new: bool  #: False: it was submitted before, and nothing was added
     _client: Client = field(repr=False, compare=False)
 
-    def state(self) -> Line:
+    def state(self) -> TransactionStatus:
         """What has become of it, in one round trip to the store (two before it is opened).
 
-        Its `state` is `waiting`, `in_flight` or a final word: `succeeded`, `failed`, `unknown`,
-        `cancelled`, `expired`. `status`, `provider_id` and `error` are those of its newest answer.
+        The `state` of the status is `waiting`, `in_flight` or a final word: `succeeded`, `failed`,
+        `unknown`, `cancelled`, `expired`. `status`, `provider_id` and `error` are those of the
+        newest answer.
 
         Raises:
             StoreAway: the store gives no answer.
-            HeadgateError: it has lost the transaction.
+            HeadgateError: the store has lost the transaction.
         """
         ledger = self._client.ledger
-        found = ledger.transaction(self.key)
-        if not found and not ledger.job(self.job):
+        transaction = ledger.transaction(self.key)
+        if not transaction and not ledger.job(self.job):
             raise HeadgateError(f"the store has lost transaction {self.id}; submit it again")
-        return line_of(self._client, {"line": 1, "id": self.id}, self.key, found)
+        return status_of(self._client, {"line": 1, "id": self.id}, self.key, transaction)
 
-    def wait(self, timeout_s: float) -> Line:
-        """Look until it has ended, or for `timeout_s` seconds; returns the last look.
+    def wait(self, timeout_s: float) -> TransactionStatus:
+        """Look until it has ended, or for `timeout_s` seconds; returns the last status.
 
-        Its `state` tells which: a wait that was too short is no error.
+        A wait that was too short is no error: the status says whether the transaction has ended.
         """
         ends_s = time.monotonic() + timeout_s
         pause_s, most_s = LOOK_S
         while True:
-            line = self.state()
+            status = self.state()
             left_s = ends_s - time.monotonic()
-            if line.state in FINAL or left_s <= 0:
-                return line
+            if status.state in FINAL or left_s <= 0:
+                return status
             time.sleep(min(pause_s, left_s))
             pause_s = min(2 * pause_s, most_s)
 
@@ -90,21 +95,22 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
     lane: str | int = "normal",
     tenant: str | None = None,
     config: str | None = None,
-) -> Transaction:
+) -> SubmittedTransaction:
     """Submit one transaction; whoever submits it again gets the same one.
 
     The key is derived from client and `id`. The same steps under the same id join the first
-    submission, whatever its lane and tenant; what died half-way is completed. Six round trips to
-    the store (seven with guard `none` or `lookup`), one when it was submitted before; and a few
-    more for the first of a process.
+    submission, whatever its lane and tenant; a submission that died half-way is completed.
+
+    Cost: six round trips to the store (seven with guard `none` or `lookup`), one when it was
+    submitted before; and a few more for the first submission of a process.
 
     Args:
-        client: Whose quota it uses.
+        client: The client whose quota it uses.
         steps: As `steps` in a line of `headgate submit calls`: 1 to 20 of `name`, `method`,
             `path`, `headers`, `body`, `guard`, `lookup`, `after_unknown`, `poll`, `parts`.
-        id: What you call it: 1 to 128 characters out of A-Z a-z 0-9 . _ : @ + -
+        id: Your name for it: 1 to 128 characters out of A-Z a-z 0-9 . _ : @ + -
         lane: urgent, normal, bulk, or a priority from 0 to 9.
-        tenant: Whose it is, where the client has tenants.
+        tenant: The tenant that it belongs to, where the client has tenants.
         config: The configuration's file; None = as for the commands.
 
     Raises:
@@ -115,29 +121,16 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
         StoreUnfit: the store has no room left.
         StoreAway: the store does not answer; submit it again.
     """
-    it, tenant = _sender(client, tenant or NO_TENANT, config)
+    sender, tenant = clients(config).sender(client, tenant or NO_TENANT)
     submission = Submission(
-        client=it,
-        path=Path(),
-        lane=lane_of(str(lane)),
-        tenant=tenant,
-        options=Options(),
+        client=sender, path=Path(), lane=lane_of(str(lane)), tenant=tenant, options=Options()
     )
     kind = find_kind("calls")
     require(kind, submission)
-    return _accept(it, _row(it, id, steps), kind.job_params(submission))
+    return _accept(sender, _check_row(sender, id, steps), kind.job_params(submission))
 
 
-def _sender(client: str, tenant: str, config: str | None) -> tuple[Client, str]:
-    """The client, or that of a tenant with credentials of its own."""
-    its = clients(config)
-    tenants = its[client].settings().tenants
-    if tenant in tenants and (own := tenants[tenant].client):
-        return its[own], NO_TENANT
-    return its[client], tenant
-
-
-def _row(it: Client, row_id: str, steps: Sequence[dict[str, Any]]) -> Row:
+def _check_row(client: Client, row_id: str, steps: Sequence[dict[str, Any]]) -> Row:
     """The row, checked as the line of a file that it could be."""
     try:
         text = json.dumps({"id": row_id, "steps": steps}, ensure_ascii=False)
@@ -147,42 +140,47 @@ def _row(it: Client, row_id: str, steps: Sequence[dict[str, Any]]) -> Row:
             f"the transaction cannot be written as JSON ({type(error).__name__}); give steps of "
             f"dicts, lists, text, numbers, true, false and null"
         ) from None
-    (row,) = read_calls([(1, line)], it.settings())
+    (row,) = read_calls([(1, line)], client.settings())
     if "error" in row:
         name = f"transaction {row['id']}" if "id" in row else "the transaction"
         raise InputError(f"{name}: {row['error']}")
     return row
 
 
-def _accept(it: Client, row: Row, about: dict[str, Any]) -> Transaction:
-    """Its job, made or found."""
-    ledger, digest = it.ledger, payload_hash([row["id"], row["steps"]])
-    names = json.dumps([it.name, row["id"]]).encode()
-    job = f"t-{hashlib.sha256(names).hexdigest()[:14]}"
-    found = ledger.job(job)
-    new = not found.get("closed")
-    calls = find_kind("calls").steps.plan(row, about, it.settings())
-    if not found:
-        if (weak := weak_guard(calls)) and not may_be_unguarded(it):
-            raise forgotten(weak, f"transaction {row['id']}")
-        require_room(it.store, len(pack([row])) + TRANSACTION_BYTES)
-        known: dict[str, str | int] = {
-            "kind": "calls",
-            "client": it.name,
-            "name": row["id"],
-            "about": json.dumps(about),
-            "low": low_water(it),
-            "joined": 0,
-            "digest": digest,
-        }
-        found = ledger.begin(job, known)
-    if found.get("digest") != digest:
+def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction:
+    """Create the job of the row, or go on with the one that is there."""
+    ledger, digest = client.ledger, payload_hash([row["id"], row["steps"]])
+    names = json.dumps([client.name, row["id"]]).encode()
+    name = f"t-{hashlib.sha256(names).hexdigest()[:14]}"
+    job = ledger.job(name)
+    new = job is None or not job.started
+    plan = find_kind("calls").steps.plan(row, params, client.settings())
+    if job is None:
+        _require_acceptable(client, row, plan)
+        job = ledger.begin(
+            Job(
+                name=name,
+                params=params,
+                client=client.name,
+                source=row["id"],
+                low_water=low_water(client),
+                digest=digest,
+            )
+        )
+    if job.digest != digest:
         raise InputError(
-            f"transaction {row['id']}: it was submitted before with other steps, as {job}; "
+            f"transaction {row['id']}: it was submitted before with other steps, as {name}; "
             f"give other steps another id"
         )
     if new:
-        if ledger.accept(job, 0, [row], rejected=0, calls=sum(it.parts for it in calls)) != 1:
+        counts = PageCounts(calls=sum(step.parts for step in plan))
+        if ledger.accept(name, 0, [row], counts) != 1:
             raise NotNow(f"the store lost transaction {row['id']} meanwhile; submit it again")
-        ledger.close(job)
-    return Transaction(it.key(job, row["id"]), job, row["id"], new, it)
+        ledger.close(name)
+    return SubmittedTransaction(client.key(name, row["id"]), name, row["id"], new, client)
+
+
+def _require_acceptable(client: Client, row: Row, plan: Sequence[Planned]) -> None:
+    if (weak := weak_guard(plan)) and not may_be_unguarded(client):
+        raise forgotten(weak, f"transaction {row['id']}")
+    require_room(client.store, len(pack([row])) + TRANSACTION_BYTES)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 from workers.answer.guards import Guard, Sight
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workers.clients import Client
     from workers.governor.governor import Go
     from workers.http.connection import Request
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -137,7 +138,9 @@ class Operation:
         """The path with its ids in their order.
 
         Example:
-        X
+            >>> from tasks.genesys.operations import OPERATIONS
+            >>> OPERATIONS["start_campaign"].at("7f 3a")
+            '/api/v2/outbound/campaigns/7f%203a/start'
         """
         given = iter(ids)
         return _PLACE.sub(lambda _: quote(next(given), safe=""), self.path)
@@ -157,17 +160,17 @@ class StepKind(ABC):
     #: The calls of a platform that it makes, by their names, for tables of permissions.
     operations: Mapping[str, Operation] = MappingProxyType({})
 
-    def size(self, row: Row, about: Mapping[str, Any]) -> int:
+    def size(self, row: Row, params: JobParams) -> int:
         """How many bytes of the call's body the row takes; asked where rows share a call."""
-        del row, about
+        del row, params
         return 0
 
     @abstractmethod
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """The calls that the row becomes, in their order."""
 
     @abstractmethod
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """What this step sends, or its look-up (`grant.looking`); raises `CannotSay`."""
 
     def sight(self, row: Row, grant: Go, answer: Answer) -> Sight:
@@ -193,7 +196,7 @@ class StepKind(ABC):
         del row, grant, answer
         return Kept()
 
-    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
         """Do a step that makes no call.
 
         One that takes long calls `client.governor().renew(grant)` as it goes on: if that says no,
@@ -203,5 +206,5 @@ class StepKind(ABC):
             CannotSay: it cannot be done as it was given, ever.
             StoreAway: the store is away; it is done later.
         """
-        del row, about, client
+        del row, params, client
         raise CannotSay(f"step {grant.step} makes a call")

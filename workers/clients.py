@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workers.auth.credentials import Credentials
+    from workers.governor.flows import Flow
     from workers.settings.client import ClientSettings
     from workers.settings.load import Settings
     from workers.store.connection import Store
@@ -147,6 +148,20 @@ class Client:
         with self.caller().connection():
             self.tokens().get()
 
+    def flow(
+        self, lane: int, tenant: str, route: str, settings: ClientSettings | None = None
+    ) -> Flow:
+        """The flow of a call ("POST /api/v2/…"); beyond `flows.MOST_ROUTES` routes share one.
+
+        Args:
+            lane: See `flows.LANES`.
+            tenant: Who sends, or `flows.NO_TENANT`.
+            route: Method and path.
+            settings: The limits that hold now; None: those of the last look.
+        """
+        now = settings or self.settings()
+        return flows.coarse(flows.flow(now, lane, tenant, route), self.routes())
+
     def key(self, job: str, row: str, generation: int = 1) -> str:
         """The idempotency key of a row; its first one is the name of its transaction.
 
@@ -187,6 +202,20 @@ class Clients:
                 )
                 self._open[name] = client
         return client
+
+    def sender(self, name: str, tenant: str) -> tuple[Client, str]:
+        """Who sends for a tenant of the client `name`: a client, and the tenant's name there.
+
+        A tenant with credentials of its own sends through a client of its own, of which it is no
+        tenant.
+
+        Raises:
+            ConfigError: there is no such client.
+            StoreAway: the store does not answer.
+        """
+        client = self[name]
+        own = client.settings().client_of(tenant)
+        return (self[own], flows.NO_TENANT) if own else (client, tenant)
 
     def names(self) -> list[str]:
         """The names of all configured clients."""

@@ -14,13 +14,14 @@ from orchestration.views.find import find_job, find_transactions, is_key
 from orchestration.views.history import history, key_of_line
 from orchestration.views.steps import state_of
 from workers.errors import UsageError
-from workers.governor.overrides import told
+from workers.governor.overrides import format_values
 from workers.ledger import audit
 from workers.ledger.audit import Entry
 
 if TYPE_CHECKING:
     from workers.clients import Client, Clients
     from workers.ledger.attempts import Attempt
+    from workers.ledger.job import Job
 
 #: So many entries are shown.
 SHOWN: Final = 100
@@ -50,34 +51,36 @@ def command(what: str | None, as_json: bool) -> None:  # noqa: FBT001 -- as clic
 
 
 def _show_clients(clients: Clients, names: list[str], *, as_json: bool) -> None:
-    found = {}
+    by_client = {}
     for name in names:
-        it = clients[name]
-        found[name] = audit.read(it.store, it.keys, most=SHOWN)[::-1]
+        client = clients[name]
+        by_client[name] = audit.read(client.store, client.keys, most=SHOWN)[::-1]
     if as_json:
-        entries = {name: [it.as_dict() for it in its] for name, its in found.items()}
-        click.echo(json.dumps({"clients": entries}))
+        shown = {
+            name: [entry.as_dict() for entry in entries] for name, entries in by_client.items()
+        }
+        click.echo(json.dumps({"clients": shown}))
         return
-    for name, its in found.items():
+    for name, entries in by_client.items():
         click.secho(f"client {name}", bold=True)
-        for entry in its:
+        for entry in entries:
             click.echo(f"  {line(entry)}")
-        if not its:
+        if not entries:
             click.echo("  nothing was done to it")
 
 
 def _show_history(clients: Clients, what: str, *, as_json: bool) -> None:
-    client, job, key = _meant(clients, what)
+    client, job, key = _find(clients, what)
     events = history(client, job, key)
     if as_json:
-        about = {"client": client.name, "job": job, "key": key or None}
-        click.echo(json.dumps({**about, "events": [it.as_dict() for it in events]}))
+        head = {"client": client.name, "job": job.name, "key": key or None}
+        click.echo(json.dumps({**head, "events": [event.as_dict() for event in events]}))
         return
     state = f"  {state_of(client.ledger.transaction(key))}" if key else ""
-    click.secho(f"{f'transaction {key}  ' if key else ''}job {job}{state}", bold=True)
+    click.secho(f"{f'transaction {key}  ' if key else ''}job {job.name}{state}", bold=True)
     for event in events[-SHOWN:]:
-        it = event.it
-        text = line(it) if isinstance(it, Entry) else _attempt(it, of_job=not key)
+        source = event.source
+        text = line(source) if isinstance(source, Entry) else _attempt(source, of_job=not key)
         click.echo(f"  {printable(text)}")
     if not events:
         click.echo("  nothing happened but plain successes, answers of 429 and waiting")
@@ -85,23 +88,24 @@ def _show_history(clients: Clients, what: str, *, as_json: bool) -> None:
         click.echo(f"the newest {SHOWN} of {len(events):,}; --json shows all", err=True)
 
 
-def _meant(clients: Clients, what: str) -> tuple[Client, str, str]:
+def _find(clients: Clients, what: str) -> tuple[Client, Job, str]:
     """The client, the job, and the key of a transaction or ""."""
     if is_key(what):
-        client, tx = find_transactions(clients, [what])[what]
-        return client, tx["j"], what
-    job, colon, number = what.rpartition(":")
+        client, transaction = find_transactions(clients, [what])[what]
+        if job := client.ledger.job(transaction.job):
+            return client, job, what
+        raise UsageError(f"job {transaction.job} of this transaction is lost")
+    name, colon, number = what.rpartition(":")
     if colon and number.isascii() and number.isdigit():
-        client, _ = find_job(clients, job)
+        client, job = find_job(clients, name)
         return client, job, key_of_line(client, job, int(number))
     try:
-        client, _ = find_job(clients, what)
+        return *find_job(clients, what), ""
     except UsageError:
         raise UsageError(
             f"there is no client, job or transaction {what!r}; `headgate jobs` lists the jobs, "
             f"and their reports the keys"
         ) from None
-    return client, what, ""
 
 
 def _attempt(it: Attempt, *, of_job: bool) -> str:
@@ -151,4 +155,4 @@ def _values(text: str) -> str:
         values = json.loads(text)
     except ValueError:
         return text or "-"
-    return told(values) if isinstance(values, dict) else text
+    return format_values(values) if isinstance(values, dict) else text

@@ -11,6 +11,7 @@ import click
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
 from orchestration.operate import limits
+from workers.store.connection import store_now_us
 
 if TYPE_CHECKING:
     from workers.clients import Client
@@ -54,7 +55,7 @@ def pause(name: str, for_s: float | None, reason: str, by: str) -> None:
     """Let no further call of a client leave; those that are under way come to their end.
 
     It holds at once, for every worker, until its time is over or `headgate client resume`. Nothing
-    is lost: the calls wait in their line. A hold that ends later, the provider's for one, stays.
+    is lost: the calls wait in the backlog. A hold that ends later, the provider's for one, stays.
 
     \b
     Example:  headgate client pause acme --for 2h --reason "maintenance at the provider"
@@ -84,7 +85,6 @@ def resume(name: str, reason: str, by: str) -> None:
 
 
 def _until(client: Client, held_us: int) -> str:
-    seconds, _ = client.store.time()
-    if held_us / 1e6 - seconds > limits.FOREVER_S / 2:
+    if (held_us - store_now_us(client.store)) / 1e6 > limits.FOREVER_S / 2:
         return f"until: headgate client resume {client.name}"
     return f"until {datetime.fromtimestamp(held_us / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

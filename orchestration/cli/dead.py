@@ -13,7 +13,7 @@ from orchestration.cli.changes import reasoned
 from orchestration.operate import dead_letters
 from orchestration.text import counted, printable
 from orchestration.views.find import find_transactions
-from orchestration.views.steps import steps_of, told
+from orchestration.views.steps import format_done, steps_of
 from workers.errors import StoreAway
 from workers.ledger.ledger import Replayed
 
@@ -78,14 +78,14 @@ def list_letters(client: str | None, most: int, as_json: bool) -> None:  # noqa:
 @options.as_json
 @options.configured
 def show(key: str, as_json: bool) -> None:  # noqa: FBT001 -- as click
-    """Show what is known of the transaction KEY, dead or not: all but what its rows hold.
+    """Show what is known of the transaction KEY, dead or not, except the content of its rows.
 
     \b
     Example:  headgate dead show 5f0c7a52-1c9e-8d11-9a3b-0f6c2d4e8b17
     Exit:     0 shown, 1 no store, 2 no such transaction or wrong usage
     """  # noqa: D301 -- click wants the character itself
-    client, tx = find_transactions(options.clients(), [key])[key]
-    it = dead_letters.story(client, key, tx)
+    client, transaction = find_transactions(options.clients(), [key])[key]
+    it = dead_letters.story(client, transaction)
     if as_json:
         click.echo(json.dumps(it.as_dict()))
         return
@@ -115,24 +115,24 @@ def replay(keys: tuple[str, ...], not_executed: bool, reason: str, by: str) -> N
     Exit:     0 all wait again, 1 some were left as they are or no store, 2 no such transaction
               or wrong usage; then nothing was changed
     """  # noqa: D301 -- click wants the character itself
-    found, waits = find_transactions(options.clients(), keys), 0
-    for key, (client, tx) in found.items():
+    transactions, waits = find_transactions(options.clients(), keys), 0
+    for key, (client, transaction) in transactions.items():
         try:
-            place = steps_of(client, tx).place
+            place = steps_of(client, transaction).place
             replayed = dead_letters.replay(
-                client, key, tx, not_executed=not_executed, by=by, reason=reason
+                client, transaction, not_executed=not_executed, by=by, reason=reason
             )
         except StoreAway as error:
             raise StoreAway(
-                f"{error}; {waits} of {counted(len(found), 'transaction')} wait again, give the "
-                f"same command for the rest"
+                f"{error}; {waits} of {counted(len(transactions), 'transaction')} wait again, give "
+                f"the same command for the rest"
             ) from None
         if replayed is Replayed.WAITS:
             waits += 1
             click.echo(f"{key} waits again{place}")
         else:
             click.echo(f"headgate: {key} {_LEFT[replayed]}", err=True)
-    raise SystemExit(0 if waits == len(found) else 1)
+    raise SystemExit(0 if waits == len(transactions) else 1)
 
 
 def _line(it: Letter) -> str:
@@ -151,7 +151,7 @@ def _facts(it: Story) -> Iterator[tuple[str, str]]:
     if it.error:
         yield "error", it.error
     if it.steps.done:
-        yield "done", told(it.steps.done)
+        yield "done", format_done(it.steps.done)
     yield "guard", it.guard
     counts = f"{it.attempts}, answers of 429 {it.throttled}, workers that died {it.crashes}"
     yield "attempts", counts

@@ -13,7 +13,7 @@ from orchestration.cli.config import limit_lines, limits_of
 from orchestration.operate import limits as operate_limits
 from workers.errors import UsageError
 from workers.governor import overrides
-from workers.governor.overrides import told
+from workers.governor.overrides import format_values
 from workers.settings.limits import Shape
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def _told(it: overrides.Override, configured: dict[str, Any] | None) -> dict[str
 
 
 def _live(it: dict[str, Any]) -> str:
-    instead = f" instead of {told(it['instead_of'])}" if it["instead_of"] else ""
-    return f"set live by {it['by']}: {told(it['values'])}{instead} ({it['reason']})"
+    instead = f" instead of {format_values(it['instead_of'])}" if it["instead_of"] else ""
+    return f"set live by {it['by']}: {format_values(it['values'])}{instead} ({it['reason']})"
 
 
 def _show(client: Client, limit: str) -> None:

@@ -63,7 +63,7 @@ def command(since_us: int, dry_run: bool, reason: str, by: str, as_json: bool) -
     found = []
     for client in its:
         if dry_run:
-            it = recovery.foreseen(client, since_us)
+            it = recovery.foresee(client, since_us)
         else:
             it = recovery.recover(client, since_us, by=by, reason=reason)
         found.append(it)

@@ -20,9 +20,9 @@ from workers.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orchestration.views.report import Line
+    from orchestration.views.report import TransactionStatus
 
-_FORMATS: dict[str, Callable[[Iterable[Line]], Iterator[str]]] = {
+_FORMATS: dict[str, Callable[[Iterable[TransactionStatus]], Iterator[str]]] = {
     "csv": as_csv,
     "jsonl": as_jsonl,
 }
@@ -45,11 +45,11 @@ def command(job: str, form: str, output: Path | None) -> None:
     Columns:  line, id, state, key, attempts, status, provider_id, correlation_id,
               done, error
     """  # noqa: D301 -- click wants the character itself
-    client, about = find_job(clients(), job)
-    if not about.get("closed"):
-        it = snapshot(client, job)
+    client, stored = find_job(clients(), job)
+    if not stored.started:
+        look = snapshot(client, job)
         half = "was not submitted to its end; submit its file again"
-        click.echo(f"{job} {half}" if not it.of else f"{job}: {it.not_begun}", err=True)
+        click.echo(f"{job} {half}" if not look.of else f"{job}: {look.not_begun}", err=True)
     with _opened(output) as file:
         for text in _FORMATS[form](report(client, job)):
             file.write(text.encode())

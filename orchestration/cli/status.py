@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestration.views.refused import RefusedRoute
     from orchestration.views.status import ClientStatus, LimitStatus
 
-#: So many tenants of a lane are named; the others are told as a sum.
+#: So many tenants of a lane are named; the others are added up.
 TENANTS_NAMED = 5
 
 
@@ -58,14 +58,19 @@ def _text(it: ClientStatus) -> str:
         *(_limit(one) for one in it.limits),
         *([_fact("hold", _hold(one)) for one in it.holds] or [_fact("holds", "none")]),
         *([_fact("breaker", click.style(half_open, fg="yellow"))] if it.half_open else []),
-        *(_fact("provider", f"leaves {left:,} to {scope}") for scope, left in it.told.items()),
+        *(
+            _fact("provider", f"leaves {left:,} to {scope}")
+            for scope, left in it.provider_leaves.items()
+        ),
         *(_fact("refused", _refused(one)) for one in it.refused),
         *(_fact("suggestion", click.style(one, fg="yellow")) for one in it.suggestions),
         _fact("calls", f"{it.calls_per_s:.1f}/s  in flight {it.in_flight}  bells {it.bells_out}"),
         _fact("waiting", f"{waiting}  for limit {it.binds}" if it.binds else waiting),
         *_tenants(it),
         _fact("jobs", f"{it.open_jobs} open with {counted(it.open_rows, 'row')} to go"),
-        _fact("aside", f"retries {it.retries}  suspects {it.suspects}  dead letters {_dead(it)}"),
+        _fact(
+            "aside", f"retries {it.retries}  quarantine {it.quarantine}  dead letters {_dead(it)}"
+        ),
         _fact("workers", f"{it.workers} alive with {counted(it.threads, 'thread')}"),
         *_media(it),
     ]
@@ -103,7 +108,7 @@ def _refused(it: RefusedRoute) -> str:
 
 def _tenants(it: ClientStatus) -> Iterator[str]:
     """A line for each lane in which a tenant waits: the longest few, and the rest as a sum."""
-    for lane, group in groupby(it.lines, key=lambda one: one.lane):
+    for lane, group in groupby(it.backlog, key=lambda one: one.lane):
         tenants = list(group)
         if [one.tenant for one in tenants] == [NO_TENANT]:
             continue

@@ -20,7 +20,6 @@ from orchestration.kinds import all_kinds
 from orchestration.text import counted
 from workers.errors import InputError
 from workers.governor.flows import NO_TENANT, lane_of
-from workers.ledger.ledger import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from orchestration.intake import Accepted, Checked, Options
     from orchestration.intake.campaign_contacts import Loads
     from orchestration.kinds import Kind
+    from workers.ledger.job import Job
+
 
 _EXIT = (
     "Exit: 0 accepted (bad rows are in the report), 1 not now, 2 wrong usage or input, "
@@ -84,7 +85,7 @@ class _Order:
 @shared.as_json
 @click.option("--dry-run", is_flag=True, help="Check everything, accept nothing, say how long.")
 @click.option("--strict", is_flag=True, help="Refuse the whole file for one bad row.")
-@click.option("--again", is_flag=True, help="Send the file again if it was submitted before.")
+@click.option("--again", is_flag=True, help="Send a file again that was submitted before.")
 def _every_kind() -> None:
     """Hold what all kinds share; it is never called."""
 
@@ -132,13 +133,9 @@ def _own_options(kinds: Sequence[Kind[Any]]) -> Iterator[click.Option]:
 
 
 def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
-    clients = shared.clients()
-    client, tenant = order.client, order.tenant
-    tenants = clients[client].settings().tenants
-    if tenant in tenants and (own := tenants[tenant].client):
-        client, tenant = own, NO_TENANT  # it has credentials, and a quota, of its own
+    client, tenant = shared.clients().sender(order.client, order.tenant)
     submission = Submission(
-        client=clients[client],
+        client=client,
         path=order.file,
         lane=lane_of(order.lane),
         tenant=tenant,
@@ -158,7 +155,7 @@ def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
             accepted = accept_all(kind, submission, checked, again=order.again)
         answer = {
             "job": accepted.job,
-            "client": client,
+            "client": client.name,
             "kind": kind.name,
             "rows": checked.rows,
             "rejected": checked.rejected,
@@ -212,10 +209,12 @@ def _outcome(checked: Checked, accepted: Accepted, *, dry_run: bool) -> str:
     return f"accepted; follow it with: headgate watch {accepted.job}"
 
 
-def _state(stored: dict[str, str]) -> str:
-    counts = [f"{int(stored[word]):,} {word}" for word in FINAL if int(stored.get(word, 0))]
-    if "finished_us" not in stored:
-        counts.append(f"{int(stored['rows']) - int(stored['ended']):,} still open")
+def _state(job: Job | None) -> str:
+    if job is None:
+        return "lost since"
+    counts = [f"{count:,} {state}" for state, count in job.counts.items() if count]
+    if job.finished_us is None:
+        counts.append(f"{job.rows - job.ended:,} still open")
     return ", ".join(counts)
 
 

@@ -140,8 +140,7 @@ def _submit(client: Client) -> tuple[str, Checked]:
 def _summary(client: Client, last: Progress, checked: Checked, sandbox: SandboxControl) -> Summary:
     """Hold the rows of the file against the effects in the provider's journal."""
     report, effects = sandbox.get("report"), effects_of(sandbox)
-    pages = int(client.ledger.job(last.job)["pages"])
-    rows = [row for page in range(pages) for row in client.ledger.page(last.job, page)]
+    rows = client.ledger.rows(last.job)
     sent = {row["id"] for row in rows if "error" not in row}
     calls_per_s = _steady(sorted(it["t_us"] for it in effects))
     return Summary(

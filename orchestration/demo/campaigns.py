@@ -167,12 +167,10 @@ def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
 
 
 def _looks(client: Client, job: str, contacts: int) -> Iterator[Look]:
-    rows = [row for page in range(int(client.ledger.job(job)["pages"]))
-            for row in client.ledger.page(job, page)]  # fmt: skip
-    children = [child_of(client.key(job, row["id"])) for row in rows]
+    children = [child_of(client.key(job, row["id"])) for row in client.ledger.rows(job)]
     while True:
         campaigns = snapshot(client, job)
-        loaded = sum(int(client.ledger.job(it).get("ended", 0)) for it in children)
+        loaded = sum(child.ended for child in client.ledger.jobs(children) if child)
         yield Look(campaigns, contacts, loaded)
         if campaigns.state == "finished":
             return

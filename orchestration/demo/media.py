@@ -173,15 +173,13 @@ def _submit(client: Client, manifest: Path) -> str:
 def _summary(client: Client, last: Progress, sandbox: SandboxControl) -> Summary:
     report, effects = sandbox.get("report"), effects_of(sandbox)
     ledger = client.ledger
-    rows = [
-        row for page in range(int(ledger.job(last.job)["pages"]))
-        for row in ledger.page(last.job, page)
-    ]  # fmt: skip
+    rows = ledger.rows(last.job)
     there = Counter(it["md5"] for it in effects if it.get("md5"))
-    failed = [ledger.transaction(client.key(last.job, row["id"])) for row in rows]
+    transactions = ledger.transactions([client.key(last.job, row["id"]) for row in rows])
+    errors = [one.error or "" for one in transactions if one and one.state == "failed"]
     return Summary(
         last=last,
-        failure=next((it["e"] for it in failed if it["s"] == "failed"), "no file has failed"),
+        failure=next(iter(errors), "no file has failed"),
         requests=report["requests"],
         transfers=report["transfers"]["requests"],
         expired=report["transfers"]["by_status"].get("403", 0),

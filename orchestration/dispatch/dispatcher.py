@@ -113,12 +113,12 @@ class Pacer(threading.Thread):
     def _named(self, client: Client, rung: list[Bell]) -> Iterator[tuple[str, Bell]]:
         """The bells with their tasks; those of a kind that a newer release knows go back."""
         for bell in rung:
-            kind = client.ledger.about(bell.job)["kind"]
-            it = all_kinds().get(kind)
-            if task := it and (it.steps.act_task if bell.pool else it.steps.task):
+            name = client.ledger.job_params(bell.job).kind
+            kind = all_kinds().get(name)
+            if task := kind and (kind.steps.act_task if bell.pool else kind.steps.task):
                 yield task, bell
             else:
-                self._warn(bell.job, f"job {bell.job} is of kind {kind!r}, which this worker lacks")
+                self._warn(bell.job, f"job {bell.job} is of kind {name!r}, which this worker lacks")
                 client.governor().give_back(bell.key, bell.step)
 
     def _open(self, client: Client, job: str) -> bool:
@@ -139,7 +139,7 @@ class Pacer(threading.Thread):
                 opened += more
                 if opened >= IN_A_BEAT or time.monotonic() >= till:
                     break
-            return opened > 0 and client.ledger.about(job)["lane"] == 0
+            return opened > 0 and client.ledger.job_params(job).lane == 0
         except HeadgateError:
             raise
         except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
+from workers.ledger.job import Job
+from workers.ledger.ledger import PageCounts
 from workers.settings.limits import bucket
 from workers.store.connection import FULL, room
 
@@ -33,9 +34,9 @@ AHEAD_S: Final = 2.0
 class Accepted:
     """The job that a submission led to."""
 
-    job: str
+    job: str  #: its name
     new: bool  #: False: it was there already, and nothing was added
-    stored: dict[str, str]  #: the job's hash; empty: there is none yet
+    stored: Job | None  #: as it stands in the ledger; None: it is not there yet
 
 
 def accept(
@@ -78,35 +79,33 @@ def accept(
 def find(submission: Submission[Options], checked: Checked, *, again: bool = False) -> Accepted:
     """The job to which the submission leads, as it stands now; nothing is written."""
     earlier = list(_find_earlier(submission.client, checked.job))
-    started = [job for job in earlier if job.stored.get("closed")]
+    started = [job for job in earlier if job.started]
     if started and not again:
-        return started[0]
-    same = _fields_of(checked)
+        return Accepted(started[0].name, new=False, stored=started[0])
     for job in earlier:
-        if job not in started and same.items() <= job.stored.items():
-            return replace(job, new=True)
+        if not job.started and _is_same(checked, job):
+            return Accepted(job.name, new=True, stored=job)
     if earlier and not again:
-        raise _differs(checked, earlier[0].job)
-    return Accepted(_name(checked.job, len(earlier) + 1), new=True, stored={})
+        raise _differs(checked, earlier[0].name)
+    return Accepted(_name(checked.job, len(earlier) + 1), new=True, stored=None)
 
 
-def _find_earlier(client: Client, job: str) -> Iterator[Accepted]:
+def _find_earlier(client: Client, name: str) -> Iterator[Job]:
     """All jobs of this content, the first one first."""
     for number in count(1):
-        name = _name(job, number)
-        stored = client.ledger.job(name)
-        if not stored:
+        job = client.ledger.job(_name(name, number))
+        if job is None:
             return
-        yield Accepted(name, new=False, stored=stored)
+        yield job
+
+
+def _is_same(checked: Checked, job: Job) -> bool:
+    """Whether the pages of the job are those of this reading."""
+    return (job.digest, job.params) == (checked.spool.digest, checked.job_params)
 
 
 def _name(job: str, number: int) -> str:
     return job if number == 1 else f"{job}.{number}"
-
-
-def _fields_of(checked: Checked) -> dict[str, str]:
-    """The fields of a job's hash that are the same when its pages are those of this reading."""
-    return {"digest": checked.spool.digest, "about": json.dumps(checked.job_params)}
 
 
 def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
@@ -114,34 +113,28 @@ def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
     ledger, job = client.ledger, accepted.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
     require_room(client.store, later if accepted.stored else later + checked.spool.packed)
-    same = _fields_of(checked)
     begun = ledger.begin(
-        job,
-        {
-            **same,
-            "kind": checked.kind,
-            "client": client.name,
-            "name": checked.file,
-            "low": low_water(client),
-            "joined": checked.joined,
-        },
+        Job(
+            name=job,
+            params=checked.job_params,
+            client=client.name,
+            source=checked.file,
+            low_water=low_water(client),
+            joined=checked.joined,
+            digest=checked.spool.digest,
+        )
     )
     # Another one may have come first: pages of two readings must never stand in one job.
-    if any(begun[name] != value for name, value in same.items()):
+    if not _is_same(checked, begun):
         raise _differs(checked, job)
-    for page in checked.spool.pages(int(begun["pages"])):
+    for page in checked.spool.pages(begun.pages):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
             require_room(client.store, later)
-        ledger.accept(
-            job,
-            page.number,
-            page.entries,
-            rows=page.rows,
-            rejected=page.rejected,
-            calls=page.calls,
-        )
+        counts = PageCounts(rows=page.rows, rejected=page.rejected, calls=page.calls)
+        ledger.accept(job, page.number, page.entries, counts)
     # A store that rolled back has a cursor behind ours; then the pages above were not the next.
-    if int(ledger.job(job).get("rows", 0)) != checked.rows:
+    after = ledger.job(job)
+    if after is None or after.rows != checked.rows:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
 
 

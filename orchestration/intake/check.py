@@ -55,7 +55,7 @@ def check(kind: Kind[Any], submission: Submission[Options]) -> Iterator[Checked]
     """
     require(kind, submission)
     file_rows = kind.read(submission, check)
-    checked = Checked(kind.name, file_rows.source.name, job_params=kind.job_params(submission))
+    checked = Checked(file_rows.source.name, kind.job_params(submission))
     with closing(checked.spool):
         try:
             _read(kind, submission, file_rows, checked)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from orchestration.intake.submission import Checked, Options, Submission
+from workers.ledger.job import JobParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,10 @@ class Kind(ABC, Generic[OptionsT]):
         return ()
 
     def own_params(self, options: OptionsT) -> Mapping[str, Any]:
-        """What the steps must know of the submission, JSON values; not lane and tenant."""
+        """What the steps must know of the options: attributes of `JobParams` with their values.
+
+        A kind of another package gives `own`: an object of JSON values that are its own.
+        """
         del options
         return {}
 
@@ -94,10 +98,10 @@ class Kind(ABC, Generic[OptionsT]):
         del options
         return self.steps.packing
 
-    def job_params(self, submission: Submission[OptionsT]) -> dict[str, Any]:
+    def job_params(self, submission: Submission[OptionsT]) -> JobParams:
         """What the job's steps need to know beside their rows."""
-        base = {"lane": submission.lane, "tenant": submission.tenant}
-        return base | dict(self.own_params(submission.options))
+        params = JobParams(kind=self.name, lane=submission.lane, tenant=submission.tenant)
+        return replace(params, **self.own_params(submission.options))
 
     def other_platform(self, provider: str) -> str:
         """The platform of this provider, for people, when the kind is for another one; else ""."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from workers.clients import Client
+    from workers.ledger.job import JobParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +56,9 @@ class Submission(Generic[OptionsT_co]):
 class Checked:
     """A file that was read to its end: its pages, and what they come to."""
 
-    kind: str  #: the kind's name
     file: str  #: its name, safe to print
+    job_params: JobParams  #: kind, lane and tenant, and what else steps know beside their rows
     job: str = ""  #: the name that its content gives the job
-    job_params: dict[str, Any] = field(default_factory=dict)  #: what steps know beside their rows
     spool: Spool = field(default_factory=Spool)
     rows: int = 0
     rejected: int = 0

@@ -114,8 +114,8 @@ class Contacts(Kind[ContactOptions]):
     def own_params(self, options: ContactOptions) -> Mapping[str, Any]:
         """The list; of contacts of a campaign the campaign, which will name the list."""
         if options.parent:
-            return {"list": _PENDING, "of": list(options.parent)}
-        return {"list": options.contact_list}
+            return {"contact_list": _PENDING, "parent": options.parent}
+        return {"contact_list": options.contact_list}
 
     def packing(self, options: ContactOptions) -> Packing:
         """As many as the platform takes, or fewer."""

@@ -11,7 +11,7 @@ from orchestration.kinds.registry import find_kind
 from orchestration.views.report import report
 from tasks.genesys.operations import OPERATIONS
 from workers.errors import HeadgateError, UsageError
-from workers.ledger.ledger import FINAL
+from workers.ledger.transaction import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ def made_by(client: Client, job: str, row: str = "") -> list[Made]:
     Raises:
         UsageError: it is no job of campaigns, or has no such row.
     """
-    if find_kind(client.ledger.job(job)["kind"]).contacts is None:
+    if find_kind(client.ledger.job_params(job).kind).contacts is None:
         raise UsageError(f"{job} is no job of campaigns; `headgate jobs` shows the kind of each")
     found = []
     for line in report(client, job):

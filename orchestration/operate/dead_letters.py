@@ -1,18 +1,19 @@
 """Dead letters: transactions that ended without success and wait for a person.
 
-They are known by their idempotency key, as the report and the audit have it, which belongs to one
-client only. Nothing here shows what a row holds: a row is its line of the file.
+Each is known by its idempotency key, which the report and the audit show too, and which belongs to
+one client only. Nothing here shows the content of a row: a row is known by its line in the file.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from orchestration.views.steps import row_of, state_of, steps_of
-from workers.answer.guards import Guard
 from workers.ledger import audit
-from workers.ledger.ledger import DEAD, Replayed
+from workers.ledger.ledger import Replayed
+from workers.ledger.transaction import DEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from orchestration.views.steps import Steps
     from workers.clients import Client
     from workers.ledger.audit import Entry
+    from workers.ledger.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,24 +35,24 @@ class Letter:
     rows: int  #: of the file that share it
     key: str
     state: str  #: `failed` or `unknown`
-    steps: Steps | None  #: None: nothing but the letter is left of it
+    steps: Steps | None  #: None: only the letter is left of the transaction
     why: str
 
     @property
     def text(self) -> str:
-        """How, where and why it ended, and what of it is done."""
+        """How, where and why the transaction ended, and what of it is done."""
         if self.steps is None:
             return f"{self.state}: {self.why}"
         return self.steps.stopped(self.state, self.why)
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it."""
+        """The letter as programs get it."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """Everything that is known of a transaction but its payload."""
+    """Everything that is known of a transaction, except its payload."""
 
     client: str
     job: str
@@ -72,98 +74,94 @@ class Story:
     audit: Sequence[Entry]  #: what was done to it, the newest last
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it."""
-        return {**asdict(self), "audit": [it.as_dict() for it in self.audit]}
+        """The story as programs get it."""
+        return {**asdict(self), "audit": [entry.as_dict() for entry in self.audit]}
 
 
 def newest(clients: Iterable[Client], most: int) -> tuple[list[Letter], int]:
     """The newest dead letters of these clients, the newest last, and how many there are in all."""
-    found: list[tuple[tuple[int, ...], Client, dict[str, str]]] = []
+    letters: list[tuple[tuple[int, ...], Client, dict[str, str]]] = []
     total = 0
     for client in clients:
         entries: Any = client.store.xrevrange(client.keys.dead, count=most)
         total += int(client.store.xlen(client.keys.dead))
-        found += [(tuple(map(int, id_.split("-"))), client, it) for id_, it in entries]
-    found = sorted(found, key=lambda it: it[0])[-most:]
-    transactions: dict[str, dict[str, str]] = {}
-    for client in {it.name: it for _, it, _ in found}.values():
-        keys = [entry["key"] for _, it, entry in found if it is client]
+        letters += [(tuple(map(int, id_.split("-"))), client, entry) for id_, entry in entries]
+    letters = sorted(letters, key=itemgetter(0))[-most:]
+    transactions: dict[str, Transaction | None] = {}
+    for client in {client.name: client for _, client, _ in letters}.values():
+        keys = [entry["key"] for _, owner, entry in letters if owner is client]
         transactions |= zip(keys, client.ledger.transactions(keys), strict=True)
     return [
-        _letter(client, at[0], entry, transactions[entry["key"]]) for at, client, entry in found
+        _letter(client, at[0], entry, transactions[entry["key"]]) for at, client, entry in letters
     ], total
 
 
-def _letter(client: Client, at_ms: int, entry: Mapping[str, str], tx: Mapping[str, str]) -> Letter:
-    row = row_of(client, tx) if tx else None
+def _letter(
+    client: Client, at_ms: int, entry: Mapping[str, str], transaction: Transaction | None
+) -> Letter:
+    row = row_of(client, transaction) if transaction else None
     return Letter(
         at_ms=at_ms,
         client=client.name,
         job=entry["job"],
         line=row["line"] if row else None,
-        rows=int(tx.get("r", 1)),
+        rows=transaction.rows if transaction else 1,
         key=entry["key"],
         state=entry["state"],
-        steps=steps_of(client, tx) if tx else None,
+        steps=steps_of(client, transaction) if transaction else None,
         why=entry["why"],
     )
 
 
-def story(client: Client, key: str, tx: Mapping[str, str]) -> Story:
-    """Everything of a transaction, dead or not.
-
-    Args:
-        client: Whose it is.
-        key: Its idempotency key.
-        tx: Its hash.
-    """
-    row, steps = row_of(client, tx), steps_of(client, tx)
-    guards, letter = tx["g"], tx.get("d") if tx["s"] in DEAD else None
+def story(client: Client, transaction: Transaction) -> Story:
+    """Everything of a transaction of this client, dead or not."""
+    row = row_of(client, transaction)
+    letter = transaction.dead_letter if transaction.state in DEAD else None
     return Story(
         client=client.name,
-        job=tx["j"],
+        job=transaction.job,
         line=row["line"] if row else None,
-        rows=int(tx.get("r", 1)),
-        key=key,
-        state=state_of(tx),
+        rows=transaction.rows,
+        key=transaction.key,
+        state=state_of(transaction),
         died_ms=int(letter.partition("-")[0]) if letter else None,
-        steps=steps,
-        guard=Guard(guards if len(guards) == 1 else guards[steps.at - 1]).name.lower(),
-        attempts=int(tx.get("at", 0)),
-        throttled=int(tx.get("th", 0)),
-        crashes=int(tx.get("cr", 0)),
-        status=int(tx["st"]) if tx.get("st") else None,
-        provider_id=tx.get("id"),
-        correlation_id=tx.get("co"),
-        first_sent_us=int(tx["t1"]) if "t1" in tx else None,
-        error=tx.get("e"),
-        audit=audit.of_transaction(client.store, client.keys, key)[::-1],
+        steps=steps_of(client, transaction),
+        guard=transaction.guard.name.lower(),
+        attempts=transaction.attempts,
+        throttled=transaction.throttled,
+        crashes=transaction.crashes,
+        status=transaction.status,
+        provider_id=transaction.provider_id,
+        correlation_id=transaction.correlation_id,
+        first_sent_us=transaction.first_sent_us,
+        error=transaction.error,
+        audit=audit.of_transaction(client.store, client.keys, transaction.key)[::-1],
     )
 
 
-def replay(  # noqa: PLR0913 -- what is replayed, and what the audit says of it
-    client: Client,
-    key: str,
-    tx: Mapping[str, str],
-    *,
-    not_executed: bool,
-    by: str,
-    reason: str,
+def replay(
+    client: Client, transaction: Transaction, *, not_executed: bool, by: str, reason: str
 ) -> Replayed:
     """Let a dead transaction wait again, under its key, at the step where it stopped.
 
     Args:
         client: Whose it is.
-        key: Its idempotency key.
-        tx: Its hash, as it was a moment ago: what became of it since is left as it is.
+        transaction: As it was a moment ago; where it has changed since, nothing is done.
         not_executed: Somebody states that the provider did not execute its last send.
         by: Who replays it.
         reason: Why.
     """
-    if tx["s"] not in DEAD:
+    if transaction.state not in DEAD:
         return Replayed.NOT_DEAD
-    before = f"{tx['s']}{steps_of(client, tx).place}"
-    after = "waiting, stated as not executed" if not_executed else "waiting"
-    said = {"before": before, "after": after, "by": by, "reason": reason}
-    entry = audit.addition("dead replay", subject=tx["j"], key=key, **said)
-    return client.ledger.replay(key, tx.get("d", ""), entry, not_executed=not_executed)
+    entry = audit.addition(
+        "dead replay",
+        subject=transaction.job,
+        key=transaction.key,
+        before=f"{transaction.state}{steps_of(client, transaction).place}",
+        after="waiting, stated as not executed" if not_executed else "waiting",
+        by=by,
+        reason=reason,
+    )
+    return client.ledger.replay(
+        transaction.key, transaction.dead_letter or "", entry, not_executed=not_executed
+    )

@@ -1,8 +1,8 @@
 """After a restored backup of the store: what was open then may have been sent since.
 
-What the provider was sent after the backup is forgotten here, but keys are derived, so the same
-ones come again. Each step does what its guard says of a send of unknown outcome; lua/recover.lua is
-the decision, this is the walk through jobs and pages.
+The store has forgotten what was sent after the backup, but keys are derived, so the same ones come
+again. Each step does what its guard says of a send of unknown outcome. lua/recover.lua decides;
+this module walks through jobs and pages.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.views.invariants import number
 from orchestration.views.pages import transactions_of
 from orchestration.views.progress import iso
 from workers.errors import HeadgateError, UsageError
 from workers.governor.flows import POOLS
-from workers.governor.state import live_threads
+from workers.governor.state import GovernorState
 from workers.ledger import audit
-from workers.ledger.ledger import ENDED, Recovered
+from workers.ledger.ledger import Recovered
+from workers.store.connection import store_now_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from workers.clients import Client
+    from workers.ledger.job import Job
 
 #: Transactions that one script marks.
 _AT_ONCE: Final = 50
@@ -31,15 +32,15 @@ _AT_ONCE: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What becomes of a client's work; counts of transactions, but for pages."""
+    """What becomes of a client's work: counts of transactions, and of pages."""
 
     client: str
     sent_again: int
     looked_up: int
     unknown: int  #: ended, for nothing guards a second send
     leases: int  #: were out at the backup: the sweep does the same to them
-    marked: int  #: an earlier run for this backup has done it
-    pages: int  #: not open yet; their transactions will be treated so too
+    marked: int  #: an earlier run for this backup has marked them
+    pages: int  #: not open yet; their transactions will be treated in the same way
 
     @property
     def text(self) -> str:
@@ -51,12 +52,12 @@ class Recovery:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it."""
+        """The counts as programs get them."""
         return asdict(self)
 
 
 def check(clients: Iterable[Client], since_us: int) -> None:
-    """See to it that a recovery may begin.
+    """Refuse a recovery that must not begin.
 
     Args:
         clients: All that are to be recovered.
@@ -67,8 +68,7 @@ def check(clients: Iterable[Client], since_us: int) -> None:
         StoreAway: the store gives no answer.
     """
     for client in clients:
-        seconds, us = client.store.time()
-        now_us = seconds * 1_000_000 + us
+        now_us = store_now_us(client.store)
         if since_us > now_us:
             raise UsageError(
                 f"--since {iso(since_us)} is in the future: the store's clock says {iso(now_us)}; "
@@ -84,19 +84,19 @@ def check(clients: Iterable[Client], since_us: int) -> None:
 def recover(client: Client, since_us: int, *, by: str, reason: str) -> Recovery:
     """Treat what is open as maybe sent; no worker may run meanwhile, see `check`.
 
-    It may be killed at any moment: the same call again does the rest.
+    A process that is killed meanwhile leaves a part of the work: the same call again does the rest.
 
     Args:
         client: Whose work it is.
         since_us: The moment of the backup, in us since the epoch.
-        by: Who recovers it.
+        by: Who recovers.
         reason: Why.
 
     Raises:
         HeadgateError: a worker was started meanwhile.
         StoreAway: the store gives no answer.
     """
-    it = foreseen(client, since_us)
+    forecast = foresee(client, since_us)
     # First of all, so that there is no change without an entry.
     audit.record(
         client.store,
@@ -105,42 +105,39 @@ def recover(client: Client, since_us: int, *, by: str, reason: str) -> Recovery:
         subject=client.name,
         by=by,
         reason=reason,
-        after=f"backup of {iso(since_us)}: {it.text}",
+        after=f"backup of {iso(since_us)}: {forecast.text}",
     )
-    found = _walk(client, since_us, dry=False)
+    recovery = _walk(client, since_us, dry=False)
     if alive := _alive(client):
         raise HeadgateError(
             f"a worker of client {client.name} was started meanwhile ({alive}), and may have sent "
             f"what was not marked yet: stop it, restore the backup again, and recover again"
         )
-    return found
+    return recovery
 
 
-def foreseen(client: Client, since_us: int) -> Recovery:
+def foresee(client: Client, since_us: int) -> Recovery:
     """What `recover` would do; nothing is written."""
     return _walk(client, since_us, dry=True)
 
 
 def _alive(client: Client) -> str:
     """The names of the client's live workers."""
-    seconds, us = client.store.time()
-    gov: Any = client.store.hgetall(client.keys.governor)
-    now_us = seconds * 1_000_000 + us
-    return ", ".join(sorted(it for pool in POOLS for it in live_threads(gov, now_us, pool)))
+    state = GovernorState.read(client.store, client.keys)
+    return ", ".join(sorted(name for pool in POOLS for name in state.live_threads(pool)))
 
 
 def _walk(client: Client, since_us: int, *, dry: bool) -> Recovery:
     words, pages = Counter[Recovered](), 0
-    jobs: list[str] = client.store.zrange(client.keys.jobs, 0, -1)  # type: ignore[assignment]
-    for job in jobs:
-        it = client.ledger.job(job)
-        if not it or "finished_us" in it:
+    for name in client.ledger.job_names():
+        job = client.ledger.job(name)
+        if job is None or job.finished_us is not None:
             continue
-        pages += number(it, "pages") - number(it, "opened")
-        # Without a transaction too: what is marked then is the job itself, for its later pages.
-        words.update(client.ledger.recover(job, since_us, [], dry=dry))
-        for keys in _open_ones(client, job, number(it, "opened")):
-            words.update(client.ledger.recover(job, since_us, keys, dry=dry))
+        pages += job.pages - job.next_page
+        # A call without a transaction marks the job itself, for its later pages.
+        words.update(client.ledger.recover(name, since_us, [], dry=dry))
+        for keys in _open_keys(client, job):
+            words.update(client.ledger.recover(name, since_us, keys, dry=dry))
     return Recovery(
         client=client.name,
         sent_again=words[Recovered.SEND],
@@ -152,11 +149,11 @@ def _walk(client: Client, since_us: int, *, dry: bool) -> Recovery:
     )
 
 
-def _open_ones(client: Client, job: str, pages: int) -> Iterator[Sequence[str]]:
-    """The keys of the job's transactions that have not ended, a handful at a time."""
-    for page in range(pages):
-        # What stands on a page that is missing or damaged cannot be sent.
-        made = transactions_of(client, job, page)
-        keys = [it.key for it in made if it.tx and it.tx["s"] not in ENDED]
-        for at in range(0, len(keys), _AT_ONCE):
-            yield keys[at : at + _AT_ONCE]
+def _open_keys(client: Client, job: Job) -> Iterator[Sequence[str]]:
+    """The keys of the job's transactions that have not ended, `_AT_ONCE` of them at a time."""
+    for page in range(job.next_page):
+        # A page that is missing or damaged has none, for its rows cannot be sent.
+        transactions = (each.transaction for each in transactions_of(client, job.name, page))
+        keys = [one.key for one in transactions if one and not one.state.has_ended]
+        for start in range(0, len(keys), _AT_ONCE):
+            yield keys[start : start + _AT_ONCE]

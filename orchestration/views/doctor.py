@@ -1,4 +1,4 @@
-"""The checks of `headgate doctor`: store, clock, broker, workers, and what the ledger must keep."""
+"""The checks of `headgate doctor`: store, clock, broker, workers, and the ledger's invariants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from orchestration.views.invariants import check_ledger
 from orchestration.views.status import status
 from workers.errors import HeadgateError, StoreAway
-from workers.store.connection import broker_url_of, connect, open_store, require_durable
+from workers.store.connection import (
+    broker_url_of,
+    connect,
+    open_store,
+    require_durable,
+    store_now_us,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,23 +26,24 @@ if TYPE_CHECKING:
 
 #: Round trips from which the latency is taken.
 PINGS = 20
-#: A host whose clock is further from the store's shows wrong times; nothing else depends on it.
+#: A host whose clock is further off the store's shows wrong times; nothing else depends on it.
 CLOCK_S = 1.0
 
-_WORDS = {
+#: Name of an invariant → what it says, for people.
+_TEXTS = {
     "counters_match": "counters equal what is there",
     "rows_are_accounted_for": "every row is in one state, sums are equal",
     "keys_are_derived": "every key is the derived one",
-    "nothing_is_stranded": "what is open has a place or a due time",
+    "nothing_is_stranded": "what is open waits in one place or has a due time",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     name: str
-    text: str  #: what was found, one sentence
+    text: str  #: the result, one sentence
     violations: list[str] = field(default_factory=list)  #: what is wrong; empty = all is well
 
 
@@ -74,8 +81,8 @@ def _store(clients: Clients, store: Store) -> Check:
 
 def _clock(store: Store) -> Check:
     before_s = time.time()
-    seconds, us = store.time()
-    ahead_s = (before_s + time.time()) / 2 - (seconds + us / 1e6)
+    store_s = store_now_us(store) / 1e6
+    ahead_s = (before_s + time.time()) / 2 - store_s
     text = f"this machine's is {abs(ahead_s):.3f} s {'ahead' if ahead_s > 0 else 'behind'}"
     if abs(ahead_s) > CLOCK_S:
         text += "; the store's counts, only times shown here are off"
@@ -95,15 +102,16 @@ def _broker(clients: Clients) -> Check:
 
 
 def _workers(clients: Clients, name: str) -> Check:
-    it = status(clients[name])
-    missing = (it.open_rows and not it.workers) or (it.media.waiting and not it.media.workers)
+    now = status(clients[name])
+    alive = f"{now.workers} workers alive with {now.threads} threads"
+    missing = (now.open_rows and not now.workers) or (now.media.waiting and not now.media.workers)
     return Check(
         name=f"client {name}",
-        text=f"{it.workers} workers alive with {it.threads} threads, {it.open_rows:,} rows to go",
-        violations=[it.advice or "no worker is alive"] if missing else [],
+        text=f"{alive}, {now.open_rows:,} rows to go",
+        violations=[now.advice or "no worker is alive"] if missing else [],
     )
 
 
 def _ledger(clients: Clients, name: str) -> Iterator[Check]:
     for invariant, violations in check_ledger(clients[name]).items():
-        yield Check(name=f"client {name}", text=_WORDS[invariant], violations=violations)
+        yield Check(name=f"client {name}", text=_TEXTS[invariant], violations=violations)

@@ -1,4 +1,4 @@
-"""Whose a job or a transaction is."""
+"""Finds the client that a job or a transaction belongs to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workers.clients import Client, Clients
+    from workers.ledger.job import Job
+    from workers.ledger.transaction import Transaction
 
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -21,38 +23,37 @@ def is_key(text: str) -> bool:
     return bool(_KEY.fullmatch(text))
 
 
-def find_job(clients: Clients, job: str) -> tuple[Client, dict[str, str]]:
-    """The client that the job belongs to, and the job's hash.
+def find_job(clients: Clients, name: str) -> tuple[Client, Job]:
+    """The job of this name, and the client that it belongs to.
 
     Raises:
         UsageError: no configured client has a job of this name.
     """
-    if _JOB.fullmatch(job):
-        for name in clients.names():
-            client = clients[name]
-            if about := client.ledger.job(job):
-                return client, about
-    raise UsageError(f"there is no job {job!r}; `headgate jobs` lists all")
+    if _JOB.fullmatch(name):
+        for client in (clients[each] for each in clients.names()):
+            if job := client.ledger.job(name):
+                return client, job
+    raise UsageError(f"there is no job {name!r}; `headgate jobs` lists all")
 
 
 def find_transactions(
     clients: Clients, keys: Sequence[str]
-) -> dict[str, tuple[Client, dict[str, str]]]:
-    """Idempotency key → the client that it belongs to, and the transaction's hash.
+) -> dict[str, tuple[Client, Transaction]]:
+    """Idempotency key → its transaction, and the client that it belongs to.
 
     Raises:
-        UsageError: one of them belongs to no transaction of a configured client.
+        UsageError: no configured client has a transaction of one of these keys.
     """
-    found: dict[str, tuple[Client, dict[str, str]]] = {}
+    owners: dict[str, tuple[Client, Transaction]] = {}
     well_formed = [key for key in dict.fromkeys(keys) if _KEY.fullmatch(key)]
     for client in (clients[name] for name in clients.names()):
-        asked = [key for key in well_formed if key not in found]
-        hashes = zip(asked, client.ledger.transactions(asked), strict=True)
-        found |= {key: (client, tx) for key, tx in hashes if "s" in tx}
+        missing = [key for key in well_formed if key not in owners]
+        stored = client.ledger.transactions(missing)
+        owners |= {one.key: (client, one) for one in stored if one}
     for key in keys:
-        if key not in found:
+        if key not in owners:
             raise UsageError(
                 f"there is no transaction {key!r}; its key stands in `headgate dead list` and in "
                 f"the report of its job"
             )
-    return {key: found[key] for key in keys}
+    return {key: owners[key] for key in keys}

@@ -1,15 +1,17 @@
-"""What holds a client: pauses, open breakers, and what the provider's headers leave. Pure."""
+"""What holds a client: pauses, open breakers, and the calls that the provider leaves. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from orchestration.operate.limits import FOREVER_S
-from workers.governor.state import held_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from workers.governor.state import GovernorState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,39 +29,40 @@ class Hold:
         return self.left_s > FOREVER_S / 2
 
 
-def holds(gov: Mapping[str, str], spans: Mapping[str, tuple[str, int]], now_us: int) -> list[Hold]:
-    """The cells that were moved beyond their empty state: no token until a moment to come.
+def holds(state: GovernorState, spans: Mapping[str, tuple[str, int]]) -> list[Hold]:
+    """The buckets that give no token until a moment to come, the longest hold first.
 
-    What ends with the client's own hold is one with it. The longest comes first.
+    A hold that ends no later than the client's own is part of that one, and left out.
 
     Args:
-        gov: The governor's hash.
+        state: The governor's.
         spans: As `flows.spans`.
-        now_us: The store's time.
     """
-    found = []
-    for name, (scope, span_us) in spans.items():
-        if until_us := held_until(gov, name, span_us, now_us):
-            left_s = (until_us - now_us) / 1e6
-            why = gov.get(f"y:{name}", "")
-            found.append(Hold(scope=scope, until_us=until_us, left_s=left_s, why=why))
-    client_us = max((it.until_us for it in found if it.scope == "client"), default=0)
-    shown = [it for it in found if it.scope == "client" or it.until_us > client_us]
-    return sorted(shown, key=lambda it: -it.until_us)
+    every = []
+    for bucket, (scope, span_us) in spans.items():
+        if until_us := state.held_until(bucket, span_us):
+            left_s = (until_us - state.now_us) / 1e6
+            why = state.hold_reason(bucket)
+            every.append(Hold(scope=scope, until_us=until_us, left_s=left_s, why=why))
+    client_us = max((hold.until_us for hold in every if hold.scope == "client"), default=0)
+    shown = [hold for hold in every if hold.scope == "client" or hold.until_us > client_us]
+    return sorted(shown, key=attrgetter("until_us"), reverse=True)
 
 
-def half_open(gov: Mapping[str, str], holds: Iterable[Hold]) -> bool:
+def half_open(state: GovernorState, holds: Iterable[Hold]) -> bool:
     """Whether the breaker lets one call at a time through, to see if the provider is back."""
-    return "breaker" in gov and all(it.scope != "client" for it in holds)
+    return state.half_open and all(hold.scope != "client" for hold in holds)
 
 
-def told(
-    gov: Mapping[str, str], spans: Mapping[str, tuple[str, int]], now_us: int
-) -> dict[str, int]:
-    """Calls that the provider's headers leave, by what they were told of, until their reset."""
-    found = {}
-    for name, (scope, _) in spans.items():
-        left, _, reset_us = gov.get(f"z:{name}", "0 0").partition(" ")
-        if int(reset_us) > now_us:
-            found[scope] = int(left)
-    return found
+def provider_leaves(state: GovernorState, spans: Mapping[str, tuple[str, int]]) -> dict[str, int]:
+    """Limit or route → the calls that the provider's headers leave to it until their reset.
+
+    Args:
+        state: The governor's.
+        spans: As `flows.spans`.
+    """
+    return {
+        scope: left
+        for bucket, (scope, _) in spans.items()
+        if (left := state.provider_leaves(bucket)) is not None
+    }

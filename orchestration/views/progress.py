@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from workers.errors import InputError, StoreAway
-from workers.ledger.ledger import FINAL
+from workers.ledger.job import Job
+from workers.ledger.transaction import TransactionState
+from workers.store.connection import to_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from workers.clients import Client
 
-#: The rate is that of the last so many seconds.
+#: The rate is measured over this many seconds.
 RATE_S = 5.0
 #: Why nothing moves in a job that is not accepted to its end, and in contacts of a campaign.
 ACCEPTING: Final = (
@@ -27,17 +28,6 @@ ACCEPTING: Final = (
 WAITING: Final = (
     "its contacts wait for their list, which campaign {1} of job {0} makes first: see "
     "`headgate watch {0}`"
-)
-_FIELDS = (
-    "kind",
-    "name",
-    "about",
-    "rows",
-    "closed",
-    "closed_us",
-    "finished_us",
-    "throttled",
-    *FINAL,
 )
 
 
@@ -55,7 +45,8 @@ class Progress:
     counts: Mapping[str, int]  #: rows in each of the six final states
     in_flight: int  #: rows whose call is out just now
     throttled: int  #: answers of 429
-    rate_per_s: float | None  #: rows ended per second of late; of a finished job, on the whole
+    #: rows ended per second of late; of a finished job, on the whole; None: not known yet
+    rate_per_s: float | None
     at_us: int  #: the moment of this look; this and what follows in us since the epoch
     started_us: int
     finished_us: int | None
@@ -98,7 +89,7 @@ class Progress:
         return self.state == "finished" and self.counts["succeeded"] == self.rows
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it: flat, times in ISO 8601."""
+        """The look as programs get it: flat, times in ISO 8601."""
         rounded = {"rate_per_s": self.rate_per_s, "eta_s": self.eta_s}
         return {
             "job": self.job,
@@ -112,7 +103,7 @@ class Progress:
             "in_flight": self.in_flight,
             **self.counts,
             "throttled": self.throttled,
-            **{name: it if it is None else round(it, 1) for name, it in rounded.items()},
+            **{name: None if value is None else round(value, 1) for name, value in rounded.items()},
             "started": iso(self.started_us),
             "finished": None if self.finished_us is None else iso(self.finished_us),
         }
@@ -136,29 +127,23 @@ def snapshot(client: Client, job: str, before: Progress | None = None) -> Progre
         StoreAway: the store gives no answer.
     """
     pipe = client.store.pipeline(transaction=False)
-    pipe.hmget(client.keys.job(job), *_FIELDS)
+    pipe.hgetall(client.keys.job(job))
     pipe.zscore(client.keys.jobs, job)
     pipe.time()
     # All that is out, of all jobs: by design little more than the threads of the fleet.
     pipe.zrange(client.keys.touch, 0, -1)
-    values, accepted_us, now, out = pipe.execute()
-    in_flight = 0
-    if out:
-        for key in out:
-            pipe.hmget(client.keys.transaction(key), "j", "s", "r")
-        in_flight = sum(
-            int(rows or 1)
-            for its_job, state, rows in pipe.execute()
-            if (its_job, state) == (job, "s")
-        )
-    return _progress(
-        (client.name, job),
-        values,
-        accepted_us=accepted_us,
-        now_us=_us(now),
-        in_flight=in_flight,
-        before=before,
-    )
+    hash_, accepted_us, now, out = pipe.execute()
+    stored = Job.from_hash(job, hash_)
+    if stored is None:
+        raise InputError(f"client {client.name} has no job {job!r}; `headgate jobs` lists all")
+    sent = [
+        transaction.rows
+        for transaction in (client.ledger.transactions(out) if out else ())
+        if transaction and transaction.job == job and transaction.state is TransactionState.SENT
+    ]
+    look = _progress(client, stored, accepted_us or to_us(now), to_us(now))
+    in_flight = min(sum(sent), look.rows - look.ended)
+    return replace(look, in_flight=in_flight, rate_per_s=_rate_per_s(stored, look, before))
 
 
 def all_jobs(client: Client) -> list[Progress]:
@@ -166,14 +151,14 @@ def all_jobs(client: Client) -> list[Progress]:
     pipe = client.store.pipeline(transaction=False)
     pipe.zrange(client.keys.jobs, 0, -1, desc=True, withscores=True)
     pipe.time()
-    jobs, now = pipe.execute()
-    for job, _ in jobs:
-        pipe.hmget(client.keys.job(job), *_FIELDS)
-    return [
-        _progress((client.name, job), values, accepted_us=accepted_us, now_us=_us(now))
-        for (job, accepted_us), values in zip(jobs, pipe.execute(), strict=True)
-        if values[0] is not None
-    ]
+    accepted, now = pipe.execute()
+    looks = []
+    stored = client.ledger.jobs([name for name, _ in accepted])
+    for job, (_, accepted_us) in zip(stored, accepted, strict=True):
+        if job:
+            look = _progress(client, job, accepted_us, to_us(now))
+            looks.append(replace(look, rate_per_s=_rate_per_s(job, look, None)))
+    return looks
 
 
 def follow(
@@ -190,7 +175,8 @@ def follow(
         client: Whose job it is.
         job: Its name.
         every_s: Seconds between two looks.
-        away: Told of each look that the store did not answer; None: such an error is raised.
+        away: Called with the error of each look that the store did not answer; None: the error is
+            raised.
         wait: Sleeps; tests pass their own.
     """
     seen = deque[Progress]()
@@ -211,50 +197,38 @@ def follow(
         wait(every_s)
 
 
-def _progress(  # noqa: PLR0913 -- what was read, piece by piece
-    place: tuple[str, str],
-    values: Sequence[str | None],
-    *,
-    accepted_us: float | None,
-    now_us: int,
-    in_flight: int = 0,
-    before: Progress | None = None,
-) -> Progress:
-    client, job = place
-    kind, name, about, *numbers = values
-    if kind is None:
-        raise InputError(f"client {client} has no job {job!r}; `headgate jobs` lists all")
-    of = json.loads(about or "{}").get("of")
-    rows, closed, closed_us, finished_us, throttled, *ended = (int(it or 0) for it in numbers)
-    counts = dict(zip(FINAL, ended, strict=True))
-    worked = sum(ended) - counts["rejected"]
-    if finished_us:
-        rate = worked * 1e6 / max(1, finished_us - closed_us)
-    elif before and now_us > before.at_us:
-        # Dead letters that are replayed meanwhile are no longer ended.
-        rate = max(0, worked - before.worked) * 1e6 / (now_us - before.at_us)
-    else:
-        rate = None
+def _progress(client: Client, job: Job, accepted_us: float, now_us: int) -> Progress:
+    """A look that knows of no rate, and of nothing in flight."""
+    state: Literal["accepting", "waiting", "running", "finished"] = "accepting"
+    if job.finished_us is not None:
+        state = "finished"
+    elif job.started:
+        state = "running"
+    elif job.params.parent:
+        state = "waiting"
     return Progress(
-        job=job,
-        client=client,
-        kind=kind,
-        name=name or "",
-        of=tuple(of) if of else None,
-        state=(
-            "finished" if finished_us else "running" if closed else "waiting" if of else "accepting"
-        ),
-        rows=rows,
-        counts=counts,
-        in_flight=min(in_flight, rows - sum(ended)),
-        throttled=throttled,
-        rate_per_s=rate,
+        job=job.name,
+        client=client.name,
+        kind=job.params.kind,
+        name=job.source,
+        of=job.params.parent,
+        state=state,
+        rows=job.rows,
+        counts=job.counts,
+        in_flight=0,
+        throttled=job.throttled,
+        rate_per_s=None,
         at_us=now_us,
-        started_us=int(accepted_us or now_us),
-        finished_us=finished_us or None,
+        started_us=int(accepted_us),
+        finished_us=job.finished_us,
     )
 
 
-def _us(time_of_store: tuple[int, int]) -> int:
-    seconds, us = time_of_store
-    return seconds * 1_000_000 + us
+def _rate_per_s(job: Job, look: Progress, before: Progress | None) -> float | None:
+    """Rows that ended by work per second, on the whole or since an earlier look."""
+    if job.finished_us is not None:
+        return look.worked * 1e6 / max(1, job.finished_us - job.started_us)
+    if before and look.at_us > before.at_us:
+        # Dead letters that are replayed meanwhile are no longer ended.
+        return max(0, look.worked - before.worked) * 1e6 / (look.at_us - before.at_us)
+    return None

@@ -1,4 +1,4 @@
-"""The refusals of a client as an operator looks at them: by route. Pure."""
+"""The refusals of a client by route, as an operator looks at them. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class RefusedRoute:
     count: int
     last_us: int
     ago_s: float
-    tokens: Mapping[str, int | None]  #: left of each limit; None: held, or nobody rang
+    tokens: Mapping[str, int | None]  #: left of each limit; None: held, or no dispatcher rang
     retry_after_s: float | None  #: None: the provider gave no order
-    limit: int | None  #: calls of the quota by the provider's headers; None: not told
+    limit: int | None  #: calls of the quota by the provider's headers; None: they do not say
 
 
 def by_route(refusals: Iterable[Refusal], now_us: int) -> list[RefusedRoute]:
@@ -33,18 +33,18 @@ def by_route(refusals: Iterable[Refusal], now_us: int) -> list[RefusedRoute]:
     """
     last: dict[str, Refusal] = {}
     counts: dict[str, int] = {}
-    for it in refusals:
-        last[it.route] = it
-        counts[it.route] = counts.get(it.route, 0) + 1
+    for refusal in refusals:
+        last[refusal.route] = refusal
+        counts[refusal.route] = counts.get(refusal.route, 0) + 1
     return [
         RefusedRoute(
             route=route,
             count=counts[route],
-            last_us=round(it.at_s * 1e6),
-            ago_s=max(0.0, now_us / 1e6 - it.at_s),
-            tokens=it.tokens,
-            retry_after_s=it.retry_after_s,
-            limit=it.limit,
+            last_us=round(refusal.at_s * 1e6),
+            ago_s=max(0.0, now_us / 1e6 - refusal.at_s),
+            tokens=refusal.tokens,
+            retry_after_s=refusal.retry_after_s,
+            limit=refusal.limit,
         )
-        for route, it in sorted(last.items(), key=lambda pair: (-counts[pair[0]], pair[0]))
+        for route, refusal in sorted(last.items(), key=lambda pair: (-counts[pair[0]], pair[0]))
     ]

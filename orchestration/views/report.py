@@ -6,13 +6,14 @@ import csv
 import io
 import json
 from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 from orchestration.text import printable
-from orchestration.views.pages import page_of, rows_told
-from orchestration.views.steps import state_of, steps_of, told
+from orchestration.views.pages import read_page, rows_of_page
+from orchestration.views.steps import format_done, state_of, steps_of
 from workers.errors import HeadgateError
-from workers.ledger.ledger import FINAL
+from workers.ledger.transaction import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,113 +21,119 @@ if TYPE_CHECKING:
     from orchestration.views.steps import Done
     from workers.clients import Client
     from workers.ledger.ledger import Row
+    from workers.ledger.transaction import Transaction
 
 Format = Literal["csv", "jsonl"]
 
 #: What a cell must not begin with: a spreadsheet would run it.
-_FORMULA = tuple("=+-@\t\r\n\0＝＋－＠")  # noqa: RUF001 -- full-width signs are formulas too
+_FORMULA = tuple("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20")  # full-width signs are formulas too
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionStatus:
     """What became of one row; None where there is nothing to say."""
 
     line: int  #: of the file
     id: str | None
     state: str  #: a final state, `waiting` or `in_flight`
-    key: str | None  #: idempotency key; None: no call belongs to the row
-    attempts: int  #: of the newest step: times it went out and failed
-    status: int | None  #: newest HTTP status
-    provider_id: str | None
-    correlation_id: str | None
+    key: str | None = None  #: idempotency key; None: no call belongs to the row
+    attempts: int = 0  #: of the newest step: times it went out and failed
+    status: int | None = None  #: newest HTTP status
+    provider_id: str | None = None
+    correlation_id: str | None = None
     #: of several steps those that are finished, as CSV "create 123, load 456"; None: a single step
-    done: Sequence[Done] | None
-    error: str | None  #: of several steps with where they stopped, and what is done
+    done: Sequence[Done] | None = None
+    error: str | None = None  #: of several steps with where they stopped, and what is done
 
 
-COLUMNS: Final = tuple(it.name for it in fields(Line))
+COLUMNS: Final = tuple(column.name for column in fields(TransactionStatus))
 
 
-def report(client: Client, job: str) -> Iterator[Line]:
-    """All rows of the job, page by page; one round trip to the store for each page's states.
+def report(client: Client, job: str) -> Iterator[TransactionStatus]:
+    """All rows of the job, page by page.
 
-    Where batches were split, one more for each time that one was.
+    Cost: for each page one round trip to the store, and one more for each level of split batches.
 
     Raises:
         HeadgateError: a page of rows is missing or damaged.
     """
-    for page in range(int(client.ledger.job(job).get("pages", 0))):
-        entries = page_of(client, job, page)
+    stored = client.ledger.job(job)
+    for page in range(stored.pages if stored else 0):
+        entries = read_page(client, job, page)
         if entries is None:
             raise HeadgateError(
                 f"job {job}: page {page} of its rows is missing or damaged, so that the report "
                 f"ends here; see what else `headgate doctor` finds, and restore the store's data"
             )
-        lines = [_rejected(entry) for entry in entries if "error" in entry]
-        lines += [line_of(client, *told) for told in rows_told(client, job, entries)]
-        yield from sorted(lines, key=lambda it: it.line)
+        statuses = [_rejected(entry) for entry in entries if "error" in entry]
+        statuses += [status_of(client, *row) for row in rows_of_page(client, job, entries)]
+        yield from sorted(statuses, key=attrgetter("line"))
 
 
-def _rejected(row: Row) -> Line:
-    return Line(
-        row["line"], row.get("id"), "rejected", None, 0, None, None, None, None, row["error"]
-    )  # fmt: skip
+def _rejected(row: Row) -> TransactionStatus:
+    return TransactionStatus(
+        line=row["line"], id=row.get("id"), state="rejected", error=row["error"]
+    )
 
 
-def line_of(client: Client, row: Row, key: str, found: dict[str, str]) -> Line:
-    """A row whose transaction is its own or that of the row which it joins.
+def status_of(
+    client: Client, row: Row, key: str, transaction: Transaction | None
+) -> TransactionStatus:
+    """The status of a row whose transaction is its own, or that of the row which it joins.
 
     Args:
         client: Whose it is.
         row: Its line and id.
         key: The transaction's.
-        found: The transaction's hash; empty while its page is not opened.
+        transaction: None while its page is not opened.
     """
-    state, error = state_of(found), found.get("e")
-    several = int(found.get("n", 1)) > 1 or "pt" in found
-    steps = steps_of(client, found) if several else None
+    line, row_id, state = row["line"], row["id"], state_of(transaction)
+    if transaction is None:
+        return TransactionStatus(line=line, id=row_id, state=state, key=key)
+    several = transaction.steps > 1 or transaction.done_calls is not None
+    steps = steps_of(client, transaction) if several else None
+    error = transaction.error
     if state == "succeeded":
         error = None  # what an earlier attempt met is of no interest any more
-    elif steps and state in FINAL:
+    elif steps and transaction.state in FINAL:
         error = steps.stopped(state, error or "")
-    status = found.get("st")
-    return Line(
-        line=row["line"],
-        id=row["id"],
+    return TransactionStatus(
+        line=line,
+        id=row_id,
         state=state,
         key=key,
-        attempts=int(found.get("at", 0)),
-        status=int(status) if status else None,
-        provider_id=found.get("id"),
-        correlation_id=found.get("co"),
+        attempts=transaction.attempts,
+        status=transaction.status,
+        provider_id=transaction.provider_id,
+        correlation_id=transaction.correlation_id,
         done=steps.done if steps else None,
         error=error,
     )
 
 
-def as_csv(lines: Iterable[Line]) -> Iterator[str]:
+def as_csv(statuses: Iterable[TransactionStatus]) -> Iterator[str]:
     """CSV with a header line, cells safe to open in a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    for line in lines:
-        writer.writerow([_cell(getattr(line, name)) for name in COLUMNS])
+    for status in statuses:
+        writer.writerow([_cell(getattr(status, name)) for name in COLUMNS])
         yield text.getvalue()
         text.seek(0)
         text.truncate()
     yield text.getvalue()
 
 
-def as_jsonl(lines: Iterable[Line]) -> Iterator[str]:
+def as_jsonl(statuses: Iterable[TransactionStatus]) -> Iterator[str]:
     """One JSON object a line."""
-    for line in lines:
-        yield json.dumps(asdict(line)) + "\n"
+    for status in statuses:
+        yield json.dumps(asdict(status)) + "\n"
 
 
 def _cell(value: str | int | Sequence[Done] | None) -> str | int | None:
     """A cell that no spreadsheet runs and no terminal obeys; our own numbers stay numbers."""
     if value is None or isinstance(value, int):
         return value
-    value = value if isinstance(value, str) else told(value)
+    value = value if isinstance(value, str) else format_done(value)
     shown = printable(value)
     return f"'{shown}" if value.startswith(_FORMULA) else shown

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestration.kinds.registry import find_kind
-from orchestration.views.pages import page_of
+from orchestration.views.pages import read_page
 from tasks.genesys.campaigns import LOAD, child_of
-from workers.ledger.batch import Place, taken
-from workers.ledger.ledger import ENDED, FINAL
+from workers.ledger.batch import part_of
+from workers.ledger.transaction import FINAL, TransactionState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tasks.kind import Planned
     from workers.clients import Client
     from workers.ledger.ledger import Row
+    from workers.ledger.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Steps:
     """The steps of a transaction as they stand."""
 
     count: int
-    at: int  #: the step that is next, out, or where it stopped; 1-based
+    at: int  #: the step that is next, out, or where it stopped; from 1
     name: str  #: of that step, "" = none
     done: Sequence[Done]  #: the steps that are finished, in their order, and parts of the next
 
@@ -61,72 +62,68 @@ class Steps:
 
     def stopped(self, state: str, why: str) -> str:
         """One sentence: how the transaction ended, where, what is done, and why."""
-        done = f"; done: {told(self.done)}" if self.done else ""
+        done = f"; done: {format_done(self.done)}" if self.done else ""
         return f"{state}{self.place}{done}" + (f": {why}" if why else "")
 
 
-def told(done: Sequence[Done]) -> str:
+def format_done(done: Sequence[Done]) -> str:
     """Finished steps for people: "create 123, load 456"."""
-    return ", ".join(str(it) for it in done)
+    return ", ".join(map(str, done))
 
 
-def steps_of(client: Client, tx: Mapping[str, str]) -> Steps:
-    """The steps of a transaction.
-
-    Args:
-        client: Whose it is.
-        tx: Its hash, which must not be empty.
-    """
-    count, at, part = int(tx["n"]), int(tx["k"]), int(tx.get("pt", 0))
+def steps_of(client: Client, transaction: Transaction) -> Steps:
+    """The steps of a transaction of this client."""
+    count, at = transaction.steps, transaction.step
+    part = transaction.done_calls or 0
     if count == 1 and not part:
         return Steps(1, 1, "", ())
-    row = row_of(client, tx)
-    its = [None] * count if row is None else _planned(client, tx["j"], row)
-    names = [it.name if it else "" for it in its]
-    parts = [it.parts if it else 1 for it in its]
-    finished = count if tx["s"] == "succeeded" else at - 1
-    ids = tx["ids"].split("\n") if "ids" in tx else []
+    row = row_of(client, transaction)
+    plans = [None] * count if row is None else _plan(client, transaction.job, row)
+    names = [plan.name if plan else "" for plan in plans]
+    parts = [plan.parts if plan else 1 for plan in plans]
+    has_ended = transaction.state in FINAL
+    finished = count if transaction.state is TransactionState.SUCCEEDED else at - 1
+    ids = transaction.provider_ids
     done = [
         Done(
-            names[n] or f"step {n + 1}",
-            (ids[n] if n < len(ids) else "") or None,
-            *([parts[n]] * 2 if parts[n] > 1 else ()),
+            names[index] or f"step {index + 1}",
+            (ids[index] if index < len(ids) else "") or None,
+            *([parts[index]] * 2 if parts[index] > 1 else ()),
         )
-        for n in range(finished)
+        for index in range(finished)
     ]
-    for n in range(finished if tx["s"] in FINAL else at):
-        it = its[n]
-        if row and it and it.name == LOAD and not it.governed:
-            done[n : n + 1] = [_loaded(client, client.key(tx["j"], row["id"]))]
+    for index in range(finished if has_ended else at):
+        plan = plans[index]
+        if row and plan and plan.name == LOAD and not plan.governed:
+            child = child_of(client.key(transaction.job, row["id"]))
+            done[index : index + 1] = [_loaded(client, child)]
     if finished < at and part and parts[at - 1] > 1:
         name = "" if count == 1 else names[at - 1] or f"step {at}"
         done.append(Done(name, None, part, parts[at - 1]))
     return Steps(count, at, names[at - 1], done)
 
 
-def _loaded(client: Client, key: str) -> Loaded:
-    """What is loaded by now of the contacts of this campaign."""
-    child = child_of(key)
-    succeeded, rows = client.store.hmget(client.keys.job(child), "succeeded", "rows")
-    return Loaded(LOAD, child, int(succeeded or 0), int(rows or 0))
+def _loaded(client: Client, child: str) -> Loaded:
+    """How many contacts of this job are loaded by now."""
+    job = client.ledger.job(child)
+    return Loaded(LOAD, child, job.succeeded if job else 0, job.rows if job else 0)
 
 
-def row_of(client: Client, tx: Mapping[str, str]) -> Row | None:
+def row_of(client: Client, transaction: Transaction) -> Row | None:
     """The row of a transaction, or its batch; None: its page is missing."""
-    place = Place.read(tx["p"])
-    entries = page_of(client, tx["j"], place.page)
-    return None if entries is None else taken(entries[place.index], place)
+    place = transaction.place
+    entries = read_page(client, transaction.job, place.page)
+    return None if entries is None else part_of(entries[place.index], place)
 
 
-def state_of(tx: Mapping[str, str]) -> str:
-    """A final state, `waiting` or `in_flight`; an empty hash is of a row whose page waits.
+def state_of(transaction: Transaction | None) -> str:
+    """A final state, `waiting` or `in_flight`; None is the transaction of a page that waits.
 
-    Of a batch whose rows are those of others now: `split`. No row is in that state.
+    Of a batch whose rows belong to other transactions now: `split`. No row is in that state.
     """
-    letter = tx.get("s", "w")
-    return letter if letter in ENDED else "in_flight" if letter == "s" else "waiting"
+    return transaction.state.public_name if transaction else "waiting"
 
 
-def _planned(client: Client, job: str, row: Row) -> Sequence[Planned]:
-    about = client.ledger.about(job)
-    return find_kind(about["kind"]).steps.plan(row, about, client.configured)
+def _plan(client: Client, job: str, row: Row) -> Sequence[Planned]:
+    params = client.ledger.job_params(job)
+    return find_kind(params.kind).steps.plan(row, params, client.configured)

@@ -3,19 +3,20 @@
 | the evidence of one hour                     | the sentence                                   |
 | -------------------------------------------- | ---------------------------------------------- |
 | fewer than 3 refusals, or all under one hold | none                                           |
-| nothing gets through between two holds       | the wait is too short, or somebody else ...    |
+| nothing gets through between two holds       | the wait is too short, or somebody else …      |
 | a route is refused, the others are not       | add a limit for it, or lower the one it has    |
-| all routes in use are refused                | lower the client's limit, or somebody else ... |
+| all routes in use are refused                | lower the client's limit, or somebody else …   |
 | the one route in use is refused              | either of the last two                         |
 
-Refusals under other limits than those of today are history: whoever changed a limit is not told
-again what led to it.
+Refusals under other limits than those of today are history: whoever has changed a limit does not
+read again what led to the change.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import pairwise
+from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from workers.governor.refusals import Refusal
     from workers.settings.limits import LimitSettings
 
-#: Fewer refusals than this say nothing; and so many of a route that is used like the refused ones
-#: would have been expected among theirs before it counts as one that is not refused.
+#: Fewer refusals than this say nothing. A route counts as not refused when at least so many
+#: refusals would have been expected of it, by its share of the calls.
 ENOUGH: Final = 3
-#: Above so many calls per second a rate is told per second, else per minute.
+#: From so many calls per second on a rate is given per second, else per minute or hour.
 PER_SECOND_FROM: Final = 10.0
 
 
@@ -43,57 +44,58 @@ def suggestions(refusals: Sequence[Refusal], limits: Sequence[LimitSettings]) ->
         limits: The client's limits as they are configured now.
     """
     rules = rules_of(limits)
-    seen = [it for it in refusals if it.rules == rules]
-    counts = {route: [it.route for it in seen].count(route) for route in {it.route for it in seen}}
-    routes = sorted(counts, key=lambda it: (-counts[it], it))
-    used = _used(seen)
+    seen = [refusal for refusal in refusals if refusal.rules == rules]
+    counts = Counter(refusal.route for refusal in seen)
+    routes = sorted(counts, key=lambda route: (-counts[route], route))
+    used = _calls_by_route(seen)
     others = sum(calls for route, calls in used.items() if route not in counts)
     if others * len(seen) >= ENOUGH * sum(used.values()) > 0:
-        found = [_of_route(route, seen, limits) for route in routes]
+        sentences = [_suggest_for_route(route, seen, limits) for route in routes]
     elif len(routes) > 1:
-        found = [_of_all(seen, counts, limits)]
+        sentences = [_suggest_for_all(seen, counts, limits)]
     else:
-        found = [_of_route(route, seen, limits, alone=True) for route in routes]
-    return [it for it in found if it]
+        sentences = [_suggest_for_route(route, seen, limits, alone=True) for route in routes]
+    return [sentence for sentence in sentences if sentence]
 
 
-def _of_route(
+def _suggest_for_route(
     route: str, seen: Iterable[Refusal], limits: Sequence[LimitSettings], *, alone: bool = False
 ) -> str:
-    own = [it for it in seen if it.route == route]
+    own = [refusal for refusal in seen if refusal.route == route]
     rate = through_per_s(own, {route})
     if rate is None:
         return ""
     if not rate:
-        return _in_vain(route)
-    charged = {name for it in own for name in it.tokens}
-    endpoint = [it for it in limits if it.name in charged and it.match != "* *" and _rated(it)]
-    said = f"{route} is refused at about {about(rate)}"
+        return _suggest_patience(route)
+    charged = {name for refusal in own for name in refusal.tokens}
+    rated = [limit for limit in limits if _is_rated(limit)]
+    endpoint = [limit for limit in rated if limit.name in charged and limit.match != "* *"]
+    fact = f"{route} is refused at about {format_rate(rate)}"
     if endpoint:
-        return f"{said}: lower the limit {_slowest(endpoint)}"
-    whole = [it for it in limits if it.match == "* *" and _rated(it)]
+        return f"{fact}: lower the limit {_slowest(endpoint)}"
+    whole = [limit for limit in rated if limit.match == "* *"]
     if alone and whole:
-        return f"{said}: add a limit for it, or lower {_slowest(whole)} if all calls count together"
-    return f"{said}: add a limit for it"
+        return f"{fact}: add a limit for it, or lower {_slowest(whole)} if all calls count together"
+    return f"{fact}: add a limit for it"
 
 
-def _of_all(
+def _suggest_for_all(
     seen: Sequence[Refusal], routes: Collection[str], limits: Sequence[LimitSettings]
 ) -> str:
     rate = through_per_s(seen, routes)
     if rate is None:
         return ""
     if not rate:
-        return _in_vain("every route")
-    whole = [it for it in limits if it.match == "* *" and _rated(it)]
+        return _suggest_patience("every route")
+    whole = [limit for limit in limits if limit.match == "* *" and _is_rated(limit)]
     do = f"lower the limit {_slowest(whole)}" if whole else "add a limit for all calls"
     return (
-        f"every route is refused, at about {about(rate)} in all: {do}, "
+        f"every route is refused, at about {format_rate(rate)} in all: {do}, "
         f"or find out who else uses the quota"
     )
 
 
-def _in_vain(what: str) -> str:
+def _suggest_patience(what: str) -> str:
     return (
         f"{what} is refused again as soon as its hold ends: the provider asks for too short a "
         f"wait, or somebody else takes what comes back"
@@ -103,53 +105,54 @@ def _in_vain(what: str) -> str:
 def through_per_s(refusals: Sequence[Refusal], routes: Collection[str]) -> float | None:
     """Calls per second of these routes that got through in the long run, their holds included.
 
-    Counted is from one hold to a later one, so that a whole number of the provider's windows lies
-    between, whatever they are. Each process knows its own calls; the fleet's are as many times
-    more as there are workers.
+    The calls are counted from one hold to a later one, so that a whole number of the provider's
+    windows lies between, whatever they are. Each process knows its own calls alone; those of the
+    fleet are as many times more as there are workers.
 
     Returns:
         The median over all such spans; None when there are fewer than `ENOUGH` refusals or no span.
     """
     by_process: dict[str, list[Refusal]] = defaultdict(list)
-    for it in _first_of_holds(refusals):
-        by_process[it.process].append(it)
+    for refusal in _first_of_holds(refusals):
+        by_process[refusal.process].append(refusal)
     rates = [
-        sum(b.passed.get(it, 0) - a.passed.get(it, 0) for it in routes) / (b.at_s - a.at_s)
+        sum(late.passed.get(route, 0) - early.passed.get(route, 0) for route in routes)
+        / (late.at_s - early.at_s)
         for own in by_process.values()
-        for a, b in pairwise(own)
-        if b.at_s > a.at_s
+        for early, late in pairwise(own)
+        if late.at_s > early.at_s
     ]
     if len(refusals) < ENOUGH or not rates:
         return None
-    return median(rates) * max(1, *(it.workers for it in refusals))
+    return median(rates) * max(1, *(refusal.workers for refusal in refusals))
 
 
 def _first_of_holds(refusals: Iterable[Refusal]) -> list[Refusal]:
     """The first refusal of each process under each hold; the others were under way together."""
-    found: dict[tuple[int, str], Refusal] = {}
+    first: dict[tuple[int, str], Refusal] = {}
     holds, until_s = 0, 0.0
-    for it in sorted(refusals, key=lambda it: it.at_s):
-        holds += it.at_s >= until_s
-        until_s = max(until_s, it.at_s + it.pause_s)
-        found.setdefault((holds, it.process), it)
-    return list(found.values())
+    for refusal in sorted(refusals, key=attrgetter("at_s")):
+        holds += refusal.at_s >= until_s
+        until_s = max(until_s, refusal.at_s + refusal.pause_s)
+        first.setdefault((holds, refusal.process), refusal)
+    return list(first.values())
 
 
-def _used(refusals: Iterable[Refusal]) -> dict[str, int]:
+def _calls_by_route(refusals: Iterable[Refusal]) -> dict[str, int]:
     """Calls that got through between the first and the last refusal that a process saw."""
     first: dict[str, Refusal] = {}
     last: dict[str, Refusal] = {}
-    for it in refusals:
-        first.setdefault(it.process, it)
-        last[it.process] = it
+    for refusal in refusals:
+        first.setdefault(refusal.process, refusal)
+        last[refusal.process] = refusal
     used: dict[str, int] = defaultdict(int)
-    for process, it in last.items():
-        for route, calls in it.passed.items():
+    for process, refusal in last.items():
+        for route, calls in refusal.passed.items():
             used[route] += calls - first[process].passed.get(route, 0)
     return used
 
 
-def about(rate_per_s: float) -> str:
+def format_rate(rate_per_s: float) -> str:
     """A rate in two digits: "25 per second", "100 per minute", "30 per hour"."""
     for unit, seconds in (("second", 1), ("minute", 60), ("hour", 3600)):
         count = rate_per_s * seconds
@@ -159,8 +162,8 @@ def about(rate_per_s: float) -> str:
 
 
 def _slowest(limits: Iterable[LimitSettings]) -> str:
-    return min(limits, key=lambda it: bucket(it).rate or 0).name
+    return min(limits, key=lambda limit: bucket(limit).rate or 0).name
 
 
-def _rated(limit: LimitSettings) -> bool:
+def _is_rated(limit: LimitSettings) -> bool:
     return limit.shape != "concurrent"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, read_object, ready, transfer
 from tasks.genesys.operations import OPERATIONS, pick
@@ -16,11 +16,12 @@ from tasks.kind import Acted, Kept, Planned, Polled
 from workers.http.connection import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from workers.answer.outcome import Answer
     from workers.governor.governor import Go
     from workers.http.transfer import Sent
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -36,9 +37,9 @@ class AssetSteps(MediaSteps):
     act_task = "genesys.transfer_asset"
     operations = pick("find_asset", "give_asset_url", "read_asset_status")
 
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """See that the name is free, announce the file, send it, wait for it."""
-        del row, about, client
+        del row, params, client
         return [
             call("find_asset", "free", polls=1),
             call("give_asset_url", "url"),
@@ -46,9 +47,9 @@ class AssetSteps(MediaSteps):
             ready("read_asset_status"),
         ]
 
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """What the step sends."""
-        del about
+        del params
         match _STEPS[grant.step - 1]:
             case "free":
                 term = {"type": "TERM", "fields": ["name"], "value": row["name"]}

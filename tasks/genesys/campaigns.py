@@ -23,6 +23,7 @@ from tasks.rest import looking
 from tasks.rest.calls import id_in
 from workers.answer.guards import Guard, Sight
 from workers.http.connection import Request
+from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from workers.answer.outcome import Answer
     from workers.clients import Client
     from workers.governor.governor import Go
-    from workers.ledger.ledger import Loading, Row
+    from workers.ledger.job import JobParams
+    from workers.ledger.ledger import LoadProgress, Row
     from workers.settings.client import ClientSettings
 
 #: Between two looks at the contacts, seconds.
@@ -94,14 +96,14 @@ class CampaignSteps(StepKind):
         "progress_of_campaign",
     )
 
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """Up to the start, or to the campaign that somebody else will start."""
         del row, client
-        return STEPS if about["start"] else STEPS[:-1]
+        return STEPS if params.start else STEPS[:-1]
 
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """The step's call, or its look-up."""
-        del about
+        del params
         match STEPS[grant.step - 1].name:
             case "create_list":
                 return _create(row["list"], grant, "create_list", "find_list")
@@ -113,9 +115,9 @@ class CampaignSteps(StepKind):
                 operation = OPERATIONS["read_campaign" if grant.looking else "start_campaign"]
                 return Request(operation.method, operation.at(campaign))
 
-    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
         """Let the contacts go, and look how far they are."""
-        del about
+        del params
         child, load = child_of(grant.key), row["load"]
         progress = client.ledger.release(child, _kept(grant, "list"), load["rows"])
         if progress is None:
@@ -172,9 +174,9 @@ def _create(body: Mapping[str, Any], grant: Go, create: str, find: str) -> Reque
 
 def _kept(grant: Go, name: str) -> str:
     """The id that an earlier step left."""
-    for answer in grant.answers:
-        if name in answer:
-            return str(answer[name])
+    values = merge_answers(grant.answers)
+    if name in values:
+        return str(values[name])
     raise CannotSay(f"the answer of create_{name} held no id; look for it at the provider")
 
 
@@ -182,12 +184,12 @@ def _is_whole(answer: Answer) -> bool:
     return answer.status == HTTPStatus.OK and not answer.error
 
 
-def _missing(load: Loading) -> int:
+def _missing(load: LoadProgress) -> int:
     """Good contacts that are not at the provider, in whatever state they ended."""
     return load.rows - load.rejected - load.succeeded
 
 
-def _again_s(load: Loading) -> float:
+def _again_s(load: LoadProgress) -> float:
     """When to look again: when all will have ended if it goes on as it went.
 
     A thousand contacts end with one call: before the first one there is no pace to go by.
@@ -197,11 +199,11 @@ def _again_s(load: Loading) -> float:
     return min(LATEST_S, max(SOONEST_S, after_s))
 
 
-def _so_far(child: str, load: Loading) -> str:
+def _so_far(child: str, load: LoadProgress) -> str:
     return f"job {child} has ended {load.ended:,} of {load.rows:,} contacts"
 
 
-def _short_of(child: str, load: Loading, may_fail: int) -> str:
+def _short_of(child: str, load: LoadProgress, may_fail: int) -> str:
     """Why a campaign does not go on with the contacts that it has, and what to do."""
     short = ", ".join(
         f"{count:,} {word}" for word, count in (("failed", load.failed), ("unknown", load.unknown))

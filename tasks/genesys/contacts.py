@@ -12,10 +12,11 @@ from workers.http.connection import Request
 from workers.ledger.batch import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from workers.answer.outcome import Answer
     from workers.governor.governor import Go
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -31,20 +32,20 @@ class ContactSteps(StepKind):
     #: The platform's documented limits of one call.
     packing = Packing(rows=1000, size=512_000)
 
-    def size(self, row: Row, about: Mapping[str, Any]) -> int:
+    def size(self, row: Row, params: JobParams) -> int:
         """Bytes of the contact as it is sent, and of the comma behind it."""
-        return len(_encode(_contact(row, about)).encode()) + 1
+        return len(_encode(_contact(row, params)).encode()) + 1
 
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """One call to the list's contacts."""
         del row, client
-        return [Planned(f"{_ADD.method} {_ADD.at(about['list'])}", _ADD.guard)]
+        return [Planned(f"{_ADD.method} {_ADD.at(params.contact_list)}", _ADD.guard)]
 
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """Add the contacts, or update those of the same ids."""
         # Contacts that may be there already must not be queued, and so dialled, once more.
-        path = _ADD.at(about["list"]) + ("?doNotQueue=true" if grant.unknown else "")
-        body = _encode([_contact(contact, about) for contact in rows_of(row)]).encode()
+        path = _ADD.at(params.contact_list) + ("?doNotQueue=true" if grant.unknown else "")
+        body = _encode([_contact(contact, params) for contact in rows_of(row)]).encode()
         return Request(_ADD.method, path, {"Content-Type": "application/json"}, body)
 
     def keep(self, row: Row, grant: Go, answer: Answer) -> Kept:
@@ -56,5 +57,5 @@ class ContactSteps(StepKind):
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _contact(row: Row, about: Mapping[str, Any]) -> dict[str, Any]:
-    return {"id": row["id"], "contactListId": about["list"], "data": row["data"]}
+def _contact(row: Row, params: JobParams) -> dict[str, Any]:
+    return {"id": row["id"], "contactListId": params.contact_list, "data": row["data"]}

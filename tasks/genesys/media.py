@@ -18,15 +18,15 @@ from workers.answer.guards import Guard
 from workers.errors import ConfigError
 from workers.http.connection import ConnectFailed
 from workers.http.transfer import File, NotThatFile, TakenOver, is_below
+from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from workers.answer.outcome import Answer
     from workers.clients import Client
     from workers.governor.governor import Go
     from workers.http.connection import Request
     from workers.http.transfer import Sent
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
 
 #: Polls of a file that was sent, at most, and seconds between two of them.
@@ -70,7 +70,7 @@ def body(value: object) -> bytes:
 
 def kept(grant: Go) -> dict[str, Any]:
     """What the steps so far have kept; of a step that was done again the newest."""
-    return {name: value for answer in grant.answers for name, value in answer.items()}
+    return merge_answers(grant.answers)
 
 
 def one_of(grant: Go, name: str) -> str:
@@ -91,12 +91,12 @@ class MediaSteps(StepKind):
     """Rows are files."""
 
     @abstractmethod
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """What a call of this row sends."""
 
-    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
         """Send the file to its signed URL."""
-        del about
+        del params
         url, headers = one_of(grant, "url"), kept(grant).get("headers")
         if not isinstance(headers, dict) or not all(
             isinstance(value, str) for value in headers.values()

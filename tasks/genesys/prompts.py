@@ -26,7 +26,7 @@ from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import Acted, Kept, Planned, Polled
 from workers.answer.guards import Guard, Sight
 from workers.http.connection import Request
-from workers.ledger.ledger import FINAL
+from workers.ledger.transaction import FINAL, merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from workers.answer.outcome import Answer
     from workers.clients import Client
     from workers.governor.governor import Go
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -57,9 +58,9 @@ class PromptSteps(MediaSteps):
         "give_prompt_url",
     )
 
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """Find or make the prompt, make its resource, get a URL, send the file, wait for it."""
-        del about, client
+        del params, client
         if "made_by" in row:
             first = [Planned("", Guard.READ, name="prompt", governed=False)]
         else:
@@ -75,9 +76,9 @@ class PromptSteps(MediaSteps):
             ready("read_prompt_resource"),
         ]
 
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """What the step sends; what is there already is read instead of made."""
-        del about
+        del params
         step = _step(row, grant)
         if step == "find" or (step == "prompt" and grant.looking):
             query = urlencode({"name": row["name"], "pageSize": 100}, quote_via=quote)
@@ -133,20 +134,19 @@ class PromptSteps(MediaSteps):
             return Kept("", json.dumps({name: content.get(name) for name in ("url", "headers")}))
         return Kept(f"{one_of(grant, 'prompt')}/{row['language']}", "{}")
 
-    def act(self, row: Row, about: Mapping[str, Any], grant: Go, client: Client) -> Acted:
+    def act(self, row: Row, params: JobParams, grant: Go, client: Client) -> Acted:
         """Send the file; or wait for the prompt that another row makes."""
         if grant.step > 1 or "made_by" not in row:
-            return super().act(row, about, grant, client)
-        tx = client.ledger.transaction(client.key(grant.job, row["made_by"]))
-        told = [json.loads(it) for it in tx.get("an", "").splitlines()]
-        known = {name: value for it in told for name, value in it.items()}
+            return super().act(row, params, grant, client)
+        maker = client.ledger.transaction(client.key(grant.job, row["made_by"]))
+        known = merge_answers(maker.answers) if maker else {}
         if prompt := known.get("prompt"):
             values = {it: known.get(it, []) for it in ("prompt", "languages")}
             return Acted("done", kept=Kept(prompt, json.dumps(values)))
-        if tx.get("s") in FINAL:
+        if maker and maker.state in FINAL:
             return Acted(
                 "failed",
-                f"row {row['made_by']}, which makes this prompt, {tx['s']}; replay it first",
+                f"row {row['made_by']}, which makes this prompt, {maker.state}; replay it first",
             )
         return Acted("not yet", f"row {row['made_by']} makes this prompt", after_s=LOOK_S)
 

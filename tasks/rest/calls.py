@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from workers.answer.outcome import Answer
     from workers.governor.governor import Go
+    from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -56,9 +57,9 @@ class CallSteps(StepKind):
 
     task = "calls.call"
 
-    def plan(self, row: Row, about: Mapping[str, Any], client: ClientSettings) -> Sequence[Planned]:
+    def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[Planned]:
         """One call a step."""
-        del about
+        del params
         return [
             Planned(
                 _route(step),
@@ -73,9 +74,9 @@ class CallSteps(StepKind):
             for step in row["steps"]
         ]
 
-    def request(self, row: Row, about: Mapping[str, Any], grant: Go) -> Request:
+    def request(self, row: Row, params: JobParams, grant: Go) -> Request:
         """The step's request, or its look-up's, references filled from the answers so far."""
-        del about
+        del params
         step = row["steps"][grant.step - 1]
         call = step["lookup"] if grant.looking else step
         headers, body, path = dict(call.get("headers", {})), call.get("body"), call["path"]

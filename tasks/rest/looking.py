@@ -23,13 +23,15 @@ from typing import TYPE_CHECKING, Any, Final
 from workers.answer.guards import Sight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from workers.answer.outcome import Answer
 
 #: With these a provider says that there is nothing.
 NOTHING: Final = (204, 404, 410)
 _SUCCESS: Final = range(200, 300)
+#: More digits than the place in any list has.
+MAX_DIGITS: Final = 7
 
 
 def sight(answer: Answer, lookup: Mapping[str, Any]) -> Sight:
@@ -56,15 +58,27 @@ def made(answer: Answer, found: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- an
 
 def pointed(value: Any, pointer: str) -> Any:  # noqa: ANN401 -- any JSON value
     """What a JSON pointer (RFC 6901) leads to; None when there is nothing."""
-    for part in pointer.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
+    names = pointer.split("/")[1:]
+    return walk(value, [name.replace("~1", "/").replace("~0", "~") for name in names])
+
+
+def walk(value: Any, names: Iterable[str]) -> Any:  # noqa: ANN401 -- any JSON value
+    """What stands in a JSON value under these names, one inside the other; None: nothing does.
+
+    In a list a name is the place of an element, from 0.
+    """
+    for name in names:
         if isinstance(value, dict):
             value = value.get(name)
-        elif isinstance(value, list) and name.isascii() and name.isdigit():
-            value = value[int(name)] if len(name) < 7 and int(name) < len(value) else None  # noqa: PLR2004
+        elif isinstance(value, list) and len(name) < MAX_DIGITS and _is_number(name):
+            value = value[int(name)] if int(name) < len(value) else None
         else:
             return None
     return value
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def fits(answer: Answer, condition: Mapping[str, Any]) -> bool:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tasks.kind import CannotSay
+from tasks.rest.looking import walk
 from workers.http.request import Request
+from workers.ledger.transaction import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 REFERENCE: Final = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
 #: Longest value that is kept of an answer, characters of JSON.
 MAX_VALUE: Final = 4096
-#: More digits than the place in any list has.
-MAX_DIGITS: Final = 7
 #: The name by which a step refers to its part.
 PART: Final = "part"
 
@@ -55,7 +55,7 @@ def values_of(body: object, steps: Sequence[Mapping[str, Any]], name: str) -> di
         reference: value if len(json.dumps(value)) <= MAX_VALUE else None
         for step in steps
         for reference in references(step, [name])
-        if (value := _look_up(body, reference.split(".")[1:])) is not None
+        if (value := walk(body, reference.split(".")[1:])) is not None
     }
 
 
@@ -74,18 +74,7 @@ def check_part(step: Mapping[str, Any], part: object) -> None:
 
 def of_part(part: object, reference: str) -> object:
     """The value of a part that a reference names; None when it has none."""
-    return _look_up(part, reference.split(".")[1:])
-
-
-def _look_up(value: object, path: Sequence[str]) -> object:
-    for part in path:
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and len(part) < MAX_DIGITS and part.isdigit():
-            value = value[int(part)] if int(part) < len(value) else None
-        else:
-            return None
-    return value
+    return walk(part, reference.split(".")[1:])
 
 
 def _segment(value: object) -> str:
@@ -121,7 +110,7 @@ class Filler:
     @classmethod
     def of(cls, row: Row, grant: Go) -> Filler:
         """With the answers to the steps before this one, and its part if it has some."""
-        values = {name: value for answer in grant.answers for name, value in answer.items()}
+        values = merge_answers(grant.answers)
         *earlier, step = row["steps"][: grant.step]
         names = [before["name"] for before in earlier]
         if "parts" in step:

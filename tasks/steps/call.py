@@ -130,10 +130,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     def call(self, it: Client, grant: Go, token: Token | None, connection: Connection) -> Verdict:
         """Send what the grant allows, and judge the answer."""
         try:
-            about = it.ledger.about(grant.job)
+            params = it.ledger.job_params(grant.job)
             row = it.ledger.row(grant.job, grant.place)
-            planned = self.kind.plan(row, about, it.settings())[grant.step - 1]
-            request = self.kind.request(row, about, grant)
+            planned = self.kind.plan(row, params, it.settings())[grant.step - 1]
+            request = self.kind.request(row, params, grant)
             request = replace(request, headers=_headers(request, it, grant, planned, row, token))
             if grant.start_in_s:
                 _never.wait(grant.start_in_s)
@@ -163,9 +163,9 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         answer: Answer,
     ) -> Verdict:
         """What the answer comes to."""
-        about = it.ledger.about(grant.job)
+        params = it.ledger.job_params(grant.job)
         route = planned.lookup if grant.looking else planned.route
-        refused = it.refusals.heard(route, row.get("tenant", about["tenant"]), answer)
+        refused = it.refusals.note(route, row.get("tenant", params.tenant), answer)
         case = Case(
             guard=planned.guard,
             doubt=in_doubt(planned.guard, unknown=grant.unknown, attempts=grant.attempts),
@@ -192,7 +192,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             grant,
             case=case,
             client=it.settings(),
-            line_after_s=it.fleet.worker.backlog_after_s,
+            backlog_after_s=it.fleet.worker.backlog_after_s,
             rng=self.rng,
         )
         if planned.polls and verdict.kind == "END" and reading.next is Next.RETRY:

@@ -45,10 +45,10 @@ class Act(Step):
     def act(self, it: Client, grant: Go) -> Verdict:
         """Do what the grant allows."""
         try:
-            about = it.ledger.about(grant.job)
+            params = it.ledger.job_params(grant.job)
             row = it.ledger.row(grant.job, grant.place)
-            planned = self.kind.plan(row, about, it.settings())[grant.step - 1]
-            acted = self.kind.act(row, about, grant, it)
+            planned = self.kind.plan(row, params, it.settings())[grant.step - 1]
+            acted = self.kind.act(row, params, grant, it)
         except StoreAway:
             return UNSENT
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workers.governor.governor import Half
-from workers.ledger.batch import halves, rows_of, taken
+from workers.ledger.batch import halves, part_of, rows_of
 
 if TYPE_CHECKING:
     from workers.clients import Client
@@ -25,7 +25,7 @@ def split(it: Client, refused: ToSplit) -> str:
     """
     entry = it.ledger.page(refused.job, refused.place.page)[refused.place.index]
     made = []
-    for place in halves(refused.place, len(rows_of(taken(entry, refused.place)))):
-        row = taken(entry, place)
+    for place in halves(refused.place, len(rows_of(part_of(entry, refused.place)))):
+        row = part_of(entry, place)
         made.append(Half(it.key(refused.job, row["id"]), place, len(row["rows"])))
     return it.governor().split(refused, made)

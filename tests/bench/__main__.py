@@ -20,12 +20,13 @@ from tests.bench import handover, limits, media, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import SHOWN, page_of, run, show
 from tests.conftest import start_server
+from tests.support.stored import a_job
 from tests.support.tls import make_certificate, slow_front
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Verdict
 from workers.governor import flows
 from workers.governor.governor import Governor
-from workers.ledger.ledger import Ledger, Opened
+from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
 from workers.settings.client import ClientSettings
 from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
@@ -69,11 +70,13 @@ def _scripts(url: str) -> dict[str, Any]:
     governor = Governor(store, keys, client, WorkerSettings(), lambda: clock_us[0])
     ledger = Ledger(store, keys, lambda: clock_us[0])
     job, flow = "c-0123456789ab", flows.flow(client, 1, "-", "POST /x")
-    ledger.begin(job, {"kind": "calls", "about": "{}", "low": 500})
+    ledger.begin(a_job(job))
 
     def page(number: int, its: list[flows.Flow], rows: int = 250) -> None:
-        ledger.accept(job, number, [{}], rejected=0, calls=1)
-        opened = [Opened(str(uuid.uuid4()), its[n % len(its)].id, "k", 1, n) for n in range(rows)]
+        ledger.accept(job, number, [{}], PageCounts(calls=1))
+        opened = [
+            NewTransaction(str(uuid.uuid4()), its[n % len(its)].id, "k", 1, n) for n in range(rows)
+        ]
         known = {it.id: it.definition(client) for it in its}
         ledger.open(job, number, known, opened, [])
 
@@ -115,10 +118,10 @@ def ring_ms(store: Store) -> float:
     client = ClientSettings(name="many", base_url="http://127.0.0.1:1", limits=(limit,))
     governor = Governor(store, keys, client, WorkerSettings(), lambda: clock_us[0])
     ledger = Ledger(store, keys, lambda: clock_us[0])
-    ledger.begin("job", {"kind": "calls", "about": "{}", "low": 500})
-    ledger.accept("job", 0, [{}], rejected=0, calls=1)
+    ledger.begin(a_job("job"))
+    ledger.accept("job", 0, [{}], PageCounts(calls=1))
     its = [flows.flow(client, 1, f"t{number}", "POST /x") for number in range(300)]
-    opened = [Opened(str(uuid.uuid4()), its[n % 300].id, "k", 1, n) for n in range(1200)]
+    opened = [NewTransaction(str(uuid.uuid4()), its[n % 300].id, "k", 1, n) for n in range(1200)]
     known = {it.id: it.definition(client) for it in its}
     ledger.open("job", 0, known, opened, [])
     for _ in range(2):  # the bucket was empty

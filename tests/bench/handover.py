@@ -96,7 +96,7 @@ def handover(times: int = 5, turn_s: float = 4, workers: int = 2) -> dict[str, A
 def _submit(fleet: Fleet, name: str, work: list[dict[str, Any]]) -> int:
     """When the job was accepted by the store, us since the epoch."""
     fleet.submit(work, job=name)
-    return int(fleet.client.ledger.job(name)["closed_us"])
+    return fleet.client.ledger.job(name).started_us
 
 
 def _figures(fleet: Fleet, coming_us: Sequence[int], rate: float) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def three_limits(count: int = 3000) -> dict[str, Any]:
     with ordinary_fleet(limits) as fleet:
         _start(fleet)
         fleet.submit(mixed({"/things/1": count, "/slow": count // 60, "/few": count // 15}))
-        until(lambda: fleet.ended() == fleet.job()["rows"], 300, "the end", fleet)
+        until(lambda: fleet.ended() == fleet.job().rows, 300, "the end", fleet)
         check_all(fleet)
         report = fleet.report()
         free = sorted(it["t_us"] for it in fleet.effects() if it["path"] == "/things/1")

@@ -112,7 +112,7 @@ def run(
             time.sleep(0.1)
             timeout_s -= 0.1
             if timeout_s < 0:
-                raise AssertionError(f"not done: {fleet.job()}")
+                raise AssertionError(f"not done: {fleet.job().ended} of {fleet.job().rows} rows")
         sums = probed(fleet)
         sums.subtract(before)
         report, made = fleet.report(), count * steps

@@ -29,7 +29,7 @@ def files_beside_calls(files: int = 500, beside: int = 0) -> dict[str, Any]:
             time.sleep(3)
             job = submit(fleet, where)
             jobs = [job, *([fleet.submit(calls(beside), job="beside")] if beside else [])]
-            until(lambda: all(fleet.ended(it) == fleet.job(it)["rows"] for it in jobs), 300)
+            until(lambda: all(fleet.ended(it) == fleet.job(it).rows for it in jobs), 300)
             check_media(fleet, *jobs)
             assert arrived(fleet) == md5s(where)
             return {

@@ -103,7 +103,7 @@ def storm(
             began_us = fleet.sandbox.get("health")["t_us"]
         states = fleet.wait(timeout_s=seconds + 240)
         check_all(fleet)
-        attempts = sum(int(it.get("at", 0)) for it in fleet.transactions().values())
+        attempts = sum(it.attempts for it in fleet.transactions().values())
         found = calls_of(fleet.requests())
         return _seen(found, (began_us, began_us + round(seconds * 1e6)), states, attempts)
 

@@ -190,7 +190,7 @@ def test_workers_and_tasks_are_there_without_further_settings(page: Any) -> None
 
 
 def test_a_chain_is_followed_by_its_key(page: Any, run: tuple[Fleet, str]) -> None:
-    key = run[0].transactions()["r7"]["key"]
+    key = run[0].keys()["r7"]
 
     found = search(page, f"{key} result:succeeded", 3)
 
@@ -200,7 +200,7 @@ def test_a_chain_is_followed_by_its_key(page: Any, run: tuple[Fleet, str]) -> No
 
 
 def test_a_countdown_and_a_failure_say_why(page: Any, run: tuple[Fleet, str]) -> None:
-    found = search(page, run[0].transactions()["r1"]["key"], 1)
+    found = search(page, run[0].keys()["r1"], 1)
     expect(found).to_contain_text("again: the provider answered 503")
     expect(found).to_contain_text(re.compile(r"; in [234]\d\.\d s"))
 

@@ -55,7 +55,7 @@ FAULTS = [
 
 def wait_through_holds(fleet: Fleet, job: str, timeout_s: float = 1800) -> None:
     """Wait until the job has ended; nobody waits for hours, or for half a minute after a 401."""
-    deadline, rows = time.monotonic() + timeout_s, fleet.job(job)["rows"]
+    deadline, rows = time.monotonic() + timeout_s, fleet.job(job).rows
     while fleet.ended(job) < rows and time.monotonic() < deadline:
         time.sleep(0.5)
         now = status(fleet.client)
@@ -82,7 +82,7 @@ def run(faults: Iterable[dict[str, Any]], **sandbox: Any) -> dict[str, Any]:
         assert len(queued(fleet)) == len(set(queued(fleet))) == CAMPAIGNS * CONTACTS
         assert only_known_operations(fleet.requests()) == []
         its = children(fleet, answer["job"])
-        assert {fleet.job(it)["succeeded"] for it in its.values()} == {CONTACTS}
+        assert {fleet.job(it).succeeded for it in its.values()} == {CONTACTS}
         check_all(fleet, answer["job"], *its.values())
         return {**fleet.report(), "least": answer["calls"]}
 

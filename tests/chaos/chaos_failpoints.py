@@ -52,7 +52,7 @@ def test_guard_none(failpoint: str, steps: int) -> None:
     with Fleet(sandbox={"idempotency": "off"}) as fleet:
         fleet.submit(calls(60, steps=steps, guard="none"))
         states = killed_at(fleet, failpoint, nth=1 if failpoint == "page_opened" else 3)
-        unknown = [it for it in fleet.transactions().values() if it["s"] == "unknown"]
+        unknown = [it for it in fleet.transactions().values() if it.state == "unknown"]
         assert states.get("succeeded", 0) + len(unknown) == 60
-        assert all("worker died" in it["e"] for it in unknown)
+        assert all("worker died" in it.error for it in unknown)
         check_all(fleet, healthy=False)

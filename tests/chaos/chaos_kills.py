@@ -87,7 +87,7 @@ def test_one_poisonous_row_among_500() -> None:
         fleet.submit(rows)
         fleet.start_worker("w1", env=POISON)
         assert fleet.wait(timeout_s=120) == {"succeeded": 499, "unknown": 1}
-        assert fleet.transactions()["poison"]["cr"] == "3"
+        assert fleet.transactions()["poison"].crashes == 3
 
 
 def test_thirty_seconds_of_429_with_retry_after_5() -> None:

@@ -50,7 +50,7 @@ def test_three_campaigns_run_from_their_files_to_the_start() -> None:
         assert fleet.wait(job) == {"succeeded": 3}
 
         its = children(fleet, job)
-        assert [fleet.job(it)["succeeded"] for it in its.values()] == [200] * 3
+        assert [fleet.job(it).succeeded for it in its.values()] == [200] * 3
         assert made(fleet) == sorted(MADE * 3)
         assert len(queued(fleet)) == len(set(queued(fleet))) == 600
         lines = run(fleet, "report", job).stdout
@@ -246,7 +246,7 @@ def test_while_its_contacts_load_the_report_tells_how_far_they_are() -> None:
         job = submit(fleet, write(fleet, THREE[:1], 20))["job"]
         (child,) = children(fleet, job).values()
         fleet.start_worker("w1")
-        until(lambda: fleet.job(child).get("closed"), what="the release", fleet=fleet)
+        until(lambda: fleet.job(child).started, what="the release", fleet=fleet)
 
         assert f"load {child}: 0 of 20" in run(fleet, "report", job).stdout
         assert run(fleet, "campaign", "progress", job).stdout.endswith("not made yet\n")

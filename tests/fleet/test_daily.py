@@ -62,5 +62,5 @@ def test_rows_beyond_a_daily_quota_wait_alone_and_resume_by_themselves_under_the
         morning = of_daily(fleet)[len(evening) :]
         assert [it["status"] for it in morning] == [201] * 20
         assert {it["key"] for it in refused} <= {it["key"] for it in morning}
-        assert {it["at"] for it in fleet.transactions().values()} == {"0"}
+        assert {it.attempts for it in fleet.transactions().values()} == {0}
         check_all(fleet)

@@ -29,8 +29,8 @@ def reported(fleet: Fleet) -> list[dict[str, Any]]:
 
 
 def keys_of(fleet: Fleet, *rows: str) -> list[str]:
-    found = fleet.transactions()
-    return [found[row]["key"] for row in rows or found]
+    keys = fleet.keys()
+    return [keys[row] for row in rows or keys]
 
 
 def sends(fleet: Fleet) -> Counter[str]:
@@ -52,7 +52,6 @@ def test_a_chain_refused_at_its_third_step_says_what_is_done_and_goes_on_there_w
 
         made = {it["path"] for it in fleet.effects()}
         assert made == {"/things/1", "/things/2"}
-        first = fleet.transactions()
         for row in reported(fleet):
             one, two = row["done"]
             assert (one["step"], two["step"]) == ("s1", "s2")
@@ -70,8 +69,8 @@ def test_a_chain_refused_at_its_third_step_says_what_is_done_and_goes_on_there_w
         expected = {"/things/1": 12, "/things/2": 12, "/things/3": 24, "/things/4": 12}
         assert sends(fleet) == expected
         assert len(fleet.effects()) == 48
-        keys = {row: it["key"] for row, it in first.items()}
-        assert {row: it["key"] for row, it in fleet.transactions().items()} == keys
+        keys = fleet.keys()
+        assert {row: it.key for row, it in fleet.transactions().items()} == keys
         assert {it["key"] for it in fleet.requests() if "key" in it} == set(keys.values())
         assert headgate(fleet, "dead", "list").stdout == ""
         check_all(fleet)
@@ -93,7 +92,7 @@ def test_without_a_guard_an_unknown_is_sent_again_only_when_somebody_has_looked(
 
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert refused.stderr.count("check at the provider first") == 2
-        assert fleet.job()["unknown"] == 2
+        assert fleet.job().unknown == 2
         assert fleet.report()["requests"] == 40
 
         # Somebody looks at the provider: the effect of the one is there, that of the other is not.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,10 @@ import pytest
 from orchestration.dispatch import dispatcher
 from orchestration.dispatch.dispatcher import IN_A_BEAT, Pacer
 from tests.support.fleet import Fleet, calls, until
+from tests.support.stored import a_job
 from workers.app import app
+from workers.ledger.ledger import PageCounts
+from workers.ledger.transaction import TransactionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,24 +49,24 @@ def test_a_page_that_cannot_be_read_strands_neither_its_job_nor_another_one(
 
     turns(20)
 
-    assert (fleet.job("damaged")["opened"], fleet.job("sound")["opened"]) == (0, 1)
+    assert (fleet.job("damaged").next_page, fleet.job("sound").next_page) == (0, 1)
     assert "job damaged: its next page cannot be opened" in caplog.text
     store.set(name, page)
-    until(lambda: turns() and fleet.job("damaged")["opened"] == 1)
+    until(lambda: turns() and fleet.job("damaged").next_page == 1)
 
 
 def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_line(
     fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     fleet.submit(calls(10), job="new")
-    until(lambda: turns() and fleet.job("new")["opened"] == 1)
+    until(lambda: turns() and fleet.job("new").next_page == 1)
     fleet.client.store.hset(fleet.client.keys.job("new"), "kind", "holograms")
-    fleet.client.ledger._jobs.clear()
+    fleet.client.ledger._params.clear()
 
     until(lambda: turns() and "is of kind 'holograms', which this worker lacks" in caplog.text)
 
-    states = {it["s"] for it in fleet.transactions("new").values()}
-    assert states == {"w"}
+    states = {it.state for it in fleet.transactions("new").values()}
+    assert states == {TransactionState.WAITING}
 
 
 def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_under_way_ends(
@@ -78,10 +80,10 @@ def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_unde
 
     turns(20)
 
-    assert (fleet.job("first")["opened"], fleet.job("second")["opened"]) == (1, 0)
+    assert (fleet.job("first").next_page, fleet.job("second").next_page) == (1, 0)
     assert "above 80% of its memory: job second waits" in caplog.text
     store.config_set("maxmemory", 0)
-    until(lambda: turns() and fleet.job("second")["opened"] == 1)
+    until(lambda: turns() and fleet.job("second").next_page == 1)
 
 
 def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_turn(
@@ -93,7 +95,7 @@ def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_t
     fleet.submit(calls(1, prefix="u"), job="urgent", lane=0)
     (of_urgent,) = turns()
 
-    assert (fleet.job("normal")["opened"], fleet.job("urgent")["opened"]) == (1, 1)
+    assert (fleet.job("normal").next_page, fleet.job("urgent").next_page) == (1, 1)
     assert of_urgent == 0 < of_normal
 
 
@@ -102,10 +104,9 @@ def test_pages_of_few_transactions_are_opened_several_in_a_beat_while_it_lasts(
     fleet: Fleet, turns: Any, monkeypatch: pytest.MonkeyPatch, step_s: float, opened: int
 ) -> None:
     ledger = fleet.client.ledger
-    about = json.dumps({"lane": 1, "tenant": "-", "list": "list-1"})
-    ledger.begin("batches", {"kind": "contacts", "about": about, "low": 500})
+    ledger.begin(a_job("batches", "contacts", contact_list="list-1"))
     for page in range(2 * IN_A_BEAT):
-        ledger.accept("batches", page, [a_batch(page)], rows=2, rejected=0, calls=1)
+        ledger.accept("batches", page, [a_batch(page)], PageCounts(rows=2, rejected=0, calls=1))
     ledger.close("batches")
     clock = itertools.count(0.0, step_s)
     monkeypatch.setattr(dispatcher, "time", SimpleNamespace(monotonic=lambda: next(clock)))
@@ -113,7 +114,7 @@ def test_pages_of_few_transactions_are_opened_several_in_a_beat_while_it_lasts(
     turns()
 
     # With one page a beat, 40 calls a second would be the most, whatever the limits allow.
-    assert fleet.job("batches")["opened"] == opened
+    assert fleet.job("batches").next_page == opened
 
 
 def a_batch(page: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
+from tests.support.stored import transaction_hash
 from workers import failpoints
 
 #: Failpoints of a worker; those of commands, campaigns and batches have their own tests.
@@ -54,9 +55,10 @@ def test_without_a_guard_only_what_was_sent_and_not_answered_is_unknown(failpoin
 
         states = killed_at(fleet, failpoint, nth=10)
 
-        unknown = [it for it in fleet.transactions().values() if it["s"] == "unknown"]
+        unknown = [it for it in fleet.transactions().values() if it.state == "unknown"]
         assert len(unknown) <= 16  # the threads of the one that died
-        assert all("worker died" in it["e"] and "st" not in it for it in unknown)
+        assert all("worker died" in it.error for it in unknown)
+        assert all("st" not in transaction_hash(fleet.client, it.key) for it in unknown)
         assert failpoint == "settled" or unknown
         assert states.get("succeeded", 0) + len(unknown) == 60
         check_all(fleet, healthy=False)

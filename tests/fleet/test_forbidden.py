@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from click.testing import CliRunner
 
 from orchestration.cli import main
 from tests.support.fleet import Fleet, calls, until
+from workers.ledger.transaction import TransactionState
 
 
 def test_what_is_not_permitted_is_held_with_its_reason_and_everything_else_goes_on() -> None:
@@ -26,5 +29,5 @@ def test_what_is_not_permitted_is_held_with_its_reason_and_everything_else_goes_
         status = CliRunner(env=fleet.environment).invoke(main, ["status"]).stdout
         assert "POST /secret" in status
         assert "grant the OAuth client outbound:contact:add" in status
-        waiting = [it for it in fleet.transactions("hidden").values() if it.get("s") == "w"]
-        assert len(waiting) == 60
+        states = Counter(it.state for it in fleet.transactions("hidden").values() if it)
+        assert states[TransactionState.WAITING] == 60

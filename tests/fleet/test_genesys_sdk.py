@@ -211,9 +211,9 @@ class Recorder:
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 kind = self.headers["Content-Type"]
-                boundary = re.search("boundary=(.*)", kind)
-                if boundary:  # it differs each time
-                    body = body.replace(boundary[1].encode(), b"-")
+                failpoint = re.search("failpoint=(.*)", kind)
+                if failpoint:  # it differs each time
+                    body = body.replace(failpoint[1].encode(), b"-")
                     kind = kind.partition(";")[0]
                 seen.append((self.command, self.path, kind, body))
                 self.send_response(200)

@@ -95,6 +95,6 @@ def test_a_row_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_succeed
         assert fleet.wait() == {"succeeded": 149, "unknown": 1}
 
         poison = fleet.transactions()["poison"]
-        assert (poison["s"], poison["cr"]) == ("unknown", "3")
+        assert (poison.state, poison.crashes) == ("unknown", 3)
         [(_, letter)] = fleet.client.store.xrange(fleet.client.keys.dead)
-        assert letter["key"] == poison["key"]
+        assert letter["key"] == poison.key

@@ -66,8 +66,10 @@ def test_what_a_lookup_found_is_the_answer_for_the_row_and_its_later_steps() -> 
         assert fleet.wait() == {"succeeded": 20}
 
         # An attempt is a send that failed: none of these did.
-        assert {it["at"] for it in fleet.transactions().values()} == {"0"}
-        assert all(it["id"] and '{"s1.id"' in it["an"] for it in fleet.transactions().values())
+        assert {it.attempts for it in fleet.transactions().values()} == {0}
+        assert all(
+            it.provider_id and "s1.id" in it.answers[0] for it in fleet.transactions().values()
+        )
         check_all(fleet)
 
 
@@ -94,8 +96,8 @@ def test_a_lookup_that_tells_nothing_leaves_the_row_unknown_and_unsent() -> None
         assert fleet.wait() == {"succeeded": 10, "unknown": 10}
 
         assert sends(fleet) == 20
-        unknown = [it for it in fleet.transactions().values() if it["s"] == "unknown"]
-        assert all(it["e"].startswith("look-up 3, not yet sure: ") for it in unknown)
+        unknown = [it for it in fleet.transactions().values() if it.state == "unknown"]
+        assert all(it.error.startswith("look-up 3, not yet sure: ") for it in unknown)
         check_all(fleet, healthy=False)
 
 
@@ -138,7 +140,7 @@ def test_a_refusal_exists_after_an_unknown_attempt_is_a_success_where_the_step_s
 
         assert fleet.wait() == {"succeeded": 20}
 
-        made = {it["id"] for it in fleet.transactions().values()}
+        made = {it.provider_id for it in fleet.transactions().values()}
         assert len(made) == 20
         check_all(fleet)
         fleet.sandbox.post("faults", [])  # no attempt of unknown outcome before the refusal
@@ -174,5 +176,5 @@ def test_a_5xx_that_the_provider_only_remembers_is_not_asked_for_again_and_again
         assert fleet.wait() == {"unknown": 5}
 
         assert fleet.report()["requests"] == 15
-        assert {it["at"] for it in fleet.transactions().values()} == {"3"}
+        assert {it.attempts for it in fleet.transactions().values()} == {3}
         check_all(fleet, healthy=False)

@@ -23,7 +23,7 @@ from tests.support.media import (
     submit,
     transfers,
 )
-from workers.ledger.ledger import FINAL
+from workers.ledger.transaction import FINAL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,10 +134,10 @@ def test_transfers_of_a_media_worker_that_is_gone_wait_and_status_asks_for_anoth
         workers(fleet)
         until(lambda: status(fleet.client).media.out == 2, what="two transfers under way")
         fleet.stop_worker("m1", signal.SIGKILL)
-        until(lambda: status(fleet.client).suspects, what="a lease to be over")
+        until(lambda: status(fleet.client).quarantine, what="a lease to be over")
         wait = "2 transfers wait and no media worker runs"  # once the dead one is forgotten
         until(lambda: (status(fleet.client).advice or "").startswith(wait), what="advice")
-        assert status(fleet.client).suspects
+        assert status(fleet.client).quarantine
 
         fleet.sandbox.post("config", {"faults": []})
         fleet.start_worker("m2", 2, pool="media")
@@ -167,8 +167,8 @@ def test_urls_that_are_never_good_end_as_a_failure_that_tells_no_url(tmp_path: P
         assert fleet.wait(job) == {"failed": 1}
 
         (tx,) = fleet.transactions(job).values()
-        assert "answered 403 AccessDenied: the signed URL has expired" in tx["e"]
-        assert "signature" not in tx["e"]
+        assert "answered 403 AccessDenied: the signed URL has expired" in tx.error
+        assert "signature" not in tx.error
         assert "signature=" not in fleet.log("m1")
         assert len(transfers(fleet)) == 1 + 3
 
@@ -217,8 +217,8 @@ def test_a_file_that_cannot_be_transcoded_fails_and_is_named(tmp_path: Path, kin
 
         assert fleet.wait(job) == {"succeeded": 2, "failed": 1}
 
-        (failed,) = [it for it in fleet.transactions(job).values() if it["s"] == "failed"]
-        assert str(files / "transcode-fails.wav") in failed["e"]
+        (failed,) = [it for it in fleet.transactions(job).values() if it.state == "failed"]
+        assert str(files / "transcode-fails.wav") in failed.error
 
 
 def test_a_file_that_is_missing_or_has_changed_fails_with_a_sentence_and_arrives_nowhere(
@@ -235,7 +235,7 @@ def test_a_file_that_is_missing_or_has_changed_fails_with_a_sentence_and_arrives
 
         assert fleet.wait(job) == {"succeeded": 1, "failed": 3}
 
-        said = {row: it.get("e", "") for row, it in fleet.transactions(job).items()}
+        said = {row: it.error or "" for row, it in fleet.transactions(job).items()}
         assert "f000.wav cannot be read on host" in said["f000:en-us"]
         assert "no such file or directory" in said["f000:en-us"]
         for row in ("f001:en-us", "f002:en-us"):
@@ -254,7 +254,7 @@ def test_a_file_that_was_missing_is_sent_when_it_is_there_and_replayed(tmp_path:
 
         (tmp_path / "aside").rename(files / "f000.wav")
         fleet.sandbox.post("expire", {})
-        dead = [it["key"] for it in fleet.transactions(job).values() if it["s"] == "failed"]
+        dead = [it.key for it in fleet.transactions(job).values() if it.state == "failed"]
         reason = ["--reason", "it is there", "--config", str(fleet.config)]
         assert CliRunner().invoke(main, ["dead", "replay", *dead, *reason]).exit_code == 0
 
@@ -310,7 +310,7 @@ def test_a_worker_with_a_root_of_media_reads_nothing_beside_it(tmp_path: Path) -
         assert fleet.wait(job) == {"failed": 1}
 
         (tx,) = fleet.transactions(job).values()
-        assert "does not lie below worker.media_root of host" in tx["e"]
+        assert "does not lie below worker.media_root of host" in tx.error
         assert not transfers(fleet)
 
 
@@ -321,11 +321,11 @@ def test_headers_that_are_not_those_of_the_url_are_refused_and_nothing_arrives(
         job = submit(fleet, folder(tmp_path / "in", 1))
         fleet.start_worker("w1", 4)
         until(lambda: status(fleet.client).media.waiting == 1)
-        ((key, tx),) = [(it["key"], it) for it in fleet.transactions(job).values()]
-        *before, url = tx["an"].split("\n")
+        (tx,) = fleet.transactions(job).values()
+        *before, url = tx.answer_lines
         told = json.loads(url)
         told["headers"]["Content-Type"] = "audio/wav"
-        name = fleet.client.keys.transaction(key)
+        name = fleet.client.keys.transaction(tx.key)
         fleet.client.store.hset(name, "an", "\n".join([*before, json.dumps(told)]))
         fleet.start_worker("m1", 2, pool="media")
 
@@ -361,7 +361,7 @@ def test_a_name_that_is_taken_makes_no_second_asset(tmp_path: Path) -> None:
         job = submit(fleet, files, "assets")
         assert fleet.wait(job) == {"failed": 2}
 
-        assert all("is there already" in it["e"] for it in fleet.transactions(job).values())
+        assert all("is there already" in it.error for it in fleet.transactions(job).values())
         check_media(fleet, job)
 
 
@@ -371,9 +371,9 @@ def test_a_media_worker_that_is_stopped_ends_what_it_sends(tmp_path: Path) -> No
         workers(fleet)
         until(lambda: transfers(fleet), what="a file")
         fleet.stop_worker("m1", signal.SIGTERM)
-        states = Counter(it["s"] for it in fleet.transactions(job).values())
+        states = Counter(it.state for it in fleet.transactions(job).values())
         assert not [it for it in transfers(fleet) if it["status"] == 0]
-        assert set(states) <= {*FINAL, "w", "r", "t", "s"}
+        assert all(state.is_open or state in FINAL for state in states)
         fleet.start_worker("m2", 4, pool="media")
 
         assert fleet.wait(job) == {"succeeded": 12}

@@ -24,7 +24,7 @@ def test_a_revoked_token_is_renewed_once_for_the_fleet_and_spends_no_attempt() -
 
         assert fleet.report()["token_requests"] == {"acme": 2}
         assert fleet.report()["by_status"]["401"] >= 1
-        assert {tx["at"] for tx in fleet.transactions().values()} == {"0"}
+        assert {tx.attempts for tx in fleet.transactions().values()} == {0}
         check_all(fleet)
 
 
@@ -47,8 +47,8 @@ def test_a_storm_of_429_pauses_the_fleet_and_ends_paced() -> None:
         end_us = max(refused) + 2_000_000
         first_second = [it for it in journal if end_us <= it["t_us"] < end_us + 1_000_000]
         assert len(first_second) <= 185  # from empty: the rate, and no burst on top
-        assert {tx["at"] for tx in fleet.transactions().values()} == {"0"}
-        assert sum(int(tx.get("th", 0)) for tx in fleet.transactions().values()) == len(refused)
+        assert {tx.attempts for tx in fleet.transactions().values()} == {0}
+        assert sum(tx.throttled for tx in fleet.transactions().values()) == len(refused)
         check_all(fleet)
 
 
@@ -98,8 +98,8 @@ def test_a_refusal_is_final_and_a_provider_that_stays_broken_ends_in_failed_or_u
         assert fleet.wait() == {"succeeded": 8, "failed": 1, "unknown": 1}
 
         transactions = fleet.transactions()
-        assert (transactions["r3"]["s"], transactions["r3"]["st"]) == ("failed", "400")
-        assert (transactions["r4"]["s"], transactions["r4"]["at"]) == ("unknown", "4")
+        assert (transactions["r3"].state, transactions["r3"].status) == ("failed", 400)
+        assert (transactions["r4"].state, transactions["r4"].attempts) == ("unknown", 4)
         check_all(fleet, healthy=False)
 
 
@@ -111,7 +111,7 @@ def test_a_provider_that_cannot_be_reached_holds_its_rows_and_spends_nothing() -
         until(lambda: store.hget(keys.governor, "c:client"), what="a hold of the client")
 
         assert fleet.ended() == 0
-        assert all("t1" not in tx for tx in fleet.transactions().values())
+        assert all(tx.first_sent_us is None for tx in fleet.transactions().values())
 
 
 def test_a_token_endpoint_that_hangs_fills_no_queue_and_says_why_nothing_leaves() -> None:
@@ -144,7 +144,7 @@ def test_a_401_without_a_token_ends_the_row_and_says_what_is_missing() -> None:
         fleet.start_worker("w1")
 
         assert fleet.wait() == {"failed": 3}
-        errors = {it["e"] for it in fleet.transactions().values()}
+        errors = {it.error for it in fleet.transactions().values()}
         assert errors == {
             "the provider answered 401 (bad.credentials): it wants an access token, set token_url"
         }

@@ -13,7 +13,7 @@ def held(fleet: Fleet, said: str) -> None:
     until(lambda: said in fleet.log("w1"), what=f"{said!r} in the log", fleet=fleet)
     until(lambda: said in str(status(fleet.client).holds), what="the hold in the status")
     assert fleet.ended() == 0
-    assert all(it.get("at", "0") == "0" for it in fleet.transactions().values())
+    assert all(not it or it.attempts == 0 for it in fleet.transactions().values())
 
 
 def test_a_wrong_secret_is_told_with_the_keys_and_the_region_to_look_at() -> None:

@@ -18,16 +18,16 @@ from tests.support.faults.restored import (
     recover,
 )
 from tests.support.fleet import until
-from workers.ledger.ledger import FINAL
+from workers.ledger.transaction import FINAL
 
 
 def test_after_recover_a_restored_store_doubles_and_loses_nothing_under_any_guard() -> None:
     with lost_and_restored() as (fleet, lost):
         forgotten = lost.forgotten()
-        still_open = [it for it in lost.copied.values() if it.get("s") not in FINAL]
+        still_open = [it for it in lost.copied.values() if not it or it.state not in FINAL]
         # The provider knows more than the copy, of each guard, and of pages that open later there.
         assert min(len(rows) for rows in forgotten.values()) >= FEW
-        assert all(any("s" not in lost.copied[it] for it in rows) for rows in forgotten.values())
+        assert all(any(lost.copied[it] is None for it in rows) for rows in forgotten.values())
         until(lambda: nobody_alive(fleet), what="the workers of the copy to be held for dead")
         copy = everything(fleet)
 
@@ -37,7 +37,7 @@ def test_after_recover_a_restored_store_doubles_and_loses_nothing_under_any_guar
         (it,) = json.loads(recover(fleet, lost.since_us))["clients"]
         assert [it] == dry["clients"]
         treated = [it[word] for word in ("sent_again", "looked_up", "unknown", "leases")]
-        assert sum(treated) == sum("s" in tx for tx in still_open)
+        assert sum(treated) == sum(tx is not None for tx in still_open)
         assert min(treated) >= FEW
         assert it["pages"] >= 1
         assert [line for lines in check_ledger(fleet.client).values() for line in lines] == []
@@ -46,7 +46,7 @@ def test_after_recover_a_restored_store_doubles_and_loses_nothing_under_any_guar
         fleet.start_worker("w3")
         counts = sum((Counter(fleet.wait(job)) for job in JOBS), Counter[str]())
 
-        states = {row: tx["s"] for job in JOBS for row, tx in fleet.transactions(job).items()}
+        states = {row: tx.state for job in JOBS for row, tx in fleet.transactions(job).items()}
         assert states == {row: lost.must_end(row) for row in lost.guards}
         assert counts == Counter(states.values())
         assert {states[row] for row in forgotten["none"]} == {"unknown"}

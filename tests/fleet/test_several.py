@@ -70,7 +70,7 @@ def test_parts_are_each_done_once_in_their_order_under_keys_of_their_own(guard: 
 
         assert fleet.wait() == {"succeeded": 12}
 
-        keys = {row: it["key"] for row, it in fleet.transactions().items()}
+        keys = fleet.keys()
         sent = defaultdict[str, list[str]](list)
         for it in fleet.requests():
             for name in (*it.get("created", ()), *it.get("repeated", ())):
@@ -162,10 +162,10 @@ def test_a_poll_that_is_never_ready_fails_after_as_many_as_it_says_and_is_replay
 
         assert [len(it) for it in polls(fleet).values()] == [3]
         (it,) = fleet.transactions().values()
-        assert it["e"] == "it was not ready at the last of 3 polls: the provider answered 200"
+        assert it.error == "it was not ready at the last of 3 polls: the provider answered 200"
         headgate = CliRunner(env=fleet.environment)
         why = ("--reason", "once more", "--by", "maria")
-        assert headgate.invoke(main, ["dead", "replay", it["key"], *why]).exit_code == 0
+        assert headgate.invoke(main, ["dead", "replay", it.key, *why]).exit_code == 0
         assert fleet.wait() == {"failed": 1}
         assert [len(it) for it in polls(fleet).values()] == [6]
         check_all(fleet, healthy=False)
@@ -191,7 +191,7 @@ def test_a_poll_that_the_provider_answers_with_failed_ends_at_once() -> None:
         assert fleet.wait() == {"failed": 1}
 
         (it,) = fleet.transactions().values()
-        assert it["e"] == "the provider says that it failed"
+        assert it.error == "the provider says that it failed"
         assert [len(it) for it in polls(fleet).values()] == [1]
         check_all(fleet, healthy=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from tests.support.fleet import Fleet, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.views.report import Line
+    from orchestration.views.report import TransactionStatus
 
 BAD = ("c7", "c113", "c114", "c299")
 
@@ -42,7 +41,7 @@ def submitted(fleet: Fleet, count: int = 300, *more: str, batch: int = 100) -> s
         return accept(submission, checked).job
 
 
-def told(fleet: Fleet, job: str) -> dict[int, Line]:
+def told(fleet: Fleet, job: str) -> dict[int, TransactionStatus]:
     return {it.line: it for it in report(fleet.client, job)}
 
 
@@ -110,7 +109,7 @@ def test_what_is_no_fault_of_a_row_is_not_split(status: str) -> None:
         fleet.start_worker("w1")
 
         assert fleet.wait(job) == {"failed": 300}
-        assert fleet.job(job)["released"] == 3
+        assert fleet.job(job).released == 3
 
 
 @pytest.mark.parametrize("lost", ["drop_before", "drop_after"])
@@ -148,8 +147,8 @@ def test_the_counters_and_the_report_agree_while_batches_are_being_split() -> No
     with running(refusing()) as fleet:
         job = submitted(fleet)
         fleet.start_worker("w1")
-        until(lambda: fleet.job(job).get("released", 0) > 5, what="a split")
+        until(lambda: fleet.job(job).released > 5, what="a split")
         states = Counter(it.state for it in report(fleet.client, job))
         assert states.total() == 300
         fleet.wait(job)
-        assert json.loads(fleet.client.ledger.job(job)["about"])["list"] == "list-1"
+        assert fleet.client.ledger.job_params(job).contact_list == "list-1"

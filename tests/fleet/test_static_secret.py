@@ -40,7 +40,7 @@ def test_a_key_that_is_refused_holds_the_client_says_where_it_stands_and_spends_
         assert said in fleet.log("w1")
         until(lambda: said in str(status(fleet.client).holds), what="the hold in the status")
         assert fleet.ended() == 0
-        assert all("at" not in it or it["at"] == "0" for it in fleet.transactions().values())
+        assert all(not it or it.attempts == 0 for it in fleet.transactions().values())
         assert fleet.report()["requests"] <= 8
         assert "canary" not in fleet.log("w1")
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
-from orchestration.transactions import Transaction, submit_transaction
+from orchestration.transactions import SubmittedTransaction, submit_transaction
 from tests.support.fleet import Fleet, toml
 from workers import clients
 from workers.errors import ConfigError, InputError, NotNow, StoreUnfit, UsageError
@@ -19,6 +19,8 @@ from workers.store.connection import Pipeline, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workers.ledger.job import Job
 
 STEPS = [
     {"name": "create", "method": "POST", "path": "/lists", "body": {"business_id": "l1"}},
@@ -33,7 +35,7 @@ def fleet() -> Iterator[Fleet]:
         yield it
 
 
-def submit(fleet: Fleet, steps: Any = None, **given: Any) -> Transaction:
+def submit(fleet: Fleet, steps: Any = None, **given: Any) -> SubmittedTransaction:
     given = {"id": "order-1", **given}
     return submit_transaction("acme", steps or STEPS, config=str(fleet.config), **given)
 
@@ -67,8 +69,8 @@ def test_a_transaction_runs_all_its_steps_under_its_key(fleet: Fleet) -> None:
 def test_a_lane_may_be_a_number_and_the_tenant_may_be_none(fleet: Fleet) -> None:
     made = submit(fleet, lane=9, tenant=None)
 
-    about = json.loads(fleet.client.ledger.job(made.job)["about"])
-    assert (about["lane"], about["tenant"]) == (2, "-")
+    params = fleet.client.ledger.job_params(made.job)
+    assert (params.lane, params.tenant) == (2, "-")
 
 
 def test_each_part_of_a_step_is_counted_as_a_call(fleet: Fleet) -> None:
@@ -76,7 +78,7 @@ def test_each_part_of_a_step_is_counted_as_a_call(fleet: Fleet) -> None:
 
     made = submit(fleet, [{**step, "parts": [{"n": n} for n in range(3)]}, {**STEPS[0]}])
 
-    assert fleet.client.ledger.job(made.job)["calls"] == "4"
+    assert fleet.client.ledger.job(made.job).calls == 4
 
 
 def test_a_failure_tells_status_and_reason(fleet: Fleet) -> None:
@@ -106,7 +108,7 @@ def test_other_steps_under_the_same_id_are_refused(fleet: Fleet) -> None:
     with pytest.raises(InputError, match=f"order-1: .*other steps, as {first.job}"):
         submit(fleet, STEPS[:1])
 
-    assert fleet.client.ledger.job(first.job)["rows"] == "1"
+    assert fleet.client.ledger.job(first.job).rows == 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_a_tenant_with_credentials_of_its_own_sends_through_these() -> None:
     clients._clients.cache_clear()
     with Fleet(client={"tenants": {"emea": {"weight": 2}}}) as fleet:
         made = submit(fleet, tenant="emea")
-        assert fleet.client.ledger.about(made.job)["tenant"] == "emea"
+        assert fleet.client.ledger.job_params(made.job).tenant == "emea"
         own = {
             "base_url": fleet.sandbox.url,
             "token_url": f"{fleet.sandbox.url}/oauth/token",
@@ -174,7 +176,7 @@ def test_a_tenant_with_credentials_of_its_own_sends_through_these() -> None:
         made = submit(fleet, tenant="emea")
 
         assert made._client.name == "emea"
-        assert made._client.ledger.about(made.job)["tenant"] == "-"
+        assert made._client.ledger.job_params(made.job).tenant == "-"
 
 
 def test_a_store_without_room_takes_none(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,8 +214,8 @@ def test_a_store_that_loses_the_job_meanwhile_is_told(
 ) -> None:
     begin = Ledger.begin
 
-    def and_lose(ledger: Ledger, job: str, about: Any) -> dict[str, str]:
-        found = begin(ledger, job, about)
+    def and_lose(ledger: Ledger, job: Job) -> Job:
+        found = begin(ledger, job)
         fleet.client.store.flushdb()
         return found
 

@@ -62,8 +62,8 @@ def test_rows_refused_for_two_hours_wait_alone_and_resume_paced_under_their_keys
     for n, (us, _) in enumerate(resumed, 1):  # from an empty bucket
         assert us >= refused_us + HELD_US + n * every_us
     assert rig.states(daily) == {"succeeded": 6}
-    throttled = [(it.get("th", "0"), it["at"]) for it in rig.ledger.transactions(daily)]
-    assert throttled == [("1", "0"), *[("0", "0")] * 5]
+    throttled = [(it.throttled, it.attempts) for it in rig.ledger.transactions(daily)]
+    assert throttled == [(1, 0), *[(0, 0)] * 5]
 
 
 def test_a_row_refused_all_day_has_a_fresh_key_before_the_provider_forgets_the_old_one(

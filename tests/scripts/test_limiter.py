@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 from tests.scripts.test_breaker import opened, probe
 from tests.scripts.test_scripts import APP, BEAT_US, DONE, MS, Rig, S
 from workers.answer.quota_headers import Feedback
+from workers.clients import Client
 from workers.errors import CircuitOpen, Throttled
 from workers.session.limiter import Entry, Gate
 from workers.settings.limits import LimitSettings
@@ -17,7 +19,6 @@ from workers.settings.load import Settings
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
-    from workers.clients import Client
     from workers.store.connection import Store
 
 FEW = LimitSettings(name="few", count=1, shape="concurrent")
@@ -36,6 +37,7 @@ def gate(rig: Rig, lane: int = 1) -> Gate:
         routes=lambda: routes,
         look=lambda: (0, rig.client),
     )
+    client.flow = partial(Client.flow, client)
     return Gate(cast("Client", client), lane, clock=rig.clock)
 
 

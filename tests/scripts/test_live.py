@@ -13,11 +13,13 @@ import pytest
 from orchestration.dispatch import pages
 from orchestration.operate import limits as operate_limits
 from tests.scripts.test_scripts import APP, BEAT_US, EP, HELD, MS, Rig, S
+from tests.support.stored import a_job
 from workers.clients import Client
 from workers.errors import ConfigError, StoreAway, UsageError
 from workers.governor import flows, overrides
 from workers.governor.governor import Settled
 from workers.ledger import audit
+from workers.ledger.ledger import PageCounts
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
 from workers.settings.load import Settings, StoreSettings
@@ -294,9 +296,8 @@ def test_a_page_that_was_planned_under_other_limits_is_planned_anew(
     configured = ClientSettings(name="acme", base_url="http://provider", limits=(APP,))
     worker, operator = (Client(configured, fleet, store) for _ in range(2))
     step = {"name": "make", "method": "POST", "path": "/new", "body": {}}
-    about = json.dumps({"lane": 1, "tenant": "-"})
-    worker.ledger.begin("j1", {"kind": "calls", "about": about, "low": 500})
-    worker.ledger.accept("j1", 0, [{"line": 1, "id": "a", "steps": [step]}], rejected=0, calls=1)
+    worker.ledger.begin(a_job("j1"))
+    worker.ledger.accept("j1", 0, [{"line": 1, "id": "a", "steps": [step]}], PageCounts(calls=1))
     worker.ledger.close("j1")
     change_it = partial(operate_limits.set_limit, operator, "app", {"rate": 1.0}, **SAID)
     once(monkeypatch, Client, "look", change_it)

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.scripts.test_scripts import APP, DONE, EP, LEASE_US, MS, Rig, S
+from tests.support.stored import transaction_hash
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import UNSENT, Verdict
 from workers.governor import flows
 from workers.governor.governor import KEY_LIFE_S, Go, Settled
-from workers.ledger.ledger import Opened
+from workers.ledger.ledger import NewTransaction
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
@@ -29,7 +30,7 @@ def a_step(store: Store, steps: int = 1) -> tuple[Rig, str]:
     job = rig.accept(1)
     send, look = (flows.flow(rig.client, 1, "-", it) for it in (SEND, LOOK))
     line = ",".join([f"{send.id}>{look.id}"] * steps)
-    opened = [Opened("it", line, "l", steps, 0)]
+    opened = [NewTransaction("it", line, "l", steps, 0)]
     assert rig.ledger.open(job, 0, rig.definitions(send, look), opened, ())
     rig.fill()
     assert rig.ring() == ["it"]
@@ -100,7 +101,7 @@ def test_found_is_the_end_of_the_step_and_of_the_doubt(store: Store) -> None:
 
     assert rig.governor.settle(look, replace(DONE, provider_id="p7")) is Settled.RING
 
-    tx = rig.ledger.transaction(key)
+    tx = transaction_hash(rig, key)
     assert (tx["k"], tx["u"], tx["m"], tx["id"]) == ("2", "0", "", "p7")
     before = rig.governed("c")["ep"]
     assert not rig.grant(key, 2).looking
@@ -122,7 +123,7 @@ def test_absent_leads_back_to_the_send_under_the_same_key_and_spends_an_attempt(
     resend = rig.grant(key)
 
     assert (resend.looking, resend.unknown, resend.attempts) == (False, False, 1)
-    assert rig.ledger.transaction(key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
+    assert transaction_hash(rig, key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
 
 
 def test_a_lookup_that_was_not_sent_is_still_to_be_made(store: Store) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.scripts.test_scripts import APP, DONE, GRACE_US, MS, Rig, S
+from tests.support.stored import transaction_hash
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Verdict
 from workers.governor.governor import Settled
@@ -125,7 +126,7 @@ def test_a_step_back_does_the_one_before_once_more_and_each_keeps_one_id(store: 
     assert rig.serve(key, 2, replace(named[2], provider_id="again")) is Settled.LINE
     pools(rig, calls=1, media=1)
     assert [it["s"] for it in rig.grant(key, 3).answers] == [1, 2, 2]
-    assert rig.ledger.transaction(key)["ids"] == "p1\nagain"
+    assert transaction_hash(rig, key)["ids"] == "p1\nagain"
 
 
 @pytest.mark.parametrize("many", [1, 100])

@@ -26,13 +26,15 @@ from hypothesis.stateful import (
 )
 
 from tests.support.model import MS, Model, S
+from tests.support.stored import a_job, transaction_hash
 from workers.answer.outcome import Answer, Outcome
 from workers.answer.verdict import UNSENT, Verdict, to_go_on
 from workers.governor.flows import POOLS, Flow, flow, of_pool
 from workers.governor.governor import Aged, Go, Governor, Half, ToSplit
 from workers.ledger import audit
 from workers.ledger.batch import halves
-from workers.ledger.ledger import DEAD, FINAL, Ledger, Opened
+from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
+from workers.ledger.transaction import DEAD, FINAL
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
@@ -70,7 +72,7 @@ QUIET_S = 20  #: a key is replaced no sooner after its newest send
 KEY_LIFE_S = 240  #: a short memory of the provider, so that keys grow old
 LEASE_S, ACT_LEASE_S = 70, 40
 #: Definitions of flows, transactions, and those which further rows join, with the row repeated.
-Page = tuple[dict[str, str], list[Opened], list[tuple[str, int]]]
+Page = tuple[dict[str, str], list[NewTransaction], list[tuple[str, int]]]
 
 DONE = Verdict(kind="NEXT", outcome=Outcome.EXECUTED, status=200)
 #: A 429 that does not say for how long.
@@ -332,7 +334,7 @@ class Governed(RuleBasedStateMachine):
     def accept(self, job: str, chance: Random) -> None:
         """Submit a job."""
         low = chance.randint(1, 6)
-        self.ledger.begin(job, {"low": low})
+        self.ledger.begin(a_job(job, low=low))
         members: list[tuple[str, int]] = []
         self.pages[job] = []
         for number in range(chance.randint(1, 3)):
@@ -347,12 +349,12 @@ class Governed(RuleBasedStateMachine):
             definitions = {it.id: it.definition(self.client) for it in flows}
             self.pages[job].append((definitions, opened, joined))
             rows = sum(it.rows for it in opened) + len(joined) + rejected
-            self.ledger.accept(job, number, [{}] * rows, rejected=rejected, calls=rows)
+            self.ledger.accept(job, number, [{}] * rows, PageCounts(rejected=rejected, calls=rows))
             self.model.accept(job, rows, rejected, low)
         self.ledger.close(job)
         self.model.jobs[job].closed = True
 
-    def plan(self, key: str, index: int, flows: set[Flow], chance: Random) -> Opened:
+    def plan(self, key: str, index: int, flows: set[Flow], chance: Random) -> NewTransaction:
         """A transaction of one to three calls."""
         steps = chance.randint(1, 3)
         lane, tenant = chance.randint(0, 2), chance.choice("ab-")
@@ -371,7 +373,7 @@ class Governed(RuleBasedStateMachine):
         flows |= set(its)
         line = names[0] if len(set(names)) == 1 and ">" not in names[0] else ",".join(names)
         rows = chance.choice([1, 2, 3, 7]) if steps == 1 else 1
-        return Opened(key, line, guards, steps, index, rows)
+        return NewTransaction(key, line, guards, steps, index, rows)
 
     # One step of the test, and what it may do.
 
@@ -509,7 +511,7 @@ class Governed(RuleBasedStateMachine):
         """Somebody replays a dead letter, or what is none."""
         txs = list(self.model.txs.values())
         tx = chance.choice(self.model.standing(*DEAD) or txs)
-        stated, letter = chance.random() < 0.3, self.ledger.transaction(tx.key).get("d", "0-1")
+        stated, letter = chance.random() < 0.3, transaction_hash(self, tx.key).get("d", "0-1")
         entry = audit.addition("dead replay", key=tx.key)
         answer = self.ledger.replay(tx.key, letter, entry, not_executed=stated)
         assert answer == self.model.replay(tx.key, not_executed=stated)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.scripts.test_scripts import DONE, Rig
+from tests.support.stored import job_hash
 from workers.governor import flows
 from workers.governor.governor import Go, Governor
-from workers.ledger.ledger import Ledger, Opened
+from workers.ledger.ledger import Ledger, NewTransaction
 from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
 from workers.store.connection import connect
@@ -71,7 +72,9 @@ def _ring(governor: Governor, _: Ledger, worker: str) -> list[str]:
     return [bell.key for bell in governor.ring(worker, 10).bells]
 
 
-def _open(_: Governor, ledger: Ledger, page: tuple[str, dict[str, str], list[Opened]]) -> bool:
+def _open(
+    _: Governor, ledger: Ledger, page: tuple[str, dict[str, str], list[NewTransaction]]
+) -> bool:
     job, definitions, opened = page
     return ledger.open(job, 0, definitions, opened, [])
 
@@ -167,7 +170,7 @@ def test_a_grant_that_is_settled_many_times_counts_once(
     answers = race(pool, rig, _settle, [rig.grant(key)] * RACERS)
 
     assert Counter(answers) == {"END": 1, "STALE": RACERS - 1}
-    assert rig.ledger.job("j1")["succeeded"] == "1"
+    assert job_hash(rig, "j1")["succeeded"] == "1"
 
 
 def test_pacers_that_race_ring_nothing_twice(store: Store, pool: ProcessPoolExecutor) -> None:
@@ -185,7 +188,7 @@ def test_a_page_that_many_open_is_released_once(store: Store, pool: ProcessPoolE
     rig = Rig(store, APP)
     job = rig.accept(100)
     flow = flows.flow(rig.client, 1, "-", "POST /x")
-    opened = [Opened(f"key{number}", flow.id, "k", 1, number) for number in range(100)]
+    opened = [NewTransaction(f"key{number}", flow.id, "k", 1, number) for number in range(100)]
 
     answers = race(pool, rig, _open, [(job, rig.definitions(flow), opened)] * RACERS)
 

@@ -12,7 +12,7 @@ import pytest
 from orchestration.operate import limits as operate_limits
 from orchestration.views.refused import by_route
 from orchestration.views.status import status
-from orchestration.views.suggestions import about, suggestions, through_per_s
+from orchestration.views.suggestions import format_rate, suggestions, through_per_s
 from tests.conftest import free_port
 from tests.support.fleet import Fleet, until
 from workers.answer.outcome import Answer
@@ -59,7 +59,7 @@ def keys() -> ClientKeys:
 
 def test_a_refusal_is_recorded_with_what_the_provider_told(store: Store, keys: ClientKeys) -> None:
     here = Refusals(store, keys)
-    told = here.heard("POST /lists/4711-canary/contacts?q=canary", "emea", REFUSED)
+    told = here.note("POST /lists/4711-canary/contacts?q=canary", "emea", REFUSED)
     assert told is not None
     here.record(told, CLIENT, pause_s=7.4)
 
@@ -80,7 +80,7 @@ def test_the_tokens_of_each_limit_are_recorded_and_what_is_held_has_none(
     gov = {"beat": now_us, "c:app": now_us, "c:emea/own": now_us, "c:lists": now_us + minute_us}
     store.hset(keys.governor, mapping={it: str(value) for it, value in gov.items()})
     here = Refusals(store, keys)
-    told = here.heard("POST /lists", "emea", REFUSED)
+    told = here.note("POST /lists", "emea", REFUSED)
     assert told is not None
 
     here.record(told, CLIENT, pause_s=60)
@@ -92,8 +92,8 @@ def test_calls_that_were_not_refused_are_counted_by_route(store: Store, keys: Cl
     here = Refusals(store, keys)
     for route, status_, calls in (("POST /a/1", 201, 3), ("GET /b", 404, 2), ("GET /b", None, 9)):
         for _ in range(calls):
-            assert here.heard(route, "-", Answer(status=status_)) is None
-    told = here.heard("POST /a/2", "-", REFUSED)
+            assert here.note(route, "-", Answer(status=status_)) is None
+    told = here.note("POST /a/2", "-", REFUSED)
     assert told is not None
 
     here.record(told, CLIENT, pause_s=1)
@@ -104,8 +104,8 @@ def test_calls_that_were_not_refused_are_counted_by_route(store: Store, keys: Cl
 def test_any_number_of_routes_takes_a_bounded_record(store: Store, keys: ClientKeys) -> None:
     here = Refusals(store, keys)
     for word in ("".join(chr(ord("a") + int(digit)) for digit in str(n)) for n in range(500)):
-        here.heard(f"GET /{word}", "-", Answer(status=200))
-    told = here.heard("GET /one-more", "-", REFUSED)
+        here.note(f"GET /{word}", "-", Answer(status=200))
+    told = here.note("GET /one-more", "-", REFUSED)
     assert told is not None
 
     here.record(told, CLIENT, pause_s=1)
@@ -118,7 +118,7 @@ def test_any_number_of_routes_takes_a_bounded_record(store: Store, keys: ClientK
 
 def test_the_record_keeps_the_newest(store: Store, keys: ClientKeys) -> None:
     here = Refusals(store, keys)
-    told = here.heard("POST /a", "-", REFUSED)
+    told = here.note("POST /a", "-", REFUSED)
     assert told is not None
     pipe = store.pipeline()
     for _ in range(3 * refusals.KEPT):
@@ -134,7 +134,7 @@ def test_the_record_keeps_the_newest(store: Store, keys: ClientKeys) -> None:
 
 def test_only_refusals_since_a_moment_are_read(store: Store, keys: ClientKeys) -> None:
     here = Refusals(store, keys)
-    told = here.heard("POST /a", "-", REFUSED)
+    told = here.note("POST /a", "-", REFUSED)
     assert told is not None
     here.record(told, CLIENT, pause_s=1)
     seconds, _ = store.time()
@@ -145,7 +145,7 @@ def test_only_refusals_since_a_moment_are_read(store: Store, keys: ClientKeys) -
 
 def test_a_store_that_is_away_is_no_failure_of_the_call(keys: ClientKeys) -> None:
     here = Refusals(connect(f"redis://127.0.0.1:{free_port()}/0"), keys)
-    told = here.heard("POST /a", "-", REFUSED)
+    told = here.note("POST /a", "-", REFUSED)
     assert told is not None
 
     here.record(told, CLIENT, pause_s=1)
@@ -153,7 +153,7 @@ def test_a_store_that_is_away_is_no_failure_of_the_call(keys: ClientKeys) -> Non
 
 def test_what_another_version_recorded_is_left_out(store: Store, keys: ClientKeys) -> None:
     here = Refusals(store, keys)
-    told = here.heard("POST /a", "-", REFUSED)
+    told = here.note("POST /a", "-", REFUSED)
     assert told is not None
     here.record(told, CLIENT, pause_s=1)
     (it,) = refusals.read(store, keys, 0)
@@ -326,7 +326,7 @@ def test_an_hour_without_work_does_not_count_as_slow() -> None:
     ],
 )
 def test_a_rate_is_told_in_two_digits(rate_per_s: float, said: str) -> None:
-    assert about(rate_per_s) == said
+    assert format_rate(rate_per_s) == said
 
 
 def test_refusals_are_shown_by_route_with_the_newest_of_each() -> None:

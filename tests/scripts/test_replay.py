@@ -9,13 +9,14 @@ import pytest
 
 from tests.scripts.test_lookups import ABSENT, SEND, a_step, looking
 from tests.scripts.test_scripts import APP, DONE, FAILED, LEASE_US, MS, RETRY, Rig, S
+from tests.support.stored import job_hash, transaction_hash
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Verdict
 from workers.errors import StoreAway
 from workers.governor import flows
 from workers.governor.governor import KEY_LIFE_S, Settled
 from workers.ledger import audit
-from workers.ledger.ledger import Opened, Replayed
+from workers.ledger.ledger import NewTransaction, Replayed
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
@@ -25,14 +26,14 @@ UNKNOWN = Verdict(kind="END", outcome=Outcome.UNKNOWN, how="unknown", text="nobo
 
 def replayed(rig: Rig, key: str, *, not_executed: bool = False) -> Replayed:
     """Replay the death that the ledger shows now."""
-    letter = rig.ledger.transaction(key).get("d", "")
+    letter = transaction_hash(rig, key).get("d", "")
     entry = audit.addition("dead replay", key=key, by="maria", reason="the list is there")
     return rig.ledger.replay(key, letter, entry, not_executed=not_executed)
 
 
-def opened_as(flow: str) -> Opened:
+def opened_as(flow: str) -> NewTransaction:
     """The transaction `it` of one step."""
-    return Opened("it", flow, "k", 1, 0)
+    return NewTransaction("it", flow, "k", 1, 0)
 
 
 def a_dead_one(
@@ -55,7 +56,7 @@ def test_a_replay_takes_back_what_the_end_did(store: Store) -> None:
 
     assert replayed(rig, key) is Replayed.WAITS
 
-    job = rig.ledger.job("j1")
+    job = job_hash(rig, "j1")
     assert before.items() <= job.items()
     assert (job["failed"], job["ended"], job["finished_tx"], job["replayed"]) == (
         "0",
@@ -66,7 +67,7 @@ def test_a_replay_takes_back_what_the_end_did(store: Store) -> None:
     assert "finished_us" not in job
     assert rig.dead() == []
     assert rig.governed("q") == {"1": 1}
-    tx = rig.ledger.transaction(key)
+    tx = transaction_hash(rig, key)
     assert (tx["s"], tx["at"], tx["u"]) == ("w", "0", "0")
     assert not {"e", "cr", "d"} & tx.keys()
     [entry] = audit.of_transaction(store, rig.keys, key)
@@ -77,7 +78,7 @@ def test_what_was_replayed_goes_on_at_the_step_where_it_stopped_and_can_end_agai
     store: Store,
 ) -> None:
     rig, key = a_dead_one(store, FAILED, "k", "POST /x", "POST /x", "POST /x")
-    first_sent = rig.ledger.transaction(key)["t1"]
+    first_sent = transaction_hash(rig, key)["t1"]
     replayed(rig, key)
     rig.fill()
 
@@ -85,17 +86,17 @@ def test_what_was_replayed_goes_on_at_the_step_where_it_stopped_and_can_end_agai
     assert rig.word(key, 1) == "drop: other step"
     assert rig.serve(key, 3) is Settled.END
 
-    job = rig.ledger.job("j1")
+    job = job_hash(rig, "j1")
     assert (job["failed"], job["succeeded"], job["ended"]) == ("0", "1", "1")
     assert job["finished_us"] == str(rig.us)
-    assert rig.ledger.transaction(key)["t1"] == first_sent  # the age of the key
+    assert transaction_hash(rig, key)["t1"] == first_sent  # the age of the key
 
 
 def test_a_second_replay_does_nothing_and_an_old_letter_answers_no_newer_death(
     store: Store,
 ) -> None:
     rig, key = a_dead_one(store)
-    letter = rig.ledger.transaction(key)["d"]
+    letter = transaction_hash(rig, key)["d"]
     entry = audit.addition("dead replay", key=key)
     assert rig.ledger.replay(key, letter, entry) is Replayed.WAITS
     before = rig.dump()
@@ -135,18 +136,18 @@ def test_rows_that_joined_before_and_after_the_end_wait_with_it(store: Store) ->
     rig.ledger.open(job, 0, rig.definitions(flow), opened, [("it", 0)])
     rig.ring()
     rig.serve("it", verdict=FAILED)
-    assert rig.ledger.job(job)["failed"] == "2"
+    assert job_hash(rig, job)["failed"] == "2"
     rig.ledger.open(job, 1, rig.definitions(flow), [], [("it", 0), ("it", 0)])
-    assert (rig.ledger.job(job)["failed"], rig.ledger.job(job)["ended"]) == ("4", "4")
-    assert "finished_us" in rig.ledger.job(job)
+    assert (job_hash(rig, job)["failed"], job_hash(rig, job)["ended"]) == ("4", "4")
+    assert "finished_us" in job_hash(rig, job)
 
     assert replayed(rig, "it") is Replayed.WAITS
 
-    it = rig.ledger.job(job)
+    it = job_hash(rig, job)
     assert (it["failed"], it["ended"], it["replayed"]) == ("0", "0", "4")
     rig.ring()
     rig.serve("it")
-    it = rig.ledger.job(job)
+    it = job_hash(rig, job)
     assert (it["succeeded"], it["ended"], it["finished_us"]) == ("4", "4", str(rig.us))
 
 
@@ -234,14 +235,14 @@ def test_stated_as_not_executed_a_step_with_a_lookup_is_sent_by_the_limits_of_it
 
     send = rig.grant(key)
     assert (send.looking, send.unknown) == (False, False)
-    assert rig.ledger.transaction(key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
+    assert transaction_hash(rig, key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
 
 
 def test_what_was_sent_in_vain_and_never_found_is_looked_up_once_more(store: Store) -> None:
     rig, key = a_step(store)
     look = looking(rig, key)
     rig.governor.settle(look, replace(ABSENT, kind="END", how="failed", text="never found"))
-    assert rig.ledger.transaction(key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
+    assert transaction_hash(rig, key)["fl"].startswith(flows.flow(rig.client, 1, "-", SEND).id)
 
     assert replayed(rig, key) is Replayed.WAITS
     rig.fill()
@@ -278,7 +279,7 @@ def test_one_under_which_workers_died_is_no_suspect_any_more(store: Store) -> No
 
     assert store.zcard(rig.keys.suspects) == 0
     assert rig.ring() == [key]
-    assert rig.ledger.transaction(key).get("cr") is None
+    assert transaction_hash(rig, key).get("cr") is None
 
 
 def test_the_answer_that_a_provider_only_remembers_is_counted_anew(store: Store) -> None:
@@ -309,7 +310,7 @@ def test_a_late_settle_of_the_send_before_the_death_is_void(store: Store) -> Non
 
 def test_the_attempts_of_the_step_are_counted_anew(store: Store) -> None:
     rig, key = a_dead_one(store, replace(UNKNOWN, attempt=True))
-    assert rig.ledger.transaction(key)["at"] == "1"
+    assert transaction_hash(rig, key)["at"] == "1"
 
     replayed(rig, key)
 
@@ -364,11 +365,11 @@ def test_the_ids_of_finished_steps_are_kept_and_a_single_step_has_none(store: St
     for step, name in enumerate(("123", "", "789"), 1):
         rig.serve(chain, step, replace(DONE, provider_id=name))
         if step == 2:
-            assert rig.ledger.transaction(chain)["ids"] == "123\n"
+            assert transaction_hash(rig, chain)["ids"] == "123\n"
     rig.serve(single, verdict=replace(DONE, provider_id="1"))
 
-    assert rig.ledger.transaction(chain)["ids"] == "123\n\n789"
-    assert "ids" not in rig.ledger.transaction(single)
+    assert transaction_hash(rig, chain)["ids"] == "123\n\n789"
+    assert "ids" not in transaction_hash(rig, single)
 
 
 def test_an_attempt_adds_no_id(store: Store) -> None:
@@ -378,7 +379,7 @@ def test_an_attempt_adds_no_id(store: Store) -> None:
 
     rig.serve(key, 1, replace(RETRY, provider_id="lost"))
 
-    assert "ids" not in rig.ledger.transaction(key)
+    assert "ids" not in transaction_hash(rig, key)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,7 @@ def test_a_key_of_a_wrong_type_stops_a_replay_before_its_first_write(
     store: Store, name: str
 ) -> None:
     rig, key = a_dead_one(store)
-    letter = rig.ledger.transaction(key)["d"]
+    letter = transaction_hash(rig, key)["d"]
     full = rig.keys.prefix + (f"tx:{key}" if name == "tx" else name)
     store.delete(full)
     store.set(full, "of another kind")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.scripts.test_scripts import APP, DONE, LATER, LEASE_US, RETRY, Rig, S
+from tests.support.stored import job_hash, transaction_hash
 from workers.answer.outcome import Answer, Outcome
 from workers.answer.verdict import Verdict, to_go_on
 from workers.governor.governor import KEY_LIFE_S, MOST_KEYS, QUIET_S, Aged, Settled
@@ -52,7 +53,7 @@ def test_a_key_that_was_never_executed_is_replaced_and_the_attempts_begin_anew(
 ) -> None:
     failed = Verdict(kind="AGAIN", outcome=Outcome.NOT_EXECUTED, how="line", attempt=True)
     rig, key = a_sent_one(store, failed)
-    sent_us = int(rig.ledger.transaction(key)["t1"])
+    sent_us = int(transaction_hash(rig, key)["t1"])
     ring_later(rig, key, DAY_US)
     charged = rig.governed("c")
 
@@ -67,7 +68,7 @@ def test_a_key_that_was_never_executed_is_replaced_and_the_attempts_begin_anew(
     assert rig.ring_on(S) == [key]
     fresh = rig.grant(key)
     assert (fresh.generation, fresh.attempts, fresh.key) == (2, 0, key)
-    assert int(rig.ledger.transaction(key)["t1"]) == rig.us  # its age begins with its first send
+    assert int(transaction_hash(rig, key)["t1"]) == rig.us  # its age begins with its first send
 
 
 def test_the_age_runs_from_the_first_send_and_not_from_the_wait_before_it(store: Store) -> None:
@@ -101,7 +102,7 @@ def test_a_key_under_which_a_send_may_have_been_executed_is_never_replaced(store
 
     assert audit.read(store, rig.keys) == []
     assert [it["state"] for it in rig.dead()] == ["unknown"]
-    assert rig.ledger.job("j1")["unknown"] == "1"
+    assert job_hash(rig, "j1")["unknown"] == "1"
     assert rig.governed("b") == {}
 
 
@@ -114,7 +115,7 @@ def test_after_a_worker_died_under_a_send_its_key_is_never_replaced(store: Store
     ring_later(rig, key, DAY_US)
 
     assert rig.rotate(key) == "old: unknown"
-    (told,) = attempts.read(store, rig.keys, job="j1", key=key)
+    (told,) = attempts.read(store, rig.keys, rig.ledger.job("j1"), key)
     assert (told.step, told.what, told.outcome) == (1, "send", "unknown")
 
 
@@ -126,7 +127,7 @@ def test_each_step_and_each_replay_may_be_sent_under_as_many_keys_as_the_first(
     ring_later(rig, key, DAY_US)
     assert rig.rotate(key) == "old: failed"
 
-    letter = rig.ledger.transaction(key)["d"]
+    letter = transaction_hash(rig, key)["d"]
     rig.ledger.replay(key, letter, audit.addition("dead replay", key=key))
     assert rig.ring_on(S) == [key]
 
@@ -158,7 +159,7 @@ def test_a_key_that_waits_says_what_for(store: Store) -> None:
 
     assert rig.rotate(key) == "old: quiet"
 
-    assert rig.ledger.transaction(key)["e"].startswith("it waits for a fresh key")
+    assert transaction_hash(rig, key)["e"].startswith("it waits for a fresh key")
 
 
 def test_a_read_carries_no_key_and_goes_on_however_old_its_transaction_is(store: Store) -> None:
@@ -188,7 +189,7 @@ def test_a_key_does_not_age_while_the_reads_before_its_first_send_wait(store: St
     assert rig.ring_on(S) == [key]
 
     assert rig.grant(key, 2).generation == 1
-    assert int(rig.ledger.transaction(key)["t1"]) == rig.us
+    assert int(transaction_hash(rig, key)["t1"]) == rig.us
 
 
 def test_keys_are_not_replaced_for_ever(store: Store) -> None:
@@ -199,7 +200,7 @@ def test_keys_are_not_replaced_for_ever(store: Store) -> None:
     assert rig.rotate(key) == "old: failed"
 
     assert len(audit.read(store, rig.keys)) == MOST_KEYS - 1
-    assert f"under {MOST_KEYS} keys" in rig.ledger.transaction(key)["e"]
+    assert f"under {MOST_KEYS} keys" in transaction_hash(rig, key)["e"]
 
 
 def test_the_next_step_of_a_chain_that_waited_for_days_goes_under_a_fresh_key(store: Store) -> None:

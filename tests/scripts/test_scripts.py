@@ -11,14 +11,16 @@ from uuid import uuid4
 
 import pytest
 
-from orchestration.views.status import grants_by_second
+from tests.support.stored import a_job, job_hash, transaction_hash
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import UNSENT, Verdict
 from workers.errors import StoreAway
 from workers.governor import flows
 from workers.governor.governor import Aged, Go, Governor, NoGo, Settled
+from workers.governor.state import GovernorState
 from workers.ledger import audit
-from workers.ledger.ledger import FINAL, Ledger, Opened
+from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
+from workers.ledger.transaction import FINAL
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
@@ -95,7 +97,9 @@ class Rig:
         ]
         names = [it.id for it in its]
         line = ",".join(names) if len(set(names)) > 1 else names[0]
-        opened = [Opened(f"{job}-{i:03}", line, guards, len(names), i) for i in range(count)]
+        opened = [
+            NewTransaction(f"{job}-{i:03}", line, guards, len(names), i) for i in range(count)
+        ]
         assert self.ledger.open(
             job, 0, self.definitions(*its), opened, [(key, 0) for key in joined]
         )
@@ -104,10 +108,10 @@ class Rig:
     def accept(self, rows: int, *, rejected: int = 0, pages: int = 1) -> str:
         """A job whose pages wait to be opened; returns its name."""
         job = f"j{next(self._jobs)}"
-        self.ledger.begin(job, {"low": 500})
+        self.ledger.begin(a_job(job))
         for page in range(pages):
             body: list[Row] = [{}] * rows
-            self.ledger.accept(job, page, body, rejected=rejected, calls=rows)
+            self.ledger.accept(job, page, body, PageCounts(rejected=rejected, calls=rows))
         self.ledger.close(job)
         return job
 
@@ -154,11 +158,11 @@ class Rig:
 
     def state(self, key: str) -> str:
         """A transaction's state."""
-        return self.ledger.transaction(key)["s"]
+        return transaction_hash(self, key)["s"]
 
     def states(self, keys: list[str]) -> Counter[str]:
         """How many of these are in which state."""
-        return Counter(it["s"] for it in self.ledger.transactions(keys))
+        return Counter(transaction_hash(self, key)["s"] for key in keys)
 
     def governed(self, kind: str) -> dict[str, int]:
         """The governor's numbers of one kind, without zeros and routes.
@@ -948,13 +952,13 @@ def test_a_page_that_is_opened_twice_is_released_once(store: Store) -> None:
     rig = Rig(store)
     job = rig.accept(1, pages=2)
     flow = flows.flow(rig.client, 1, "-", "POST /x")
-    page = [Opened("key", flow.id, "k", 1, 0)]
+    page = [NewTransaction("key", flow.id, "k", 1, 0)]
 
     opened = [rig.ledger.open(job, 0, rig.definitions(flow), page, []) for _ in range(2)]
 
     assert opened == [True, False]
     assert rig.governed("q") == {"1": 1}
-    assert rig.ledger.job(job)["released"] == "1"
+    assert job_hash(rig, job)["released"] == "1"
     assert not rig.ledger.open(job, 2, rig.definitions(flow), page, [])  # nor out of order
     assert not rig.ledger.open("nobody", 0, rig.definitions(flow), page, [])
 
@@ -969,9 +973,9 @@ def test_joined_rows_end_as_the_first_before_and_after_its_end(store: Store) -> 
     rig.serve(first, verdict=FAILED)
     rig.line_up(0, joined=(first,))
 
-    assert rig.ledger.job("j1")["failed"] == "3"
-    assert rig.ledger.job("j3") == rig.ledger.job("j3") | {"failed": "1", "ended": "1"}
-    assert "finished_us" in rig.ledger.job("j3")
+    assert job_hash(rig, "j1")["failed"] == "3"
+    assert job_hash(rig, "j3") == job_hash(rig, "j3") | {"failed": "1", "ended": "1"}
+    assert "finished_us" in job_hash(rig, "j3")
 
 
 def test_the_counters_and_the_open_rows_sum_to_the_rows_at_any_time(store: Store) -> None:
@@ -992,7 +996,7 @@ def test_the_counters_and_the_open_rows_sum_to_the_rows_at_any_time(store: Store
         if verdict:
             rig.governor.settle(grant, verdict)
         _must_sum(rig, keys)
-    assert "finished_us" not in rig.ledger.job("j1")
+    assert "finished_us" not in job_hash(rig, "j1")
     rig.us += LEASE_US
     rig.governor.sweep()
     _must_sum(rig, keys)
@@ -1000,7 +1004,7 @@ def test_the_counters_and_the_open_rows_sum_to_the_rows_at_any_time(store: Store
     rig.serve(keys[4])
 
     _must_sum(rig, keys)
-    job = rig.ledger.job("j1")
+    job = job_hash(rig, "j1")
     assert {state: job[state] for state in FINAL if state in job} == {
         "succeeded": "2",
         "failed": "1",
@@ -1012,7 +1016,7 @@ def test_the_counters_and_the_open_rows_sum_to_the_rows_at_any_time(store: Store
 
 
 def _must_sum(rig: Rig, keys: list[str]) -> None:
-    job = rig.ledger.job("j1")
+    job = job_hash(rig, "j1")
     still_open = sum(len(state) == 1 for state in rig.states(keys).elements())
     ended = sum(int(job.get(state, 0)) for state in FINAL)
     assert ended == int(job["ended"])
@@ -1028,7 +1032,7 @@ def test_a_job_asks_for_its_next_page_when_few_are_unfinished(store: Store) -> N
 
     asked = []
     for page in range(3):
-        opened = [Opened(f"key{page}", flow.id, "k", 1, 0)]
+        opened = [NewTransaction(f"key{page}", flow.id, "k", 1, 0)]
         rig.ledger.open(job, page, rig.definitions(flow), opened, [])
         asked.append(rig.governor.ring("w", 8).hungry)
         rig.serve(f"key{page}")
@@ -1048,7 +1052,7 @@ def test_one_pacer_at_a_time_opens_the_next_page_and_another_when_that_one_died(
     assert rig.governor.ring("w2", 8).hungry == job
 
     flow = flows.flow(rig.client, 1, "-", "POST /x")
-    rig.ledger.open(job, 0, rig.definitions(flow), [Opened("key", flow.id, "k", 1, 0)], [])
+    rig.ledger.open(job, 0, rig.definitions(flow), [NewTransaction("key", flow.id, "k", 1, 0)], [])
     assert rig.governor.ring("w1", 8).hungry == job
 
 
@@ -1058,7 +1062,7 @@ def test_the_grants_of_the_newest_sixteen_seconds_are_kept_and_no_older_ones(sto
         assert rig.ring(threads=1, after_us=S // 2) == [key]
         rig.serve(key)
 
-    counts = grants_by_second(store.hgetall(rig.keys.governor))
+    counts = GovernorState.read(store, rig.keys).grants_by_second()
     newest = rig.us // S
     assert sorted(counts) == list(range(newest - 15, newest + 1))
     assert {counts[newest - ago] for ago in range(1, 16)} == {2}
@@ -1132,12 +1136,12 @@ def _give_back(rig: Rig) -> None:
 
 def _open(rig: Rig) -> None:
     flow = flows.flow(rig.client, 2, "-", "POST /x")
-    page = [Opened("j2-000", flow.id, "k", 1, 0)]
+    page = [NewTransaction("j2-000", flow.id, "k", 1, 0)]
     rig.ledger.open("j2", 0, rig.definitions(flow), page, ["j1-000"])
 
 
 def _accept(rig: Rig) -> None:
-    rig.ledger.accept("j3", 0, [{}], rejected=0, calls=1)
+    rig.ledger.accept("j3", 0, [{}], PageCounts(calls=1))
 
 
 def _close(rig: Rig) -> None:
@@ -1180,7 +1184,7 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
     rig = Rig(store, APP)
     rig.line_up(4, "POST /x", "POST /x", guards="n")  # j1: rung, sent, counting down, waiting
     rig.accept(2)  # j2: its page waits to be opened
-    rig.ledger.begin("j3", {"low": 1})
+    rig.ledger.begin(a_job("j3", low=1))
     if act is _close:
         _accept(rig)
     rig.fill()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.scripts.test_replay import replayed
 from tests.scripts.test_scripts import APP, DONE, FAILED, GRACE_US, LEASE_US, MS, RETRY, Rig, S
+from tests.support.stored import transaction_hash
 from workers.answer.outcome import Answer
 from workers.answer.verdict import to_go_on
 from workers.governor.governor import Settled
@@ -105,7 +106,7 @@ def test_a_worker_that_died_under_a_part_makes_no_suspect_of_the_parts_after_it(
 
     rig.serve(key, verdict=PART)
 
-    assert rig.ledger.transaction(key)["cr"] == "0"
+    assert transaction_hash(rig, key)["cr"] == "0"
     assert store.hget(rig.keys.governor, "suspect") is None
     assert store.zcard(rig.keys.suspects) == 0
     assert rig.ring_on(S) == [key]

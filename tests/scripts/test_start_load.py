@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
+from tests.support.stored import a_job, job_hash
 from workers.errors import StoreAway
-from workers.ledger.ledger import Ledger, Loading
+from workers.ledger.ledger import Ledger, LoadProgress, PageCounts
 from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ class Rig:
         self.store, self.keys = store, ClientKeys("release", uuid4().hex)
         self.us = 1_790_000_000_000_000
         self.ledger = Ledger(store, self.keys, lambda: self.us)
-        about = json.dumps({"lane": 1, "tenant": "-", "list": "", "of": ["c-1", "may"]})
-        self.ledger.begin("l-1", {"kind": "contacts", "about": about, "low": 500})
+        self.ledger.begin(a_job("l-1", "contacts", parent=("c-1", "may")))
 
     def accept(self, rejected: int = 0) -> None:
         """All its rows, so many of them bad."""
-        self.ledger.accept("l-1", 0, ROWS, rejected=rejected, calls=3 - rejected)
+        self.ledger.accept("l-1", 0, ROWS, PageCounts(rejected=rejected, calls=3 - rejected))
 
     @property
     def is_hungry(self) -> bool:
@@ -43,21 +42,21 @@ def rig(store: Store) -> Rig:
     return Rig(store)
 
 
-def told(**given: float) -> Loading:
+def told(**given: float) -> LoadProgress:
     counts = dict.fromkeys(("rows", "ended", "rejected", "succeeded", "failed", "unknown"), 0)
     finished = bool(given.pop("finished", False))
-    return Loading(**{**counts, "elapsed_s": 0.0, **given}, finished=finished)  # type: ignore[arg-type]
+    return LoadProgress(**{**counts, "elapsed_s": 0.0, **given}, finished=finished)  # type: ignore[arg-type]
 
 
 def test_released_it_is_closed_with_its_list_and_work_begins(rig: Rig) -> None:
     rig.accept()
-    before = rig.ledger.about("l-1")["list"]
+    before = rig.ledger.job_params("l-1").contact_list
 
     it = rig.ledger.release("l-1", "list-7", 3)
 
     assert it == told(rows=3)
-    assert (before, rig.ledger.about("l-1")["list"]) == ("", "list-7")
-    assert rig.ledger.job("l-1")["closed"] == "1"
+    assert (before, rig.ledger.job_params("l-1").contact_list) == ("", "list-7")
+    assert job_hash(rig, "l-1")["closed"] == "1"
     assert rig.is_hungry
 
 
@@ -71,20 +70,20 @@ def test_released_again_it_only_tells_how_far_it_is(rig: Rig) -> None:
     it = rig.ledger.release("l-1", "list-8", 3)
 
     assert it == told(rows=3, ended=2, succeeded=1, failed=1, elapsed_s=1.5)
-    assert rig.ledger.job("l-1")["list"] == "list-7"
+    assert job_hash(rig, "l-1")["list"] == "list-7"
     assert not rig.is_hungry
 
 
 def test_one_that_is_not_whole_is_left_as_it_is(rig: Rig) -> None:
     for rows in (0, 3):
-        before = rig.ledger.job("l-1")
+        before = job_hash(rig, "l-1")
         assert rig.ledger.release("l-1", "list-7", rows) is None
-        assert rig.ledger.job("l-1") == before
+        assert job_hash(rig, "l-1") == before
     rig.accept()
     assert rig.ledger.release("l-1", "list-7", 4) is None
     assert rig.ledger.release("l-2", "list-7", 3) is None
-    assert "closed" not in rig.ledger.job("l-1")
-    assert not rig.ledger.job("l-2")
+    assert "closed" not in job_hash(rig, "l-1")
+    assert not job_hash(rig, "l-2")
 
 
 def test_one_without_a_good_row_has_ended_at_once(rig: Rig) -> None:
@@ -93,7 +92,7 @@ def test_one_without_a_good_row_has_ended_at_once(rig: Rig) -> None:
     assert rig.ledger.release("l-1", "list-7", 3) == told(
         rows=3, ended=3, rejected=3, finished=True
     )
-    assert "finished_us" in rig.ledger.job("l-1")
+    assert "finished_us" in job_hash(rig, "l-1")
 
 
 def test_a_name_of_a_wrong_type_stops_it_before_it_writes(rig: Rig) -> None:
@@ -103,4 +102,4 @@ def test_a_name_of_a_wrong_type_stops_it_before_it_writes(rig: Rig) -> None:
     with pytest.raises(StoreAway, match="is a string, not a set"):
         rig.ledger.release("l-1", "list-7", 3)
 
-    assert "closed" not in rig.ledger.job("l-1")
+    assert "closed" not in job_hash(rig, "l-1")

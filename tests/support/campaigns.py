@@ -72,7 +72,7 @@ def submit(fleet: Fleet, file: str, *options: str) -> dict[str, Any]:
 
 def children(fleet: Fleet, job: str) -> dict[str, str]:
     """Row → the job of its contacts."""
-    return {row: child_of(it["key"]) for row, it in fleet.transactions(job).items()}
+    return {row: child_of(key) for row, key in fleet.keys(job).items()}
 
 
 def at_provider(fleet: Fleet, kind: str) -> list[dict[str, Any]]:

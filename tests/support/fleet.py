@@ -23,9 +23,10 @@ from urllib.parse import urlsplit
 from orchestration.intake.accept import low_water
 from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from tests.conftest import free_port, start_server
+from tests.support.stored import a_job
 from workers.clients import Clients
 from workers.errors import StoreAway
-from workers.ledger.ledger import FINAL
+from workers.ledger.ledger import PageCounts
 from workers.settings.load import load
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from workers.clients import Client
+    from workers.ledger.job import Job
+    from workers.ledger.transaction import Transaction
 
 ROOT = Path(__file__).parents[2]
 #: Short leases, so that a fault is over within seconds; what is tested does not depend on them.
@@ -242,50 +245,48 @@ class Fleet:
         page: int = 0,
     ) -> str:
         """Accept rows as a job; `page`: so many on one, and the next opens when fewer are open."""
-        about = {"lane": lane, "tenant": "-", "list": "list-1"}
         ledger = self.client.ledger
         low = page or low_water(self.client)
-        ledger.begin(job, {"kind": kind, "about": json.dumps(about), "low": low})
+        ledger.begin(a_job(job, kind, low, lane=lane, contact_list="list-1"))
         size = page or 250
         for number, start in enumerate(range(0, len(rows), size)):
             part = rows[start : start + size]
             made = sum(len(row.get("steps", [1])) for row in part)
-            ledger.accept(job, number, part, rejected=0, calls=made)
+            ledger.accept(job, number, part, PageCounts(calls=made))
         ledger.close(job)
         return job
 
-    def job(self, job: str = "job") -> dict[str, int]:
-        """The job's counters."""
-        hash_ = self.client.ledger.job(job)
-        return {name: int(value) for name, value in hash_.items() if value.isdigit()}
+    def job(self, job: str = "job") -> Job:
+        """The job as it stands now."""
+        return self.client.ledger.job(job)
 
     def ended(self, job: str = "job") -> int:
         """Rows that have ended; -1 while the store is away."""
         try:
-            return self.job(job).get("ended", 0)
+            stored = self.client.ledger.job(job)
         except StoreAway:
             return -1
+        return stored.ended if stored else 0
 
     def wait(self, job: str = "job", timeout_s: float = 60) -> dict[str, int]:
         """Wait until every row has ended; returns the counts by state."""
-        rows = self.job(job)["rows"]
+        rows = self.job(job).rows
         until(lambda: self.ended(job) == rows, timeout_s, f"the end of {rows} rows", self)
-        it = self.job(job)
-        return {state: it[state] for state in FINAL if it.get(state)}
+        return {state: count for state, count in self.job(job).counts.items() if count}
 
     def wait_for(self, count: int, job: str = "job", timeout_s: float = 30) -> None:
         """Wait until at least so many rows have ended."""
         until(lambda: self.ended(job) >= count, timeout_s, f"{count} rows", self)
 
-    def transactions(self, job: str = "job") -> dict[str, dict[str, str]]:
-        """Row → its transaction's hash with its key under "key"."""
-        ledger, found = self.client.ledger, {}
-        for page in range(int(ledger.job(job)["pages"])):
-            rows = [row for row in ledger.page(job, page) if "error" not in row]
-            keys = [self.client.key(job, row["id"]) for row in rows]
-            for row, key, it in zip(rows, keys, ledger.transactions(keys), strict=True):
-                found[row["id"]] = {**it, "key": key}
-        return found
+    def transactions(self, job: str = "job") -> dict[str, Transaction | None]:
+        """Row → its transaction; None while its page is not opened."""
+        keys = self.keys(job)
+        return dict(zip(keys, self.client.ledger.transactions([*keys.values()]), strict=True))
+
+    def keys(self, job: str = "job") -> dict[str, str]:
+        """Row → the key of its transaction."""
+        rows = [row["id"] for row in self.client.ledger.rows(job) if "error" not in row]
+        return {row: self.client.key(job, row) for row in rows}
 
     def report(self) -> dict[str, Any]:
         """The sandbox's journal in numbers."""

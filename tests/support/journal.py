@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from orchestration.kinds import find_kind
-from orchestration.views.invariants import number
 from orchestration.views.pages import transactions_of
 from tasks.genesys.operations import operation_of
 from tasks.rest.calls import READS
@@ -220,16 +219,16 @@ def quiet_in_pauses(
 
 def transactions(client: Client, job: str) -> Iterator[Transaction]:
     """The released transactions of a job, for the invariants that need the journal."""
-    about = client.ledger.about(job)
-    kind = find_kind(about["kind"]).steps
-    for page in range(number(client.ledger.job(job), "opened")):
-        for row, key, _, tx in transactions_of(client, job, page):
-            planned = kind.plan(row, about, client.settings())
+    params = client.ledger.job_params(job)
+    kind = find_kind(params.kind).steps
+    for page in range(client.ledger.job(job).next_page):
+        for row, key, _, stored in transactions_of(client, job, page):
+            planned = kind.plan(row, params, client.settings())
             yield Transaction(
                 key=key,
-                state=tx.get("s", ""),
-                step=int(tx.get("k", 1)),
-                part=int(tx.get("pt", 0)),
+                state=stored.state if stored else "",
+                step=stored.step if stored else 1,
+                part=(stored.done_calls or 0) if stored else 0,
                 parts=tuple(it.parts for it in planned),
                 routes=tuple(it.route for it in planned),
                 guards="".join(it.guard for it in planned),

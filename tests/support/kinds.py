@@ -30,11 +30,11 @@ class TicketOptions(Options):
 class TicketSteps(StepKind):
     task = "tickets.open"
 
-    def plan(self, row, about, client):
+    def plan(self, row, params, client):
         return [Planned("POST /things", Guard.KEY)]
 
-    def request(self, row, about, grant):
-        body = b'{"business_id": "%s"}' % f"{about['queue']}-{row['id']}".encode()
+    def request(self, row, params, grant):
+        body = b'{"business_id": "%s"}' % f"{params.own['queue']}-{row['id']}".encode()
         return Request("POST", "/things", {"Content-Type": "application/json"}, body)
 
 
@@ -57,7 +57,7 @@ class Tickets(Kind[TicketOptions]):
         return (options.queue,)
 
     def own_params(self, options):
-        return {"queue": options.queue}
+        return {"own": {"queue": options.queue}}
 
 
 TICKETS = Tickets()

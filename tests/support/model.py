@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workers.answer.outcome import Outcome
 from workers.governor.governor import MOST_KEYS, Aged, Bell, Go, NoGo, Ring, Settled, ToSplit
 from workers.ledger.batch import Place
-from workers.ledger.ledger import DEAD, ENDED, FINAL, Recovered, Replayed
+from workers.ledger.ledger import Recovered, Replayed
+from workers.ledger.transaction import DEAD, ENDED, FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from workers.answer.verdict import Verdict
     from workers.governor.governor import Half
-    from workers.ledger.ledger import Opened
+    from workers.ledger.ledger import NewTransaction
 
 MS, S = 1_000, 1_000_000
 
@@ -322,7 +323,7 @@ class Model:
         job: str,
         page: int,
         definitions: Mapping[str, str],
-        opened: Iterable[Opened],
+        opened: Iterable[NewTransaction],
         joined: Iterable[tuple[str, int]],
     ) -> bool:
         """Put a page into the lines, once."""

@@ -136,7 +136,7 @@ def judge(  # noqa: PLR0911, PLR0913 -- everything that a verdict depends on, ca
     *,
     case: Case,
     client: ClientSettings,
-    line_after_s: float,
+    backlog_after_s: float,
     rng: Random,
 ) -> Verdict:
     """The verdict on an answer that does not prove the step done.
@@ -188,7 +188,7 @@ def judge(  # noqa: PLR0911, PLR0913 -- everything that a verdict depends on, ca
         it = _after_send(answer, reading, grant, case, again, ended, client, rng)
     if it.kind == "END":
         return it
-    return replace(it, how="retry" if it.delay_s <= line_after_s else "line")
+    return replace(it, how="retry" if it.delay_s <= backlog_after_s else "line")
 
 
 def _after_look(

@@ -1,4 +1,4 @@
-"""Flows: the transactions of one client, lane, tenant, route and limits share one backlog."""
+"""Flows: the transactions of one client, lane, tenant, route and set of limits wait together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workers.errors import InputError
 from workers.governor import overrides
+from workers.governor.state import bells_field, bucket_field
 from workers.settings.limits import bucket, matching, tenant_bucket
 from workers.store.scripts import Scripts
 
@@ -63,10 +64,7 @@ def route_class(route: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Whose transactions share one backlog.
-
-    Its limits are looked up by name, so that they can change live.
-    """
+    """Who waits together. Its limits are looked up by name, so that they can change live."""
 
     lane: int
     tenant: str
@@ -228,7 +226,8 @@ def define(store: Store, keys: ClientKeys, version: int, definitions: Mapping[st
 
 
 def _fields(name: str, interval_us: int, burst: int, *_: int) -> tuple[str, str]:
-    return f"{'c' if interval_us or not burst else 'l'}:{name}", f"b:{name}"
+    counts_places = not interval_us and burst > 0
+    return bucket_field(name, counts_places=counts_places), bells_field(name)
 
 
 def _digest(*texts: str) -> str:

@@ -1,7 +1,7 @@
-"""Limits that were changed live: values in the store, which stand above the configuration's.
+"""Limits that were changed live: the store holds values that override the configuration's.
 
 They belong to the client, not to a process: every process reads them before it writes a flow's
-definition, and the scripts refuse what was computed from older ones (`version`).
+definition, and the scripts refuse a definition that was computed from older ones (`version`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: The field of the hash that is no limit: it counts the changes.
 VERSION: Final = "#"
-#: A limit that the configuration lacks must say at least this.
+#: An override of a limit that the configuration lacks must set at least these.
 WHOLE: Final = ("count", "shape", "match")
 
 
@@ -39,11 +39,11 @@ class Override:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is a limit by itself, without values of the configuration."""
+        """Whether it makes a limit by itself, without values of the configuration."""
         return all(name in self.values for name in WHOLE)
 
     def as_json(self) -> str:
-        """As the store keeps it."""
+        """The override as the store keeps it."""
         return json.dumps({"values": self.values, "by": self.by, "reason": self.reason})
 
 
@@ -53,61 +53,67 @@ class Change:
 
     limit: str
     override: Override | None  #: None: nothing of it is set live any more
-    entry: list[str]  #: see `workers.ledger.audit.addition`
+    entry: list[str]  #: of the audit, see `workers.ledger.audit.addition`
 
     def row(self) -> tuple[str, str, list[str]]:
-        """As lua/redefine.lua reads it."""
+        """The change as lua/redefine.lua reads it."""
         return self.limit, self.override.as_json() if self.override else "", self.entry
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """All that was set live of one client's limits."""
+    """All values that were set live of one client's limits."""
 
-    version: int  #: how often any of it changed
+    version: int  #: how often any of them changed
     limits: Mapping[str, Override]  #: by limit; a tenant's own is TENANT/NAME
 
     def over(self, client: ClientSettings) -> ClientSettings:
         """The client with the values that hold now.
 
         Raises:
-            ConfigError: the two do not go together. Nothing may leave under limits that nobody
-                knows, so neither is ignored.
+            ConfigError: overrides and configuration contradict each other. Nothing may leave under
+                limits that nobody knows, so neither is ignored.
         """
         if not self.limits:
             return client
-        owners = {"": client.limits, **{name: it.limits for name, it in client.tenants.items()}}
-        merged = {owner: {it.name: it for it in limits} for owner, limits in owners.items()}
-        for name, it in sorted(self.limits.items()):
+        owners = {
+            "": client.limits,
+            **{name: tenant.limits for name, tenant in client.tenants.items()},
+        }
+        merged = {
+            owner: {limit.name: limit for limit in limits} for owner, limits in owners.items()
+        }
+        for name, override in sorted(self.limits.items()):
             owner, slash, own = name.rpartition("/")
             there = None if slash and not owner else merged.get(owner, {}).get(own)
-            if there is None and (slash or not it.is_whole):
+            if there is None and (slash or not override.is_whole):
                 raise ConfigError(
                     f"limit {name} was set live, and is not in the configuration of client "
                     f"{client.name}; take it out: headgate limits unset {client.name} {name}"
                 )
-            merged[owner][own] = _limit(name, there, it.values)
+            merged[owner][own] = _limit(name, there, override.values)
         return client.model_copy(
             update={
                 "limits": tuple(merged[""].values()),
                 "tenants": {
-                    name: it.model_copy(update={"limits": tuple(merged[name].values())})
-                    for name, it in client.tenants.items()
+                    name: tenant.model_copy(update={"limits": tuple(merged[name].values())})
+                    for name, tenant in client.tenants.items()
                 },
             }
         )
 
     def changed(self, changes: Iterable[Change]) -> Overrides:
         """What is set live after these changes."""
-        limits = {**self.limits, **{it.limit: it.override for it in changes}}
-        return Overrides(self.version, {name: it for name, it in limits.items() if it})
+        limits = {**self.limits, **{change.limit: change.override for change in changes}}
+        kept = {name: override for name, override in limits.items() if override}
+        return Overrides(self.version, kept)
 
 
 def read(store: Store, keys: ClientKeys) -> Overrides:
     """The client's overrides as they are now.
 
     Raises:
-        ConfigError: the store holds what this version of Headgate cannot read.
+        ConfigError: the store holds overrides that this version of Headgate cannot read.
     """
     texts: dict[str, str] = store.hgetall(keys.overrides)  # type: ignore[assignment]
     version, limits = 0, {}
@@ -127,14 +133,14 @@ def read(store: Store, keys: ClientKeys) -> Overrides:
 
 
 def _override(text: str) -> Override:
-    it = Override(**json.loads(text))
-    if not isinstance(it.values, dict):
+    override = Override(**json.loads(text))
+    if not isinstance(override.values, dict):
         raise TypeError("values by name")
-    return it
+    return override
 
 
 def _limit(name: str, configured: LimitSettings | None, values: Mapping[str, Any]) -> LimitSettings:
-    # Only what was given: what follows from it (the calibration of a shape) follows anew.
+    # Only values that were given: those that follow from them (a shape's calibration) may change.
     given = configured.model_dump(exclude_unset=True) if configured else {}
     own = name.rpartition("/")[2]
     try:
@@ -148,9 +154,9 @@ def _limit(name: str, configured: LimitSettings | None, values: Mapping[str, Any
         why = str(error)
     else:
         return limit
-    raise ConfigError(f"{why} (set live: {told(values)})")
+    raise ConfigError(f"{why} (set live: {format_values(values)})")
 
 
-def told(values: Mapping[str, Any]) -> str:
+def format_values(values: Mapping[str, Any]) -> str:
     """Values of a limit as people read them."""
-    return ", ".join(f"{name} {it}" for name, it in values.items())
+    return ", ".join(f"{name} {value}" for name, value in values.items())

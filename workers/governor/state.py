@@ -1,59 +1,153 @@
-"""What the governor's hash says, for those who only look. Pure."""
+"""What a client's governor holds just now, for those who only look: the hash `gov` by full names.
+
+`FIELDS` and `PREFIXES` are the legend of the stored names: this file is the only place in Python
+that knows them. The Lua prelude repeats the legend.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from workers.store.connection import to_us
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workers.settings.limits import Bucket
+    from workers.store.connection import Store
+    from workers.store.keys import ClientKeys
 
 #: When nobody has rung for so long, buckets start empty at the next ring.
-SILENT_US = 500_000
-#: A cell with a lead is charged so far ahead of its tokens; that is no hold.
-AHEAD_US = 150_000
+SILENT_US: Final = 500_000
+#: A bucket with a lead is charged so far ahead of its tokens; that is no hold.
+AHEAD_US: Final = 150_000
+#: The counter of a second holds the second times this, plus how many.
+SECOND: Final = 100_000
+
+#: Stored name → meaning, one sentence.
+FIELDS: Final[Mapping[str, str]] = {
+    "at": "When somebody rang last, us since the epoch.",
+    "asked": "When a call from outside of jobs was asked for last.",
+    "beat": "The newest turn that was given to a dispatcher.",
+    "breaker": "Until when no probe goes; there while the breaker is not closed.",
+    "prober": "The transaction or permit whose call is the probe.",
+    "probes": "Probes in a row that were answered well.",
+    "refused": "The scope that was refused last.",
+    "refused_us": "When it was refused.",
+    "paused": "An operator's pause: its end, and that of the hold which was there before.",
+    "suspect": "The transaction in quarantine that is out.",
+    "capped": "Tenants that were given limits of their own live, / around each.",
+}
+#: Prefix of a stored name → what follows it, and meaning, one sentence.
+PREFIXES: Final[Mapping[str, str]] = {
+    "c:": "bucket: when it is full again.",
+    "l:": "bucket of concurrent calls: its places that are taken.",
+    "b:": "bucket: bells that are out for it.",
+    "g:": "bucket: until when its next token is left to a permit.",
+    "y:": "scope: the reason of its pause.",
+    "z:": "scope: calls that the provider's headers leave, and until when.",
+    "q:": "lane: transactions that wait.",
+    "p:": "lane and tenant: its pass.",
+    "v:": "lane: the pass of who went last.",
+    "n:": "second % 16: calls that were granted.",
+    "u:": "second % 16: grants that were not used.",
+    "x:": "second % 16: calls that were refused.",
+    "w:": "worker for calls: its threads, and until when they count.",
+    "m:": "worker for transfers: its threads, and until when they count.",
+    "o:": "job: until when somebody opens its next page.",
+}
+
+#: Pool of threads → prefix of its workers.
+_WORKERS: Final = {"calls": "w:", "media": "m:"}
 
 
-def number(gov: Mapping[str, str], field: str) -> int:
-    """A whole number of the hash; 0 when it is not there."""
-    return int(float(gov.get(field, 0)))
+@dataclass(frozen=True, slots=True)
+class GovernorState:
+    """The governor of a client at one moment."""
+
+    stored: Mapping[str, str]  #: the hash
+    now_us: int  #: the store's time when it was read
+
+    @classmethod
+    def read(cls, store: Store, keys: ClientKeys) -> GovernorState:
+        """The state as it is now, in one round trip."""
+        pipe = store.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(keys.governor)
+        now, stored = pipe.execute()
+        return cls(stored, to_us(now))
+
+    @property
+    def half_open(self) -> bool:
+        """Whether the breaker is not closed: once no hold is left it lets one call at a time go."""
+        return "breaker" in self.stored
+
+    def bells_out(self, bucket: str = "client") -> int:
+        """Bells that are out for a bucket, all those of calls by default."""
+        return self._number(f"b:{bucket}")
+
+    def out_of_pool(self, pool: str) -> int:
+        """Local steps of a pool that are out: their bells, and those under way."""
+        return self.bells_out(f"pool:{pool}") + self._number(f"l:pool:{pool}")
+
+    def held_until(self, bucket: str, span_us: int) -> int | None:
+        """The moment, in us, until which a bucket gives no token whatever comes back.
+
+        Args:
+            bucket: Its name.
+            span_us: How long the bucket takes to fill.
+
+        Returns:
+            None when nothing holds it.
+        """
+        until_us = self._number(f"c:{bucket}") - span_us
+        return until_us if until_us > self.now_us + AHEAD_US else None
+
+    def hold_reason(self, scope: str) -> str:
+        """Why a scope is held, one sentence; "" = not known."""
+        return self.stored.get(f"y:{scope}", "")
+
+    def provider_leaves(self, scope: str) -> int | None:
+        """Calls that the provider's headers leave to a scope until their reset; None: unknown."""
+        left, _, reset_us = self.stored.get(f"z:{scope}", "0 0").partition(" ")
+        return int(left) if int(reset_us) > self.now_us else None
+
+    def tokens_left(self, bucket: Bucket) -> int | None:
+        """Tokens in a bucket, or its free places; None: not in use, it will start empty."""
+        if bucket.rate is None:
+            return bucket.burst - self._number(f"l:{bucket.name}")
+        full_at = f"c:{bucket.name}"
+        if full_at not in self.stored or self.now_us - self._number("beat") > SILENT_US:
+            return None
+        short_us = max(0, self._number(full_at) - self.now_us)
+        return max(0, (bucket.interval_us * bucket.burst - short_us) // bucket.interval_us)
+
+    def grants_by_second(self) -> dict[int, int]:
+        """How many calls were granted in each of the newest seconds that saw any, at most 16."""
+        counts = (int(value) for field, value in self.stored.items() if field.startswith("n:"))
+        return {count // SECOND: count % SECOND for count in counts}
+
+    def live_threads(self, pool: str = "calls") -> dict[str, int]:
+        """The threads of each worker of a pool that rang of late, by its name."""
+        live, prefix = {}, _WORKERS[pool]
+        for field, value in self.stored.items():
+            if field.startswith(prefix):
+                threads, _, till_us = value.partition(" ")
+                if int(till_us) > self.now_us:
+                    live[field.removeprefix(prefix)] = int(threads)
+        return live
+
+    def _number(self, field: str) -> int:
+        """A whole number of the hash; 0 when it is not there."""
+        return int(float(self.stored.get(field, 0)))
 
 
-def held_until(gov: Mapping[str, str], name: str, span_us: int, now_us: int) -> int | None:
-    """The moment, in us, until which a cell gives no token whatever comes back; None: it does.
-
-    Args:
-        gov: The hash.
-        name: Of the cell.
-        span_us: How long the cell takes to fill.
-        now_us: The store's time.
-    """
-    until_us = number(gov, f"c:{name}") - span_us
-    return until_us if until_us > now_us + AHEAD_US else None
+def bucket_field(bucket: str, *, counts_places: bool) -> str:
+    """The stored name of a bucket's state: of its taken places, or of when it is full again."""
+    return f"{'l' if counts_places else 'c'}:{bucket}"
 
 
-def tokens_left(it: Bucket, gov: Mapping[str, str], now_us: int) -> int | None:
-    """Tokens in a limit's bucket, or its free places; None: not in use, it will start empty."""
-    if it.rate is None:
-        return it.burst - number(gov, f"l:{it.name}")
-    if f"c:{it.name}" not in gov or now_us - number(gov, "beat") > SILENT_US:
-        return None
-    short_us = max(0, number(gov, f"c:{it.name}") - now_us)
-    return max(0, (it.interval_us * it.burst - short_us) // it.interval_us)
-
-
-def live_threads(gov: Mapping[str, str], now_us: int, pool: str = "calls") -> dict[str, int]:
-    """The threads of each worker of a pool that rang of late, by its name."""
-    live, kind = {}, "m:" if pool == "media" else "w:"
-    for field, value in gov.items():
-        if field.startswith(kind):
-            threads, _, till_us = value.partition(" ")
-            if int(till_us) > now_us:
-                live[field.removeprefix(kind)] = int(threads)
-    return live
-
-
-def out_of_pool(gov: Mapping[str, str], pool: str) -> tuple[int, int]:
-    """Steps without a call that threads of this pool do: bells out, and those under way."""
-    return number(gov, f"b:pool:{pool}"), number(gov, f"l:pool:{pool}")
+def bells_field(bucket: str) -> str:
+    """The stored name of the bells that are out for a bucket."""
+    return f"b:{bucket}"

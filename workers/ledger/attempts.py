@@ -1,8 +1,8 @@
-"""What went out and was no plain success: the newest of each client, in a stream.
+"""Sends and look-ups that were no plain success: a stream holds the newest of each client.
 
-The scripts add to it in the same moment in which they record the answer (lua/parts/attempts.lua).
-Answers of 429 and 401 are none: they are counted in the transaction, and a client's newest
-refusals stand in `workers.governor.refusals`.
+The scripts add an entry in the same moment in which they record the answer
+(lua/parts/attempts.lua). Answers of 429 and 401 are no attempts: they are counted in the
+transaction, and `workers.governor.refusals` holds a client's newest refusals.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from workers.ledger.job import Job
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
@@ -22,13 +23,13 @@ _AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One send or look-up; what does not apply is ""."""
+    """One send or look-up; "" where a field does not apply."""
 
     at_us: int  #: when its answer was recorded, by the store's clock
     key: str  #: of the transaction
     job: str
     step: int
-    part: int  #: calls of the step that were done before: its parts, or polls
+    part: int  #: calls of the step that were finished before: its parts, or polls
     what: str  #: "send" or "look-up"
     outcome: str  #: executed, not_executed or unknown
     status: str
@@ -36,23 +37,37 @@ class Attempt:
     text: str  #: what went wrong, one sentence
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it."""
+        """The attempt as programs get it."""
         return asdict(self)
 
 
-def read(store: Store, keys: ClientKeys, *, job: str, key: str = "") -> Iterator[Attempt]:
+def read(store: Store, keys: ClientKeys, job: Job, key: str = "") -> Iterator[Attempt]:
     """The attempts of a job, or of one of its transactions; the oldest first.
 
-    Cost: a pass over what the client kept since the job was accepted.
+    Cost: a pass over the attempts of the client since the job was accepted.
+
+    Args:
+        store: The store.
+        keys: The client's names.
+        job: The job.
+        key: One of its transactions; "" = all.
     """
-    began_us = int(store.hget(keys.job(job), "began_us") or 0)
-    after = str(began_us // 1000)
+    after = str(job.began_us // 1000)
     while True:
-        found: Any = store.xrange(keys.attempts, min=after, count=_AT_ONCE)
-        for _, it in found:
-            if it["job"] == job and it["key"] == (key or it["key"]):
-                at_us, step, part = int(it.pop("us")), int(it.pop("step")), int(it.pop("part", 0))
-                yield Attempt(at_us=at_us, step=step, part=part, **it)
-        if len(found) < _AT_ONCE:
+        entries: Any = store.xrange(keys.attempts, min=after, count=_AT_ONCE)
+        for _, stored in entries:
+            if stored["job"] == job.name and key in {"", stored["key"]}:
+                yield _attempt(stored)
+        if len(entries) < _AT_ONCE:
             return
-        after = f"({found[-1][0]}"
+        after = f"({entries[-1][0]}"
+
+
+def _attempt(stored: Mapping[str, str]) -> Attempt:
+    texts: Any = {name: text for name, text in stored.items() if name not in {"us", "step", "part"}}
+    return Attempt(
+        at_us=int(stored["us"]),
+        step=int(stored["step"]),
+        part=int(stored.get("part", 0)),
+        **texts,
+    )

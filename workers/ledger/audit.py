@@ -1,7 +1,7 @@
-"""The audit of a client: a stream to which is added what was done to it, by whom and why.
+"""The audit of a client: a stream of what was done to the client, by whom and why.
 
-An entry is added in the same script as the change that it tells of, so that there is none without
-the other. Secrets have no place in it, and nothing that a row holds: a transaction is its key.
+The script that makes a change adds its entry too, so that neither is there without the other. An
+entry holds no secret and nothing of a row's content: a transaction is named by its key.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing that was done. What does not apply is ""."""
+    """One thing that was done; "" where a field does not apply."""
 
     id: str  #: of the stream: milliseconds since the epoch, and a number
     action: str  #: such as "limits set", "client pause"
-    subject: str = ""  #: what it was done to: a limit, the client
+    subject: str = ""  #: a limit, the client, a job or a step
     by: str = ""  #: a user's name, or the part of Headgate that did it
     reason: str = ""
     before: str = ""
     after: str = ""
-    key: str = ""  #: of the transaction that it is about
+    key: str = ""  #: of the transaction, where it concerns one
     facts: dict[str, str] = field(default_factory=dict)  #: what else is known, by its name
 
     @property
@@ -46,11 +46,11 @@ class Entry:
         return int(self.id.partition("-")[0])
 
     def as_dict(self) -> dict[str, Any]:
-        """As programs get it."""
+        """The entry as programs get it."""
         return {"at_ms": self.at_ms, **asdict(self)}
 
 
-_OWN: Final = {it.name for it in fields(Entry)} - {"id", "facts"}
+_OWN: Final = {known.name for known in fields(Entry)} - {"id", "facts"}
 
 
 def user() -> str:
@@ -64,44 +64,44 @@ def user() -> str:
 def plain(text: str) -> str:
     """A person's text as one line of bounded length, which any store and terminal can take."""
     whole = text.encode(errors="replace").decode()  # bytes of a shell that are no UTF-8
-    shown = "".join(it for it in whole if it.isprintable() or it.isspace())
+    shown = "".join(mark for mark in whole if mark.isprintable() or mark.isspace())
     return " ".join(shown.split())[:MOST_TEXT]
 
 
-def addition(action: str, **about: str) -> list[str]:
+def addition(action: str, **more: str) -> list[str]:
     """What follows the stream's name in XADD, for scripts that add an entry with their change.
 
     Args:
         action: What was done.
-        about: Further fields of an `Entry`, and facts; empty ones take no room.
+        more: Further fields of an `Entry`, and facts; empty ones take no room.
     """
-    facts = {name: about.pop(name) for name in about.keys() - _OWN}
-    own: Any = about
+    facts = {name: more.pop(name) for name in more.keys() - _OWN}
+    own: Any = more
     known = asdict(Entry(id="0-0", action=action, **own)) | facts
-    told = {name: plain(value) for name, value in known.items() if name not in {"id", "facts"}}
+    texts = {name: plain(value) for name, value in known.items() if name not in {"id", "facts"}}
     oldest_ms = round((time.time() - KEPT_S) * 1000)
-    flat = [text for pair in told.items() if pair[1] for text in pair]
+    flat = [text for pair in texts.items() if pair[1] for text in pair]
     return ["MINID", "~", str(oldest_ms), "*", *flat]
 
 
-def record(store: Store, keys: ClientKeys, action: str, **about: str) -> None:
+def record(store: Store, keys: ClientKeys, action: str, **more: str) -> None:
     """Add an entry that no script adds; see `addition`."""
-    store.execute_command("XADD", keys.audit, *addition(action, **about))
+    store.execute_command("XADD", keys.audit, *addition(action, **more))
 
 
 def since(store: Store, keys: ClientKeys, at_ms: int) -> list[Entry]:
     """The entries from a moment on, the oldest first."""
-    found: Any = store.xrange(keys.audit, min=str(at_ms))
-    return [_entry(id_, it) for id_, it in found]
+    entries: Any = store.xrange(keys.audit, min=str(at_ms))
+    return [_entry(id_, stored) for id_, stored in entries]
 
 
 def of_transaction(store: Store, keys: ClientKeys, key: str) -> list[Entry]:
-    """The entries that tell of a transaction, the newest first."""
-    found, before = list[Entry](), "+"
+    """The entries of a transaction, the newest first."""
+    entries, before = list[Entry](), "+"
     while some := read(store, keys, most=_AT_ONCE, before=before):
-        found += [it for it in some if it.key == key]
+        entries += [entry for entry in some if entry.key == key]
         before = some[-1].id
-    return found
+    return entries
 
 
 def read(store: Store, keys: ClientKeys, *, most: int = 100, before: str = "+") -> list[Entry]:
@@ -114,11 +114,11 @@ def read(store: Store, keys: ClientKeys, *, most: int = 100, before: str = "+") 
         before: Only entries older than this id; "+" = all.
     """
     newest = before if before == "+" else f"({before}"
-    found: Any = store.xrevrange(keys.audit, max=newest, count=most)
-    return [_entry(id_, it) for id_, it in found]
+    entries: Any = store.xrevrange(keys.audit, max=newest, count=most)
+    return [_entry(id_, stored) for id_, stored in entries]
 
 
-def _entry(id_: str, told: Mapping[str, str]) -> Entry:
-    own: Any = {name: told[name] for name in told.keys() & _OWN}
-    facts = {name: value for name, value in told.items() if name not in own}
+def _entry(id_: str, stored: Mapping[str, str]) -> Entry:
+    own: Any = {name: stored[name] for name in stored.keys() & _OWN}
+    facts = {name: value for name, value in stored.items() if name not in own}
     return Entry(id=id_, **{"action": "", **own}, facts=facts)

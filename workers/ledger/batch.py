@@ -1,9 +1,9 @@
-"""Batches: rows that a provider takes in one call share a transaction, and how one is split. Pure.
+"""Batches: rows that a provider takes in one call share a transaction. Pure.
 
-On a page a batch is one entry, `{"line", "id", "rows": [row, …]}`: line and id are those of its
-first row, and so its key is derived from them. A batch that is refused may hold one bad row, so it
-is split into halves, which are transactions of their own: "c7/0-500" is the first half of the batch
-of 1,000 rows that c7 leads. A row's id holds no slash: no row is ever called so.
+On a page a batch is one entry, `{"line", "id", "rows": [row, …]}`. Its line and id are those of its
+first row, from which its key is derived. A batch that is refused may hold one bad row, so it is
+split into halves, which are transactions of their own: "c7/0-500" is the first half of the batch of
+1,000 rows that begins with row c7. The id of a row holds no slash, so no row has such a name.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def rows_of(entry: Row) -> Sequence[Row]:
     return rows
 
 
-def taken(entry: Row, place: Place) -> Row:
-    """What stands at the place: the entry, or the part of it as a batch of its own."""
+def part_of(entry: Row, place: Place) -> Row:
+    """What a transaction of this place sends: the entry, or a part of it as a batch."""
     if not place.end:
         return entry
     rows = entry["rows"][place.first : place.end]
@@ -55,7 +55,12 @@ def taken(entry: Row, place: Place) -> Row:
 
 
 def halves(place: Place, rows: int) -> tuple[Place, Place]:
-    """The places of the halves of what stands there, of so many rows, at least 2."""
+    """The places of the two halves of a batch.
+
+    Args:
+        place: Of the batch.
+        rows: How many rows it has, at least 2.
+    """
     middle = place.first + rows // 2
     first = Place(place.page, place.index, place.first, middle)
     return first, Place(place.page, place.index, middle, place.first + rows)

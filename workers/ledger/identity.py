@@ -1,4 +1,4 @@
-"""Derived names: the same input gives the same key again, on any machine, after any loss."""
+"""Derived keys: the same input gives the same key again, on any machine, after any loss."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hmac
 import json
 import secrets
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workers.store import keys
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workers.store.connection import Store
 
 
-_encode = json.JSONEncoder(ensure_ascii=False).encode  # made once: it is asked for each row
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # made once, for each row needs it
 
 
 def idempotency_key(secret: bytes, client: str, job: str, row: str, generation: int = 1) -> str:
@@ -26,9 +26,9 @@ def idempotency_key(secret: bytes, client: str, job: str, row: str, generation: 
 
     Args:
         secret: The installation's secret; without it nobody can guess keys of other rows.
-        client: Whose quota it is sent on.
+        client: The client whose quota it uses.
         job: The job that it belongs to.
-        row: What the user calls the row; unique in its job.
+        row: The id of its row, which is unique in the job.
         generation: 1 for the first key; a rotated key has the next number.
 
     Example:
@@ -54,14 +54,14 @@ def part_key(key: str, step: int, part: int) -> str:
     return str(uuid.uuid5(uuid.UUID(key), f"step {step} part {part}"))
 
 
-def payload_hash(payload: Any) -> str:  # noqa: ANN401 -- any JSON value
-    """A short digest by which two rows are told to be the same."""
+def payload_hash(payload: object) -> str:
+    """A short digest of a JSON value: rows of equal payload have equal ones."""
     text = json.dumps(payload, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def installation_secret(store: Store, namespace: str) -> bytes:
-    """The secret of this installation: made once, then kept in the store for good."""
+    """The secret of this installation, which the first call makes and the store keeps for good."""
     name = keys.installation(namespace)
     store.set(name, secrets.token_hex(32), nx=True)
     return bytes.fromhex(str(store.get(name)))

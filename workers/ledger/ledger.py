@@ -1,35 +1,7 @@
 """The durable record: jobs, their pages of rows, and the transactions of the opened pages.
 
-A transaction is one hash under its idempotency key. Names are short, because a hash stays in the
-store's compact form only while it is small:
-
-| field | meaning |
-| --- | --- |
-| s | state: w in the line, r rung, t Celery's countdown runs, s sent; or a final word; split: |
-| | its rows are those of two other transactions now |
-| k, n | step that is next or out, and number of steps |
-| fl | flow of each step, comma between them; one name when all are the same; where a step has a |
-| | look-up, two with > between them: the first is that of its next call |
-| g | guard of each step, one letter each (k, u, l, n; r = a read); one when all are the same |
-| j, p | job, and the place of the payload, see `workers.ledger.batch` |
-| r | rows of the file that share it; absent = 1 |
-| r:0, r:1, … | how often further lines of the file repeat the first, second, … of its rows |
-| h | of a batch that was split: the row with which its second half begins, and both keys |
-| t1, f | first send under its key, in us since the epoch; fence of the newest grant |
-| t2 | when the newest answer to a send came; absent after a success |
-| gn, g0 | generation of its key, see lua/rotate.lua; that with which its step, or replay, |
-| | began; absent = 1 |
-| pt | calls of this step that are done: its parts, or polls; absent = 0 |
-| at, th, cr | attempts of this step, answers of 429, workers that died under it |
-| cc | while it is out: limits of how many calls may be, in which it has a place, + between |
-| m | what the next call of this step must know, see `workers.answer.guards`; l… = it is the |
-| | look-up, o = its key is refused, s = it is to be split |
-| u | 1 while an earlier send of this step may have been executed |
-| st, id, co, e | newest status, id at the provider, correlation id, and error sentence |
-| an | answers of finished steps, one line of JSON each |
-| ids | of several steps: the provider's id of each that is finished, a line each, empty = none |
-| b | moment of the backup after which each step to come may have been sent, see lua/recover.lua |
-| d | of a transaction that ended without success: its entry among the dead letters |
+`workers.ledger.job` says what is stored of a job, `workers.ledger.transaction` what is stored of a
+transaction.
 """
 
 from __future__ import annotations
@@ -43,7 +15,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from workers import failpoints
-from workers.ledger.batch import rows_of, taken
+from workers.errors import StoreAway
+from workers.ledger.batch import part_of, rows_of
+from workers.ledger.job import Job, JobParams
+from workers.ledger.transaction import Transaction
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -53,49 +28,53 @@ if TYPE_CHECKING:
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
-#: The states in which every row ends.
-FINAL: Final = ("succeeded", "failed", "unknown", "cancelled", "expired", "rejected")
-#: In which nothing more happens to a transaction.
-ENDED: Final = (*FINAL, "split")
-#: Those of a dead letter, which a replay takes back.
-DEAD: Final = ("failed", "unknown")
 #: Rows of pages that one process keeps unpacked, and jobs that it knows.
-CACHED_ROWS, CACHED_JOBS = 8000, 1000
+CACHED_ROWS: Final = 8000
+CACHED_JOBS: Final = 1000
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class NewTransaction:
     """One transaction of a page that is being opened."""
 
     key: str
-    flows: str
-    guards: str
+    flows: str  #: see `transaction.join_flows`
+    guards: str  #: see `transaction.join_guards`
     steps: int
-    index: int
+    index: int  #: of its entry in the page, from 0
     rows: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCounts:
+    """What stands on one page of a job."""
+
+    rejected: int = 0
+    calls: int = 0  #: that its rows will make
+    rows: int | None = None  #: in all; None: as many as entries
+
+
 @dataclass(frozen=True, slots=True)
-class Loading:
+class LoadProgress:
     """How far the contacts of a campaign are; the counts are rows."""
 
     rows: int
-    ended: int  #: those that were rejected at intake included
+    ended: int  #: in a final state, those that were rejected at intake included
     rejected: int
     succeeded: int
     failed: int
     unknown: int
-    elapsed_s: float  #: since they were released
+    elapsed_s: float  #: since work on them began
     finished: bool
 
 
 class Replayed(StrEnum):
-    """What a replay came to."""
+    """What came of a replay."""
 
     WAITS = "WAITS"  #: the transaction waits again
-    NOT_DEAD = "NOT_DEAD"  #: it was not dead, or is so anew: nothing was changed
+    NOT_DEAD = "NOT_DEAD"  #: it was not dead, or has died anew since: nothing was changed
     UNSURE = "UNSURE"  #: its last send may have been executed, and nothing guards a second one
 
 
@@ -105,8 +84,8 @@ class Recovered(StrEnum):
     SEND = "SEND"  #: it is sent again under its key
     LOOK = "LOOK"  #: it is looked up first
     UNKNOWN = "UNKNOWN"  #: it ends, for nothing guards a second send
-    LEASE = "LEASE"  #: it was out; the sweep takes it as of a worker that died
-    MARKED = "MARKED"  #: an earlier run for this backup has done it
+    LEASE = "LEASE"  #: it was out; the sweep treats it as one whose worker died
+    MARKED = "MARKED"  #: an earlier run for this backup has marked it
     ENDED = "ENDED"  #: it had ended by then
 
 
@@ -134,36 +113,33 @@ class Ledger:
         self._keys = keys
         self._run = Scripts(store, keys, clock)
         self._pages: OrderedDict[tuple[str, int], list[Row]] = OrderedDict()
-        self._jobs: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._params: OrderedDict[str, JobParams] = OrderedDict()
         self._lock = Lock()
 
-    def begin(self, job: str, about: Mapping[str, str | int]) -> dict[str, str]:
-        """Create the job unless it is there; returns its hash as it stands now."""
-        self._run("begin", job, *(it for pair in about.items() for it in pair))
-        return self.job(job)
+    def begin(self, job: Job) -> Job:
+        """Create the job unless it is there; returns it as it stands now.
 
-    def accept(  # noqa: PLR0913 -- a page and its counts
-        self,
-        job: str,
-        page: int,
-        entries: Sequence[Row],
-        *,
-        rejected: int,
-        calls: int,
-        rows: int | None = None,
-    ) -> int:
-        """Store page number `page`; returns how many pages the job has now.
+        Raises:
+            StoreAway: the store gives no answer, or lost the job meanwhile.
+        """
+        self._run("begin", job.name, *(text for pair in job.to_hash().items() for text in pair))
+        begun = self.job(job.name)
+        if begun is None:
+            raise StoreAway(f"the store lost job {job.name} meanwhile")
+        return begun
+
+    def accept(self, job: str, page: int, entries: Sequence[Row], counts: PageCounts) -> int:
+        """Store page number `page`, from 0; returns how many pages the job has now.
 
         Args:
             job: The job.
-            page: 0-based number of the page.
+            page: The number of the page.
             entries: Its rows, and batches of rows.
-            rejected: How many of its rows are rejected.
-            calls: Calls that they will make.
-            rows: How many rows there are in all; None: as many as entries.
+            counts: Of these rows.
         """
-        rows = len(entries) if rows is None else rows
-        pages = int(self._run("accept", job, page, rows, rejected, calls, pack(entries)))
+        rows = len(entries) if counts.rows is None else counts.rows
+        args = (rows, counts.rejected, counts.calls, pack(entries))
+        pages = int(self._run("accept", job, page, *args))
         failpoints.reach("accepted")
         return pages
 
@@ -171,43 +147,50 @@ class Ledger:
         """Let work on the job begin; returns its number of rows."""
         return int(self._run("close", job))
 
-    def release(self, job: str, contact_list: str, rows: int) -> Loading | None:
+    def release(self, job: str, contact_list: str, rows: int) -> LoadProgress | None:
         """Let work on the contacts of a campaign begin, unless it has; returns how far it is.
 
         Args:
-            job: The job of the contacts, accepted to its end and not closed.
+            job: The job of the contacts, accepted to its end and not started.
             contact_list: The provider's id of their list.
-            rows: So many the job has when it is whole; None is returned when it is not, and nothing
-                was done.
+            rows: How many rows the job has when it is whole.
+
+        Returns:
+            How far the contacts are; None when the job is not whole: then nothing was done.
         """
-        told = self._run("release", job, contact_list, rows)
+        reply = self._run("release", job, contact_list, rows)
         failpoints.reach("released")
-        if not told:
+        if not reply:
             return None
+        *counts, elapsed_us, finished = reply
         names = ("rows", "ended", "rejected", "succeeded", "failed", "unknown")
-        counts = dict(zip(names, told, strict=False))
-        return Loading(**counts, elapsed_s=told[-2] / 1e6, finished=bool(told[-1]))
+        return LoadProgress(
+            **dict(zip(names, counts, strict=True)),
+            elapsed_s=elapsed_us / 1e6,
+            finished=bool(finished),
+        )
 
     def open(
         self,
         job: str,
         page: int,
         flows: Mapping[str, str],
-        opened: Sequence[Opened],
+        opened: Sequence[NewTransaction],
         joined: Sequence[tuple[str, int]],
     ) -> bool:
-        """Put the transactions of a page into their lines; False when somebody else did.
+        """Put the transactions of a page into the backlog; False when somebody else did.
 
         Args:
             job: The job.
             page: Number of the page.
             flows: Flow → its definition, for flows that may be new.
             opened: The transactions.
-            joined: Of each further row that joins one: its key, and which of its rows, from 0.
+            joined: Of each row that repeats an earlier one: the key of the transaction that it
+                joins, and which of the rows of that one it repeats, from 0.
         """
         args: list[str | int] = []
-        for it in opened:
-            args += (it.key, it.flows, it.guards, it.steps, it.index, it.rows)
+        for new in opened:
+            args += (new.key, new.flows, new.guards, new.steps, new.index, new.rows)
         reply = self._run("open", job, page, json.dumps(flows), json.dumps(list(joined)), *args)
         failpoints.reach("page_opened")
         return bool(reply)
@@ -219,8 +202,8 @@ class Ledger:
 
         Args:
             key: The transaction.
-            letter: Its entry among the dead letters, as its hash has it in `d`.
-            entry: What the audit says of it, see `workers.ledger.audit.addition`.
+            letter: Its entry among the dead letters, see `Transaction.dead_letter`.
+            entry: What the audit says of the replay, see `workers.ledger.audit.addition`.
             not_executed: A person states that the provider did not execute its last send.
         """
         replayed = Replayed(self._run("replay", key, letter, int(not_executed), *entry))
@@ -236,38 +219,51 @@ class Ledger:
             job: Its pages that are not open yet are marked too.
             at_us: The moment of the backup, in us since the epoch.
             keys: Transactions of the job.
-            dry: Only tell what would be done.
+            dry: Only say what would be done.
 
         Returns:
             What becomes of each transaction.
         """
         words = self._run("recover", job, at_us, int(dry), *keys)
         failpoints.reach("recovered")
-        return [Recovered(it) for it in words]
+        return [Recovered(word) for word in words]
 
-    def job(self, job: str) -> dict[str, str]:
-        """The job's hash as it stands now; empty when there is none of this name."""
-        return self._store.hgetall(self._keys.job(job))  # type: ignore[return-value]
+    def job(self, job: str) -> Job | None:
+        """The job as it stands now; None when there is none of this name."""
+        stored: dict[str, str] = self._store.hgetall(self._keys.job(job))  # type: ignore[assignment]
+        return Job.from_hash(job, stored)
 
-    def about(self, job: str) -> dict[str, Any]:
-        """What never changes in a closed job (kind, tenant, lane, parameters); kept in the process.
+    def job_names(self) -> list[str]:
+        """The names of all jobs, the oldest first."""
+        return self._store.zrange(self._keys.jobs, 0, -1)  # type: ignore[return-value]
 
-        The contacts of a campaign learn their list when they are released, and closed with it.
+    def jobs(self, names: Sequence[str]) -> list[Job | None]:
+        """Many jobs in one round trip, in the order of `names`."""
+        pipe = self._store.pipeline(transaction=False)
+        for name in names:
+            pipe.hgetall(self._keys.job(name))
+        return [Job.from_hash(*pair) for pair in zip(names, pipe.execute(), strict=True)]
+
+    def job_params(self, job: str) -> JobParams:
+        """What the steps of a job need to know beside their rows; kept in the process.
+
+        It never changes once the job has started. The contacts of a campaign learn their list when
+        they start.
+
+        Those of a job that is lost are of no kind.
         """
-        known = self._jobs.get(job)
-        if known is None:
-            fields = ("kind", "about", "list", "closed")
-            kind, about, contact_list, closed = self._store.hmget(self._keys.job(job), *fields)
-            known = {"kind": kind, **json.loads(about or "{}")}
-            if contact_list:
-                known["list"] = contact_list
-            if not closed:
-                return known
+        known = self._params.get(job)
+        if known is not None:
+            return known
+        stored = self.job(job)
+        if stored is None:
+            return JobParams(kind="")
+        if stored.started:
             with self._lock:
-                self._jobs[job] = known
-                if len(self._jobs) > CACHED_JOBS:
-                    self._jobs.popitem(last=False)  # it is read again, if ever
-        return known
+                self._params[job] = stored.step_params
+                if len(self._params) > CACHED_JOBS:
+                    self._params.popitem(last=False)  # it is read again, if ever
+        return stored.step_params
 
     def page(self, job: str, page: int) -> list[Row]:
         """The entries of a page, rows and batches; the newest stay unpacked in the process."""
@@ -285,17 +281,24 @@ class Ledger:
                 self._pages.popitem(last=False)
         return rows
 
+    def rows(self, job: str) -> list[Row]:
+        """The entries of all pages of a job, in their order; for jobs of modest size."""
+        stored = self.job(job)
+        pages = range(stored.pages if stored else 0)
+        return [entry for page in pages for entry in self.page(job, page)]
+
     def row(self, job: str, place: Place) -> Row:
         """What a transaction sends: a row, or a batch of them."""
-        return taken(self.page(job, place.page)[place.index], place)
+        return part_of(self.page(job, place.page)[place.index], place)
 
-    def transaction(self, key: str) -> dict[str, str]:
-        """One transaction's hash; empty when there is none."""
-        return self._store.hgetall(self._keys.transaction(key))  # type: ignore[return-value]
+    def transaction(self, key: str) -> Transaction | None:
+        """The transaction of this key; None when there is none."""
+        (transaction,) = self.transactions([key])
+        return transaction
 
-    def transactions(self, keys: Sequence[str]) -> list[dict[str, str]]:
-        """Many transactions' hashes in one round trip, in the order of `keys`."""
+    def transactions(self, keys: Sequence[str]) -> list[Transaction | None]:
+        """Many transactions in one round trip, in the order of `keys`."""
         pipe = self._store.pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(self._keys.transaction(key))
-        return pipe.execute()
+        return [Transaction.from_hash(*pair) for pair in zip(keys, pipe.execute(), strict=True)]

@@ -128,14 +128,11 @@ class Gate:
             self._run("leave", entry.guest, came_to, round(pause_s * 1e6), why[:MAX_TEXT], *left)
 
     def _flow(self, route: str) -> str:
-        it = flows.flow(self._client.settings(), self._lane, self._tenant, route)
-        return flows.coarse(it, self._client.routes()).id
+        return self._client.flow(self._lane, self._tenant, route).id
 
     def _define(self, route: str) -> None:
         version, settings = self._client.look()
-        it = flows.coarse(
-            flows.flow(settings, self._lane, self._tenant, route), self._client.routes()
-        )
+        flow = self._client.flow(self._lane, self._tenant, route, settings)
         flows.define(
-            self._client.store, self._client.keys, version, {it.id: it.definition(settings)}
+            self._client.store, self._client.keys, version, {flow.id: flow.definition(settings)}
         )

@@ -44,8 +44,10 @@ class GovernedSession(requests.Session):
     def of(cls, client: Client, lane: str, tenant: str, wait_s: float) -> Self:
         """Make a session of this class; arguments and errors are those of `governed_session`."""
         tenants = client.configured.tenants
-        if tenant != flows.NO_TENANT and (tenant not in tenants or tenants[tenant].client):
-            known = ", ".join(name for name, own in tenants.items() if not own.client) or "none"
+        if tenant != flows.NO_TENANT and (
+            tenant not in tenants or client.configured.client_of(tenant)
+        ):
+            known = ", ".join(name for name, one in tenants.items() if not one.client) or "none"
             raise UsageError(
                 f"tenant {tenant!r} does not send through client {client.name} (known: {known})"
             )

@@ -127,6 +127,13 @@ class ClientSettings(AuthSettings, RouteSettings):
         require_kept(self.limits)
         return self
 
+    def client_of(self, tenant: str) -> str | None:
+        """The other client, with credentials and a quota of its own, that a tenant sends through.
+
+        None: the tenant sends through this client, or is not known.
+        """
+        return self.tenants[tenant].client if tenant in self.tenants else None
+
 
 def _require_one_region(client: ClientSettings) -> None:
     """A token of one region is none in another: there every call is answered 401."""

@@ -156,6 +156,21 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     return cast("Store", store)
 
 
+def to_us(time: tuple[int, int]) -> int:
+    """What the store answers to TIME, seconds and microseconds, in us since the epoch."""
+    seconds, us = time
+    return seconds * 1_000_000 + us
+
+
+def store_now_us(store: Store) -> int:
+    """The store's clock, in us since the epoch.
+
+    Raises:
+        StoreAway: it gives no answer.
+    """
+    return to_us(store.time())
+
+
 def url_of(settings: StoreSettings) -> str:
     """Find the URL of the store; the embedded one is started when none is configured."""
     return settings.server_url() or open_embedded(settings.data_dir).url

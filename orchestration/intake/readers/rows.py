@@ -53,7 +53,7 @@ def is_id(value: object) -> bool:
 
 def find_tenant_fault(client: ClientSettings, name: str) -> str:
     """Why rows of this client cannot belong to the tenant; "" when they can."""
-    if name in client.tenants and (own := client.tenants[name].client):
+    if own := client.client_of(name):
         return f"sends through client {own}; submit its rows apart, with --tenant {name}"
     if client.tenants:
         known = ", ".join(sorted(client.tenants))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.views.invariants import check_ledger, everything_ended, number
+from orchestration.views.invariants import check_ledger, everything_ended
 from orchestration.views.pages import transactions_of
 from tests.support.journal import at_most_one_effect
 from workers.ledger import audit
@@ -183,7 +183,7 @@ def names_of(client: Client, job: str) -> dict[str, str]:
     """The key of each transaction of a job → its row."""
     return {
         key: row["id"]
-        for page in range(number(client.ledger.job(job), "opened"))
+        for page in range(client.ledger.job(job).next_page)
         for row, key, _, _ in transactions_of(client, job, page)
     }
 

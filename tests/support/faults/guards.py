@@ -22,6 +22,7 @@ from tests.support.faults.tables import DOCS, rendered, with_tables
 from tests.support.faults.tally import Tally, rarely_met, tally
 from tests.support.fleet import Fleet, until
 from workers import failpoints
+from workers.ledger.transaction import TransactionState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,7 @@ def run(mode: Mode, seed: int, times: int = 4, deaths: Sequence[str] = ()) -> Ru
         for name in () if deaths else ("w1", "w2"):
             fleet.start_worker(name)
         fleet.wait()
-        states = {row: it["s"] for row, it in fleet.transactions().items()}
+        states = {row: it.state for row, it in fleet.transactions().items()}
         tallies, violations = tally(states, fleet.requests(), mode, out)
         # Who died with a call out never met the fault of the next one.
         violations += rarely_met(tallies, 1 if deaths else FEW)
@@ -101,7 +102,9 @@ def _killed(fleet: Fleet, name: str, failpoint: str, nth: int, *, again: bool) -
     until(once.exists, what=f"the death of {name} at {failpoint}", fleet=fleet)
     # Frozen first, killed then: so what it leaves can be read before anybody takes it over.
     until(lambda: "\nState:\tT" in Path(f"/proc/{pid}/status").read_text())
-    sent = {row for row, it in fleet.transactions().items() if it.get("s") == "s"}
+    sent = {
+        row for row, it in fleet.transactions().items() if it and it.state is TransactionState.SENT
+    }
     if again:
         fleet.kill_worker(name)
     else:

@@ -18,14 +18,16 @@ from orchestration.views.progress import iso
 from tests.support.faults.guards import LOOKS, SANDBOX
 from tests.support.faults.mixed import GUARDS, step
 from tests.support.fleet import ROOT, Fleet, until
-from workers.governor.state import live_threads
-from workers.ledger.ledger import FINAL
+from workers.governor.state import GovernorState
+from workers.ledger.transaction import FINAL, TransactionState
+from workers.store.connection import store_now_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tests.support.journal import Record
+    from workers.ledger.transaction import Transaction
 
 #: The guards of a row's steps: alone, alike, and in chains with each other.
 CHAINS: Final = (
@@ -55,23 +57,23 @@ class Lost:
 
     since_us: int  #: the moment of the backup, by the store's clock
     guards: dict[str, tuple[str, ...]]  #: row → those of its steps
-    copied: dict[str, dict[str, str]]  #: row → its transaction in the copy; "s" if its page is open
+    copied: dict[str, Transaction | None]  #: row → its transaction in the copy, if its page is open
     before: list[Record]  #: requests until the store was lost
 
     def must_end(self, row: str) -> str:
         """The state that the docs ask for: each step that is still to come may have been sent."""
         it = self.copied[row]
-        if it.get("s") in FINAL:
-            return it["s"]
-        return "unknown" if "none" in self.guards[row][int(it.get("k", 1)) - 1 :] else "succeeded"
+        if it and it.state in FINAL:
+            return it.state
+        return "unknown" if "none" in self.guards[row][it.step - 1 if it else 0 :] else "succeeded"
 
     def forgotten(self) -> dict[str, set[str]]:
         """Guard → rows with a step that the provider had, and that is still to come in the copy."""
         found: dict[str, set[str]] = {it: set() for it in GUARDS}
         for it in calls_of(self.before):
             row, guard, number = named(it)
-            tx = self.copied[row]
-            if tx.get("s") not in FINAL and number >= int(tx.get("k", 1)):
+            copy = self.copied[row]
+            if copy is None or (copy.state not in FINAL and number >= copy.step):
                 found[guard].add(row)
         return found
 
@@ -117,7 +119,7 @@ def lost_and_restored() -> Iterator[tuple[Fleet, Lost]]:
         fleet.wait_for(10, "whole")
         copy = fleet.folder / "copy"
         since_us = backup(fleet, copy)
-        late = {it["id"] for it in paged[fleet.job("paged")["opened"] * PAGE :]}
+        late = {it["id"] for it in paged[fleet.job("paged").next_page * PAGE :]}
         until(lambda: all(late & it for it in seen(fleet).values()), what="calls of later pages")
         for name in list(fleet.workers):
             fleet.stop_worker(name, signal.SIGKILL)
@@ -149,7 +151,7 @@ def backup(fleet: Fleet, to: Path) -> int:
 def out(fleet: Fleet) -> set[str]:
     """The grants of the calls that are out."""
     found = (it for job in JOBS for it in fleet.transactions(job).values())
-    return {it["f"] for it in found if it.get("s") == "s"}
+    return {it.fence for it in found if it and it.state is TransactionState.SENT}
 
 
 def seen(fleet: Fleet) -> dict[str, set[str]]:
@@ -163,14 +165,12 @@ def seen(fleet: Fleet) -> dict[str, set[str]]:
 
 def store_us(fleet: Fleet) -> int:
     """The store's clock."""
-    seconds, us = fleet.client.store.time()
-    return int(seconds * 1_000_000 + us)
+    return store_now_us(fleet.client.store)
 
 
 def nobody_alive(fleet: Fleet) -> bool:
     """Whether the store holds no worker for alive; those of the copy are until 5 s after it."""
-    gov = fleet.client.store.hgetall(fleet.client.keys.governor)
-    return not live_threads(gov, store_us(fleet))
+    return not GovernorState.read(fleet.client.store, fleet.client.keys).live_threads()
 
 
 def recover(fleet: Fleet, since_us: int, *options: str) -> str:

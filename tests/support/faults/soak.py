@@ -9,7 +9,6 @@ deaths of workers, and in dead letters that are replayed days later. What must h
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import Counter
@@ -26,9 +25,10 @@ from tasks.rest.calls import CallSteps
 from tasks.steps.call import Ended, Step
 from tests.support.faults import aged
 from tests.support.fleet import looked_up
+from tests.support.stored import a_job
 from workers.clients import Client
-from workers.ledger.batch import Place
-from workers.ledger.ledger import Replayed
+from workers.ledger.ledger import PageCounts, Replayed
+from workers.ledger.transaction import TransactionState
 from workers.settings.client import ClientSettings
 from workers.settings.load import Settings, StoreSettings
 from workers.store.keys import installation
@@ -166,10 +166,10 @@ class Soak:
                 self.met["death"] += 1
                 return
             self.met[word if word.startswith("old") else word.partition(" ")[0]] += 1
-            it = self.client.ledger.transaction(key)
-            if it["s"] != "r" or int(it["k"]) == step:
+            transaction = self.client.ledger.transaction(key)
+            if transaction.state is not TransactionState.RUNG or transaction.step == step:
                 return
-            step = int(it["k"])
+            step = transaction.step
 
     def _drain(self) -> None:
         """The provider is well again, and nobody dies: everything comes to its end."""
@@ -177,7 +177,7 @@ class Soak:
         self.sandbox.post("faults", [])
         limits.resume(self.client, by="soak", reason="the end", clock=self._clock)
         for _ in range(1000):
-            if all("finished_us" in self.client.ledger.job(job) for job in self.jobs):
+            if all(job.finished_us for job in self.client.ledger.jobs(self.jobs)):
                 return
             self._beat(60)
 
@@ -190,11 +190,9 @@ class Soak:
             return False
         job = f"job{len(self.jobs)}"
         rows = [self._row(n) for n in range(self._made, due)]
-        about = {"lane": self.rng.randrange(3), "tenant": "-"}
-        low = low_water(self.client)
-        ledger = self.client.ledger
-        ledger.begin(job, {"kind": "calls", "about": json.dumps(about), "low": low})
-        ledger.accept(job, 0, rows, rejected=0, calls=sum(len(it["steps"]) for it in rows))
+        ledger, low = self.client.ledger, low_water(self.client)
+        ledger.begin(a_job(job, low=low, lane=self.rng.randrange(3)))
+        ledger.accept(job, 0, rows, PageCounts(calls=sum(len(it["steps"]) for it in rows)))
         ledger.close(job)
         self.jobs.append(job)
         self._made = due
@@ -252,13 +250,13 @@ class Soak:
         if not letters:
             return
         key = self.rng.choice(letters).key
-        tx = self.client.ledger.transaction(key)
-        row = self.client.ledger.row(tx["j"], Place.read(tx["p"]))
-        name = aged.name_of(row["steps"][int(tx["k"]) - 1])
+        dead = self.client.ledger.transaction(key)
+        row = self.client.ledger.row(dead.job, dead.place)
+        name = aged.name_of(row["steps"][dead.step - 1])
         made = {it["business_id"] for it in self.sandbox.get("effects?limit=1000000")}
         stated = name not in made and self._chance(0.5)
         came_to = dead_letters.replay(
-            self.client, key, tx, not_executed=stated, by="soak", reason="chance"
+            self.client, dead, not_executed=stated, by="soak", reason="chance"
         )
         if came_to is Replayed.WAITS:
             self.met["replay, stated" if stated else "replay"] += 1

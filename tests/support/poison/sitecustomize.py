@@ -17,10 +17,10 @@ class _Poisoner(MetaPathFinder):
         sys.meta_path.remove(self)
         request = module.CallSteps.request
 
-        def poisoned(self: object, row: dict, about: object, grant: object) -> object:
+        def poisoned(self: object, row: dict, params: object, grant: object) -> object:
             if row["id"] == "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
-            return request(self, row, about, grant)
+            return request(self, row, params, grant)
 
         module.CallSteps.request = poisoned
 

@@ -54,7 +54,7 @@ def after(
     if is_done(answer, reading, case):
         return None
     return judge(
-        answer, reading, grant, case=case, client=CLIENT, line_after_s=15, rng=Random(1)
+        answer, reading, grant, case=case, client=CLIENT, backlog_after_s=15, rng=Random(1)
     )  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def test_a_look_waits_first_for_the_read_lag_and_then_for_the_spacing() -> None:
     assert first is not None
     assert later is not None
     assert (first.delay_s, first.how) == (4, "retry")
-    assert (later.delay_s, later.how) == (20, "line")  # longer than line_after_s
+    assert (later.delay_s, later.how) == (20, "line")  # longer than backlog_after_s
 
 
 @pytest.mark.parametrize(

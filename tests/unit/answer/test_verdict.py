@@ -39,7 +39,7 @@ def verdict_on(
     case = Case(guard=guard, doubt=in_doubt(guard, unknown=it.unknown, attempts=it.attempts))
     reading = read(answer, earlier_unknown=it.unknown)
     return reading, judge(
-        answer, reading, it, case=case, client=client, line_after_s=15, rng=Random(1)
+        answer, reading, it, case=case, client=client, backlog_after_s=15, rng=Random(1)
     )
 
 
@@ -125,7 +125,7 @@ def test_a_batch_is_split_when_a_row_may_be_to_blame_and_other_keys_do_no_harm(
         grant(1, unknown=unknown),
         case=Case(guard=guard, doubt=in_doubt(guard, unknown=unknown, attempts=1), rows=rows),
         client=CLIENT,
-        line_after_s=15,
+        backlog_after_s=15,
         rng=Random(1),
     )
 

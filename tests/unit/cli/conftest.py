@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -14,10 +13,12 @@ from orchestration.cli import main
 from orchestration.dispatch import pages
 from orchestration.views.progress import all_jobs
 from tests.conftest import hide_settings
+from tests.support.stored import a_job
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Verdict
 from workers.clients import Clients
 from workers.governor.governor import Go, Settled
+from workers.ledger.ledger import PageCounts
 from workers.settings.load import load
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ class World:
 
     def due(self, key: str) -> str:
         """What waits for its due time in the flow of a transaction's step."""
-        tx = self.client.ledger.transaction(key)
-        flows = tx["fl"].split(",")
-        return self.client.keys.line(flows[int(tx["k"]) - 1 if len(flows) > 1 else 0]) + ":due"
+        return self.client.keys.line(self.client.ledger.transaction(key).flow) + ":due"
 
     def tx(self, key: str) -> str:
         """The hash of a transaction."""
@@ -99,10 +98,9 @@ class World:
             for n in range(count)
         ] + (more or [])
         ledger = self.client.ledger
-        about = json.dumps({"lane": 1, "tenant": "-"})
-        ledger.begin(job, {"kind": "calls", "about": about, "low": 500})
+        ledger.begin(a_job(job))
         rejected = sum("error" in row for row in rows)
-        ledger.accept(job, 0, rows, rejected=rejected, calls=2 * count)
+        ledger.accept(job, 0, rows, PageCounts(rejected=rejected, calls=2 * count))
 
     def submit(self, count: int, job: str = "j1", *, more: list[Any] | None = None) -> None:
         """Accept rows, and let them into the line."""

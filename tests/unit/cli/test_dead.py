@@ -20,13 +20,14 @@ from orchestration.cli.watch import line
 from orchestration.views import invariants
 from orchestration.views.invariants import check_ledger
 from orchestration.views.progress import all_jobs, snapshot
-from orchestration.views.steps import Done, Steps, steps_of, told
+from orchestration.views.steps import Done, Steps, format_done, steps_of
 from tests.unit.cli.conftest import DONE, FAILED, SECRET
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Verdict
 from workers.errors import StoreAway
 from workers.governor.governor import Go, Settled
 from workers.ledger import audit
+from workers.ledger.batch import Place
 from workers.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -140,9 +141,9 @@ def test_a_single_step_is_reported_as_before_and_a_row_that_joins_as_the_first(
 
 def test_steps_without_names_are_told_by_their_numbers(world: World) -> None:
     key = one_dead(world)
-    tx = world.client.ledger.transaction(key)
+    transaction = world.client.ledger.transaction(key)
 
-    its = steps_of(world.client, {**tx, "p": "7:0"})  # a page that is missing
+    its = steps_of(world.client, replace(transaction, place=Place(7, 0)))  # a page that is missing
 
     assert its.stopped("failed", "no") == "failed at step 2 of 2; done: step 1 made-0: no"
 
@@ -252,7 +253,7 @@ def test_a_key_of_nobody_is_one_sentence_and_nothing_is_replayed(world: World, k
 
     refused(world.run("dead", "show", key), 2, "there is no transaction")
     refused(world.run("dead", "replay", dead, key, *WHY), 2, "there is no transaction")
-    assert world.client.ledger.transaction(dead)["s"] == "failed"
+    assert world.client.ledger.transaction(dead).state == "failed"
 
 
 # Replay
@@ -316,14 +317,14 @@ def test_what_may_have_been_executed_is_replayed_without_a_guard_only_when_state
     result = world.run("dead", "replay", key, *WHY)
     refused(result, 1, "check at the provider first", "--not-executed")
     assert result.stderr.count("\n") == 1
-    assert world.client.ledger.transaction(key)["s"] == "unknown"
+    assert world.client.ledger.transaction(key).state == "unknown"
     assert audit.read(world.client.store, world.client.keys) == []
 
     assert world.run("dead", "replay", key, "--not-executed", *WHY).exit_code == 0
     (entry,) = audit.read(world.client.store, world.client.keys)
     assert (entry.before, entry.after) == ("unknown", "waiting, stated as not executed")
     assert (entry.key, entry.by, entry.subject) == (key, "maria", "j1")
-    assert world.client.ledger.transaction(key)["u"] == "0"
+    assert world.client.ledger.transaction(key).maybe_executed is False
     sound(world)
 
 
@@ -333,7 +334,7 @@ def test_a_replay_wants_a_reason(world: World) -> None:
     assert world.run("dead", "replay", key).exit_code == 2
     assert world.run("dead", "replay", key, "--reason", " ").exit_code == 2
     assert world.run("dead", "replay", *WHY).exit_code == 2
-    assert world.client.ledger.transaction(key)["s"] == "failed"
+    assert world.client.ledger.transaction(key).state == "failed"
 
 
 def test_a_replay_that_is_killed_half_way_loses_and_doubles_nothing(world: World) -> None:
@@ -381,14 +382,14 @@ def test_a_recount_while_dead_letters_are_replayed_finds_no_fault(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = die(world, 4)
-    page_of = invariants.page_of
+    read_page = invariants.read_page
 
     def replays_meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(invariants, "page_of", page_of)
+        monkeypatch.setattr(invariants, "read_page", read_page)
         world.run("dead", "replay", *keys[:2], *WHY)
-        return page_of(*args)
+        return read_page(*args)
 
-    monkeypatch.setattr(invariants, "page_of", replays_meanwhile)
+    monkeypatch.setattr(invariants, "read_page", replays_meanwhile)
 
     assert invariants.rows_are_accounted_for(world.client, "j1") == []
     assert snapshot(world.client, "j1").waiting == 2
@@ -420,4 +421,4 @@ def test_the_sentence_of_the_docs_is_the_one_that_is_told() -> None:
 
     why = "the provider answered 404 (not.found)"
     assert f"\n{its.stopped('failed', why)}\n" in docs
-    assert f"`{told(its.done)}`" in docs
+    assert f"`{format_done(its.done)}`" in docs

@@ -18,8 +18,9 @@ import pytest
 from orchestration.dispatch import pages as dispatch_pages
 from orchestration.views.invariants import check_ledger
 from orchestration.views.progress import snapshot
+from tests.support.stored import a_job
 from workers.ledger import audit
-from workers.ledger.ledger import Ledger
+from workers.ledger.ledger import Ledger, PageCounts
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import World
@@ -40,13 +41,12 @@ def guarded(guard: str, line: int) -> dict[str, Any]:
 def submit(world: World, *, times: int = 1, pages: int = 1) -> list[str]:
     """A job of each guard so many times a page, of which the first page is open; its keys."""
     ledger = world.client.ledger
-    about = json.dumps({"lane": 1, "tenant": "-"})
-    ledger.begin("j1", {"kind": "calls", "about": about, "low": 500})
+    ledger.begin(a_job("j1"))
     rows = [guarded(it, n) for n in range(pages * times) for it in GUARDS]
     size = times * len(GUARDS)
     for page in range(pages):
         part = rows[page * size : (page + 1) * size]
-        ledger.accept("j1", page, part, rejected=0, calls=size)
+        ledger.accept("j1", page, part, PageCounts(calls=size))
     ledger.close("j1")
     dispatch_pages.open_next_page(world.client, "j1")
     return [world.client.key("j1", row["id"]) for row in rows]
@@ -57,7 +57,7 @@ def now(**ago: float) -> str:
 
 
 def states(world: World, keys: list[str]) -> list[str]:
-    return [it.get("s", "") for it in world.client.ledger.transactions(keys)]
+    return [it.state if it else "" for it in world.client.ledger.transactions(keys)]
 
 
 def sound(world: World) -> None:
@@ -136,8 +136,8 @@ def test_a_run_that_is_killed_half_way_ends_the_same_when_it_is_given_again(worl
     sound(world)
     assert world.run(*args).exit_code == 0
     assert states(world, keys).count("unknown") == 40
-    assert {it["b"] for it in world.client.ledger.transactions(keys)} == {
-        world.client.ledger.job("j1")["since"]
+    assert {it.backup_us for it in world.client.ledger.transactions(keys)} == {
+        world.client.ledger.job("j1").backup_us
     }
     sound(world)
 
@@ -200,7 +200,7 @@ def test_a_moment_without_a_zone_is_local(
 
     offset = {"": 3, "Z": 0, "+05:30": 5.5}[zone]
     at = datetime(2026, 1, 2, 6, tzinfo=UTC) - timedelta(hours=offset)
-    assert world.client.ledger.job("j1")["since"] == str(round(at.timestamp() * 1e6))
+    assert world.client.ledger.job("j1").backup_us == round(at.timestamp() * 1e6)
 
 
 def test_a_worker_that_is_started_meanwhile_is_told(
@@ -235,8 +235,8 @@ def test_a_finished_job_and_one_that_is_still_accepted_are_told_apart(world: Wor
     result = world.run("recover", "--since", now(hours=1), *WHY)
 
     assert "pages to open: 1" in result.stdout
-    assert "since" not in world.client.ledger.job("done")
-    assert "since" in world.client.ledger.job("half")
+    assert world.client.ledger.job("done").backup_us is None
+    assert world.client.ledger.job("half").backup_us
 
 
 def test_every_command_of_the_docs_is_there_with_its_options(world: World) -> None:

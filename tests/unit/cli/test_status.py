@@ -45,7 +45,7 @@ def test_every_transaction_is_shown_where_it_is(world: World) -> None:
     assert it.dead_letters == it.retries == it.in_flight == 1
     assert it.bells_out == int(str(still_rung)) >= 1
     assert it.waiting == {"urgent": 0, "normal": 3 - it.bells_out, "bulk": 0}
-    assert (it.open_jobs, it.open_rows, it.suspects) == (1, 5, 0)
+    assert (it.open_jobs, it.open_rows, it.quarantine) == (1, 5, 0)
     assert (it.workers, it.threads) == (1, 64)
 
 
@@ -148,15 +148,15 @@ BOUND = ClientStatus(
     calls_per_s=50.0,
     holds=[],
     half_open=False,
-    told={},
+    provider_leaves={},
     refused=[],
     suggestions=[],
     bells_out=1,
     in_flight=8,
     retries=0,
-    suspects=0,
+    quarantine=0,
     waiting={"urgent": 0, "normal": 400, "bulk": 0},
-    lines=[],
+    backlog=[],
     open_jobs=1,
     open_rows=400,
     dead_letters=0,
@@ -243,7 +243,7 @@ def test_what_the_provider_leaves_is_shown_until_its_reset(world: World) -> None
 
     world.client.governor().settle(world.admit(world.bells(1)[0]), told)
 
-    ((scope, left),) = status(world.client).told.items()
+    ((scope, left),) = status(world.client).provider_leaves.items()
     assert left == 70
     assert f"leaves 70 to {scope}" in world.run("status").stdout
 
@@ -264,11 +264,11 @@ def test_the_lines_are_shown_by_lane_and_tenant_the_longest_first(world: World) 
 
     it = status(world.client)
 
-    assert [(line.lane, line.tenant, line.waiting) for line in it.lines] == [
+    assert [(line.lane, line.tenant, line.waiting) for line in it.backlog] == [
         ("urgent", "emea", 2), ("normal", "emea", 3), ("normal", "-", 2), ("normal", "apac", 1),
     ]  # fmt: skip
     assert it.waiting == {"urgent": 2, "normal": 6, "bulk": 0}
-    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["lines"][0] == {
+    assert json.loads(world.run("status", "--json").stdout)["clients"][0]["backlog"][0] == {
         "lane": "urgent", "tenant": "emea", "waiting": 2,
     }  # fmt: skip
 
@@ -277,7 +277,7 @@ def test_a_transaction_that_waits_for_its_due_time_is_in_the_line(world: World) 
     world.submit(1)
     world.client.governor().settle(world.admit(world.bells(1)[0]), THROTTLED)
 
-    assert [it.waiting for it in status(world.client).lines] == [1]
+    assert [it.waiting for it in status(world.client).backlog] == [1]
 
 
 @pytest.mark.parametrize(
@@ -361,12 +361,12 @@ def test_refusals_are_shown_with_the_tokens_that_were_left_and_what_they_suggest
     world: World,
 ) -> None:
     here = world.client.refusals
-    told = here.heard("POST /lists/7", "-", Answer(status=429, headers={"retry-after": "1"}))
+    told = here.note("POST /lists/7", "-", Answer(status=429, headers={"retry-after": "1"}))
     assert told is not None
     for _ in range(3):  # each hold is over at once
         for _ in range(5):
-            here.heard("POST /lists/7", "-", Answer(status=201))
-            here.heard("GET /lists", "-", Answer(status=200))
+            here.note("POST /lists/7", "-", Answer(status=201))
+            here.note("GET /lists", "-", Answer(status=200))
         here.record(told, world.client.settings(), pause_s=0)
 
     (refused,) = status(world.client).refused

@@ -36,7 +36,7 @@ def test_ctrl_c_while_submitting_is_130_and_the_same_command_goes_on(
     assert stderr.strip() == "interrupted; the same command goes on where this one ended"
     result = world.run(*command)
     assert result.exit_code == 0
-    assert world.client.ledger.job(result.stdout.strip())["rows"] == "600"
+    assert world.client.ledger.job(result.stdout.strip()).rows == 600
 
 
 def test_a_report_on_a_job_with_a_damaged_page_is_one_sentence_and_exit_1(world: World) -> None:

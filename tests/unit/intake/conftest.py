@@ -77,7 +77,7 @@ class Desk:
 
     def rows(self, job: str) -> list[Row]:
         """All rows of a job as the store keeps them."""
-        pages = int(self.client.ledger.job(job)["pages"])
+        pages = self.client.ledger.job(job).pages
         found: list[Row] = []
         for page in range(pages):
             rows = [row for it in self.client.ledger.page(job, page) for row in rows_of(it)]

@@ -16,6 +16,7 @@ from orchestration.intake.spool import PAGE_BYTES, PAGE_ENTRIES
 from orchestration.kinds import find_kind
 from tests.unit.intake.conftest import Desk, a_call
 from workers.errors import HeadgateError, NotNow
+from workers.ledger.job import JobParams
 from workers.ledger.ledger import Ledger
 
 CSV = "id,phone\nk1,12345\nk2,12346\n"
@@ -55,8 +56,8 @@ def test_every_line_is_a_row_in_the_order_of_the_file_and_counted_once(desk: Des
     assert {name: answer[name] for name in expected} == expected
     assert set(answer) - expected.keys() == {"job", "client", "kind"}
     job = desk.client.ledger.job(answer["job"])
-    assert [job[it] for it in ("rows", "calls", "rejected", "ended")] == ["600", "598", "1", "1"]
-    assert job["closed"] == "1"
+    assert (job.rows, job.calls, job.rejected, job.ended) == (600, 598, 1, 1)
+    assert job.started
 
 
 def test_an_accepted_job_opens_into_the_line(desk: Desk) -> None:
@@ -69,17 +70,16 @@ def test_an_accepted_job_opens_into_the_line(desk: Desk) -> None:
     keys = [desk.client.key(job, f"r{n}") for n in range(5)]
     (flow,) = desk.client.store.hkeys(desk.client.keys.flows)
     assert flow.startswith("2:emea:")
-    assert [it["fl"] for it in ledger.transactions(keys)] == [flow] * 5
-    assert ledger.transaction(keys[0])["r"] == "2"
-    assert ledger.job(job)["released"] == "5"
+    assert [it.flows for it in ledger.transactions(keys)] == [flow] * 5
+    assert ledger.transaction(keys[0]).rows == 2
+    assert ledger.job(job).released == 5
 
 
 def test_contacts_know_their_list_tenant_and_lane(desk: Desk) -> None:
     answer = desk.accepted("contacts", CSV, "--list", "l-1", "--tenant", "emea", "--lane", "9")
 
-    about = desk.client.ledger.about(answer["job"])
-    expected = {"kind": "contacts", "list": "l-1", "tenant": "emea", "lane": 2}
-    assert {name: about[name] for name in expected} == expected
+    params = desk.client.ledger.job_params(answer["job"])
+    assert params == JobParams(kind="contacts", contact_list="l-1", tenant="emea", lane=2)
     assert dispatch_pages.open_next_page(desk.client, answer["job"])
 
 
@@ -91,14 +91,14 @@ def test_a_page_is_bounded_by_rows_and_by_bytes(desk: Desk) -> None:
     job = desk.accepted("calls", [*many, *large, *alone])["job"]
 
     ledger = desk.client.ledger
-    pages = [ledger.page(job, page) for page in range(int(ledger.job(job)["pages"]))]
+    pages = [ledger.page(job, page) for page in range(ledger.job(job).pages)]
     assert [len(page) for page in pages] == [PAGE_ENTRIES, 3, 1, 1]
 
 
 def test_a_file_whose_rows_are_all_bad_is_accepted_and_finished(desk: Desk) -> None:
     job = desk.accepted("calls", [a_call(path="x")])["job"]
 
-    assert "finished_us" in desk.client.ledger.job(job)
+    assert desk.client.ledger.job(job).finished_us
 
 
 def test_the_client_may_be_chosen_in_another_configuration(desk: Desk, tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ def test_a_killed_submission_goes_on_without_a_missing_or_doubled_row(
     assert killed.returncode == -9
     (job,) = map(str, desk.store.zrange(desk.client.keys.jobs, 0, -1))
     half = desk.client.ledger.job(job)
-    assert (half["pages"], half.get("closed")) == ("3", None)
+    assert (half.pages, half.started) == (3, False)
     assert not desk.store.exists(desk.client.keys.hungry)  # nothing of it can be sent
 
     answer = desk.accepted("calls", lines, *again)
@@ -453,7 +453,7 @@ def test_a_killed_submission_goes_on_without_a_missing_or_doubled_row(
     assert answer["new"]
     assert [row["id"] for row in desk.rows(job)] == [line["id"] for line in lines]
     whole = desk.client.ledger.job(job)
-    assert (whole["rows"], whole["calls"], whole["closed"]) == ("1500", "1500", "1")
+    assert (whole.rows, whole.calls, whole.started) == (1500, 1500, True)
 
 
 def test_half_a_job_never_gets_rows_of_another_reading(
@@ -492,7 +492,7 @@ def test_half_a_job_never_goes_on_in_another_lane(
 
     assert refused.exit_code == 2
     assert f"{job} was not finished, and had another lane" in refused.stderr
-    assert desk.client.ledger.about(job)["lane"] == 2
+    assert desk.client.ledger.job_params(job).lane == 2
 
 
 class Killed(BaseException):
@@ -527,7 +527,7 @@ def test_a_store_that_rolled_back_is_noticed_and_the_job_stays_shut(
         with pytest.raises(NotNow, match="the store lost pages of"):
             accept(submission, checked)
         monkeypatch.setattr(Ledger, "accept", whole)
-        assert not desk.client.ledger.job(checked.job).get("closed")
+        assert not desk.client.ledger.job(checked.job).started
 
         job = accept(submission, checked).job
 
@@ -553,7 +553,7 @@ def test_two_submissions_of_one_file_at_once_make_one_job(desk: Desk) -> None:
     assert [it.returncode for it in both] == [0, 0]
     (job,) = jobs_named
     assert [row["id"] for row in desk.rows(job)] == [f"r{n}" for n in range(8 * PAGE_ENTRIES)]
-    assert desk.client.ledger.job(job)["rows"] == str(8 * PAGE_ENTRIES)
+    assert desk.client.ledger.job(job).rows == 8 * PAGE_ENTRIES
 
 
 def test_a_tenant_with_credentials_of_its_own_sends_through_its_own_client(desk: Desk) -> None:

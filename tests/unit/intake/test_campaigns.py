@@ -93,7 +93,7 @@ def test_a_campaign_is_accepted_with_its_contacts_in_a_job_that_waits(desk: Desk
     assert (by_name[it["job"]].state, by_name[it["job"]].rows) == ("running", 1)
     assert (by_name[child].state, by_name[child].rows) == ("waiting", 3)
     assert (by_name[child].name, by_name[child].of) == ("may.csv", (it["job"], "may"))
-    calls = int(desk.client.ledger.job(child)["calls"])
+    calls = desk.client.ledger.job(child).calls
     assert it["contacts"] == {"rows": 3, "rejected": 0, "joined": 0, "calls": calls}
     assert it["calls"] == calls + 3  # the contacts', and list, campaign, start
     assert desk.rows(child)[0]["data"]["phone"] == "+15550100000"

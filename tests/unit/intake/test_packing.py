@@ -12,19 +12,21 @@ import pytest
 from orchestration.dispatch import pages
 from orchestration.kinds import find_kind
 from orchestration.views.invariants import check_ledger, keys_are_derived
-from orchestration.views.pages import rows_told
+from orchestration.views.pages import rows_of_page
 from orchestration.views.progress import all_jobs
 from tasks.steps.splitting import split
+from tests.support.stored import a_job
 from tests.unit.intake.test_report import reported
 from workers.answer.guards import TO_SPLIT
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Verdict
 from workers.governor.governor import Go, ToSplit
-from workers.ledger.batch import Place, halves, rows_of, taken
-from workers.ledger.ledger import CACHED_ROWS, Ledger
+from workers.ledger.batch import Place, halves, part_of, rows_of
+from workers.ledger.ledger import CACHED_ROWS, Ledger, PageCounts
 
 if TYPE_CHECKING:
     from tests.unit.intake.conftest import Desk
+    from workers.ledger.job import Job
     from workers.ledger.ledger import Row
 
 CONTACTS = find_kind("contacts").steps
@@ -45,12 +47,12 @@ def accepted(desk: Desk, content: str, *args: object) -> dict[str, Any]:
 def entries(desk: Desk, job: str) -> list[list[Row]]:
     """The entries of each page."""
     ledger = desk.client.ledger
-    return [ledger.page(job, page) for page in range(int(ledger.job(job)["pages"]))]
+    return [ledger.page(job, page) for page in range(ledger.job(job).pages)]
 
 
 def body(desk: Desk, job: str, entry: Row) -> bytes:
     grant = Go("key", 1, "1", 0.0, 0, job, Place(0, 0), 0, unknown=False, throttled=0, answers=[])
-    sent = CONTACTS.request(entry, desk.client.ledger.about(job), grant).body
+    sent = CONTACTS.request(entry, desk.client.ledger.job_params(job), grant).body
     assert sent is not None
     return sent
 
@@ -77,7 +79,7 @@ def test_no_body_is_larger_than_the_platform_takes_and_none_could_hold_one_more(
     assert max(sizes) <= 512_000
     assert sum(len(rows_of(it)) for it in found) == 3000
     for size, entry, after in zip(sizes, found, found[1:], strict=False):
-        one_more = CONTACTS.size(rows_of(after)[0], desk.client.ledger.about(job))
+        one_more = CONTACTS.size(rows_of(after)[0], desk.client.ledger.job_params(job))
         assert len(rows_of(entry)) == 1000 or size + one_more > 512_000
 
 
@@ -126,7 +128,7 @@ def test_a_repeated_contact_joins_the_batch_of_the_first(desk: Desk) -> None:
     assert pages.open_next_page(desk.client, answer["job"])
     ledger = desk.client.ledger
     tx = ledger.transaction(desk.client.key(answer["job"], "c0"))
-    assert (tx["r"], tx["r:3"]) == ("6", "2")
+    assert (tx.rows, tx.repeats) == (6, {3: 2})
 
 
 def test_the_batches_cover_every_row_once_whatever_stands_between(desk: Desk) -> None:
@@ -136,7 +138,7 @@ def test_the_batches_cover_every_row_once_whatever_stands_between(desk: Desk) ->
     told = [
         it.row["line"]
         for page in entries(desk, answer["job"])
-        for it in rows_told(desk.client, answer["job"], page)
+        for it in rows_of_page(desk.client, answer["job"], page)
     ]
     assert answer["rejected"] == 286
     assert len(told) == len(set(told)) == 2000 - 286
@@ -147,7 +149,7 @@ def test_halves_of_halves_cover_a_batch() -> None:
     entry = {"line": 2, "id": "c0", "rows": rows}
 
     def leaves(place: Place) -> list[str]:
-        part = taken(entry, place)
+        part = part_of(entry, place)
         if len(rows_of(part)) == 1:
             return [part["id"]]
         assert part["rows"][0]["line"] == part["line"]
@@ -190,7 +192,7 @@ def test_a_look_at_the_ledger_while_a_batch_is_split_finds_no_fault(
     job = accepted(desk, csv(*(f"c{n},x" for n in range(4))))["job"]
     it, whole = refused(desk, job), Ledger.job
 
-    def split_behind(ledger: Ledger, name: str) -> dict[str, str]:
+    def split_behind(ledger: Ledger, name: str) -> Job | None:
         found = whole(ledger, name)
         monkeypatch.setattr(Ledger, "job", whole)
         split(desk.client, it)
@@ -199,7 +201,7 @@ def test_a_look_at_the_ledger_while_a_batch_is_split_finds_no_fault(
     monkeypatch.setattr(Ledger, "job", split_behind)
     assert keys_are_derived(desk.client, job) == []
     assert check_ledger(desk.client)["keys_are_derived"] == []
-    assert whole(desk.client.ledger, job)["released"] == "3"
+    assert whole(desk.client.ledger, job).released == 3
 
 
 def test_a_dead_batch_is_listed_with_how_many_rows_it_holds(desk: Desk) -> None:
@@ -229,9 +231,9 @@ def test_pages_of_two_readings_never_stand_in_one_job(
     content = csv(*(f"c{n},x" for n in range(10)))
     whole = Ledger.begin
 
-    def late(ledger: Ledger, job: str, about: Any) -> dict[str, str]:
-        whole(ledger, job, {**about, "digest": "of another reading"})
-        return whole(ledger, job, about)
+    def late(ledger: Ledger, job: Job) -> Job:
+        whole(ledger, replace(job, digest="of another reading"))
+        return whole(ledger, job)
 
     monkeypatch.setattr(Ledger, "begin", late)
     path = desk.file("rows.csv", content)
@@ -241,17 +243,17 @@ def test_pages_of_two_readings_never_stand_in_one_job(
 
     assert result.exit_code == 2
     assert "was not finished, and had another lane, tenant, other options" in result.stderr
-    (about,) = (desk.client.ledger.job(it.job) for it in all_jobs(desk.client))
-    assert about["pages"] == "0"
+    (job,) = (desk.client.ledger.job(it.job) for it in all_jobs(desk.client))
+    assert job.pages == 0
 
 
 def test_a_process_keeps_no_more_rows_unpacked_however_large_pages_are(desk: Desk) -> None:
     ledger = desk.client.ledger
-    ledger.begin("job", {"kind": "contacts", "about": "{}"})
+    ledger.begin(a_job("job", "contacts"))
     row: Row = {"line": 2, "id": "c", "data": {}}
     small, large = [row] * 100, [{"line": 2, "id": "c", "rows": [row] * 1000}] * 2
     for page in range(50):
-        ledger.accept("job", page, small if page < 40 else large, rejected=0, calls=1)
+        ledger.accept("job", page, small if page < 40 else large, PageCounts(calls=1))
         ledger.page("job", page)
 
         kept = [it for entries in ledger._pages.values() for it in entries]

@@ -12,10 +12,11 @@ import pytest
 
 from orchestration.dispatch import pages
 from orchestration.intake.spool import PAGE_ENTRIES
-from orchestration.views.report import COLUMNS, Line, as_csv, as_jsonl
+from orchestration.views.report import COLUMNS, TransactionStatus, as_csv, as_jsonl
+from tests.support.stored import a_job
 from tests.unit.intake.conftest import Desk, a_call
 from workers.errors import StoreAway
-from workers.ledger.ledger import Ledger
+from workers.ledger.ledger import Ledger, PageCounts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +28,12 @@ def reported(desk: Desk, job: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def a_line(**fields: Any) -> Line:
+def a_line(**fields: Any) -> TransactionStatus:
     nothing: dict[str, Any] = dict.fromkeys(COLUMNS) | {"line": 1, "state": "failed", "attempts": 0}
-    return Line(**{**nothing, **fields})
+    return TransactionStatus(**{**nothing, **fields})
 
 
-def as_cells(line: Line) -> dict[str, str]:
+def as_cells(line: TransactionStatus) -> dict[str, str]:
     (cells,) = csv.DictReader(io.StringIO("".join(as_csv([line])), newline=""))
     return cells
 
@@ -181,8 +182,8 @@ def test_an_unknown_job_is_one_sentence(desk: Desk, job: str) -> None:
 
 def test_a_submission_that_was_not_finished_is_reported_and_said_so(desk: Desk) -> None:
     ledger = desk.client.ledger
-    ledger.begin("c-half", {"kind": "calls", "about": "{}"})
-    ledger.accept("c-half", 0, [{"line": 1, "id": "a", "steps": []}], rejected=0, calls=0)
+    ledger.begin(a_job("c-half"))
+    ledger.accept("c-half", 0, [{"line": 1, "id": "a", "steps": []}], PageCounts(calls=0))
 
     result = desk.run("report", "c-half")
 

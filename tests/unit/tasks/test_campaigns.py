@@ -15,12 +15,14 @@ from workers.answer.guards import Guard, Sight
 from workers.answer.outcome import Answer
 from workers.governor.governor import Go
 from workers.ledger.batch import Place
-from workers.ledger.ledger import Loading
+from workers.ledger.job import JobParams
+from workers.ledger.ledger import LoadProgress
 
 if TYPE_CHECKING:
     from workers.clients import Client
     from workers.settings.client import ClientSettings
 
+PARAMS = JobParams(kind="calls")
 KEY = "1f0c6d2a-9b34-8d11-9a3b-0f6c2d4e8b17"
 ROW: dict[str, Any] = {
     "id": "may",
@@ -44,8 +46,12 @@ def an_answer(body: Any, status: int = 200, error: str | None = None) -> Answer:
     return Answer(status=status, body=json.dumps(body).encode(), error=error)
 
 
-def planned(**about: Any) -> list[Any]:
-    return list(CampaignSteps().plan(ROW, about, cast("ClientSettings", None)))
+def planned(**params: Any) -> list[Any]:
+    return list(
+        CampaignSteps().plan(
+            ROW, JobParams(kind="campaigns", **params), cast("ClientSettings", None)
+        )
+    )
 
 
 def test_the_chain_is_list_load_campaign_start_and_without_start_one_less() -> None:
@@ -60,8 +66,8 @@ def test_the_chain_is_list_load_campaign_start_and_without_start_one_less() -> N
 
 @pytest.mark.parametrize(("step", "name"), [(1, "Mai & Söhne"), (3, "May")])
 def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) -> None:
-    made = CampaignSteps().request(ROW, {}, a_grant(step, LIST))
-    asked = CampaignSteps().request(ROW, {}, a_grant(step, LIST, memo="l1"))
+    made = CampaignSteps().request(ROW, PARAMS, a_grant(step, LIST))
+    asked = CampaignSteps().request(ROW, PARAMS, a_grant(step, LIST, memo="l1"))
 
     body = json.loads(made.body or b"")
     query = parse_qs(urlsplit(asked.path).query)
@@ -72,9 +78,9 @@ def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) 
 
 
 def test_the_campaign_names_its_list_and_the_start_its_campaign() -> None:
-    campaign = CampaignSteps().request(ROW, {}, a_grant(3, LIST))
-    start = CampaignSteps().request(ROW, {}, a_grant(4, LIST, CAMPAIGN))
-    look = CampaignSteps().request(ROW, {}, a_grant(4, LIST, CAMPAIGN, memo="l0"))
+    campaign = CampaignSteps().request(ROW, PARAMS, a_grant(3, LIST))
+    start = CampaignSteps().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN))
+    look = CampaignSteps().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN, memo="l0"))
 
     assert json.loads(campaign.body or b"")["contactList"] == {"id": "l 1"}
     assert (start.method, start.path) == ("POST", "/api/v2/outbound/campaigns/c1/start")
@@ -84,7 +90,7 @@ def test_the_campaign_names_its_list_and_the_start_its_campaign() -> None:
 
 def test_a_campaign_without_the_id_of_its_list_is_not_sent() -> None:
     with pytest.raises(CannotSay, match="the answer of create_list held no id"):
-        CampaignSteps().request(ROW, {}, a_grant(3))
+        CampaignSteps().request(ROW, PARAMS, a_grant(3))
 
 
 @pytest.mark.parametrize(
@@ -130,11 +136,11 @@ def test_ids_are_kept_from_answers_and_from_lookups_alike() -> None:
 class Ledger:
     """Tells what it was given of the contacts."""
 
-    def __init__(self, told: Loading | None) -> None:
+    def __init__(self, told: LoadProgress | None) -> None:
         self.told = told
         self.asked: tuple[object, ...] = ()
 
-    def release(self, *asked: object) -> Loading | None:
+    def release(self, *asked: object) -> LoadProgress | None:
         self.asked = asked
         return self.told
 
@@ -142,18 +148,18 @@ class Ledger:
 class Its:
     """A client of which only the ledger is asked."""
 
-    def __init__(self, told: Loading | None) -> None:
+    def __init__(self, told: LoadProgress | None) -> None:
         self.ledger = Ledger(told)
 
 
-def loading(**told: Any) -> Loading:
+def loading(**told: Any) -> LoadProgress:
     it = {"rows": 20, "ended": 0, "rejected": 0, "succeeded": 0, "failed": 0, "unknown": 0}
-    return Loading(**{**it, "elapsed_s": 0.0, "finished": False, **told})
+    return LoadProgress(**{**it, "elapsed_s": 0.0, "finished": False, **told})
 
 
-def acted(told: Loading | None) -> tuple[str, float, str]:
+def acted(told: LoadProgress | None) -> tuple[str, float, str]:
     its = Its(told)
-    it = CampaignSteps().act(ROW, {}, a_grant(2, LIST), cast("Client", its))
+    it = CampaignSteps().act(ROW, PARAMS, a_grant(2, LIST), cast("Client", its))
     assert its.ledger.asked == (child_of(KEY), "l 1", 20)
     return it.how, it.after_s, it.text
 

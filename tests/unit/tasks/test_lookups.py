@@ -13,8 +13,10 @@ from workers.answer.guards import Sight
 from workers.answer.outcome import Answer
 from workers.governor.governor import Go
 from workers.ledger.batch import Place
+from workers.ledger.job import JobParams
 
 FOUND, ABSENT, UNSURE = Sight
+PARAMS = JobParams(kind="calls")
 AT = {"at": "/entities/0"}
 THERE = {"entities": [{"id": "7", "status": "on", "n": 1}], "total": 1}
 EMPTY: dict[str, Any] = {"entities": [], "total": 0}
@@ -90,7 +92,7 @@ def a_row(**found: Any) -> dict[str, Any]:
 
 
 def test_a_look_sends_the_lookup_filled_from_earlier_answers() -> None:
-    request = CallSteps().request(a_row(**AT), {}, a_look({"a.id": "l 1"}))
+    request = CallSteps().request(a_row(**AT), PARAMS, a_look({"a.id": "l 1"}))
 
     assert (request.method, request.path) == ("GET", "/lists/l%201/things?name=x")
     assert request.body is None

@@ -13,6 +13,9 @@ from tasks.rest.references import MAX_VALUE
 from workers.answer.outcome import Answer
 from workers.governor.governor import Go
 from workers.ledger.batch import Place
+from workers.ledger.job import JobParams
+
+PARAMS = JobParams(kind="calls")
 
 
 def a_row(**second: Any) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def test_a_value_that_would_change_the_place_of_a_path_is_not_sent(value: str) -
     row = a_row(path="/lists/{a.id}")
 
     with pytest.raises(CannotSay, match="no path can hold"):
-        CallSteps().request(row, {}, a_grant(2, {"a.id": value}))
+        CallSteps().request(row, PARAMS, a_grant(2, {"a.id": value}))
 
 
 @pytest.mark.parametrize("value", ["../b", "a/../../b", "/.", "..;/b", "..\\b"])
@@ -48,7 +51,7 @@ def test_a_value_that_a_server_could_unquote_into_a_way_upwards_is_not_sent(valu
     row = a_row(path="/lists/{a.id}./x" if value == "/." else "/lists/{a.id}/x")
 
     with pytest.raises(ValueError, match="segment"):
-        CallSteps().request(row, {}, a_grant(2, {"a.id": value}))
+        CallSteps().request(row, PARAMS, a_grant(2, {"a.id": value}))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,7 @@ def test_a_value_that_a_server_could_unquote_into_a_way_upwards_is_not_sent(valu
 def test_any_other_value_is_one_segment_of_a_path(value: object, path: str) -> None:
     row = a_row(path="/lists/{a.id}/x")
 
-    request = CallSteps().request(row, {}, a_grant(2, {"a.id": value}))
+    request = CallSteps().request(row, PARAMS, a_grant(2, {"a.id": value}))
 
     assert request.path == f"/lists/{path}/x"
 
@@ -81,7 +84,7 @@ def test_half_a_surrogate_pair_is_not_sent_and_not_shown(
 
     values = kept(row, {"id": value})
     with pytest.raises(CannotSay) as caught:
-        CallSteps().request(row, {}, a_grant(2, values))
+        CallSteps().request(row, PARAMS, a_grant(2, values))
 
     assert str(caught.value) == "a.id holds half of a surrogate pair"
 
@@ -98,9 +101,9 @@ def test_a_value_that_is_too_long_is_said_to_be_and_a_missing_one_to_be_missing(
 
     values = kept(row, {"long": longest + "x", "right": longest})
     with pytest.raises(CannotSay) as too_long:
-        CallSteps().request(row, {}, a_grant(2, values))
+        CallSteps().request(row, PARAMS, a_grant(2, values))
     with pytest.raises(CannotSay) as missing:
-        CallSteps().request(row, {}, a_grant(2, {}))
+        CallSteps().request(row, PARAMS, a_grant(2, {}))
 
     assert str(too_long.value) == f"a.long is longer than {MAX_VALUE} characters and was not kept"
     assert str(missing.value) == "the answer of step a holds no a.long"
