@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.dispatch.pages import low_water
-from orchestration.intake.accept import TRANSACTION_BYTES, require_room
-from orchestration.intake.check import forgotten, may_be_unguarded, weak_guard
+from orchestration.intake.accept import TRANSACTION_BYTES, low_water, require_room
+from orchestration.intake.check import forgotten, may_be_unguarded, require, weak_guard
 from orchestration.intake.readers.calls import read_calls
 from orchestration.intake.readers.source import MAX_LINE
-from orchestration.intake.submission import Submission
+from orchestration.intake.submission import Options, Submission
+from orchestration.kinds.registry import find_kind
 from orchestration.views.report import status_of
-from tasks import KINDS
 from workers.clients import clients
 from workers.errors import HeadgateError, InputError, NotNow
 from workers.governor.flows import NO_TENANT, lane_of
@@ -123,10 +122,12 @@ def submit_transaction(  # noqa: PLR0913 -- what a row has
         StoreAway: the store does not answer; submit it again.
     """
     sender, tenant = clients(config).sender(client, tenant or NO_TENANT)
-    params = Submission(
-        client=sender, kind="calls", path=Path(), lane=lane_of(str(lane)), tenant=tenant
-    ).params
-    return _accept(sender, _check_row(sender, id, steps), params)
+    submission = Submission(
+        client=sender, path=Path(), lane=lane_of(str(lane)), tenant=tenant, options=Options()
+    )
+    kind = find_kind("calls")
+    require(kind, submission)
+    return _accept(sender, _check_row(sender, id, steps), kind.job_params(submission))
 
 
 def _check_row(client: Client, row_id: str, steps: Sequence[dict[str, Any]]) -> Row:
@@ -153,7 +154,7 @@ def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction
     name = f"t-{hashlib.sha256(names).hexdigest()[:14]}"
     job = ledger.job(name)
     new = job is None or not job.started
-    plan = KINDS["calls"].plan(row, params, client.settings())
+    plan = find_kind("calls").steps.plan(row, params, client.settings())
     if job is None:
         _require_acceptable(client, row, plan)
         job = ledger.begin(

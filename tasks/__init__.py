@@ -1,37 +1,35 @@
 """What one step says to a provider, and how its answer is read.
 
-A *kind* is what a job's rows are; its module says which calls a row becomes (`plan`) and what
-exactly each of them sends (`request`). Each has a Celery task for its calls, and maybe one for
-steps that make none. `tasks.governed` is for tasks of
-other people's applications: importing it touches no application, neither ours nor theirs.
+- `kind`: the contract, `StepKind`: which steps a row becomes (`plan`), what each of them sends
+  (`request`), how its answer is read. A step that makes no call is done by the kind itself.
+- `rest`, `genesys`: the steps of each kind that is built in, by platform. Those of NICE CXone would
+  stand in `nice` beside them.
+- `steps`: the path that every step takes, whatever its kind: the Celery tasks.
+- `governed`: a base for tasks of other people's applications; to import it touches no application,
+  neither ours nor theirs.
+
+How rows come out of a file, and which kinds there are, is never said here: that is
+`orchestration.kinds`.
 """
 
-from __future__ import annotations
+from tasks.kind import (
+    ALONE,
+    CannotSay,
+    LocalResult,
+    Packing,
+    Polled,
+    StepKind,
+    StepPlan,
+    StepResult,
+)
 
-from typing import TYPE_CHECKING, Final
-
-from tasks.genesys import assets, campaigns, contacts, prompts
-from tasks.rest import calls
-from tasks.steps import call, local
-
-if TYPE_CHECKING:
-    from celery import Celery
-
-    from tasks.kind import Kind
-
-#: Every kind of job by its name.
-KINDS: Final[dict[str, Kind]] = {
-    "calls": calls.Calls(),
-    "contacts": contacts.Contacts(),
-    "campaigns": campaigns.Campaigns(),
-    "prompts": prompts.Prompts(),
-    "assets": assets.Assets(),
-}
-
-
-def register(app: Celery) -> None:
-    """Give the application the tasks of each kind."""
-    for kind in KINDS.values():
-        app.register_task(call.step_of(kind))
-        if kind.local_task:
-            app.register_task(local.local_step_of(kind))
+__all__ = [
+    "ALONE",
+    "CannotSay",
+    "LocalResult",
+    "Packing",
+    "Polled",
+    "StepKind",
+    "StepPlan",
+    "StepResult",
+]

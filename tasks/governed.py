@@ -115,7 +115,7 @@ _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
 class _Session(GovernedSession):
     """A session that puts the key of the running task on each write without one."""
 
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 -- as requests
         header = self.client.configured.idempotency_header
         execution = _execution.get()
         if execution and request.method in WRITES:

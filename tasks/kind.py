@@ -5,10 +5,13 @@ A step may also make no call (`StepPlan.local`): the kind then does it itself, i
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import quote
 
 from workers.answer.guards import Guard, LookupResult
 
@@ -41,7 +44,7 @@ class StepPlan:
     parts: int = 1  #: calls that it takes one after the other, each with a key of its own
     polls: int = 0  #: calls that may wait for one thing to become ready; 0 = it is no poll
     every_s: float = 0.0  #: between two polls
-    local: bool = False  #: `Kind.run_local` does it, without a call
+    local: bool = False  #: `StepKind.run_local` does it, without a call
     pool: str = "calls"  #: whose threads do a local step: calls or media
 
     def __post_init__(self) -> None:
@@ -107,12 +110,55 @@ class LocalResult:
     unknown: bool = False
 
 
-class Kind(ABC):
+#: How sure a fact is: read in the vendor's code, in its documentation, or only likely.
+Mark = Literal["verified", "documented", "assumed"]
+#: Stands in a path for an id.
+_PLACE: Final = re.compile(r"\{[a-z.]+\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of a platform's API, with its facts and where these are from."""
+
+    method: str
+    path: str  #: below base_url; `{list.id}` stands for an id in one segment
+    guard: Guard
+    source: str  #: where its facts are from
+    mark: Mark  #: of method, path and permission
+    guard_mark: Mark  #: of what makes a second send harmless
+    permission: str  #: what the OAuth client's roles must grant; "" = nothing
+    missing: str = ""  #: what to do when the platform answers 404
+
+    @property
+    def route(self) -> str:
+        """Method and path, for limits and pauses."""
+        return f"{self.method} {self.path}"
+
+    def at(self, *ids: str) -> str:
+        """The path with its ids in their order.
+
+        Example:
+            >>> from tasks.genesys.operations import OPERATIONS
+            >>> OPERATIONS["start_campaign"].at("7f 3a")
+            '/api/v2/outbound/campaigns/7f%203a/start'
+        """
+        given = iter(ids)
+        return _PLACE.sub(lambda _: quote(next(given), safe=""), self.path)
+
+    def is_call(self, method: str, path: str) -> bool:
+        """Whether a request is a call of this operation."""
+        pattern = "[^/]+".join(re.escape(part) for part in _PLACE.split(self.path))
+        return method == self.method and re.fullmatch(pattern, path) is not None
+
+
+class StepKind(ABC):
     """What a job's rows are. A kind gives what its steps need of these methods."""
 
     task: str  #: name of the Celery task of its calls, as Flower shows it
     local_task: str = ""  #: that of the steps that make no call; "" = it has none
     packing: Packing = ALONE
+    #: The calls of a platform that it makes, by their names, for tables of permissions.
+    operations: Mapping[str, Operation] = MappingProxyType({})
 
     def size(self, row: Row, params: JobParams) -> int:
         """How many bytes of the call's body the row takes; asked where rows share a call."""

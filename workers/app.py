@@ -21,7 +21,7 @@ from workers.store import connection
 
 #: Each of these modules gives the application what it defines: the tasks, and the dispatcher that
 #: runs in every worker. The tasks come first.
-IMPORTS: Final = ("tasks.registered", "orchestration.dispatch.bootstep")
+IMPORTS: Final = ("orchestration.kinds.registered", "orchestration.dispatch.bootstep")
 
 transport.install()
 # Celery has no settings for these options: its subcommands read their defaults from the environment

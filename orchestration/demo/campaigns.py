@@ -22,6 +22,8 @@ from orchestration.demo.stage import (
 )
 from orchestration.intake import Submission, check
 from orchestration.intake.campaign_contacts import accept_all, loads_of
+from orchestration.intake.readers.campaigns import CampaignOptions
+from orchestration.kinds import find_kind
 from orchestration.views.progress import snapshot
 from tasks.genesys.campaigns import child_of
 from workers.governor.flows import LANES
@@ -165,10 +167,11 @@ def _write(folder: Path, contacts: int) -> Path:
 def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
     """Do what `headgate submit campaigns` does; returns the job, its contacts, and all calls."""
     normal = LANES.index("normal")
-    submission = Submission(client=client, kind="campaigns", path=file, lane=normal)
-    with check(submission) as checked:
+    submission = Submission(client=client, path=file, lane=normal, options=CampaignOptions())
+    kind = find_kind("campaigns")
+    with check(kind, submission) as checked:
         loads = loads_of(submission, checked)
-        job = accept_all(submission, checked, loads).job
+        job = accept_all(kind, submission, checked).job
         return job, loads, checked.calls + loads.calls
 
 

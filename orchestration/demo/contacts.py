@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.demo.stage import CONCURRENCY, WORKERS, read_effects, set_stage
 from orchestration.intake import Submission, accept, check
+from orchestration.intake.readers.contacts import ContactOptions
+from orchestration.kinds import find_kind
 from orchestration.sandbox.process import SandboxControl
 from workers.errors import HeadgateError
 from workers.governor.flows import LANES
@@ -122,15 +124,16 @@ def _submit(client: Client) -> tuple[str, Checked]:
     with resources.as_file(resources.files("orchestration.demo") / "contacts.csv") as csv:
         submission = Submission(
             client=client,
-            kind="contacts",
             path=csv,
             lane=LANES.index("normal"),
-            contact_list=_LIST,
-            id_column="contact_id",
-            phone_column="phone",
-            batch_size=1,  # 5,000 contacts would be 5 calls, and show no rate
+            options=ContactOptions(
+                contact_list=_LIST,
+                id_column="contact_id",
+                phone_column="phone",
+                batch_size=1,  # 5,000 contacts would be 5 calls, and show no rate
+            ),
         )
-        with check(submission) as checked:
+        with check(find_kind("contacts"), submission) as checked:
             return accept(submission, checked).job, checked
 
 

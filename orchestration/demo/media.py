@@ -21,6 +21,8 @@ from orchestration.demo.stage import (
     set_stage,
 )
 from orchestration.intake import Submission, accept, check
+from orchestration.intake.readers.media import MediaOptions
+from orchestration.kinds import find_kind
 from workers.governor.flows import LANES
 
 if TYPE_CHECKING:
@@ -159,12 +161,11 @@ def _submit(client: Client, manifest: Path) -> str:
     """Do what `headgate submit media` does; returns the job."""
     submission = Submission(
         client=client,
-        kind="prompts",
         path=manifest,
         lane=LANES.index("normal"),
-        language=_LANGUAGES[0],
+        options=MediaOptions(language=_LANGUAGES[0]),
     )
-    with check(submission) as checked:
+    with check(find_kind("prompts"), submission) as checked:
         return accept(submission, checked).job
 
 

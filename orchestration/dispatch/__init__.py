@@ -11,7 +11,7 @@ call: the tasks do.
 
 from __future__ import annotations
 
-from orchestration.dispatch.pages import low_water, open_next_page
+from orchestration.dispatch.pages import open_next_page
 from orchestration.dispatch.publisher import publish
 
-__all__ = ["low_water", "open_next_page", "publish"]
+__all__ = ["open_next_page", "publish"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from kombu.exceptions import KombuError
 
 from orchestration.dispatch import pages, publisher
-from tasks import KINDS
+from orchestration.kinds.registry import all_kinds
 from workers import failpoints
 from workers.errors import HeadgateError
 from workers.governor.flows import CALLS_QUEUE
@@ -124,8 +124,8 @@ class Dispatcher(threading.Thread):
         """The bells with their tasks; those of a kind that only a newer release knows go back."""
         for bell in bells:
             kind_name = client.ledger.job_params(bell.job).kind
-            kind = KINDS.get(kind_name)
-            if task := kind and (kind.local_task if bell.pool else kind.task):
+            kind = all_kinds().get(kind_name)
+            if task := kind and (kind.steps.local_task if bell.pool else kind.steps.task):
                 yield task, bell
             else:
                 self._warn(

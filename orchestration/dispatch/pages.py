@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tasks import KINDS
+from orchestration.kinds.registry import all_kinds
 from workers.governor.flows import NO_TENANT, Flow, define, of_pool
 from workers.ledger.batch import rows_of
 from workers.ledger.ledger import NewTransaction
 from workers.ledger.transaction import join_flows, join_guards
-from workers.settings.limits import bucket_of
 
 if TYPE_CHECKING:
     from tasks.kind import StepPlan
@@ -18,18 +17,6 @@ if TYPE_CHECKING:
     from workers.ledger.batch import Row
     from workers.ledger.job import JobParams
     from workers.settings.client import ClientSettings
-
-#: Seconds of work at the full rate that stand open ahead of the calls.
-_AHEAD_S: Final = 2.0
-#: A job is asked for its next page when it has fewer open transactions than this, or than _AHEAD_S
-#: of work.
-_LOW_WATER: Final = 500
-
-
-def low_water(client: Client) -> int:
-    """How many open transactions a job may have before its next page has to wait."""
-    rates = [bucket_of(limit).rate or 0 for limit in client.settings().limits]
-    return max(_LOW_WATER, round(_AHEAD_S * max(rates, default=0)))
 
 
 def open_next_page(client: Client, job: str) -> int | None:
@@ -68,7 +55,7 @@ class _Page:
         self._settings = settings
         self._job = job
         self._params = params
-        self._kind = KINDS[params.kind]
+        self._steps = all_kinds()[params.kind].steps
         # Rows of one page mostly share their route.
         self._flow_of = cache(self._find_flow)
         self.flows: dict[str, Flow] = {}  #: by id
@@ -83,7 +70,7 @@ class _Page:
 
     def add(self, index: int, row: Row) -> None:
         """Make a transaction of a good row; `index` is its place in the page."""
-        plan = self._kind.plan(row, self._params, self._settings)
+        plan = self._steps.plan(row, self._params, self._settings)
         lane = row.get("lane", self._params.lane)
         tenant = row.get("tenant", self._params.tenant) or NO_TENANT
         steps = [self._flows_of(step, lane, tenant) for step in plan]

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from orchestration.dispatch.pages import low_water
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
 from workers.ledger.job import Job
 from workers.ledger.ledger import PageCounts
+from workers.settings.limits import bucket_of
 from workers.store.connection import FULL, room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestration.intake.check import Checked
-    from orchestration.intake.submission import Submission
+    from orchestration.intake.submission import Checked, Options, Submission
+    from workers.clients import Client
     from workers.store.connection import Store
 
 #: What a row takes in the store once its transaction is open, beside its page (measured: 220 bytes
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 TRANSACTION_BYTES: Final = 300
 #: After so many pages the memory is looked at again.
 LOOK_AGAIN: Final = 64
+#: A job is asked for its next page when fewer of its transactions than this, or than AHEAD_S of
+#: work at full rate, are unfinished.
+LOW_WATER: Final = 500
+AHEAD_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Accepted:
 
 
 def accept(
-    it: Submission,
+    submission: Submission[Options],
     checked: Checked,
     *,
     again: bool = False,
@@ -47,7 +51,7 @@ def accept(
     A submission that was killed on the way goes on at its cursor, with `again` too.
 
     Args:
-        it: What is submitted.
+        submission: What is submitted.
         checked: What it came to.
         again: A job of this content is no reason not to make another one.
         before: Given the job's name, what else must be stored before work begins.
@@ -58,73 +62,74 @@ def accept(
         NotNow: the store went away, or lost pages; the same submission goes on when it is back.
         StoreUnfit: it has no room left.
     """
+    ledger = submission.client.ledger
     try:
-        accepted = find(it, checked, again=again)
+        accepted = find(submission, checked, again=again)
         if not accepted.new:
             return accepted
-        fill(it, checked, accepted)
+        fill(submission.client, checked, accepted)
         if before:
             before(accepted.job)
-        it.client.ledger.start(accepted.job)
-        return replace(accepted, stored=it.client.ledger.job(accepted.job))
+        ledger.start(accepted.job)
+        return replace(accepted, stored=ledger.job(accepted.job))
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
 
 
-def find(it: Submission, checked: Checked, *, again: bool = False) -> Accepted:
+def find(submission: Submission[Options], checked: Checked, *, again: bool = False) -> Accepted:
     """The job to which the submission leads, as it stands now; nothing is written."""
-    earlier = list(_earlier(it, checked.job))
+    earlier = list(_find_earlier(submission.client, checked.job))
     started = [job for job in earlier if job.started]
     if started and not again:
         return Accepted(started[0].name, new=False, stored=started[0])
     for job in earlier:
-        if not job.started and _is_same(it, checked, job):
+        if not job.started and _is_same(checked, job):
             return Accepted(job.name, new=True, stored=job)
     if earlier and not again:
-        raise _otherwise(checked, earlier[0].name)
+        raise _differs(checked, earlier[0].name)
     return Accepted(_name(checked.job, len(earlier) + 1), new=True, stored=None)
 
 
-def _earlier(it: Submission, name: str) -> Iterator[Job]:
+def _find_earlier(client: Client, name: str) -> Iterator[Job]:
     """All jobs of this content, the first one first."""
     for number in count(1):
-        job = it.client.ledger.job(_name(name, number))
+        job = client.ledger.job(_name(name, number))
         if job is None:
             return
         yield job
 
 
-def _is_same(it: Submission, checked: Checked, job: Job) -> bool:
-    """Whether the pages of the job are those of this submission."""
-    return (job.digest, job.params) == (checked.spool.digest, it.params)
+def _is_same(checked: Checked, job: Job) -> bool:
+    """Whether the pages of the job are those of this reading."""
+    return (job.digest, job.params) == (checked.spool.digest, checked.job_params)
 
 
 def _name(job: str, number: int) -> str:
     return job if number == 1 else f"{job}.{number}"
 
 
-def fill(it: Submission, checked: Checked, accepted: Accepted) -> None:
+def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
     """Store the pages of a job from its cursor on, and no more; raises as `accept`."""
-    ledger, store, job = it.client.ledger, it.client.store, accepted.job
+    ledger, job = client.ledger, accepted.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
-    require_room(store, later if accepted.stored else later + checked.spool.packed)
+    require_room(client.store, later if accepted.stored else later + checked.spool.packed)
     begun = ledger.begin(
         Job(
             name=job,
-            params=it.params,
-            client=it.client.name,
+            params=checked.job_params,
+            client=client.name,
             source=checked.file,
-            low_water=low_water(it.client),
+            low_water=low_water(client),
             joined=checked.joined,
             digest=checked.spool.digest,
         )
     )
     # Another one may have come first: pages of two readings must never stand in one job.
-    if not _is_same(it, checked, begun):
-        raise _otherwise(checked, job)
+    if not _is_same(checked, begun):
+        raise _differs(checked, job)
     for page in checked.spool.pages(begun.pages):
         if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
-            require_room(store, later)
+            require_room(client.store, later)
         counts = PageCounts(rows=page.rows, rejected=page.rejected, calls=page.calls)
         ledger.accept(job, page.number, page.entries, counts)
     # A store that rolled back has a cursor behind ours; then the pages above were not the next.
@@ -133,12 +138,18 @@ def fill(it: Submission, checked: Checked, accepted: Accepted) -> None:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")
 
 
-def _otherwise(checked: Checked, job: str) -> InputError:
+def _differs(checked: Checked, job: str) -> InputError:
     """Why a submission cannot go on with what an earlier one of the same content began."""
     return InputError(
         f"{checked.file}: its submission {job} was not finished, and had another lane, tenant, "
         f"other options or another configuration; use the same, or --again to begin anew"
     )
+
+
+def low_water(client: Client) -> int:
+    """How many unfinished transactions a job may have before it waits with its next page."""
+    rates = [bucket_of(limit).rate or 0 for limit in client.settings().limits]
+    return max(LOW_WATER, round(AHEAD_S * max(rates, default=0)))
 
 
 def require_room(store: Store, needed: int) -> None:

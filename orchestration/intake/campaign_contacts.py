@@ -1,14 +1,14 @@
 """The contacts of campaigns: what they come to, and how they are accepted.
 
 Each campaign's contacts are a job of their own, whose name derives from the campaign's key: a
-submission that was killed finds it again. Its pages are stored, but it is not started, so that no
-work on it begins: the campaign's step `load` starts it (`lua/start_load.lua`).
+submission that was killed finds it again. Its pages are stored, but the job is not started, so that
+no work on it begins: the campaign's step `load` starts it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.accept import TRANSACTION_BYTES, Accepted, accept, fill, require_room
 from orchestration.intake.check import SHOWN, check
@@ -19,14 +19,14 @@ from workers.errors import InputError
 from workers.settings.limits import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from orchestration.intake.check import Checked
-    from orchestration.intake.submission import Submission
+    from orchestration.intake.kind import Kind
+    from orchestration.intake.submission import Checked, Options, Submission
     from workers.ledger.ledger import Row
 
 
-#: What is summed up, as a row's `load` has it.
+#: What is summed up, by its name in a row's `load`.
 _COUNTS: Final = ("rows", "rejected", "joined", "calls")
 
 
@@ -45,26 +45,36 @@ class Loads:
         return {name: getattr(self, name) for name in _COUNTS}
 
 
-def loads_of(it: Submission, checked: Checked) -> Loads:
-    """What the contacts come to, nothing for other kinds; limits are charged with their calls."""
-    all_ = Loads()
-    if it.kind != "campaigns":
-        return all_
+def loads_of(submission: Submission[Options], checked: Checked) -> Loads:
+    """What the contacts come to; limits are charged with their calls. Without contacts: nothing."""
+    loads = Loads()
     for row in _campaigns(checked):
         load = row["load"]
         for name in _COUNTS:
-            setattr(all_, name, getattr(all_, name) + load[name])
-        if "bad" in load and len(all_.reasons) < SHOWN:
+            setattr(loads, name, getattr(loads, name) + load[name])
+        if "bad" in load and len(loads.reasons) < SHOWN:
             line, reason = load["bad"]
             rejected = f"{load['rejected']:,} of {load['rows']:,} contacts rejected"
-            all_.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
-    for limit in matching(it.client.settings().limits, OPERATIONS["add_contacts"].route):
-        checked.per_limit[limit.name] += all_.calls
-    return all_
+            loads.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
+    for limit in matching(submission.client.settings().limits, OPERATIONS["add_contacts"].route):
+        checked.per_limit[limit.name] += loads.calls
+    return loads
 
 
-def accept_all(it: Submission, checked: Checked, loads: Loads, *, again: bool = False) -> Accepted:
+def accept_all(
+    kind: Kind[Any],
+    submission: Submission[Options],
+    checked: Checked,
+    *,
+    again: bool = False,
+) -> Accepted:
     """Store the rows and the contacts of those that are campaigns, then let work begin.
+
+    Args:
+        kind: That of the rows.
+        submission: What is submitted.
+        checked: What it came to.
+        again: A job of this content is no reason not to make another one.
 
     Raises:
         InputError: a file of contacts changed meanwhile; and as `accept`.
@@ -73,24 +83,30 @@ def accept_all(it: Submission, checked: Checked, loads: Loads, *, again: bool = 
     """
 
     def accept_contacts(job: str) -> None:
-        if loads.rows:
-            require_room(it.client.store, (loads.rows - loads.rejected) * TRANSACTION_BYTES)
+        if kind.contacts is None:
+            return
+        good = sum(row["load"]["rows"] - row["load"]["rejected"] for row in _campaigns(checked))
+        if good:
+            require_room(submission.client.store, good * TRANSACTION_BYTES)
         for row in _campaigns(checked):
-            _accept_load(it, row, job)
+            child = child_of(submission.client.key(job, row["id"]))
+            _accept_load(kind.contacts, contacts_of(submission, row, job), row["load"], child)
 
-    return accept(it, checked, again=again, before=accept_contacts)
+    return accept(submission, checked, again=again, before=accept_contacts)
 
 
-def _accept_load(it: Submission, row: Row, job: str) -> None:
-    its, child = contacts_of(it, row, job), child_of(it.client.key(job, row["id"]))
-    with check(its) as checked:
-        if checked.spool.digest != row["load"]["digest"]:
+def _accept_load(
+    kind: Kind[Any], contacts: Submission[Options], load: Mapping[str, Any], child: str
+) -> None:
+    """Store the contacts of one campaign as the job `child`."""
+    with check(kind, contacts) as checked:
+        if checked.spool.digest != load["digest"]:
             raise InputError(
                 f"{checked.file} changed while it was submitted; nothing was sent, submit the "
                 f"definitions again when it is at rest"
             )
-        stored = it.client.ledger.job(child)
-        fill(its, checked, Accepted(child, new=True, stored=stored))
+        accepted = Accepted(child, new=True, stored=contacts.client.ledger.job(child))
+        fill(contacts.client, checked, accepted)
 
 
 def _campaigns(checked: Checked) -> Iterator[Row]:

@@ -1,34 +1,38 @@
-"""From a file to checked pages; nothing is accepted yet."""
+"""From a file to checked pages; nothing is accepted yet.
+
+The kind picks the reader. A reader that meets another file, such as the contacts of a campaign, is
+handed `check` for it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sqlite3
 from collections import Counter
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.intake.packing import Packer
+from orchestration.intake.readers.rows import find_tenant_fault
 from orchestration.intake.seen import First, Repeats
-from orchestration.intake.spool import Spool
-from tasks import KINDS
+from orchestration.intake.spool import Packer
+from orchestration.intake.submission import Checked
 from workers.answer.guards import Guard
-from workers.errors import HeadgateError, InputError
+from workers.errors import HeadgateError, InputError, UsageError
+from workers.governor.flows import NO_TENANT
 from workers.ledger.identity import payload_hash
-from workers.settings.limits import bucket_of, matching
+from workers.settings.limits import matching
 from workers.store.connection import fsync_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from orchestration.intake.packing import Member
-    from orchestration.intake.readers.source import Source
-    from orchestration.intake.submission import Submission
+    from orchestration.intake.kind import Kind
+    from orchestration.intake.readers.source import FileRows
+    from orchestration.intake.spool import Member
+    from orchestration.intake.submission import Options, Submission
     from tasks.kind import StepPlan
     from workers.clients import Client
     from workers.ledger.ledger import Row
@@ -39,40 +43,22 @@ FORGETFUL: Final = {Guard.NONE: "none", Guard.LOOKUP: "lookup"}
 SHOWN: Final = 20
 
 
-@dataclass(slots=True)
-class Checked:
-    """A file that was read to its end: its pages, and what they come to."""
-
-    file: str  #: its name, safe to print
-    job: str = ""  #: the name that its content gives the job
-    spool: Spool = field(default_factory=Spool)
-    rows: int = 0
-    rejected: int = 0
-    joined: int = 0
-    calls: int = 0
-    reasons: list[tuple[int, str]] = field(default_factory=list)  #: line and reason, the first ones
-    per_limit: Counter[str] = field(default_factory=Counter)  #: calls that each limit is charged
-
-    def duration_s(self, it: Submission) -> float:
-        """Seconds that the calls take at the governed rate; the slowest limit decides."""
-        limits = it.client.settings().limits
-        rates = ((one.name, bucket_of(one).rate or math.inf) for one in limits)
-        return max((self.per_limit[name] / rate for name, rate in rates), default=0.0)
-
-
 @contextmanager
-def check(it: Submission) -> Iterator[Checked]:
+def check(kind: Kind[Any], submission: Submission[Options]) -> Iterator[Checked]:
     """Read the whole file, check each row, and lend the result.
 
     Raises:
+        ConfigError: a secret of the client cannot be found.
+        UsageError: see `require`.
         InputError: the file as a whole cannot be accepted; a bad row is no error, it is rejected.
         HeadgateError: there is no room for temporary files.
     """
-    source = it.source()
-    checked = Checked(source.name)
+    require(kind, submission)
+    file_rows = kind.read(submission, check)
+    checked = Checked(file_rows.source.name, kind.job_params(submission))
     with closing(checked.spool):
         try:
-            _read(it, source, checked)
+            _read(kind, submission, file_rows, checked)
         except (OSError, sqlite3.Error) as error:  # those of the file itself are input errors
             raise HeadgateError(
                 f"temporary files cannot be written in {gettempdir()} ({error}); free some space "
@@ -80,18 +66,52 @@ def check(it: Submission) -> Iterator[Checked]:
             ) from None
         if not checked.rows:
             raise InputError(f"{checked.file} has no rows; nothing can be submitted")
-        names = json.dumps([*it.identity, source.digest]).encode()
-        checked.job = f"c-{hashlib.sha256(names).hexdigest()[:12]}"
+        checked.job = _name_job(kind, submission, file_rows.source.digest)
         yield checked
 
 
-def _read(it: Submission, source: Source, checked: Checked) -> None:
-    kind, params = KINDS[it.kind], it.params
-    entered = _Entered(it, checked)
-    packer = Packer(it.packing, lambda row: kind.size(row, params), entered.add)
+def require(kind: Kind[Any], submission: Submission[Options]) -> None:
+    """See to it that the client can send this kind of rows for the tenant.
+
+    Raises:
+        ConfigError: a secret of the client cannot be found.
+        UsageError: the tenant is none of the client, the kind is not for the client's platform, or
+            the kind refuses its options.
+    """
+    settings = submission.client.settings()
+    settings.secrets()
+    settings.proxy_password()
+    if platform := kind.other_platform(settings.provider):
+        raise UsageError(
+            f"client {settings.name} is one of {platform}, for which `submit {kind.name}` "
+            f"is not built yet; its requests go with `submit calls`"
+        )
+    tenant = submission.tenant
+    if tenant != NO_TENANT and (fault := find_tenant_fault(settings, tenant)):
+        raise UsageError(f"tenant {tenant!r}: {fault}; choose another one or configure it")
+    kind.check_options(submission.options)
+
+
+def _name_job(kind: Kind[Any], submission: Submission[Options], digest: str) -> str:
+    """The name of the job: two submissions with the same one are the same work.
+
+    Lane, tenant and batch size do not count: however it is sent, the content has the same effects.
+    Nor does the start of campaigns: who starts them later must not make them twice.
+    """
+    scope = kind.scope(submission.options)
+    names = json.dumps([submission.client.name, kind.name, *scope, digest]).encode()
+    return f"c-{hashlib.sha256(names).hexdigest()[:12]}"
+
+
+def _read(
+    kind: Kind[Any], submission: Submission[Options], file_rows: FileRows, checked: Checked
+) -> None:
+    counter = _Counter(submission.client, kind, checked)
+    packing, job_params = kind.packing(submission.options), checked.job_params
+    packer = Packer(packing, lambda row: kind.steps.size(row, job_params), counter.add)
     with closing(Repeats()) as repeats:
-        for given in it.rows(source):
-            row = given if "error" in given else _compared(given, repeats, packer.place(given))
+        for given in file_rows.rows:
+            row = given if "error" in given else _compare(given, repeats, packer.place(given))
             checked.rows += 1
             if "error" in row:
                 checked.rejected += 1
@@ -105,18 +125,18 @@ def _read(it: Submission, source: Source, checked: Checked) -> None:
             packer.pass_by(row)
     packer.finish()
     checked.spool.finish()
-    checked.per_limit = entered.per_limit()
+    checked.per_limit = counter.per_limit()
 
 
-class _Entered:
+class _Counter:
     """Enters rows and batches in the pages, and counts their calls."""
 
-    def __init__(self, it: Submission, checked: Checked) -> None:
-        self._kind, self._settings, self._params = KINDS[it.kind], it.client.settings(), it.params
-        self._unguarded = may_be_unguarded(it.client)
+    def __init__(self, client: Client, kind: Kind[Any], checked: Checked) -> None:
+        self._steps, self._settings = kind.steps, client.settings()
+        self._unguarded = may_be_unguarded(client)
         self._checked = checked
         self._charged: Counter[tuple[str, ...]] = Counter()
-        self._limits_of = lru_cache(maxsize=1024)(self._matching)
+        self._limits_of = lru_cache(maxsize=1024)(self._find_limits)
 
     def add(self, entries: list[Row]) -> None:
         """Enter what stands on one page together."""
@@ -124,14 +144,14 @@ class _Entered:
         for entry in entries:
             if "error" in entry or "joins" in entry:
                 continue
-            planned = self._kind.plan(entry, self._params, self._settings)
-            if not self._unguarded and (weak := weak_guard(planned)):
-                raise forgotten(weak, f"{self._checked.file}, line {entry['line']}")
-            for one in planned:
-                if one.local:
+            steps = self._steps.plan(entry, self._checked.job_params, self._settings)
+            if not self._unguarded and (guard := weak_guard(steps)):
+                raise forgotten(guard, f"{self._checked.file}, line {entry['line']}")
+            for step in steps:
+                if step.local:
                     continue  # it costs no quota
-                calls += one.parts
-                self._charged[self._limits_of(one.route)] += one.parts
+                calls += step.parts
+                self._charged[self._limits_of(step.route)] += step.parts
         self._checked.calls += calls
         self._checked.spool.add(entries, calls)
 
@@ -142,19 +162,19 @@ class _Entered:
             counts.update(dict.fromkeys(names, count))
         return counts
 
-    def _matching(self, route: str) -> tuple[str, ...]:
+    def _find_limits(self, route: str) -> tuple[str, ...]:
         return tuple(limit.name for limit in matching(self._settings.limits, route))
 
 
 def may_be_unguarded(client: Client) -> bool:
-    """Whether the store remembers every send, or its operator takes it as it is."""
+    """Whether the store remembers every send, or its operator accepts that it may not."""
     settings = client.fleet.store
     return settings.accept_everysec or fsync_of(client.store, settings) == "always"
 
 
-def weak_guard(planned: Iterable[StepPlan]) -> str:
-    """A guard of these calls that rests on what the store remembers of a send; "" = none."""
-    weak = {one.guard for one in planned} & FORGETFUL.keys()
+def weak_guard(steps: Iterable[StepPlan]) -> str:
+    """A guard of these steps that rests on what the store remembers of a send; "" = none."""
+    weak = {step.guard for step in steps} & FORGETFUL.keys()
     return FORGETFUL[min(weak)] if weak else ""
 
 
@@ -166,10 +186,10 @@ def forgotten(guard: str, place: str) -> InputError:
     )
 
 
-def _compared(row: Row, repeats: Repeats, place: Member) -> Row:
+def _compare(row: Row, repeats: Repeats, place: Member) -> Row:
     """The row, or what a row comes to that repeats the id of an earlier one."""
     line, row_id = row["line"], row["id"]
-    payload = payload_hash({name: it for name, it in row.items() if name not in {"line", "id"}})
+    payload = payload_hash({name: row[name] for name in row if name not in {"line", "id"}})
     first = repeats.first(row_id, First(line, payload, *place))
     if first.line == line:
         return row

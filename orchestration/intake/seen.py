@@ -1,11 +1,11 @@
-"""Which row came first under an id: a set that does not grow in memory."""
+"""Which row came first under an id: a set whose memory does not grow with the file."""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import Final, NamedTuple
 
-#: Memory that it takes, KiB; the rest waits in a temporary file.
+#: Memory that the set takes, KiB; the rest waits in a temporary file.
 CACHE_KIB: Final = 16_384
 
 
@@ -22,7 +22,7 @@ class Repeats:
     """Ids of rows, each with the row that was seen first under it."""
 
     def __init__(self) -> None:
-        # The empty name is a private file that goes away by itself. Nothing in it has to last.
+        # The empty name is a private file that SQLite removes. Nothing in it has to last.
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
@@ -37,8 +37,8 @@ class Repeats:
         new = self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", (row_id, *row))
         if new.rowcount:
             return row
-        found = self._db.execute("SELECT line, payload, of, at FROM rows WHERE id = ?", (row_id,))
-        return First(*found.fetchone())
+        known = self._db.execute("SELECT line, payload, of, at FROM rows WHERE id = ?", (row_id,))
+        return First(*known.fetchone())
 
     def close(self) -> None:
         """Forget all ids."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import requests
 
+from orchestration.kinds.registry import find_kind
 from orchestration.views.report import report
 from tasks.genesys.operations import OPERATIONS
 from workers.errors import HeadgateError, UsageError
@@ -80,7 +81,7 @@ def campaigns_of(client: Client, job: str, row: str = "") -> list[CampaignRow]:
     Raises:
         UsageError: the job is none of campaigns, or has no such row.
     """
-    if client.ledger.job_params(job).kind != "campaigns":
+    if find_kind(client.ledger.job_params(job).kind).contacts is None:
         raise UsageError(f"{job} is no job of campaigns; `headgate jobs` shows the kind of each")
     rows = []
     for line in report(client, job):

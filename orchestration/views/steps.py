@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestration.kinds.registry import find_kind
 from orchestration.views.pages import read_page
-from tasks import KINDS
 from tasks.genesys.campaigns import LOAD, child_of
 from workers.ledger.batch import part_of
 from workers.ledger.transaction import FINAL, TransactionState
@@ -126,4 +126,4 @@ def state_of(transaction: Transaction | None) -> str:
 
 def _plan(client: Client, job: str, row: Row) -> Sequence[StepPlan]:
     params = client.ledger.job_params(job)
-    return KINDS[params.kind].plan(row, params, client.configured)
+    return find_kind(params.kind).steps.plan(row, params, client.configured)

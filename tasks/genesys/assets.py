@@ -1,4 +1,4 @@
-"""Kind `assets`: files of the response management, each an asset of its own name.
+"""Steps of kind `assets`: files of the response management, each an asset of its own name.
 
 An asset is announced, which makes nothing yet; then its file is sent to a signed URL, and there it
 is. A name that is taken is refused: another file under it would be a second asset.
@@ -10,8 +10,8 @@ import base64
 import json
 from typing import TYPE_CHECKING, Final
 
-from tasks.genesys.media import JSON, Media, body, call, json_object, one_of, ready, transfer
-from tasks.genesys.operations import OPERATIONS
+from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, read_object, ready, transfer
+from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import LocalResult, Polled, StepPlan, StepResult
 from workers.http.connection import Request
 
@@ -30,11 +30,12 @@ _FOUND: Final = range(200, 300)
 _ABSENT: Final = 404
 
 
-class Assets(Media):
+class AssetSteps(MediaSteps):
     """Rows are files, each an asset."""
 
     task = "genesys.make_asset"
     local_task = "genesys.transfer_asset"
+    operations = pick("find_asset", "give_asset_url", "read_asset_status")
 
     def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """See that the name is free, announce the file, send it, wait for it."""
@@ -52,8 +53,8 @@ class Assets(Media):
         match _STEPS[grant.step - 1]:
             case "free":
                 term = {"type": "TERM", "fields": ["name"], "value": row["name"]}
-                asked = {"pageSize": 25, "pageNumber": 1, "query": [term]}
-                return Request("POST", OPERATIONS["find_asset"].at(), JSON, body(asked))
+                search = {"pageSize": 25, "pageNumber": 1, "query": [term]}
+                return Request("POST", OPERATIONS["find_asset"].at(), JSON, body(search))
             case "url":
                 md5 = base64.b64encode(bytes.fromhex(row["md5"])).decode()
                 announced = {"name": row["name"], "contentMd5": md5}
@@ -66,7 +67,7 @@ class Assets(Media):
             return Polled.FAILED if _taken(row, answer) else Polled.READY
         if answer.error or answer.status not in {*_FOUND, _ABSENT}:
             return Polled.UNSAID
-        match json_object(answer).get("status"):
+        match read_object(answer).get("status"):
             case "Uploaded":
                 return Polled.READY
             case "Failed":
@@ -80,27 +81,27 @@ class Assets(Media):
                 f"an asset named {row['name']} is there already; delete it there, or submit "
                 f"{row['path']} under another name"
             )
-        code = json_object(answer).get("errorCode")
+        code = read_object(answer).get("errorCode")
         why = f" ({code})" if isinstance(code, str) and code.replace("_", "").isalnum() else ""
         return f"{row['path']} was not taken{why}; correct this file and submit it again"
 
     def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The asset's id, and the signed URL."""
         del row
-        said = json_object(answer)
+        content = read_object(answer)
         if _STEPS[grant.step - 1] != "url":
             return StepResult(one_of(grant, "id") if grant.step > 1 else "", "{}")
-        values = {name: said.get(name) for name in ("id", "url", "headers")}
-        return StepResult(str(said.get("id") or "")[:128], json.dumps(values))
+        values = {name: content.get(name) for name in ("id", "url", "headers")}
+        return StepResult(str(content.get("id") or "")[:128], json.dumps(values))
 
     def after(self, sent: Sent, row: Row, grant: Grant) -> LocalResult:
         """A file that may have arrived is not announced anew: that would make a second asset."""
-        acted = super().after(sent, row, grant)
-        return LocalResult("done") if acted.how == "back" and grant.unknown else acted
+        result = super().after(sent, row, grant)
+        return LocalResult("done") if result.how == "back" and grant.unknown else result
 
 
 def _taken(row: Row, answer: Answer) -> bool:
-    found = json_object(answer).get("results")
-    return isinstance(found, list) and any(
-        isinstance(it, dict) and it.get("name") == row["name"] for it in found
+    results = read_object(answer).get("results")
+    return isinstance(results, list) and any(
+        isinstance(asset, dict) and asset.get("name") == row["name"] for asset in results
     )

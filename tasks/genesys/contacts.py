@@ -1,12 +1,12 @@
-"""Kind `contacts`: contacts of a Genesys Cloud contact list, as many in a call as it takes."""
+"""Steps of kind `contacts`: contacts of a Genesys Cloud list, as many in a call as it takes."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from tasks.genesys.operations import OPERATIONS, advice
-from tasks.kind import Kind, Packing, StepPlan, StepResult
+from tasks.genesys.operations import OPERATIONS, advice, pick
+from tasks.kind import Packing, StepKind, StepPlan, StepResult
 from tasks.rest.calls import id_in
 from workers.http.connection import Request
 from workers.ledger.batch import rows_of
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 _ADD = OPERATIONS["add_contacts"]
 
 
-class Contacts(Kind):
+class ContactSteps(StepKind):
     """Rows are contacts; their own ids make each add an upsert."""
 
     task = "genesys.add_contacts"
+    operations = pick("add_contacts")
     #: The platform's documented limits of one call.
     packing = Packing(rows=1000, size=512_000)
 
     def size(self, row: Row, params: JobParams) -> int:
-        """Bytes of the contact as it is sent, and of what parts it from the next one."""
+        """Bytes of the contact as it is sent, and of the comma behind it."""
         return len(_encode(_contact(row, params)).encode()) + 1
 
     def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
@@ -44,7 +45,7 @@ class Contacts(Kind):
         """Add the contacts, or update those of the same ids."""
         # Contacts that may be there already must not be queued, and so dialled, once more.
         path = _ADD.at(params.contact_list) + ("?doNotQueue=true" if grant.unknown else "")
-        body = _encode([_contact(it, params) for it in rows_of(row)]).encode()
+        body = _encode([_contact(contact, params) for contact in rows_of(row)]).encode()
         return Request(_ADD.method, path, {"Content-Type": "application/json"}, body)
 
     def advise(self, route: str, status: int | None) -> str:
@@ -52,7 +53,7 @@ class Contacts(Kind):
         return advice(route, status)
 
     def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
-        """The id under which the platform keeps the contact; of a batch they are those we sent."""
+        """The platform's id of the contact; none of a batch: its contacts have the ids we sent."""
         del grant
         return StepResult(id_in(answer.json()) if len(rows_of(row)) == 1 else "")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.genesys.operations import OPERATIONS
-from tasks.kind import CannotSay, Kind, LocalResult, StepPlan
+from tasks.kind import CannotSay, LocalResult, StepKind, StepPlan
 from workers.answer.guards import Guard
 from workers.errors import ConfigError
 from workers.http.connection import ConnectFailed
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
 
-#: A file that was sent is asked about so often at the most, and so many seconds apart.
+#: Polls of a file that was sent, at most, and seconds between two of them.
 POLLS: Final = 150
 EVERY_S: Final = 2.0
-#: Of a request that says something.
+#: The headers of a request with a body.
 JSON: Final = {"Content-Type": "application/json"}
 
-#: With these a host of files says that it may be tried again.
+#: Statuses of a host of files after which the file may be sent again.
 _AGAIN: Final = (408, 429, *range(500, 600))
-#: So does one of these words beside a 400; and the other one that a new URL is needed.
+#: Error codes beside a 400 after which it may be, too; and the one that asks for a new URL.
 _DAMAGED: Final = {"BadDigest", "IncompleteBody", "RequestTimeout"}
 _EXPIRED: Final = "ExpiredToken"
 _SUCCESS: Final = range(200, 300)
@@ -57,20 +57,14 @@ def ready(operation: str) -> StepPlan:
 
 def call(operation: str, name: str, lookup: str = "", polls: int = 0) -> StepPlan:
     """The step of a call of this operation, after whose doubts `lookup` asks."""
-    it = OPERATIONS[operation]
-    asks = OPERATIONS[lookup].route if lookup else ""
-    return StepPlan(it.route, it.guard, asks, name=name, polls=polls)
+    known = OPERATIONS[operation]
+    lookup_route = OPERATIONS[lookup].route if lookup else ""
+    return StepPlan(known.route, known.guard, lookup_route, name=name, polls=polls)
 
 
 def body(value: object) -> bytes:
     """A request's body."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def json_object(answer: Answer) -> dict[str, Any]:
-    """The body of an answer where that is whole and a JSON object; else an empty one."""
-    body_read = None if answer.error else answer.json()
-    return body_read if isinstance(body_read, dict) else {}
 
 
 def one_of(grant: Grant, name: str) -> str:
@@ -81,7 +75,13 @@ def one_of(grant: Grant, name: str) -> str:
     return value
 
 
-class Media(Kind):
+def read_object(answer: Answer) -> dict[str, Any]:
+    """The JSON object of a whole answer; empty: it holds none."""
+    content = None if answer.error else answer.json()
+    return content if isinstance(content, dict) else {}
+
+
+class MediaSteps(StepKind):
     """Rows are files."""
 
     @abstractmethod
@@ -92,7 +92,9 @@ class Media(Kind):
         """Send the file to its signed URL."""
         del params
         url, headers = one_of(grant, "url"), grant.values.get("headers")
-        if not isinstance(headers, dict) or not all(isinstance(it, str) for it in headers.values()):
+        if not isinstance(headers, dict) or not all(
+            isinstance(value, str) for value in headers.values()
+        ):
             raise CannotSay("the headers of the signed URL are not text")
         root = client.fleet.worker.media_root
         file = File(Path(root or "", row["path"]), row["size"], row["md5"])
@@ -122,13 +124,13 @@ class Media(Kind):
         if sent.status in _SUCCESS:
             return LocalResult("done")
         if sent.status is None:
-            said = f"{row['path']} was not taken: {sent.error}"
-            return LocalResult("again", said, unknown=sent.whole)
-        said = f"{row['path']} was answered {sent.status} {sent.code}".rstrip()
+            text = f"{row['path']} was not taken: {sent.error}"
+            return LocalResult("again", text, unknown=sent.whole)
+        text = f"{row['path']} was answered {sent.status} {sent.code}".rstrip()
         if sent.status == _FORBIDDEN or sent.code == _EXPIRED:
             return LocalResult(
-                "back", f"{said}: the signed URL has expired, or is not for this file"
+                "back", f"{text}: the signed URL has expired, or is not for this file"
             )
         if sent.status in _AGAIN or (sent.status == _BAD and sent.code in _DAMAGED):
-            return LocalResult("again", said, unknown=sent.status not in {408, 429, _BAD})
-        return LocalResult("failed", f"{said}: it is not taken as it is")
+            return LocalResult("again", text, unknown=sent.status not in {408, 429, _BAD})
+        return LocalResult("failed", f"{text}: it is not taken as it is")

@@ -1,10 +1,10 @@
-"""Every operation of Genesys Cloud that Headgate knows: its call, its guard, how sure that is.
+"""Every operation of Genesys Cloud that Headgate knows: its call, its guard, how sure both are.
 
 | mark         | how sure                                                                        |
 | ------------ | ------------------------------------------------------------------------------- |
 | `verified`   | read in the vendor's own SDK: its code, or the texts of its parameters          |
 | `documented` | in the vendor's documentation or its own Terraform provider                     |
-| `assumed`    | it follows from what has another mark, or somebody said so: try it before you   |
+| `assumed`    | it follows from what has another mark, or somebody says so: try it before you   |
 |              | rely on it                                                                      |
 
 No call was made to a live organisation for any of it.
@@ -12,55 +12,20 @@ No call was made to a live organisation for any of it.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Final, Literal
-from urllib.parse import quote
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
+from tasks.kind import Operation
 from workers.answer.guards import Guard
 
-Mark = Literal["verified", "documented", "assumed"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LISTS: Final = "/api/v2/outbound/contactlists"
 _CAMPAIGNS: Final = "/api/v2/outbound/campaigns"
 _PROMPTS: Final = "/api/v2/architect/prompts"
 _RESOURCES: Final = f"{_PROMPTS}/{{prompt.id}}/resources"
 _ASSETS: Final = "/api/v2/responsemanagement/responseassets"
-_PLACE: Final = re.compile(r"\{[a-z.]+\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One call of the platform's API."""
-
-    method: str
-    path: str  #: below base_url; `{list.id}` stands for an id in one segment
-    guard: Guard
-    source: str  #: where its facts are from
-    mark: Mark  #: of method, path and permission
-    guard_mark: Mark  #: of what makes a second send harmless
-    permission: str  #: what the OAuth client's roles must grant; "" = nothing
-    missing: str = ""  #: what to do when the platform answers 404
-
-    @property
-    def route(self) -> str:
-        """Method and path, for limits and pauses."""
-        return f"{self.method} {self.path}"
-
-    def at(self, *ids: str) -> str:
-        """The path with its ids in their order.
-
-        Example:
-            >>> OPERATIONS["start_campaign"].at("7f 3a")
-            '/api/v2/outbound/campaigns/7f%203a/start'
-        """
-        given = iter(ids)
-        return _PLACE.sub(lambda _: quote(next(given), safe=""), self.path)
-
-    def is_call(self, method: str, path: str) -> bool:
-        """Whether a request is a call of this operation."""
-        pattern = "[^/]+".join(re.escape(it) for it in _PLACE.split(self.path))
-        return method == self.method and re.fullmatch(pattern, path) is not None
 
 
 #: By name; those of campaigns, contacts and media.
@@ -147,10 +112,15 @@ OPERATIONS: Final = {
 }  # fmt: skip
 
 
+def pick(*names: str) -> Mapping[str, Operation]:
+    """The operations of these names, for the kind that uses them."""
+    return {name: OPERATIONS[name] for name in names}
+
+
 def advice(route: str, status: int | None) -> str:
     """What to do about an answer to a call of this route, "" = nothing is known."""
     method, _, path = route.partition(" ")
-    name = operation_of(method, path) if status == 404 else ""  # noqa: PLR2004
+    name = operation_of(method, path) if status == HTTPStatus.NOT_FOUND else ""
     return OPERATIONS[name].missing if name else ""
 
 
@@ -161,5 +131,5 @@ def operation_of(method: str, path: str) -> str:
         method: Such as "GET".
         path: Without the query.
     """
-    fitting = (it for it, one in OPERATIONS.items() if one.is_call(method, path))
-    return next(fitting, "")
+    called = (name for name, known in OPERATIONS.items() if known.is_call(method, path))
+    return next(called, "")

@@ -1,4 +1,4 @@
-"""Kind `prompts`: audio of Architect prompts, one file for each prompt and language.
+"""Steps of kind `prompts`: audio of Architect prompts, one file for each prompt and language.
 
 A prompt is found by its name, or made; then its resource in the language; then the file is sent to
 a signed URL, in place of what may be there, and transcoded. Of several rows with one prompt the
@@ -11,8 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-from tasks.genesys.media import JSON, Media, body, call, json_object, one_of, ready, transfer
-from tasks.genesys.operations import OPERATIONS
+from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, read_object, ready, transfer
+from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import LocalResult, Polled, StepPlan, StepResult
 from workers.answer.guards import Guard, LookupResult
 from workers.http.connection import Request
@@ -34,11 +34,19 @@ _FOUND: Final = range(200, 300)
 _ABSENT: Final = 404
 
 
-class Prompts(Media):
+class PromptSteps(MediaSteps):
     """Rows are files of audio, each for a prompt in a language."""
 
     task = "genesys.make_prompt"
     local_task = "genesys.transfer_prompt"
+    operations = pick(
+        "find_prompt",
+        "create_prompt",
+        "read_prompt",
+        "create_prompt_resource",
+        "read_prompt_resource",
+        "give_prompt_url",
+    )
 
     def plan(self, row: Row, params: JobParams, client: ClientSettings) -> Sequence[StepPlan]:
         """Find or make the prompt, make its resource, get a URL, send the file, wait for it."""
@@ -74,8 +82,8 @@ class Prompts(Media):
             return Request("POST", _at("give_prompt_url", prompt, language))
         if step == "ready" or grant.looking or language in grant.values.get("languages", ()):
             return Request("GET", _at("read_prompt_resource", prompt, language))
-        made = body({"language": language})
-        return Request("POST", _at("create_prompt_resource", prompt), JSON, made)
+        resource = body({"language": language})
+        return Request("POST", _at("create_prompt_resource", prompt), JSON, resource)
 
     def read_lookup(self, row: Row, grant: Grant, answer: Answer) -> LookupResult:
         """Whether the prompt, or its resource, is there."""
@@ -90,7 +98,7 @@ class Prompts(Media):
         del row, grant
         if answer.status not in {*_FOUND, _ABSENT}:
             return Polled.UNSAID
-        match json_object(answer).get("uploadStatus"):
+        match read_object(answer).get("uploadStatus"):
             case "transcoded":
                 return Polled.READY
             case "transcodeFailed":
@@ -104,18 +112,20 @@ class Prompts(Media):
 
     def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The prompt's id and languages, or the signed URL."""
-        step, said = _step(row, grant), json_object(answer)
+        step, content = _step(row, grant), read_object(answer)
         if step == "find" or (step == "prompt" and grant.looking):
-            said = _named(row, answer)
+            content = _named(row, answer)
         if step in {"find", "prompt"}:
-            prompt = said.get("id")
+            prompt = content.get("id")
             text = prompt if isinstance(prompt, str) else ""
-            there = {"languages": _languages(said)} if step == "find" else {}
+            there = {"languages": _languages(content)} if step == "find" else {}
             return StepResult(
                 text if step == "prompt" else "", json.dumps({"prompt": text, **there})
             )
         if step == "url":
-            return StepResult("", json.dumps({name: said.get(name) for name in ("url", "headers")}))
+            return StepResult(
+                "", json.dumps({name: content.get(name) for name in ("url", "headers")})
+            )
         return StepResult(f"{one_of(grant, 'prompt')}/{row['language']}", "{}")
 
     def run_local(self, row: Row, params: JobParams, grant: Grant, client: Client) -> LocalResult:
@@ -146,14 +156,17 @@ def _at(operation: str, *ids: str) -> str:
 
 def _named(row: Row, answer: Answer) -> dict[str, Any]:
     """The prompt of exactly this name in the answer to a search; empty: there is none."""
-    entities = json_object(answer).get("entities")
-    found = entities if isinstance(entities, list) else []
-    mine = [it for it in found if isinstance(it, dict) and it.get("name") == row["name"]]
-    return mine[0] if mine else {}
+    entities = read_object(answer).get("entities")
+    prompts = entities if isinstance(entities, list) else []
+    named = (prompt for prompt in prompts if isinstance(prompt, dict))
+    return next((prompt for prompt in named if prompt.get("name") == row["name"]), {})
 
 
 def _languages(prompt: Mapping[str, Any]) -> list[str]:
     resources = prompt.get("resources")
-    its = resources if isinstance(resources, list) else []
-    names = (it.get("language") or it.get("id") for it in its if isinstance(it, dict))
-    return [it for it in names if isinstance(it, str)]
+    languages = (
+        resource.get("language") or resource.get("id")
+        for resource in (resources if isinstance(resources, list) else [])
+        if isinstance(resource, dict)
+    )
+    return [language for language in languages if isinstance(language, str)]

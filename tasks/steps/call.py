@@ -30,7 +30,7 @@ from workers.http.connection import ConnectFailed
 from workers.ledger.identity import SCHEMA, part_key, step_key
 
 if TYPE_CHECKING:
-    from tasks.kind import Kind
+    from tasks.kind import StepKind
     from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
     from workers.clients import Client
@@ -68,7 +68,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     acks_late = False  # the ledger rings again: a redelivery is never needed
     throws = (TransactionFailed,)  # no error of the worker's: no traceback in its log
     max_retries = None  # attempts are counted in the ledger, never by Celery
-    kind: Kind
+    kind: StepKind
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
     def run(self, client: str, key: str, step: int) -> str:
@@ -157,7 +157,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return word
 
 
-def step_of(kind: Kind) -> Step:
+def step_of(kind: StepKind) -> Step:
     """The Celery task of a kind, ready to be registered."""
     step: Step = type("Step", (Step,), {"name": kind.task, "kind": kind, "abstract": False})()
     return step

@@ -19,7 +19,7 @@ from workers.governor.grants import Denied, Grant
 if TYPE_CHECKING:
     from random import Random
 
-    from tasks.kind import Kind, LocalResult, StepPlan
+    from tasks.kind import LocalResult, StepKind, StepPlan
     from workers.answer.judging import RetryPolicy
     from workers.answer.verdict import Verdict
     from workers.clients import Client
@@ -124,7 +124,7 @@ def _may_go_back(grant: Grant, most: int) -> bool:
     return grant.step > 1 and len(grant.answers) < grant.step - 1 + most
 
 
-def local_step_of(kind: Kind) -> LocalStep:
+def local_step_of(kind: StepKind) -> LocalStep:
     """The Celery task of a kind's local steps, ready to be registered."""
     names = {"name": kind.local_task, "kind": kind, "abstract": False}
     step: LocalStep = type("LocalStep", (LocalStep,), names)()

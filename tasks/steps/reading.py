@@ -18,7 +18,7 @@ from workers.ledger.batch import rows_of
 if TYPE_CHECKING:
     from random import Random
 
-    from tasks.kind import Kind, StepPlan
+    from tasks.kind import StepKind, StepPlan
     from workers.answer.outcome import Answer, Reading
     from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
@@ -36,7 +36,7 @@ class Call:
     """One granted call, with all that its request is made of and its answer is judged by."""
 
     client: Client
-    kind: Kind
+    kind: StepKind
     grant: Grant
     plan: StepPlan
     row: Row

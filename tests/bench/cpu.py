@@ -21,6 +21,7 @@ import psutil  # type: ignore[import-untyped]
 import requests
 
 from orchestration import intake
+from orchestration.kinds import find_kind
 from tests.bench.measure import ordinary_fleet, steady_rate
 from tests.support.fleet import ROOT, SECRET, Fleet, calls, until
 
@@ -75,8 +76,10 @@ def headgate(
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         before = sum(map(cpu_s, pids))
         began = time.process_time()
-        submission = intake.Submission(client=fleet.client, kind="calls", path=file, lane=1)
-        with intake.check(submission) as checked:
+        submission = intake.Submission(
+            client=fleet.client, path=file, lane=1, options=intake.Options()
+        )
+        with intake.check(find_kind("calls"), submission) as checked:
             job = intake.accept(submission, checked).job
         enqueuer_s = time.process_time() - began
         until(lambda: fleet.ended(job) == count, 300, "the end of the rows", fleet)

@@ -1,7 +1,8 @@
-"""The world of the tests of commands, for commands that start real processes."""
+"""Fixtures of the unit tests, for tests that start real processes."""
 
 from __future__ import annotations
 
 from tests.unit.cli.conftest import world
+from tests.unit.intake.conftest import desk
 
-__all__ = ["world"]
+__all__ = ["desk", "world"]

@@ -18,6 +18,8 @@ from orchestration.demo import contacts as contacts_demo
 from orchestration.demo import stage
 from orchestration.demo.contacts import ContactsSummary
 from orchestration.intake import Submission, check
+from orchestration.intake.readers.contacts import ContactOptions
+from orchestration.kinds import find_kind
 from orchestration.views.progress import snapshot
 from tests.support.fleet import until
 from workers.errors import HeadgateError
@@ -48,10 +50,12 @@ def test_the_demo_file_is_5000_rows_with_one_repeat_and_three_bad_lines(
     world: World, contacts: Path
 ) -> None:
     submission = Submission(
-        client=world.client, kind="contacts", path=contacts, lane=1, contact_list="l",
-        id_column="contact_id", phone_column="phone", batch_size=1,
+        client=world.client, path=contacts, lane=1,
+        options=ContactOptions(
+            contact_list="l", id_column="contact_id", phone_column="phone", batch_size=1
+        ),
     )  # fmt: skip
-    with check(submission) as it:
+    with check(find_kind("contacts"), submission) as it:
         rows = [
             row for page in it.spool.pages(0) for entry in page.entries for row in rows_of(entry)
         ]

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestration.dispatch import pages
-from orchestration.intake import Submission, accept, check
+from orchestration.intake import Options, Submission, accept, check
+from orchestration.intake.readers.contacts import ContactOptions
+from orchestration.kinds import find_kind
 from tests.unit.intake.conftest import Desk, a_call
 from workers.errors import InputError
 
@@ -40,13 +42,15 @@ _names = count()
 @given(content=FILES)
 def test_any_file_is_refused_or_accepted_as_a_whole(desk: Desk, kind: str, content: bytes) -> None:
     path = desk.file("fuzz", content)
-    of_kind = {"contact_list": f"l{next(_names)}", "id_column": "id"} if kind == "contacts" else {}
-    submission = Submission(client=desk.client, kind=kind, path=path, lane=1, **of_kind)
+    options = Options()
+    if kind == "contacts":
+        options = ContactOptions(contact_list=f"l{next(_names)}", id_column="id")
+    submission = Submission(client=desk.client, path=path, lane=1, options=options)
     before = desk.names()
 
     refused = ""
     try:
-        with check(submission) as checked:
+        with check(find_kind(kind), submission) as checked:
             job = accept(submission, checked, again=True).job
     except InputError as error:
         refused = str(error)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.intake import Submission, accept, check
+from orchestration.intake.readers.contacts import ContactOptions
+from orchestration.kinds import find_kind
 from orchestration.views.report import report
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, until
@@ -32,10 +34,10 @@ def submitted(fleet: Fleet, count: int = 300, *more: str, batch: int = 100) -> s
     rows = [f"c{n},{n}" for n in range(count)]
     path.write_text("\n".join(["id,note", *rows, *more]) + "\n")
     submission = Submission(
-        client=fleet.client, kind="contacts", path=path, lane=1, contact_list="list-1",
-        id_column="id", batch_size=batch,
+        client=fleet.client, path=path, lane=1,
+        options=ContactOptions(contact_list="list-1", id_column="id", batch_size=batch),
     )  # fmt: skip
-    with check(submission) as checked:
+    with check(find_kind("contacts"), submission) as checked:
         return accept(submission, checked).job
 
 

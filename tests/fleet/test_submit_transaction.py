@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -179,7 +180,8 @@ def test_a_tenant_with_credentials_of_its_own_sends_through_these() -> None:
 
 
 def test_a_store_without_room_takes_none(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestration.intake.accept.room", lambda _: (0, 1_000_000))
+    module = import_module("orchestration.intake.accept")
+    monkeypatch.setattr(module, "room", lambda _: (0, 1_000_000))
 
     with pytest.raises(StoreUnfit, match="of the store's memory"):
         submit(fleet)

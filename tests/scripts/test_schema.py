@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 from pydantic import SecretStr
 
-from tasks.rest.calls import Calls
+from tasks.rest.calls import CallSteps
 from tasks.steps.call import step_of
 from tests.support.stored import a_job
 from workers.clients import Clients
@@ -80,7 +80,7 @@ def test_a_job_of_another_schema_is_not_opened_and_says_so(store: Store) -> None
 
 def test_a_bell_of_another_schema_is_left_to_be_rung_again() -> None:
     with Celery("test", broker="memory://", set_as_current=False) as app:
-        step = app.register_task(step_of(Calls()))
+        step = app.register_task(step_of(CallSteps()))
         step.push_request(schema=2)
         try:
             word = step.run("acme", "key", 1)

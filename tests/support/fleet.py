@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from orchestration.dispatch import pages
+from orchestration.intake.accept import low_water
 from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from tests.conftest import free_port, start_server
 from tests.support.stored import a_job
@@ -246,7 +246,7 @@ class Fleet:
     ) -> str:
         """Accept rows as a job; `page`: so many on one, and the next opens when fewer are open."""
         ledger = self.client.ledger
-        low = page or pages.low_water(self.client)
+        low = page or low_water(self.client)
         ledger.begin(a_job(job, kind, low, lane=lane, contact_list="list-1"))
         size = page or 250
         for number, start in enumerate(range(0, len(rows), size)):

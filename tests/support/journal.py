@@ -14,10 +14,10 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from orchestration.kinds import find_kind
 from orchestration.views.pages import transactions_of
-from tasks import KINDS
 from tasks.genesys.operations import operation_of
-from tasks.rest.calls import REFERENCE
+from tasks.rest.references import REFERENCE
 from workers.answer.guards import READS, Guard
 from workers.ledger import identity
 from workers.settings.limits import worst_case
@@ -219,7 +219,7 @@ def quiet_in_pauses(
 def transactions(client: Client, job: str) -> Iterator[Transaction]:
     """The released transactions of a job, for the invariants that need the journal."""
     params = client.ledger.job_params(job)
-    kind = KINDS[params.kind]
+    kind = find_kind(params.kind).steps
     for page in range(client.ledger.job(job).next_page):
         for row, key, _, stored in transactions_of(client, job, page):
             planned = kind.plan(row, params, client.settings())

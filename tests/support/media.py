@@ -7,6 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchestration.intake import Submission, accept, check
+from orchestration.intake.readers.media import MediaOptions
+from orchestration.kinds import find_kind
 from orchestration.views.invariants import check_ledger, everything_ended
 from tasks.genesys.operations import OPERATIONS, operation_of
 from tests.support import journal
@@ -35,8 +37,8 @@ def folder(where: Path, count: int, size: int = 20_000, end: str = ".wav") -> Pa
 
 def submit(fleet: Fleet, path: Path, kind: str = "prompts") -> str:
     """Submit a folder or manifest; returns the job."""
-    it = Submission(client=fleet.client, kind=kind, path=path, lane=1, language="en-us")
-    with check(it) as checked:
+    it = Submission(client=fleet.client, path=path, lane=1, options=MediaOptions())
+    with check(find_kind(kind), it) as checked:
         return accept(it, checked).job
 
 

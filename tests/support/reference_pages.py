@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestration.cli import main as headgate
-from tasks.genesys.operations import OPERATIONS
+from orchestration.kinds import all_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,16 @@ HARMLESS = {
     "UPSERT": "the thing's own id",
     "READ": "it makes nothing",
 }
+
+OPERATION_COLUMNS = (
+    "kind",
+    "operation",
+    "call",
+    "permission",
+    "how sure",
+    "why a second send is harmless",
+    "how sure",
+)
 
 
 def commands_page() -> str:
@@ -59,16 +69,21 @@ def operations_page() -> str:
     lines = [
         "# Genesys Cloud operations and permissions",
         "",
-        "Written by `make docs` from `tasks/genesys/operations.py`. Nobody has tried any of it",
-        "against a live organisation.",
+        "Written by `make docs` from the kinds and `tasks/genesys/operations.py`. Nobody has tried",
+        "any of it against a live organisation.",
         "",
         *(f"- `{mark}`: {meaning}." for mark, meaning in MARKS.items()),
         "",
-        "| operation | call | permission | how sure | why a second send is harmless | how sure |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(OPERATION_COLUMNS)} |",
+        f"| {' | '.join('---' for _ in OPERATION_COLUMNS)} |",
     ]
-    for name, known in OPERATIONS.items():
-        cells = (name, f"`{known.route}`", f"`{known.permission}`", f"`{known.mark}`")
+    known_by_kind = [
+        (kind.name, name, known)
+        for kind in all_kinds().values()
+        for name, known in kind.steps.operations.items()
+    ]
+    for kind, name, known in known_by_kind:
+        cells = (kind, name, f"`{known.route}`", f"`{known.permission}`", f"`{known.mark}`")
         harmless = (HARMLESS[known.guard.name], f"`{known.guard_mark}`")
         lines.append(f"| {' | '.join((*cells, *harmless))} |")
     return "\n".join([*lines, ""])

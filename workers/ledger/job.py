@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from workers.ledger.transaction import FINAL, StoredField, TransactionState, read_flag, write_flag
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class JobParams:
     """What the steps of a job need to know beside their rows."""
 
-    kind: str  #: a name in `tasks.KINDS`
+    kind: str  #: a name in the list of kinds
     lane: int = 1  #: of rows that name none, see `workers.governor.flows.LANES`
     tenant: str = "-"  #: of rows that name none, see `workers.governor.flows.NO_TENANT`
     contact_list: str = ""  #: contacts: the provider's id of their list
     parent: tuple[str, str] | None = None  #: contacts of a campaign: its job, and its row
     start: bool | None = None  #: campaigns: whether they are started
+    #: of kinds that other packages bring: what is theirs, JSON values
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, kind: str, text: str) -> Self:
@@ -41,7 +43,7 @@ class JobParams:
         """The text from which `parse` makes equal parameters; what does not apply is left out."""
         values = {short: getattr(self, name) for short, name in _PARAMS.items()}
         return json.dumps(
-            {short: value for short, value in values.items() if value not in {None, ""}}
+            {short: value for short, value in values.items() if value not in (None, "", {})}
         )
 
 
@@ -52,6 +54,7 @@ _PARAMS: Final = {
     "start": "start",
     "list": "contact_list",
     "of": "parent",
+    "own": "own",
 }
 
 

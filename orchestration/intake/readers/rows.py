@@ -1,10 +1,10 @@
-"""What rows of all kinds share: their ids, their tenants, and what becomes of a bad one."""
+"""What rows of all kinds share: ids, tenants, lanes, and what becomes of a bad row."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from orchestration.intake.readers.source import MAX_LINE
 from workers.errors import InputError
@@ -24,26 +24,34 @@ TOO_LONG: Final = f"the line is longer than {MAX_LINE} bytes"
 
 #: Longest reason that is kept, characters.
 MAX_REASON: Final = 300
+#: Longest name of a field or column that an error shows as it is, characters.
+MAX_SHOWN: Final = 64
+
+#: Fields of a row that say whose it is and when it goes, and their meanings.
+TURN_FIELDS: Final = {
+    "tenant": "The tenant whose row it is; default: that of the submission.",
+    "lane": "`urgent`, `normal`, `bulk`, or a priority from 0 to 9; default: the submission's.",
+}
 
 _TENANT = re.compile(NAME)
 
 
-class Bad(Exception):
+class BadRow(Exception):
     """One row cannot be accepted; the text names field or column and the reason, never a value."""
 
 
-def rejected(line: int, reason: str, row_id: Any = None) -> Row:  # noqa: ANN401 -- any JSON value
+def reject(line: int, reason: str, row_id: object = None) -> Row:
     """The row that stands for a bad line; it keeps its id when that one is well formed."""
     named = {"id": row_id} if is_id(row_id) else {}
     return {"line": line, **named, "error": reason[:MAX_REASON]}
 
 
-def is_id(value: Any) -> bool:  # noqa: ANN401 -- any JSON value
-    """Whether a row may be called so."""
+def is_id(value: object) -> bool:
+    """Whether this JSON value can be the id of a row."""
     return isinstance(value, str) and ID.fullmatch(value) is not None
 
 
-def tenant_fault(client: ClientSettings, name: str) -> str:
+def find_tenant_fault(client: ClientSettings, name: str) -> str:
     """Why rows of this client cannot belong to the tenant; "" when they can."""
     if own := client.client_of(name):
         return f"sends through client {own}; submit its rows apart, with --tenant {name}"
@@ -53,30 +61,37 @@ def tenant_fault(client: ClientSettings, name: str) -> str:
     return "" if _TENANT.fullmatch(name) else "must be 1 to 64 of A-Z a-z 0-9 . _ -"
 
 
-def turn_of(given: Mapping[str, Any], client: ClientSettings) -> Row:
-    """Tenant and lane of a row that names them, checked; raises `Bad`."""
+def read_turn(given: Mapping[str, object], client: ClientSettings) -> Row:
+    """Tenant and lane of a row that names them, checked; raises `BadRow`."""
     row: Row = {}
     if (tenant := given.get("tenant")) is not None:
-        fault = tenant_fault(client, tenant) if isinstance(tenant, str) else "must be text"
+        fault = find_tenant_fault(client, tenant) if isinstance(tenant, str) else "must be text"
         if fault:
-            raise Bad(f"tenant: {fault}")
+            raise BadRow(f"tenant: {fault}")
         row["tenant"] = tenant
     if (lane := given.get("lane")) is not None:
         try:
             row["lane"] = lane_of(str(lane) if type(lane) in (str, int) else "")
         except InputError:
-            raise Bad("lane: must be urgent, normal, bulk or a number from 0 to 9") from None
+            raise BadRow("lane: must be urgent, normal, bulk or a number from 0 to 9") from None
     return row
 
 
-def shown(name: str) -> str:
+def show_name(name: str) -> str:
     """The name of a field or column as an error may show it: short, on one line."""
-    return name if ID.fullmatch(name) and len(name) <= 64 else json.dumps(name[:64])  # noqa: PLR2004
+    return name if ID.fullmatch(name) and len(name) <= MAX_SHOWN else json.dumps(name[:MAX_SHOWN])
 
 
-def only(
-    given: Mapping[str, Any], fields: Collection[str], place: str = "", beside: str = ""
+def refuse_unknown(
+    given: Mapping[str, object], fields: Collection[str], place: str = "", beside: str = ""
 ) -> None:
-    """Refuse fields that nobody knows; `place` and `beside` are said around the name."""
+    """Raise `BadRow` for a field that is none of `fields`.
+
+    Args:
+        given: The JSON object.
+        fields: The fields that it may have.
+        place: Where the object stands, said before the field's name.
+        beside: What it stands beside, said behind the sentence.
+    """
     if unknown := given.keys() - set(fields):
-        raise Bad(f"{place}{shown(min(unknown))}: unknown field{beside}")
+        raise BadRow(f"{place}{show_name(min(unknown))}: unknown field{beside}")

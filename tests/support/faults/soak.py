@@ -18,9 +18,10 @@ from uuid import uuid4
 from celery import Celery
 
 from orchestration.dispatch import pages
+from orchestration.intake.accept import low_water
 from orchestration.operate import dead_letters, limits
 from orchestration.sandbox.process import SandboxProcess
-from tasks.rest.calls import Calls
+from tasks.rest.calls import CallSteps
 from tasks.steps.call import Step, TransactionFailed
 from tests.support.faults import aged
 from tests.support.fleet import looked_up
@@ -57,7 +58,7 @@ class _Mortal(Step):
 
     name = "soak.call"
     abstract = False
-    kind = Calls()
+    kind = CallSteps()
     deaths = 0.0  #: how often
 
     def call(self, client: Client, grant: Grant, *args: Any) -> Verdict:
@@ -191,7 +192,7 @@ class Soak:
             return False
         job = f"job{len(self.jobs)}"
         rows = [self._row(n) for n in range(self._made, due)]
-        ledger, low = self.client.ledger, pages.low_water(self.client)
+        ledger, low = self.client.ledger, low_water(self.client)
         ledger.begin(a_job(job, low=low, lane=self.rng.randrange(3)))
         ledger.accept(job, 0, rows, PageCounts(calls=sum(len(it["steps"]) for it in rows)))
         ledger.start(job)

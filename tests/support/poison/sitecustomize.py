@@ -15,14 +15,14 @@ class _Poisoner(MetaPathFinder):
         if name != "tasks.genesys.contacts" or module is None:
             return
         sys.meta_path.remove(self)
-        request = module.Calls.request
+        request = module.CallSteps.request
 
-        def poisoned(self: object, row: dict, about: object, grant: object) -> object:
+        def poisoned(self: object, row: dict, params: object, grant: object) -> object:
             if row["id"] == "poison":
                 os.kill(os.getpid(), signal.SIGKILL)
-            return request(self, row, about, grant)
+            return request(self, row, params, grant)
 
-        module.Calls.request = poisoned
+        module.CallSteps.request = poisoned
 
 
 sys.meta_path.insert(0, _Poisoner())

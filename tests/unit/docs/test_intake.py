@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.intake.readers.calls import read_calls
+from orchestration.kinds import all_kinds
 from tests.unit.intake.test_calls import ACME
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -33,3 +34,34 @@ def test_a_row_in_the_docs_is_a_good_one(text: str) -> None:
 
 def test_the_docs_show_rows() -> None:
     assert len(SHOWN) >= 6
+
+
+def field_table() -> set[str]:
+    """The fields of the table of every field, in docs/reference/rows.md."""
+    text = (DOCS / "reference/rows.md").read_text("utf-8")
+    table = text.partition("## Every field\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("|")]
+    return {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+
+
+def accepted_fields(*, whole_rows: bool) -> set[str]:
+    """The fields that the kinds accept: those of a row as it is submitted, or all."""
+    return {
+        field
+        for kind in all_kinds().values()
+        for place, fields in kind.fields.items()
+        if not whole_rows or place.startswith(("row", "line"))
+        for field in fields
+    }
+
+
+def test_the_table_of_fields_has_each_field_that_a_row_may_have_and_no_other() -> None:
+    assert field_table() == accepted_fields(whole_rows=True)
+
+
+def test_the_page_of_rows_names_each_field_that_is_accepted_anywhere() -> None:
+    text = (DOCS / "reference/rows.md").read_text("utf-8")
+
+    missing = {name for name in accepted_fields(whole_rows=False) if f"`{name}`" not in text}
+
+    assert missing == set()

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from orchestration.dispatch import pages as dispatch_pages
-from orchestration.intake import Submission, accept, check
+from orchestration.intake import Options, Submission, accept, check
 from orchestration.intake.spool import PAGE_BYTES, PAGE_ENTRIES
+from orchestration.kinds import find_kind
 from tests.unit.intake.conftest import Desk, a_call
 from workers.errors import HeadgateError, NotNow
 from workers.ledger.job import JobParams
@@ -20,6 +21,8 @@ from workers.ledger.ledger import Ledger
 
 CSV = "id,phone\nk1,12345\nk2,12346\n"
 ROOT = Path(__file__).parents[3]
+
+KIND = find_kind("calls")
 
 
 def headgate(*args: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,9 +36,9 @@ def headgate(*args: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def calls_submission(desk: Desk, count: int) -> Submission:
+def calls_submission(desk: Desk, count: int) -> Submission[Options]:
     path = desk.file("calls.jsonl", [a_call(f"r{n}") for n in range(count)])
-    return Submission(client=desk.client, kind="calls", path=path, lane=1)
+    return Submission(client=desk.client, path=path, lane=1, options=Options())
 
 
 # What is accepted
@@ -384,7 +387,7 @@ def test_a_full_temporary_folder_is_one_sentence(desk: Desk) -> None:
     try:
         with (
             pytest.raises(HeadgateError, match="temporary files cannot be written"),
-            check(submission),
+            check(KIND, submission),
         ):
             pass
     finally:
@@ -519,7 +522,7 @@ def test_a_store_that_rolled_back_is_noticed_and_the_job_stays_shut(
             desk.store.hset(desk.client.keys.job(job), mapping={"pages": 1, "rows": PAGE_ENTRIES})
         return whole(ledger, job, number, *args, **counts)
 
-    with check(submission) as checked:
+    with check(KIND, submission) as checked:
         monkeypatch.setattr(Ledger, "accept", forgetful)
         with pytest.raises(NotNow, match="the store lost pages of"):
             accept(submission, checked)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS, read_calls
 from orchestration.intake.readers.source import MAX_LINE
-from tasks import KINDS
+from orchestration.kinds import find_kind
 from tests.unit.intake.conftest import Desk, a_call
 from workers.ledger.job import JobParams
 from workers.settings.client import ClientSettings, TenantSettings
@@ -75,7 +75,7 @@ def test_a_lookup_and_what_refusals_mean_are_kept_as_they_are_sent() -> None:
 
     assert first["after_unknown"] == said
     assert second["lookup"] == {**lookup, "method": "POST"}
-    planned = KINDS["calls"].plan(read_one(line), JobParams(kind="calls"), ACME)
+    planned = find_kind("calls").steps.plan(read_one(line), JobParams(kind="calls"), ACME)
     assert [it.lookup for it in planned] == ["", "POST /search"]
 
 
@@ -316,7 +316,7 @@ def test_every_accepted_row_can_be_planned(desk: Desk) -> None:
     answer = desk.accepted("calls", [a_call(), a_call("b", method="get"), chain({})])
 
     planned = [
-        KINDS["calls"].plan(row, JobParams(kind="calls"), desk.client.settings())
+        find_kind("calls").steps.plan(row, JobParams(kind="calls"), desk.client.settings())
         for row in desk.rows(answer["job"])
         if "steps" in row
     ]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.dispatch import pages
+from orchestration.kinds import find_kind
 from orchestration.views.invariants import check_ledger, keys_are_derived
 from orchestration.views.pages import rows_of_page
 from orchestration.views.progress import all_jobs
-from tasks import KINDS
 from tasks.steps.detours import split
 from tests.support.stored import a_job
 from tests.unit.intake.test_report import reported
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workers.ledger.job import Job
     from workers.ledger.ledger import Row
 
-CONTACTS = KINDS["contacts"]
+CONTACTS = find_kind("contacts").steps
 REFUSED = Requeue(
     outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=Memo(next=NextCall.SPLIT)
 )

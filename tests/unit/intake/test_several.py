@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestration.intake.readers.calls import read_calls
-from orchestration.intake.readers.several import MAX_PARTS
-from tasks import KINDS
+from orchestration.intake.readers.steps import MAX_PARTS
+from orchestration.kinds import find_kind
 from tests.unit.intake.test_calls import ACME, KEYED, a_call, chain, read_one
 from workers.ledger.job import JobParams
 
@@ -35,7 +35,7 @@ def test_a_poll_asks_every_10_s_60_times_unless_it_says_so() -> None:
 
 def test_parts_are_as_many_calls_of_their_step() -> None:
     row = read_one(in_parts())
-    (planned,) = KINDS["calls"].plan(row, JobParams(kind="calls"), ACME)
+    (planned,) = find_kind("calls").steps.plan(row, JobParams(kind="calls"), ACME)
 
     assert (planned.parts, planned.polls) == (2, 0)
 

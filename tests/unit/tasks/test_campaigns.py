@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tasks.genesys.campaigns import Campaigns, child_of
+from tasks.genesys.campaigns import CampaignSteps, child_of
 from tasks.genesys.operations import OPERATIONS, operation_of
 from tasks.kind import CannotSay
 from workers.answer.guards import Guard, LookupResult, Memo, NextCall
@@ -49,7 +49,9 @@ def an_answer(body: Any, status: int = 200, error: str | None = None) -> Answer:
 
 def planned(**params: Any) -> list[Any]:
     return list(
-        Campaigns().plan(ROW, JobParams(kind="campaigns", **params), cast("ClientSettings", None))
+        CampaignSteps().plan(
+            ROW, JobParams(kind="campaigns", **params), cast("ClientSettings", None)
+        )
     )
 
 
@@ -65,8 +67,8 @@ def test_the_chain_is_list_load_campaign_start_and_without_start_one_less() -> N
 
 @pytest.mark.parametrize(("step", "name"), [(1, "Mai & Söhne"), (3, "May")])
 def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) -> None:
-    made = Campaigns().request(ROW, PARAMS, a_grant(step, LIST))
-    asked = Campaigns().request(ROW, PARAMS, a_grant(step, LIST, memo=LOOK))
+    made = CampaignSteps().request(ROW, PARAMS, a_grant(step, LIST))
+    asked = CampaignSteps().request(ROW, PARAMS, a_grant(step, LIST, memo=LOOK))
 
     body = json.loads(made.body or b"")
     query = parse_qs(urlsplit(asked.path).query)
@@ -77,9 +79,9 @@ def test_what_is_made_has_a_name_that_its_lookup_asks_for(step: int, name: str) 
 
 
 def test_the_campaign_names_its_list_and_the_start_its_campaign() -> None:
-    campaign = Campaigns().request(ROW, PARAMS, a_grant(3, LIST))
-    start = Campaigns().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN))
-    look = Campaigns().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN, memo=LOOK))
+    campaign = CampaignSteps().request(ROW, PARAMS, a_grant(3, LIST))
+    start = CampaignSteps().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN))
+    look = CampaignSteps().request(ROW, PARAMS, a_grant(4, LIST, CAMPAIGN, memo=LOOK))
 
     assert json.loads(campaign.body or b"")["contactList"] == {"id": "l 1"}
     assert (start.method, start.path) == ("POST", "/api/v2/outbound/campaigns/c1/start")
@@ -89,7 +91,7 @@ def test_the_campaign_names_its_list_and_the_start_its_campaign() -> None:
 
 def test_a_campaign_without_the_id_of_its_list_is_not_sent() -> None:
     with pytest.raises(CannotSay, match="the answer of create_list held no id"):
-        Campaigns().request(ROW, PARAMS, a_grant(3))
+        CampaignSteps().request(ROW, PARAMS, a_grant(3))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_a_campaign_without_the_id_of_its_list_is_not_sent() -> None:
     ],
 )
 def test_a_list_is_found_by_its_whole_name_alone(answer: Answer, sight: LookupResult) -> None:
-    assert Campaigns().read_lookup(ROW, a_grant(1, memo=LOOK), answer) is sight
+    assert CampaignSteps().read_lookup(ROW, a_grant(1, memo=LOOK), answer) is sight
 
 
 @pytest.mark.parametrize(
@@ -119,15 +121,13 @@ def test_a_list_is_found_by_its_whole_name_alone(answer: Answer, sight: LookupRe
     ],
 )
 def test_a_campaign_that_is_on_or_was_is_started(answer: Answer, sight: LookupResult) -> None:
-    assert Campaigns().read_lookup(ROW, a_grant(4, LIST, CAMPAIGN, memo=LOOK), answer) is sight
+    assert CampaignSteps().read_lookup(ROW, a_grant(4, LIST, CAMPAIGN, memo=LOOK), answer) is sight
 
 
 def test_ids_are_kept_from_answers_and_from_lookups_alike() -> None:
-    own = Campaigns().keep(ROW, a_grant(1), an_answer({"id": "l1"}))
-    found = Campaigns().keep(
-        ROW,
-        a_grant(3, LIST, memo=LOOK),
-        an_answer({"entities": [{"id": "c1"}]}),
+    own = CampaignSteps().keep(ROW, a_grant(1), an_answer({"id": "l1"}))
+    found = CampaignSteps().keep(
+        ROW, a_grant(3, LIST, memo=LOOK), an_answer({"entities": [{"id": "c1"}]})
     )
 
     assert (own.provider_id, json.loads(own.values)) == ("l1", {"list": "l1"})
@@ -160,7 +160,7 @@ def loading(**told: Any) -> LoadProgress:
 
 def acted(told: LoadProgress | None) -> tuple[str, float, str]:
     its = Its(told)
-    it = Campaigns().run_local(ROW, PARAMS, a_grant(2, LIST), cast("Client", its))
+    it = CampaignSteps().run_local(ROW, PARAMS, a_grant(2, LIST), cast("Client", its))
     assert its.ledger.asked == (child_of(KEY), "l 1", 20)
     return it.how, it.after_s, it.text
 

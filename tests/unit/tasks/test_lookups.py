@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.rest import looking
-from tasks.rest.calls import Calls
+from tasks.rest.calls import CallSteps
 from workers.answer.guards import LookupResult, Memo, NextCall
 from workers.answer.outcome import Answer
 from workers.governor.grants import Grant
@@ -93,7 +93,7 @@ def a_row(**found: Any) -> dict[str, Any]:
 
 
 def test_a_look_sends_the_lookup_filled_from_earlier_answers() -> None:
-    request = Calls().request(a_row(**AT), PARAMS, a_look({"a.id": "l 1"}))
+    request = CallSteps().request(a_row(**AT), PARAMS, a_look({"a.id": "l 1"}))
 
     assert (request.method, request.path) == ("GET", "/lists/l%201/things?name=x")
     assert request.body is None
@@ -102,9 +102,9 @@ def test_a_look_sends_the_lookup_filled_from_earlier_answers() -> None:
 def test_a_condition_may_ask_for_an_earlier_answer() -> None:
     row = a_row(**AT, equals={"/id": "{a.id}"})
 
-    assert Calls().read_lookup(row, a_look({"a.id": "7"}), an_answer(THERE)) is FOUND
-    assert Calls().read_lookup(row, a_look({"a.id": "8"}), an_answer(THERE)) is ABSENT
-    assert Calls().read_lookup(row, a_look({}), an_answer(THERE)) is UNSURE  # it was not kept
+    assert CallSteps().read_lookup(row, a_look({"a.id": "7"}), an_answer(THERE)) is FOUND
+    assert CallSteps().read_lookup(row, a_look({"a.id": "8"}), an_answer(THERE)) is ABSENT
+    assert CallSteps().read_lookup(row, a_look({}), an_answer(THERE)) is UNSURE  # it was not kept
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,12 @@ def test_a_condition_may_ask_for_an_earlier_answer() -> None:
 def test_what_is_found_is_kept_like_an_answer_to_the_send(
     found: dict[str, Any], provider_id: str, values: dict[str, Any]
 ) -> None:
-    kept = Calls().keep(a_row(**found), a_look({"a.id": "1"}), an_answer(THERE))
+    kept = CallSteps().keep(a_row(**found), a_look({"a.id": "1"}), an_answer(THERE))
 
     assert (kept.provider_id, json.loads(kept.values)) == (provider_id, values)
 
 
 def test_found_by_its_status_alone_nothing_is_kept() -> None:
-    kept = Calls().keep(a_row(status=200), a_look({"a.id": "1"}), an_answer())
+    kept = CallSteps().keep(a_row(status=200), a_look({"a.id": "1"}), an_answer())
 
     assert (kept.provider_id, kept.values) == ("", "")

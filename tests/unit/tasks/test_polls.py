@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.kind import CannotSay, Polled
-from tasks.rest.calls import Calls
+from tasks.rest.calls import CallSteps
 from tasks.rest.polling import read_poll
 from workers.answer.outcome import Answer
 from workers.governor.grants import Grant
@@ -67,12 +67,12 @@ def test_a_poll_may_wait_for_a_value_of_an_earlier_answer() -> None:
     row, grant = a_wait({"a.version": 3, "a.id": "7"})
     answers = [Answer(status=200, body=b'{"version": %d}' % n) for n in (2, 3)]
 
-    assert [Calls().read_poll(row, grant, it) for it in answers] == [NOT_YET, READY]
+    assert [CallSteps().read_poll(row, grant, it) for it in answers] == [NOT_YET, READY]
 
 
 def test_what_a_poll_waits_for_is_kept_of_the_earlier_answer() -> None:
     row, grant = a_wait()
-    kept = Calls().keep(row, grant._replace(step=1), Answer(status=200, body=b'{"version": 3}'))
+    kept = CallSteps().keep(row, grant._replace(step=1), Answer(status=200, body=b'{"version": 3}'))
 
     assert json.loads(kept.values) == {"a.version": 3}
 
@@ -81,4 +81,4 @@ def test_a_poll_for_a_value_that_was_not_kept_says_so() -> None:
     row, grant = a_wait({"a.id": "7"})
 
     with pytest.raises(CannotSay, match=r"the answer of step a holds no a\.version"):
-        Calls().read_poll(row, grant, Answer(status=200, body=b'{"version": 3}'))
+        CallSteps().read_poll(row, grant, Answer(status=200, body=b'{"version": 3}'))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.kind import CannotSay
-from tasks.rest.calls import MAX_VALUE, Calls, id_in
+from tasks.rest.calls import CallSteps, id_in
+from tasks.rest.references import MAX_VALUE
 from workers.answer.outcome import Answer
 from workers.governor.grants import Grant
 from workers.ledger.batch import Place
@@ -33,7 +34,7 @@ def a_grant(step: int, *answers: dict[str, Any]) -> Grant:
 def kept(row: dict[str, Any], body: Any) -> dict[str, Any]:
     """What later steps find of this answer to the first one."""
     answer = Answer(status=200, body=json.dumps(body).encode())
-    values: dict[str, Any] = json.loads(Calls().keep(row, a_grant(1), answer).values)
+    values: dict[str, Any] = json.loads(CallSteps().keep(row, a_grant(1), answer).values)
     return values
 
 
@@ -42,7 +43,7 @@ def test_a_value_that_would_change_the_place_of_a_path_is_not_sent(value: str) -
     row = a_row(path="/lists/{a.id}")
 
     with pytest.raises(CannotSay, match="no path can hold"):
-        Calls().request(row, PARAMS, a_grant(2, {"a.id": value}))
+        CallSteps().request(row, PARAMS, a_grant(2, {"a.id": value}))
 
 
 @pytest.mark.parametrize("value", ["../b", "a/../../b", "/.", "..;/b", "..\\b"])
@@ -50,7 +51,7 @@ def test_a_value_that_a_server_could_unquote_into_a_way_upwards_is_not_sent(valu
     row = a_row(path="/lists/{a.id}./x" if value == "/." else "/lists/{a.id}/x")
 
     with pytest.raises(ValueError, match="segment"):
-        Calls().request(row, PARAMS, a_grant(2, {"a.id": value}))
+        CallSteps().request(row, PARAMS, a_grant(2, {"a.id": value}))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_a_value_that_a_server_could_unquote_into_a_way_upwards_is_not_sent(valu
 def test_any_other_value_is_one_segment_of_a_path(value: object, path: str) -> None:
     row = a_row(path="/lists/{a.id}/x")
 
-    request = Calls().request(row, PARAMS, a_grant(2, {"a.id": value}))
+    request = CallSteps().request(row, PARAMS, a_grant(2, {"a.id": value}))
 
     assert request.path == f"/lists/{path}/x"
 
@@ -83,7 +84,7 @@ def test_half_a_surrogate_pair_is_not_sent_and_not_shown(
 
     values = kept(row, {"id": value})
     with pytest.raises(CannotSay) as caught:
-        Calls().request(row, PARAMS, a_grant(2, values))
+        CallSteps().request(row, PARAMS, a_grant(2, values))
 
     assert str(caught.value) == "a.id holds half of a surrogate pair"
 
@@ -100,9 +101,9 @@ def test_a_value_that_is_too_long_is_said_to_be_and_a_missing_one_to_be_missing(
 
     values = kept(row, {"long": longest + "x", "right": longest})
     with pytest.raises(CannotSay) as too_long:
-        Calls().request(row, PARAMS, a_grant(2, values))
+        CallSteps().request(row, PARAMS, a_grant(2, values))
     with pytest.raises(CannotSay) as missing:
-        Calls().request(row, PARAMS, a_grant(2, {}))
+        CallSteps().request(row, PARAMS, a_grant(2, {}))
 
     assert str(too_long.value) == f"a.long is longer than {MAX_VALUE} characters and was not kept"
     assert str(missing.value) == "the answer of step a holds no a.long"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks import register
+from orchestration.kinds.registry import register
 from workers.app import app
 
 register(app)
