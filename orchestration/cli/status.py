@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestration.views.holds import Hold
-    from orchestration.views.refused import RefusedRoute
+    from orchestration.views.refusals import RefusedRoute
     from orchestration.views.status import ClientStatus, LimitStatus
 
 #: So many tenants of a lane are named; the others are shown as a sum.

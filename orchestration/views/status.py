@@ -10,8 +10,7 @@ from orchestration.text import format_count
 from orchestration.views import backlog as views_backlog
 from orchestration.views.holds import Hold, half_open, holds, provider_leaves
 from orchestration.views.progress import all_jobs, iso
-from orchestration.views.refused import RefusedRoute, by_route
-from orchestration.views.suggestions import suggestions
+from orchestration.views.refusals import RefusedRoute, by_route, suggestions
 from workers.governor import flows, refusals
 from workers.governor.state import GovernorState
 from workers.settings.limits import bucket_of, tenant_bucket

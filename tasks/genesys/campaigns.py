@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import CannotSay, LocalResult, StepKind, StepPlan, StepResult
-from tasks.rest import looking
+from tasks.rest import conditions
 from tasks.rest.calls import id_in
 from workers.answer.guards import Guard, LookupResult
 from workers.http.connection import Request
@@ -136,7 +136,7 @@ class CampaignSteps(StepKind):
         name = STEPS[grant.step - 1].name
         if name == "start":
             state = (
-                looking.follow_pointer(answer.json(), "/campaignStatus")
+                conditions.follow_pointer(answer.json(), "/campaignStatus")
                 if _is_whole(answer)
                 else None
             )
@@ -145,7 +145,7 @@ class CampaignSteps(StepKind):
             return LookupResult.FOUND if state in STARTED else LookupResult.ABSENT
         definition = row["list"] if name == "create_list" else row["campaign"]
         condition = {**_FIRST, "equals": {"/name": name_of(definition["name"], grant.key)}}
-        return looking.read_lookup(answer, {"found": condition})
+        return conditions.read_lookup(answer, {"found": condition})
 
     def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The ids of list and campaign."""
@@ -153,7 +153,7 @@ class CampaignSteps(StepKind):
         name = STEPS[grant.step - 1].name
         if name == "start":
             return StepResult()  # the campaign's id stays the row's
-        body = looking.find_value(answer, _FIRST) if grant.looking else answer.json()
+        body = conditions.find_value(answer, _FIRST) if grant.looking else answer.json()
         provider_id = id_in(body)
         what = "list" if name == "create_list" else "campaign"
         return StepResult(provider_id, json.dumps({what: provider_id}) if provider_id else "")

@@ -135,7 +135,7 @@ class PromptSteps(MediaSteps):
         maker = client.ledger.transaction(client.key(grant.job, row["made_by"]))
         known = merge_answers(maker.answers) if maker else {}
         if prompt := known.get("prompt"):
-            values = {it: known.get(it, []) for it in ("prompt", "languages")}
+            values = {name: known.get(name, []) for name in ("prompt", "languages")}
             return LocalResult("done", kept=StepResult(prompt, json.dumps(values)))
         if maker and maker.state in FINAL:
             return LocalResult(

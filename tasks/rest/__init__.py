@@ -2,7 +2,7 @@
 
 - `calls`: the steps of kind `calls`.
 - `references`: the values of earlier answers, put where a step refers to them.
-- `looking`, `polling`: how the answers to look-ups and polls are read.
+- `conditions`: how the answers to look-ups and polls are read.
 
 Nothing here knows one platform: no path, no state, no error code of any.
 """

@@ -4,7 +4,7 @@ A row's steps are `{"name", "method", "path", "headers", "body", "guard"}`, and 
 `"lookup"` and `"after_unknown"`, `"poll"` or `"parts"`. A later step may use an earlier answer, see
 `tasks.rest.references`. A step with `"parts"`, a list of objects, is sent once for each of them,
 one after the other. A look-up is a request of this form with `"found"`, and maybe `"absent"`; how
-its answer is read stands in `tasks.rest.looking`, and that to a poll in `tasks.rest.polling`.
+its answer is read stands in `tasks.rest.conditions`, and that to a poll in `tasks.rest.conditions`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.kind import CannotSay, Polled, StepKind, StepPlan, StepResult
-from tasks.rest import looking, polling
+from tasks.rest import conditions
 from tasks.rest.references import Filler, values_of
 from workers.answer.guards import READS, Guard, LookupResult
 from workers.http.connection import Request
@@ -92,22 +92,22 @@ class CallSteps(StepKind):
         lookup = row["steps"][grant.step - 1]["lookup"]
         try:
             filler = Filler.of(row, grant)
-            conditions = {name: filler.value(lookup[name]) for name in _READ if name in lookup}
+            wanted = {name: filler.value(lookup[name]) for name in _READ if name in lookup}
         except CannotSay:  # a value that it asks for was not kept
             return LookupResult.UNSURE
-        return looking.read_lookup(answer, conditions)
+        return conditions.read_lookup(answer, wanted)
 
     def read_poll(self, row: Row, grant: Grant, answer: Answer) -> Polled:
         """What the step's poll says."""
         poll = row["steps"][grant.step - 1]["poll"]
-        return polling.read_poll(answer, Filler.of(row, grant).value(poll))
+        return conditions.read_poll(answer, Filler.of(row, grant).value(poll))
 
     def keep(self, row: Row, grant: Grant, answer: Answer) -> StepResult:
         """The provider's id, and the values that later steps refer to."""
         steps = row["steps"]
         body = answer.json()
         if grant.looking:
-            body = looking.find_value(answer, steps[grant.step - 1]["lookup"]["found"])
+            body = conditions.find_value(answer, steps[grant.step - 1]["lookup"]["found"])
         name = steps[grant.step - 1].get("name", "")
         values = values_of(body, steps[grant.step :], name)
         return StepResult(id_in(body), json.dumps(values) if values else "")

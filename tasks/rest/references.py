@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tasks.kind import CannotSay
-from tasks.rest.looking import walk
+from tasks.rest.conditions import walk
 from workers.http.request import Request
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from celery.exceptions import Reject
 
 from tasks.kind import CannotSay
 from tasks.steps.detours import request_key, take_detour
-from tasks.steps.reading import Call, read_answer
+from tasks.steps.reading import GrantedCall, read_answer
 from workers import clock, failpoints
 from workers.answer.guards import READS, Guard
 from workers.answer.outcome import Outcome
@@ -111,7 +111,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             job_params = client.ledger.job_params(grant.job)
             row = client.ledger.row(grant.job, grant.place)
             plan = self.kind.plan(row, job_params, client.settings())[grant.step - 1]
-            call = Call(client, self.kind, grant, plan, row, job_params, token)
+            call = GrantedCall(client, self.kind, grant, plan, row, job_params, token)
             request = self.kind.request(row, job_params, grant)
             request = replace(request, headers=_headers(request, call))
             if grant.start_in_s:
@@ -163,7 +163,7 @@ def step_of(kind: StepKind) -> Step:
     return step
 
 
-def _headers(request: Request, call: Call) -> dict[str, str]:
+def _headers(request: Request, call: GrantedCall) -> dict[str, str]:
     """The request's headers with what every request carries: the key, and the token of the client.
 
     A read and a look-up have no key: a provider that matches keys alone would answer them with

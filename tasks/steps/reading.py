@@ -32,7 +32,7 @@ REFUSED_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class GrantedCall:
     """One granted call, with all that its request is made of and its answer is judged by."""
 
     client: Client
@@ -49,7 +49,7 @@ class Call:
         return self.plan.lookup if self.grant.looking else self.plan.route
 
 
-def read_answer(call: Call, answer: Answer, rng: Random) -> Verdict:
+def read_answer(call: GrantedCall, answer: Answer, rng: Random) -> Verdict:
     """The verdict on an answer, with what its headers leave of the quota."""
     verdict = _verdict(call, answer, rng)
     quota = read_feedback(answer.headers, None)
@@ -58,7 +58,7 @@ def read_answer(call: Call, answer: Answer, rng: Random) -> Verdict:
     return verdict
 
 
-def _verdict(call: Call, answer: Answer, rng: Random) -> Verdict:
+def _verdict(call: GrantedCall, answer: Answer, rng: Random) -> Verdict:
     """A poll goes first, then success; else the judge."""
     client, grant = call.client, call.grant
     tenant = call.row.get("tenant", call.job_params.tenant)
@@ -77,7 +77,7 @@ def _verdict(call: Call, answer: Answer, rng: Random) -> Verdict:
     return _refuse_token(call, answer, verdict) if reading.next is Next.TOKEN else verdict
 
 
-def _read_poll(call: Call, answer: Answer, reading: Reading) -> Verdict | None:
+def _read_poll(call: GrantedCall, answer: Answer, reading: Reading) -> Verdict | None:
     """The verdict on a poll; None where its answer says nothing of what it waits for."""
     try:
         polled = call.kind.read_poll(call.row, call.grant, answer)
@@ -93,7 +93,7 @@ def _read_poll(call: Call, answer: Answer, reading: Reading) -> Verdict | None:
     return None
 
 
-def _explain(call: Call, answer: Answer, reading: Reading, verdict: Finish) -> Verdict:
+def _explain(call: GrantedCall, answer: Answer, reading: Reading, verdict: Finish) -> Verdict:
     """The end with the kind's advice; a poll that showed nothing is made again instead."""
     if call.plan.polls and reading.next is Next.RETRY:
         return _poll_again(call, answer, reading)
@@ -101,7 +101,7 @@ def _explain(call: Call, answer: Answer, reading: Reading, verdict: Finish) -> V
     return replace(verdict, error=f"{verdict.error}: {advice}") if advice else verdict
 
 
-def _state_of(call: Call, answer: Answer) -> StepState:
+def _state_of(call: GrantedCall, answer: Answer) -> StepState:
     """What is known of the step beside its answer, but for what the look-up saw in that."""
     grant, plan = call.grant, call.plan
     return StepState(
@@ -116,7 +116,7 @@ def _state_of(call: Call, answer: Answer) -> StepState:
     )
 
 
-def _done(call: Call, answer: Answer) -> Verdict:
+def _done(call: GrantedCall, answer: Answer) -> Verdict:
     """The verdict on a success; a body that cannot be read makes it no failure."""
     if call.grant.part + 1 < call.plan.parts:
         return continue_step(answer)
@@ -133,7 +133,7 @@ def _done(call: Call, answer: Answer) -> Verdict:
     )
 
 
-def _poll_again(call: Call, answer: Answer, reading: Reading) -> Requeue | Finish:
+def _poll_again(call: GrantedCall, answer: Answer, reading: Reading) -> Requeue | Finish:
     """The verdict on a poll that shows that what it waits for is not ready, or shows nothing."""
     plan = call.plan
     if call.grant.part + 1 >= plan.polls:
@@ -142,7 +142,7 @@ def _poll_again(call: Call, answer: Answer, reading: Reading) -> Requeue | Finis
     return continue_step(answer, plan.every_s)
 
 
-def _refuse_token(call: Call, answer: Answer, verdict: Verdict) -> Verdict:
+def _refuse_token(call: GrantedCall, answer: Answer, verdict: Verdict) -> Verdict:
     """A 401: the token is renewed; one that was refused although it is new holds the client."""
     if not call.token or not isinstance(verdict, Requeue):
         return verdict

@@ -10,9 +10,8 @@ from uuid import uuid4
 import pytest
 
 from orchestration.operate import limits as operate_limits
-from orchestration.views.refused import by_route
+from orchestration.views.refusals import by_route, format_rate, suggestions, through_per_s
 from orchestration.views.status import status
-from orchestration.views.suggestions import format_rate, suggestions, through_per_s
 from tests.conftest import free_port
 from tests.support.fleet import Fleet, until
 from workers.answer.outcome import Answer

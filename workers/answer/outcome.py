@@ -130,6 +130,18 @@ class Reading:
     reason: str  #: one short sentence without any text of the provider but its machine code
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What an answer of 429 says."""
+
+    route: str  #: method and path without ids
+    tenant: str  #: that sent the call
+    retry_after_s: float | None  #: None: no order that can be read
+    limit: int | None  #: this and the next two from the provider's headers
+    remaining: int | None
+    reset_s: float | None
+
+
 def read(answer: Answer, *, earlier_unknown: bool = False) -> Reading:
     """Read what the attempt did and what its answer asks for.
 

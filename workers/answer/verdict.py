@@ -14,9 +14,8 @@ from workers.answer.guards import Memo
 from workers.answer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from workers.answer.outcome import Answer
+    from workers.answer.outcome import Answer, Refused
     from workers.answer.quota_headers import Feedback
-    from workers.governor.refusals import Refused
 
 #: Longest error sentence that is kept, characters.
 MAX_TEXT: Final = 300

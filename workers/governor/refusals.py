@@ -17,6 +17,7 @@ from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from workers.answer.outcome import Refused
 from workers.answer.quota_headers import read_feedback
 from workers.errors import StoreAway
 from workers.governor.flows import MOST_ROUTES, route_class
@@ -37,18 +38,6 @@ KEPT: Final = 1000
 
 #: Most calls of a job go to the same few routes.
 _class_of = lru_cache(maxsize=1024)(route_class)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """What an answer of 429 says."""
-
-    route: str  #: without ids, see `flows.route_class`
-    tenant: str  #: that sent the call
-    retry_after_s: float | None  #: None: no order that can be read
-    limit: int | None  #: this and the next two from the provider's headers
-    remaining: int | None
-    reset_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

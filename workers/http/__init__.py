@@ -7,7 +7,7 @@
 
 from workers.http.connection import Caller, Connection
 from workers.http.request import Request
-from workers.http.route import ConnectFailed, GovernedAdapter, Route
+from workers.http.route import ConnectFailed, PooledAdapter, Route
 from workers.http.transfer import File, Sent, Transfers
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "ConnectFailed",
     "Connection",
     "File",
-    "GovernedAdapter",
+    "PooledAdapter",
     "Request",
     "Route",
     "Sent",

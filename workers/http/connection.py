@@ -18,7 +18,7 @@ from workers.answer.outcome import Answer
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale
 from workers.http.request import Request
-from workers.http.route import ConnectFailed, GovernedAdapter, Route
+from workers.http.route import ConnectFailed, PooledAdapter, Route
 from workers.http.wire import Bounds, exchange, is_silent
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = [
     "Caller",
     "ConnectFailed",
     "Connection",
-    "GovernedAdapter",
+    "PooledAdapter",
     "Request",
     "pool_size",
     "require_descriptors",
@@ -157,7 +157,7 @@ class Caller:
         self._idle: deque[Connection] = deque()
 
     @property
-    def adapter(self) -> GovernedAdapter:
+    def adapter(self) -> PooledAdapter:
         """For a `requests` session of other code on the same way to the provider."""
         return self.route.adapter
 

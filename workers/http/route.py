@@ -49,7 +49,7 @@ class ConnectFailed(NotNow):
         self.reason = reason
 
 
-class GovernedAdapter(HTTPAdapter):
+class PooledAdapter(HTTPAdapter):
     """The pools of one client: certificates are always verified, and nothing is sent twice.
 
     Args:
@@ -115,7 +115,7 @@ class Route:
         verify = environment["verify"]
         self._authorities = verify if isinstance(verify, str) else None
         plain = client.model_copy(update={"client_cert_file": None, "client_key_file": None})
-        self.adapter = GovernedAdapter(
+        self.adapter = PooledAdapter(
             tls_context(client, self._authorities),
             pool_size,
             tls_context(plain, self._authorities),

@@ -10,6 +10,7 @@ import json
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from workers.ledger.identity import SCHEMA
 from workers.ledger.transaction import FINAL, StoredField, TransactionState, read_flag, write_flag
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Job:
     replayed: int = 0  #: rows that a replay took back from a final state
     #: moment of a restored backup after which what stands on pages to come may have been sent
     backup_us: int | None = None
+    schema: int = SCHEMA  #: of its hash and its pages; the scripts write it
 
     @classmethod
     def from_hash(cls, name: str, stored: Mapping[str, str]) -> Self | None:
@@ -134,6 +136,7 @@ class Job:
 
 #: Stored name → attribute, meaning, and how its text is read and written.
 FIELDS: Final[Mapping[str, StoredField]] = {
+    "schema": StoredField("schema", "Number of the form in which it and its rows are stored.", int),
     "kind": StoredField("params.kind", "Kind of its rows."),
     "job_params": StoredField("params", "What its steps need beside their rows, JSON."),
     "client": StoredField("client", "Name of its client."),

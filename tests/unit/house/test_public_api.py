@@ -23,7 +23,7 @@ PUBLIC = {
     "workers.broker": "install transport_options",
     "workers.governor": "Flow Governor LANES",
     "workers.http": """
-        Caller ConnectFailed Connection File GovernedAdapter Request Route Sent Transfers
+        Caller ConnectFailed Connection File PooledAdapter Request Route Sent Transfers
     """,
     "workers.ledger": "Ledger idempotency_key part_key step_key",
     "workers.session": "GovernedSession governed_api_client governed_session",

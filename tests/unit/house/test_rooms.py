@@ -16,7 +16,9 @@ ALLOWED = {
     "orchestration": {"workers", "tasks", "orchestration"},
 }
 #: The one inversion: Celery's application loads these by name.
-INVERSION = {"workers/app.py": {"orchestration.dispatch.bootstep", "orchestration.kinds.registered"}}
+INVERSION = {
+    "workers/app.py": {"orchestration.dispatch.bootstep", "orchestration.kinds.registered"}
+}
 
 
 def modules(room: str) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.rest import looking
+from tasks.rest import conditions
 from tasks.rest.calls import CallSteps
 from workers.answer.guards import LookupResult, Memo, NextCall
 from workers.answer.outcome import Answer
@@ -58,7 +58,7 @@ def an_answer(body: Any = None, status: int | None = 200, error: str | None = No
 def test_an_answer_is_found_absent_or_not_yet_sure(
     answer: Answer, lookup: dict[str, Any], sight: LookupResult
 ) -> None:
-    assert looking.read_lookup(answer, lookup) is sight
+    assert conditions.read_lookup(answer, lookup) is sight
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_an_answer_is_found_absent_or_not_yet_sure(
     ],
 )
 def test_a_pointer_leads_where_rfc_6901_says(pointer: str, value: Any) -> None:
-    assert looking.follow_pointer({"a/b": [{"~": 1}], "": 2}, pointer) == value
+    assert conditions.follow_pointer({"a/b": [{"~": 1}], "": 2}, pointer) == value
 
 
 def a_look(*answers: dict[str, Any]) -> Grant:

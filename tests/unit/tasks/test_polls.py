@@ -9,7 +9,7 @@ import pytest
 
 from tasks.kind import CannotSay, Polled
 from tasks.rest.calls import CallSteps
-from tasks.rest.polling import read_poll
+from tasks.rest.conditions import read_poll
 from workers.answer.outcome import Answer
 from workers.governor.grants import Grant
 from workers.ledger.batch import Place

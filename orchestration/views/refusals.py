@@ -1,4 +1,4 @@
-"""What refusals suggest: from answers of 429 to one sentence for the operator. Pure.
+"""Answers of 429 as an operator looks at them: by route, and what they suggest. Pure.
 
 | the evidence of one hour                     | the sentence                                   |
 | -------------------------------------------- | ---------------------------------------------- |
@@ -15,6 +15,7 @@ read again what led to the change.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
 from statistics import median
@@ -24,7 +25,7 @@ from workers.governor.refusals import rules_of
 from workers.settings.limits import bucket_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from workers.governor.refusals import Refusal
     from workers.settings.limits import LimitSettings
@@ -167,3 +168,42 @@ def _slowest(limits: Iterable[LimitSettings]) -> str:
 
 def _is_rated(limit: LimitSettings) -> bool:
     return limit.shape != "concurrent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRoute:
+    """The answers of 429 to one route, and what was known at the last of them."""
+
+    route: str  #: method and path without ids
+    count: int
+    last_us: int
+    ago_s: float
+    tokens: Mapping[str, int | None]  #: left of each limit; None: held, or no dispatcher rang
+    retry_after_s: float | None  #: None: the provider gave no order
+    limit: int | None  #: calls of the quota by the provider's headers; None: they do not say
+
+
+def by_route(refusals: Iterable[Refusal], now_us: int) -> list[RefusedRoute]:
+    """One entry for each route, the one that is refused most first.
+
+    Args:
+        refusals: The oldest first.
+        now_us: The store's time.
+    """
+    last: dict[str, Refusal] = {}
+    counts: dict[str, int] = {}
+    for refusal in refusals:
+        last[refusal.route] = refusal
+        counts[refusal.route] = counts.get(refusal.route, 0) + 1
+    return [
+        RefusedRoute(
+            route=route,
+            count=counts[route],
+            last_us=round(refusal.at_s * 1e6),
+            ago_s=max(0.0, now_us / 1e6 - refusal.at_s),
+            tokens=refusal.tokens,
+            retry_after_s=refusal.retry_after_s,
+            limit=refusal.limit,
+        )
+        for route, refusal in sorted(last.items(), key=lambda pair: (-counts[pair[0]], pair[0]))
+    ]

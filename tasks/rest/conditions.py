@@ -1,4 +1,4 @@
-"""How the answer to a look-up is read: found, absent, or not yet sure. Pure.
+"""Conditions on an answer, and how they read a look-up and a poll. Pure.
 
 A condition is `{"status", "at", "equals", "id"}`, all of it optional. An answer fits when
 
@@ -9,11 +9,23 @@ A condition is `{"status", "at", "equals", "id"}`, all of it optional. An answer
 The value there is taken for the answer to the send itself: later steps find their values in it, and
 its `id`, or the value that the pointer `id` leads to, is the provider's name for it.
 
+A look-up:
+
 | the answer                                                       | is              |
 | ---------------------------------------------------------------- | --------------- |
 | fits `found`                                                     | found           |
 | fits `absent`; without one: 404, 410, 204, or a 2xx of any JSON  | absent          |
 | is any other one, or none                                        | not yet sure    |
+
+A poll is `{"until": conditions, "failed": conditions, "every_s", "times"}`; of several conditions
+one suffices:
+
+| the answer                                        | is                                      |
+| ------------------------------------------------- | --------------------------------------- |
+| fits `until`                                      | ready                                   |
+| fits `failed`                                     | failed                                  |
+| is another 2xx, or 404: reads lag behind writes   | not yet                                 |
+| is any other one, or none                         | unsaid: judged like that of any read    |
 """
 
 from __future__ import annotations
@@ -21,6 +33,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from tasks.kind import Polled
 from workers.answer.guards import LookupResult
 
 if TYPE_CHECKING:
@@ -28,6 +41,8 @@ if TYPE_CHECKING:
 
     from workers.answer.outcome import Answer
 
+#: Statuses of a poll that came too early; a 404, for reads lag behind writes.
+_NOT_YET: Final = (*range(200, 300), 404)
 #: With these a provider says that there is nothing.
 NOTHING: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 #: More digits than the index of any list has.
@@ -107,3 +122,12 @@ def _is_same(one: object, other: object) -> bool:
 def _body(answer: Answer) -> object:
     """The body; None when it is not whole, or no JSON."""
     return None if answer.error else answer.json()
+
+
+def read_poll(answer: Answer, poll: Mapping[str, Any]) -> Polled:
+    """What the answer to a poll says."""
+    if any(matches(answer, condition) for condition in poll["until"]):
+        return Polled.READY
+    if any(matches(answer, condition) for condition in poll.get("failed", ())):
+        return Polled.FAILED
+    return Polled.NOT_YET if answer.status in _NOT_YET else Polled.UNSAID
