@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo test lint docs bench chaos lock clean
+.PHONY: help setup demo check test lint docs bench chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -21,6 +21,9 @@ setup: .venv/.ready ## Install everything into .venv
 
 demo: .venv/.ready ## Send 5,000 contacts to a strict local provider at the full permitted rate
 	@$(BIN)/headgate demo
+
+check: lint ## The inner loop: lint, and the tests that start no workers (under a minute on two cores)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/unit tests/scripts
 
 test: .venv/.ready ## Run the tests (real store, real worker processes; 5 to 8 minutes on two cores)
 	@$(BIN)/python -m pytest -n 4 --dist loadfile

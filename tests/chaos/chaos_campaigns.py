@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchestration.views.status import status
-from tests.fleet.test_daily import later
 from tests.support.campaigns import (
     KEYLESS,
     STRICT,
@@ -22,6 +21,7 @@ from tests.support.campaigns import (
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet
 from tests.support.journal import only_known_operations
+from tests.support.killing import later
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

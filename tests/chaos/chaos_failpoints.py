@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet.test_failpoints import FAULTS, OF_A_WORKER, killed_at
-from tests.fleet.test_lookup import LOOKS, SLOW, lost
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, contacts
+from tests.support.killing import FAULTS, LOOKS, OF_A_WORKER, SLOW, killed_at, lost
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.fleet.test_kills import POISON
-from tests.fleet.test_transport import GARBAGE, encoded
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
+from tests.support.killing import GARBAGE, POISON, encoded
 from workers.store.connection import connect
 
 

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from orchestration.views.status import status
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
+from tests.support.killing import later
 
 APP = {"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}
 DAILY = {"name": "daily", "window_s": 86_400, "shape": "fixed_window", "match": "* /daily"}
 #: Retry-After of two hours, and the most jitter that comes on top.
 HELD_S = 7200.0 + 0.1
-
-
-def later(fleet: Fleet, seconds: float) -> None:
-    """Make the store's state what it will be so many seconds later.
-
-    Its clock cannot be moved, but everything is measured from it: as after a clock that was set
-    back, every moment comes so much nearer and every key grows so much older. Nothing may be out.
-    """
-    at_us = time.time_ns() // 1000 + round(seconds * 1e6)
-    fleet.client.store.hset(fleet.client.keys.governor, "at", at_us)
 
 
 def of_daily(fleet: Fleet) -> list[dict[str, Any]]:

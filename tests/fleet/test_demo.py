@@ -29,7 +29,7 @@ from workers.store.embedded import connect, read_config, stop_embedded, take_dat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 #: What regulators keep free for films and books: GB, US, AU, DE, FR.
 FICTION = re.compile(

@@ -13,7 +13,7 @@ from orchestration.demo import campaigns
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 
 @pytest.fixture(scope="module")

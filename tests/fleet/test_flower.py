@@ -18,7 +18,7 @@ from tests.conftest import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "canary-flower-9f2d"

@@ -17,7 +17,7 @@ from orchestration.dispatch import pages
 from orchestration.intake import Options, Submission, accept, check
 from orchestration.intake.readers.contacts import ContactOptions
 from orchestration.kinds import find_kind
-from tests.unit.intake.conftest import Desk, a_call
+from tests.support.desk import Desk, a_call
 from workers.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from pathlib import Path
 
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
+from tests.support.killing import POISON
 from workers.store.connection import connect
-
-POISON = {"PYTHONPATH": f"{Path(__file__).parents[1] / 'support/poison'}{os.pathsep}{Path.cwd()}"}
 
 
 def test_each_worker_killed_once_and_the_broker_flushed_loses_and_doubles_nothing() -> None:

@@ -81,3 +81,21 @@ print("tickets.open" in app.tasks)
     )
 
     assert done.stdout == "True\n"
+
+
+def test_a_worker_does_not_start_with_a_package_that_brings_no_kind(fleet: Fleet) -> None:
+    (fleet.folder / "packages/ticket_kind.py").write_text("1 / 0")
+
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-c", "1"]
+    worker = subprocess.run(
+        command,
+        env=fleet.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert worker.returncode != 0
+    assert "kind 'tickets' of package ticket-kind cannot be loaded" in worker.stderr

@@ -14,7 +14,7 @@ import pytest
 from orchestration.views.status import status
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 #: `celery` as a user types it, and as a module, which looks for modules in the current folder.
 SCRIPT = [str(Path(sys.executable).with_name("celery"))]

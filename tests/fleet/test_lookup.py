@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.fleet.test_failpoints import killed_at
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
-
-#: What was written is seen by reads half a second later, and no key is remembered.
-SLOW = {"idempotency": "off", "read_lag_s": 0.5}
-#: So the last of three looks comes 1.1 s after the send.
-LOOKS = {"idempotency": "none", "lookup_after_s": 0.3, "lookups": 3, "lookup_every_s": 0.4}
-
-
-def lost(kind: str, every: int, **more: Any) -> dict[str, Any]:
-    """A fault that hits each row's send once at the most."""
-    once = {"when": {"every": every}, "per_business_id_times": 1}
-    return {"match": "POST *", "kind": kind, **once, **more}
+from tests.support.killing import LOOKS, SLOW, killed_at, lost
 
 
 def sends(fleet: Fleet) -> int:

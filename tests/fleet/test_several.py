@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
-from tests.fleet.test_failpoints import killed_at
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, looked_up
+from tests.support.killing import killed_at
 from workers.ledger.identity import part_key
 
 FAULTS = [

@@ -22,6 +22,7 @@ import redis
 from celery import Celery, chain
 from kombu.transport.redis import Transport as StockTransport
 
+from tests.support.killing import GARBAGE, a_task, encoded
 from workers.broker import consumer as broker_consumer
 from workers.broker import transport
 from workers.broker.transport import GARBAGE_KEPT, GARBAGE_KEY, is_task_message
@@ -179,96 +180,6 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 # What a task looks like in the broker, and every way to spoil it.
-
-
-def a_task(path: str = "", value: object = None, *, body: object = None) -> dict[str, Any]:
-    """A task message; the field at `path` (a/b/c) has `value`, or is missing if that is `...`."""
-    text = json.dumps([["name"], {}, {"chain": None}] if body is None else body)
-    message: dict[str, Any] = {
-        "body": base64.b64encode(text.encode()).decode(),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {"task": "mark", "id": "id-1", "eta": None, "timelimit": [None, None]},
-        "properties": {
-            "delivery_tag": "tag-1",
-            "delivery_info": {"exchange": "", "routing_key": "probe"},
-            "body_encoding": "base64",
-        },
-    }
-    *parents, last = path.split("/")
-    part = message
-    for parent in parents:
-        part = part[parent]
-    if value is ...:
-        del part[last]
-    elif path:
-        part[last] = value
-    return message
-
-
-def nested(depth: int) -> str:
-    return "[" * depth + "]" * depth
-
-
-GARBAGE: dict[str, str | bytes | dict[str, Any]] = {
-    "words": "not json",
-    "nothing": "",
-    "half a message": json.dumps(a_task())[:-1],
-    "a list": "[]",
-    "null": "null",
-    "a string": '"x"',
-    "a number": "5",
-    "not UTF-8": b"\xff\xfe\xfa",
-    "nested 20,000 deep": nested(20_000),
-    "a long text": "x" * 100_000,
-    "an empty object": "{}",
-    "only a body": '{"body": 1}',
-    "a marker that kombu cannot read": a_task("headers/x", {"__type__": "uuid", "__value__": 5}),
-    "a header nested as deep as Python can": json.dumps(a_task("headers/x", "@")).replace(
-        '"@"', nested(963)
-    ),
-    "no headers": a_task("headers", ...),
-    "headers null": a_task("headers", None),
-    "headers a list": a_task("headers", []),
-    "no task": a_task("headers/task", ...),
-    "task a list": a_task("headers/task", ["mark"]),
-    "no id": a_task("headers/id", ...),
-    "id a number": a_task("headers/id", 5),
-    "eta empty": a_task("headers/eta", ""),
-    "eta a list": a_task("headers/eta", []),
-    "expires an object": a_task("headers/expires", {}),
-    "one time limit": a_task("headers/timelimit", [1]),
-    "time limit a number": a_task("headers/timelimit", 1),
-    "stamped headers a list of lists": a_task("headers/stamped_headers", [[1]]),
-    "no properties": a_task("properties", ...),
-    "properties a list": a_task("properties", []),
-    "no delivery tag": a_task("properties/delivery_tag", ...),
-    "delivery tag a list": a_task("properties/delivery_tag", []),
-    "delivery tag half a character": a_task("properties/delivery_tag", "\ud800"),
-    "no delivery info": a_task("properties/delivery_info", ...),
-    "no exchange": a_task("properties/delivery_info/exchange", ...),
-    "no routing key": a_task("properties/delivery_info/routing_key", ...),
-    "unknown body encoding": a_task("properties/body_encoding", "rot13"),
-    "no content type": a_task("content-type", ...),
-    "pickle": a_task("content-type", "application/x-python-serialize"),
-    "plain text": a_task("content-type", "text/plain"),
-    "content encoding a number": a_task("content-encoding", 5),
-    "no body": a_task("body", ...),
-    "body a number": a_task("body", 5),
-    "body not base64": a_task("body", "!"),
-    "body not JSON": a_task("body", base64.b64encode(b"not json").decode()),
-    "body an empty list": a_task(body=[]),
-    "body 5": a_task(body=5),
-    "body an object": a_task(body={"task": "mark", "id": "1", "args": [], "kwargs": {}}),
-    "arguments an object": a_task(body=[{}, {}, {}]),
-    "keywords a list": a_task(body=[[], [], {}]),
-    "chain a list": a_task(body=[[], {}, []]),
-}
-
-
-def encoded(garbage: str | bytes | dict[str, Any]) -> bytes:
-    text = json.dumps(garbage) if isinstance(garbage, dict) else garbage
-    return text if isinstance(text, bytes) else text.encode()
 
 
 @pytest.mark.parametrize("kind", GARBAGE)

@@ -12,7 +12,7 @@ import pytest
 from orchestration.views.status import status
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
 

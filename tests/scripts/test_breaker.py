@@ -7,54 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.scripts.test_scripts import APP, DONE, MS, Rig, S
+from tests.support.rig import (
+    APP,
+    DONE,
+    LEAST,
+    MS,
+    OPEN_S,
+    REFUSED,
+    Rig,
+    S,
+    breaker,
+    grants,
+    opened,
+    probe,
+)
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Pause, Reach, Requeue
 
 if TYPE_CHECKING:
-    from workers.governor.grants import Grant
     from workers.store.connection import Store
 
-#: How long the client is held when the breaker opens, and calls before it may.
-OPEN_S, LEAST = 5, 20
-REFUSED = Requeue(outcome=Outcome.NOT_EXECUTED, throttled=True, status=429, delay_s=0.1)
 SILENT = Requeue(outcome=Outcome.UNKNOWN, attempt=True, delay_s=0.1)
-
-
-def breaker(rig: Rig) -> dict[str, Any]:
-    """What is known of the breaker; empty when it is closed."""
-    gov: Any = rig.store.hgetall(rig.keys.governor)
-    return {it: gov[it] for it in ("breaker", "prober", "probes") if it in gov}
-
-
-def grants(rig: Rig, count: int) -> list[Grant]:
-    """So many calls that are out, granted one after the other."""
-    found: list[Grant] = []
-    for _ in range(400):
-        found += [rig.grant(key) for key in rig.ring()[: count - len(found)]]
-        if len(found) == count:
-            return found
-    raise AssertionError(f"{len(found)} of {count} calls were granted")
-
-
-def opened(store: Store, more: int = 0) -> tuple[Rig, list[Grant]]:
-    """A client whose breaker has just opened, and further calls that were out then."""
-    rig = Rig(store, APP)
-    rig.line_up(80)
-    out = grants(rig, LEAST + more)
-    for grant in out[:LEAST]:
-        rig.governor.settle(grant, REFUSED)
-    assert breaker(rig)
-    return rig, out[LEAST:]
-
-
-def probe(rig: Rig) -> Grant:
-    """The one call that is let through."""
-    for _ in range(400):
-        if rung := rig.ring():
-            (key,) = rung
-            return rig.grant(key)
-    raise AssertionError("no probe in ten seconds")
 
 
 @pytest.mark.parametrize(("good", "then"), [(8, "closed"), (7, "open")])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scripts.test_scripts import APP, HELD, Rig, S
+from tests.support.rig import APP, HELD, Rig, S
 from workers.answer.verdict import Pause
 from workers.governor.grants import Grant, KeyExpired
 from workers.ledger import audit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scripts.test_scripts import APP, DONE, EP, HELD, Rig
+from tests.support.rig import APP, DONE, EP, HELD, Rig
 from workers.errors import FunctionUnknown, StoreAway
 from workers.store import scripts
 from workers.store.connection import connect

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.scripts.test_breaker import opened, probe
-from tests.scripts.test_scripts import APP, BEAT_US, DONE, MS, Rig, S
+from tests.support.rig import APP, DONE, MS, TICK_US, Rig, S, opened, probe
 from workers.answer.quota_headers import Feedback
 from workers.clients import Client
 from workers.errors import CircuitOpen, Throttled
@@ -93,7 +92,7 @@ def test_the_next_token_is_left_to_a_guest_that_asks_beside_a_full_backlog(store
     it, went, rung = gate(rig), 0, 0
     rig.ring_on(500 * MS)
 
-    for _ in range(8 * S // BEAT_US):  # eight seconds, eight calls a second
+    for _ in range(8 * S // TICK_US):  # eight seconds, eight calls a second
         rung += len([rig.serve(key) for key in rig.ring()])
         answer = ask(it)
         if isinstance(answer, Permit):
@@ -110,7 +109,7 @@ def test_a_guest_that_asks_no_more_leaves_its_token_to_the_others(store: Store) 
     rig.ring_on(500 * MS)
     assert isinstance(ask(gate(rig)), float)
 
-    served = sum(len([rig.serve(key) for key in rig.ring()]) for _ in range(2 * S // BEAT_US))
+    served = sum(len([rig.serve(key) for key in rig.ring()]) for _ in range(2 * S // TICK_US))
     assert served >= 15
 
 

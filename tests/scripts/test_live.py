@@ -12,7 +12,23 @@ import pytest
 
 from orchestration.dispatch import pages
 from orchestration.operate import limits as operate_limits
-from tests.scripts.test_scripts import APP, BEAT_US, DONE, EP, HELD, MS, Rig, S
+from tests.support.rig import (
+    APP,
+    BURSTY,
+    DONE,
+    EP,
+    HELD,
+    MS,
+    SAID,
+    STEADY,
+    Rig,
+    S,
+    change,
+    client_of,
+    pause,
+    resume,
+    spent,
+)
 from tests.support.stored import a_job
 from workers.answer.verdict import Pause, Reach
 from workers.clients import Client
@@ -30,43 +46,7 @@ if TYPE_CHECKING:
 
     from workers.store.connection import Store
 
-SAID = {"by": "maria", "reason": "maintenance at the provider"}
 HOUR_US = 3600 * S
-#: 2 calls at once and 0.98 a second: at most 100 in any 100 s.
-STEADY = LimitSettings(name="app", count=100, window_s=100, shape="fixed_window", reserve=0)
-#: The same limit as 60 calls at once, and 0.39 a second.
-BURSTY = STEADY.model_copy(update={"burst": 60})
-
-
-def client_of(rig: Rig, configured: ClientSettings | None = None) -> Client:
-    """The rig's client, as a process holds it."""
-    it = Client(configured or rig.client, Settings(), rig.store)
-    it.keys = rig.keys
-    return it
-
-
-def pause(rig: Rig, for_s: float = operate_limits.FOREVER_S) -> int:
-    return operate_limits.pause(client_of(rig), for_s=for_s, **SAID, clock=rig.clock)
-
-
-def resume(rig: Rig) -> bool:
-    return operate_limits.resume(client_of(rig), **SAID, clock=rig.clock)
-
-
-def change(rig: Rig, *limits: LimitSettings) -> None:
-    """The client's limits are these from now on."""
-    rig.client = rig.client.model_copy(update={"limits": limits})
-    flows.refresh(rig.store, rig.keys, rig.client, clock=rig.clock)
-
-
-def spent(rig: Rig, us: int, beat_us: int = BEAT_US) -> list[int]:
-    """The moments at which calls leave in so many us, all of them served at once."""
-    moments = []
-    for _ in range(us // beat_us):
-        for key in rig.ring(after_us=beat_us):
-            rig.serve(key)
-            moments.append(rig.us)
-    return moments
 
 
 def done(rig: Rig) -> list[dict[str, Any]]:

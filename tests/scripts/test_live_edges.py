@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.operate import limits as operate_limits
-from tests.scripts.test_breaker import REFUSED, breaker, grants, opened, probe
-from tests.scripts.test_live import BURSTY, STEADY, change, client_of, pause, resume, spent
-from tests.scripts.test_scripts import APP, BEAT_US, HELD, Rig, S
+from tests.support.rig import (
+    APP,
+    BURSTY,
+    HELD,
+    REFUSED,
+    STEADY,
+    TICK_US,
+    Rig,
+    S,
+    breaker,
+    change,
+    client_of,
+    grants,
+    opened,
+    pause,
+    probe,
+    resume,
+    spent,
+)
 from workers.answer.verdict import Pause, Reach
 from workers.errors import StoreAway
 from workers.governor import flows, overrides
@@ -62,7 +78,7 @@ def test_a_rate_in_place_of_calls_at_once_starts_empty(store: Store) -> None:
     rig.fill()
     rig.ring(threads=0)
     change(rig, LimitSettings(name="app", count=50, shape="concurrent"))
-    assert len(spent(rig, BEAT_US)) == 50
+    assert len(spent(rig, TICK_US)) == 50
 
     change(rig, rate)
 
@@ -96,7 +112,7 @@ def test_a_cap_that_a_tenant_gets_later_holds_back_nobody_else(store: Store) -> 
     flows.refresh(rig.store, rig.keys, rig.client, clock=rig.clock)
 
     rung = []
-    for _ in range(20 * S // BEAT_US):
+    for _ in range(20 * S // TICK_US):
         for key in rig.ring():
             rig.serve(key)
             rung.append(key)

@@ -5,48 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tests.scripts.test_scripts import APP, DONE, EP, LEASE_US, MS, Rig, S
+from tests.support.rig import DONE, LEASE_US, LOST, MS, SEND, S, a_step, looking
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import UNSENT, Requeue, Retry, Verdict
+from workers.answer.verdict import UNSENT, Requeue, Retry
 from workers.governor import flows
 from workers.governor.governor import KEY_LIFE_S
-from workers.governor.grants import Grant, Settled
-from workers.ledger.ledger import NewTransaction
+from workers.governor.grants import Settled
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
-#: A send without an answer, a look that found nothing yet, and the last one of these.
-LOST = Requeue(outcome=Outcome.UNKNOWN, delay_s=2, memo=Memo(next=NextCall.LOOKUP, lookups=0))
 NOT_YET = Requeue(
     outcome=Outcome.NOT_EXECUTED, delay_s=2, memo=Memo(next=NextCall.LOOKUP, lookups=1)
 )
 ABSENT = Requeue(outcome=Outcome.NOT_EXECUTED, attempt=True, memo=Memo())
-
-SEND, LOOK = "POST /x", "POST /ep"  # the look-up goes to the narrower limit
-
-
-def a_step(store: Store, steps: int = 1) -> tuple[Rig, str]:
-    """A transaction of steps with look-ups, rung for its first one."""
-    rig = Rig(store, APP, EP)
-    job = rig.accept(1)
-    send, look = (flows.flow(rig.client, 1, "-", it) for it in (SEND, LOOK))
-    line = ",".join([f"{send.id}>{look.id}"] * steps)
-    opened = [NewTransaction("it", line, "l", steps, 0)]
-    assert rig.ledger.open(job, 0, rig.definitions(send, look), opened, ())
-    rig.fill()
-    assert rig.ring() == ["it"]
-    return rig, "it"
-
-
-def looking(rig: Rig, key: str, verdict: Verdict = LOST) -> Grant:
-    """The grant of its look-up, after a send that came to this."""
-    assert rig.serve(key, verdict=verdict) is Settled.BACKLOG
-    rig.fill()
-    assert rig.ring_on(2 * S + 25 * MS) == [key]
-    return rig.grant(key)
 
 
 def test_what_goes_out_after_an_unknown_send_is_the_lookup_and_it_waits_first(store: Store) -> None:

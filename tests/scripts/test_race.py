@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.scripts.test_scripts import DONE, Rig
+from tests.support.rig import DONE, Rig
 from tests.support.stored import job_hash
 from workers.governor import flows
 from workers.governor.governor import Governor

@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scripts.test_lookups import SEND, a_step, looking
-from tests.scripts.test_scripts import APP, DONE, FAILED, GRACE_US, LEASE_US, MS, RETRY, Rig, S
+from tests.support.rig import (
+    APP,
+    DONE,
+    FAILED,
+    GRACE_US,
+    LEASE_US,
+    MS,
+    RETRY,
+    SEND,
+    Rig,
+    S,
+    a_step,
+    looking,
+    replayed,
+)
 from tests.support.stored import job_hash, transaction_hash
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
@@ -27,13 +40,6 @@ if TYPE_CHECKING:
 #: The memo of a step that is looked up first.
 LOOK_FIRST = Memo(next=NextCall.LOOKUP)
 UNKNOWN = Finish(state="unknown", outcome=Outcome.UNKNOWN, error="nobody knows")
-
-
-def replayed(rig: Rig, key: str, *, not_executed: bool = False) -> Replayed:
-    """Replay the death that the ledger shows now."""
-    letter = transaction_hash(rig, key).get("d", "")
-    entry = audit.addition("dead replay", key=key, by="maria", reason="the list is there")
-    return rig.ledger.replay(key, letter, entry, not_executed=not_executed)
 
 
 def opened_as(flow: str) -> NewTransaction:

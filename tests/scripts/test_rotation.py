@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scripts.test_scripts import APP, DONE, LATER, LEASE_US, RETRY, Rig, S
+from tests.support.rig import APP, DONE, LATER, LEASE_US, RETRY, Rig, S
 from tests.support.stored import job_hash, transaction_hash
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Answer, Outcome

@@ -7,190 +7,52 @@ import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 
-from tests.support.stored import a_job, job_hash, transaction_hash
+from tests.support.rig import (
+    APP,
+    DONE,
+    EP,
+    FAILED,
+    GRACE_US,
+    HELD,
+    LATER,
+    LEASE_US,
+    MS,
+    RETRY,
+    TICK_US,
+    Rig,
+    S,
+)
+from tests.support.stored import a_job, job_hash
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import (
     UNSENT,
-    Advance,
     Finish,
     Pause,
     Reach,
     Requeue,
-    Retry,
     Verdict,
     to_json,
 )
 from workers.errors import StoreAway
 from workers.governor import flows
-from workers.governor.governor import Governor
-from workers.governor.grants import Denied, Grant, KeyExpired, Settled
+from workers.governor.grants import Grant, Settled
 from workers.governor.state import GovernorState
 from workers.ledger import audit
-from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
+from workers.ledger.ledger import NewTransaction, PageCounts
 from workers.ledger.transaction import FINAL
-from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.client import ClientSettings
 from workers.settings.limits import LimitSettings
-from workers.settings.load import WorkerSettings
-from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.ledger.ledger import Row
     from workers.store.connection import Store
 
-MS, S = 1_000, 1_000_000
-BEAT_US = 25 * MS
-GRACE_US = 3 * S
-LEASE_US = 70 * S
-#: 5 tokens, one every 125 ms.
-APP = LimitSettings(name="app", count=10, burst=5, rate=8, reserve=0)
-#: 2 tokens, one every 250 ms, for some of the calls.
-EP = LimitSettings(name="ep", count=10, burst=2, rate=4, match="POST /ep")
 #: 2 tokens, one every 10.7 ms: so tight that it has a lead of 50 ms.
 TIGHT = LimitSettings(name="tight", count=100, shape="fixed_window", match="POST /tight")
-
-DONE = Advance(outcome=Outcome.EXECUTED, status=200)
-FAILED = Finish(state="failed", outcome=Outcome.NOT_EXECUTED, status=400, error="no")
-LATER = Requeue(outcome=Outcome.NOT_EXECUTED, delay_s=2)
-RETRY = Retry(outcome=Outcome.UNKNOWN, delay_s=2, attempt=True)
-HELD = Requeue(pause=Pause(2), outcome=Outcome.NOT_EXECUTED, throttled=True, delay_s=2)
-
-
-class Rig:
-    """One client on a real store, with a clock that moves only when a test says so."""
-
-    def __init__(self, store: Store, *limits: LimitSettings, **tenants: int) -> None:
-        self.store = store
-        self.us = 1_790_000_000_000_000
-        self.keys = ClientKeys("rig", uuid4().hex)
-        self.client = ClientSettings(
-            name="acme",
-            base_url="http://provider",
-            limits=limits,
-            tenants={name: TenantSettings(weight=weight) for name, weight in tenants.items()},
-        )
-        self.governor = Governor(store, self.keys, self.client, WorkerSettings(), self.clock)
-        self.ledger = Ledger(store, self.keys, self.clock)
-        self._jobs = itertools.count(1)
-
-    def clock(self) -> int:
-        """The held clock."""
-        return self.us
-
-    def line_up(
-        self,
-        count: int,
-        *routes: str,
-        lane: int = 1,
-        tenant: str = "-",
-        guards: str = "k",
-        joined: tuple[str, ...] = (),
-        rejected: int = 0,
-    ) -> list[str]:
-        """A job of `count` transactions, opened; returns their keys.
-
-        A route that is the name of a pool stands for a step that makes no call.
-        """
-        job = self.accept(count + len(joined) + rejected, rejected=rejected)
-        steps = routes or ("POST /x",)
-        its = [
-            flows.of_pool(lane, tenant, route)
-            if route in flows.POOLS
-            else flows.flow(self.client, lane, tenant, route)
-            for route in steps
-        ]
-        names = [it.id for it in its]
-        line = ",".join(names) if len(set(names)) > 1 else names[0]
-        opened = [
-            NewTransaction(f"{job}-{i:03}", line, guards, len(names), i) for i in range(count)
-        ]
-        assert self.ledger.open(
-            job, 0, self.definitions(*its), opened, [(key, 0) for key in joined]
-        )
-        return [it.key for it in opened]
-
-    def accept(self, rows: int, *, rejected: int = 0, pages: int = 1) -> str:
-        """A job whose pages wait to be opened; returns its name."""
-        job = f"j{next(self._jobs)}"
-        self.ledger.begin(a_job(job))
-        for page in range(pages):
-            body: list[Row] = [{}] * rows
-            self.ledger.accept(job, page, body, PageCounts(rejected=rejected, calls=rows))
-        self.ledger.start(job)
-        return job
-
-    def definitions(self, *its: flows.Flow) -> dict[str, str]:
-        """The flows as the scripts read them."""
-        return {it.id: it.definition(self.client) for it in its}
-
-    def fill(self) -> None:
-        """All limits are full, as after a quiet while with pacers at work."""
-        names = [f"c:{limit.name}" for limit in self.client.limits]
-        for name in (*names, "tick"):
-            self.store.hset(self.keys.governor, name, self.us)
-
-    def ring(self, threads: int = 100, worker: str = "w", after_us: int = BEAT_US) -> list[str]:
-        """The keys that are rung, one beat later."""
-        self.us += after_us
-        return [bell.key for bell in self.governor.ring(worker, threads).bells]
-
-    def ring_on(self, us: int) -> list[str]:
-        """The keys that are rung in so many us, beat by beat."""
-        return [key for _ in range(us // BEAT_US) for key in self.ring()]
-
-    def grant(self, key: str, step: int = 1) -> Grant:
-        """A grant for a bell that may go."""
-        answer = self.governor.admit(key, step)
-        assert isinstance(answer, Grant), answer
-        return answer
-
-    def serve(self, key: str, step: int = 1, verdict: Verdict = DONE) -> Settled:
-        """One whole call."""
-        return self.governor.settle(self.grant(key, step), verdict)
-
-    def word(self, key: str, step: int = 1) -> str:
-        """Why a call may not leave."""
-        answer = self.governor.admit(key, step)
-        assert isinstance(answer, Denied), answer
-        return answer.word
-
-    def rotate(self, key: str, step: int = 1) -> str:
-        """Take a bell whose key is too old, and have the key replaced if that may be."""
-        aged = self.governor.admit(key, step)
-        assert isinstance(aged, KeyExpired)
-        return self.governor.rotate(aged, audit.addition("rotate key", key=key))
-
-    def state(self, key: str) -> str:
-        """A transaction's state."""
-        return transaction_hash(self, key)["s"]
-
-    def states(self, keys: list[str]) -> Counter[str]:
-        """How many of these are in which state."""
-        return Counter(transaction_hash(self, key)["s"] for key in keys)
-
-    def governed(self, kind: str) -> dict[str, int]:
-        """The governor's numbers of one kind, without zeros and routes.
-
-        c = cells, b = bells, l = places part_of, q = queued.
-        """
-        gov: Any = self.store.hgetall(self.keys.governor)
-        found = {it[2:]: int(gov[it]) for it in gov if it.startswith(f"{kind}:")}
-        return {it: n for it, n in found.items() if n and not it.startswith("r:")}
-
-    def dead(self) -> list[dict[str, str]]:
-        """The dead letters."""
-        letters: Any = self.store.xrange(self.keys.dead)
-        return [fields for _, fields in letters]
-
-    def dump(self) -> dict[str, bytes]:
-        """Everything the store holds of this client."""
-        names: Any = self.store.keys(self.keys.prefix + "*")
-        return {it: self.store.execute_command("DUMP", it, NEVER_DECODE=True) for it in names}
 
 
 # Limits
@@ -503,7 +365,7 @@ def test_the_beat_is_even_however_many_pacers_there_are(store: Store) -> None:
         heapq.heappush(turns, (rig.us + turn_us, worker))
 
     gaps_us = {after - before for before, after in itertools.pairwise(rung_us[7:])}
-    assert gaps_us == {BEAT_US}
+    assert gaps_us == {TICK_US}
 
 
 # Settling
@@ -658,7 +520,7 @@ def test_a_backoff_in_the_line_is_over_when_it_is_due(store: Store) -> None:
     settled_us = rig.us
     assert rig.serve(key, verdict=LATER) is Settled.BACKLOG
 
-    assert rig.ring_on(2 * S - BEAT_US) == []
+    assert rig.ring_on(2 * S - TICK_US) == []
     assert rig.ring() == [key]
     assert rig.us == settled_us + 2 * S
 
@@ -1250,7 +1112,7 @@ def test_the_reserve_of_a_burst_is_for_urgent_calls_and_no_part_of_the_rate(stor
     for key in (*bulk[:3], *urgent[:2]):
         rig.serve(key)
     later = []
-    for _ in range(10 * S // BEAT_US):
+    for _ in range(10 * S // TICK_US):
         rung = rig.ring()
         later += rung
         for key in rung:

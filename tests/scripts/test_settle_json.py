@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.scripts.test_scripts import APP, DONE, GRACE_US, Rig, S
+from tests.support.rig import APP, DONE, GRACE_US, Rig, S
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.scripts.test_replay import replayed
-from tests.scripts.test_scripts import APP, DONE, FAILED, GRACE_US, LEASE_US, MS, RETRY, Rig, S
+from tests.support.rig import APP, DONE, FAILED, GRACE_US, LEASE_US, MS, RETRY, Rig, S, replayed
 from tests.support.stored import transaction_hash
 from workers.answer.outcome import Answer
 from workers.answer.verdict import Requeue, continue_step

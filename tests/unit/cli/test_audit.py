@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workers.ledger import audit
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 
 def changed(world: World) -> None:

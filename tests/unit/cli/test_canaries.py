@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestration.sandbox.process import SandboxProcess
-from tests.unit.cli.conftest import FAILED, SECRET
+from tests.support.world import FAILED, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 CSV = "id,name,phone\nc1,canary-name,+44 7700 900123\nc2,canary-name\nc3,canary-name,canary-phone\n"
 COMMANDS = [

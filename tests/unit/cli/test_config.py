@@ -11,13 +11,13 @@ import pytest
 from orchestration.cli.limit_table import describe_limits, format_limit
 from orchestration.sandbox.process import SandboxProcess
 from tests.conftest import hide_settings, start_server
-from tests.unit.cli.conftest import SECRET
+from tests.support.world import SECRET
 from workers.settings.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 
 @pytest.fixture(scope="module")

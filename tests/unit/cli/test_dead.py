@@ -21,11 +21,10 @@ from orchestration.views import invariants
 from orchestration.views.invariants import check_ledger
 from orchestration.views.progress import all_jobs, snapshot
 from orchestration.views.steps import Done, Steps, format_done, steps_of
-from tests.unit.cli.conftest import DONE, FAILED, SECRET
+from tests.support.world import DONE, FAILED, SECRET, WHY, die, one_dead
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Finish, Verdict
+from workers.answer.verdict import Finish
 from workers.errors import StoreAway
-from workers.governor.grants import Grant, Settled
 from workers.ledger import audit
 from workers.ledger.batch import Place
 from workers.ledger.ledger import Ledger
@@ -33,39 +32,13 @@ from workers.ledger.ledger import Ledger
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
 #: A step without parts.
 WHOLE = {"parts": None, "of": None}
-WHY = ("--reason", "the list is there now", "--by", "maria")
 UNKNOWN = Finish(state="unknown", outcome=Outcome.UNKNOWN, error="no answer came back")
 NOBODY = "0b9c1b7e-0000-8000-8000-000000000001"
-
-
-def die(
-    world: World, count: int, verdict: Verdict = FAILED, job: str = "j1", made: str = "made-{}"
-) -> list[str]:
-    """A job whose rows end so at their second step; returns their keys as they died."""
-    world.submit(count, job)
-    governor, died = world.client.governor(), list[str]()
-    while len(died) < count:
-        for bell in governor.ring("w1", 64).bells:
-            step, settled = bell.step, Settled.RING
-            while settled is Settled.RING:
-                grant = governor.admit(bell.key, step)
-                if not isinstance(grant, Grant):
-                    break
-                done = replace(DONE, provider_id=made.format(grant.place.index))
-                settled, step = governor.settle(grant, done if step == 1 else verdict), step + 1
-            died += [bell.key] if settled is Settled.END else []
-    return died
-
-
-def one_dead(world: World, verdict: Verdict = FAILED) -> str:
-    """The key of the only row of `j1`, which ended so at its second step."""
-    (key,) = die(world, 1, verdict)
-    return key
 
 
 def reported(world: World, job: str = "j1") -> list[dict[str, Any]]:

@@ -8,14 +8,14 @@ import pytest
 
 from orchestration.views import invariants
 from orchestration.views.invariants import check_ledger
-from tests.unit.cli.conftest import DONE, FAILED
+from tests.support.world import DONE, FAILED
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Requeue, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 BAD = {"line": 99, "error": "there are 4 cells for 5 columns"}
 LATER = Requeue(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.unit.cli.conftest import SECRET
-from tests.unit.cli.test_dead import WHY, die, one_dead
+from tests.support.world import SECRET, WHY, die, one_dead
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 
 def test_the_story_of_a_key_is_its_attempts_and_what_was_done_to_it_and_its_client(

@@ -12,7 +12,7 @@ from workers.ledger.identity import step_key
 from workers.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 ROUTES = ("POST /things?queue=no", "POST /things/{make.id}/start")
 KEY = "0b9c1b7e-0000-8000-8000-000000000001"

@@ -21,7 +21,7 @@ from workers.ledger import audit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 WHY = ("--reason", "maintenance", "--by", "maria")
 WHOLE = ("--count", "5", "--shape", "bucket", "--match", "* *")

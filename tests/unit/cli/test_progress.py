@@ -16,7 +16,7 @@ import pytest
 
 from orchestration.views.progress import RATE_S, Progress, all_jobs, follow, snapshot
 from tests.conftest import free_port, start_server
-from tests.unit.cli.conftest import DONE, FAILED, World
+from tests.support.world import DONE, FAILED, World
 from workers.errors import InputError, StoreAway
 from workers.store.connection import connect
 

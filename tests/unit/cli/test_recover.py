@@ -23,7 +23,7 @@ from workers.ledger import audit
 from workers.ledger.ledger import Ledger, PageCounts
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 ROOT = Path(__file__).parents[3]
 WHY = ("--reason", "the disk was lost", "--by", "maria")

@@ -20,7 +20,7 @@ from workers.settings.load import load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.views.status import ClientStatus, MediaStatus, status
-from tests.unit.cli.conftest import FAILED
+from tests.support.world import FAILED
 from workers.answer.outcome import Answer, Outcome
 from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import Advance, Pause, Reach, Requeue, Retry
 
 if TYPE_CHECKING:
-    from tests.unit.cli.conftest import World
+    from tests.support.world import World
 
 THROTTLED = Requeue(
     pause=Pause(3600),

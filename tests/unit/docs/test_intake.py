@@ -10,7 +10,7 @@ import pytest
 
 from orchestration.intake.readers.calls import read_calls
 from orchestration.kinds import all_kinds
-from tests.unit.intake.test_calls import ACME
+from tests.support.desk import ACME
 
 DOCS = Path(__file__).parents[3] / "docs"
 #: Its row is a campaign: `tests.unit.intake.test_campaigns` reads it.

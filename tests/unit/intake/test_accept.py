@@ -14,7 +14,7 @@ from orchestration.dispatch import pages as dispatch_pages
 from orchestration.intake import Options, Submission, accept, check
 from orchestration.intake.spool import PAGE_BYTES, PAGE_ENTRIES
 from orchestration.kinds import find_kind
-from tests.unit.intake.conftest import Desk, a_call
+from tests.support.desk import Desk, a_call
 from workers.errors import HeadgateError, NotNow
 from workers.ledger.job import JobParams
 from workers.ledger.ledger import Ledger

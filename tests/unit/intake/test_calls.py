@@ -1,39 +1,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS, read_calls
+from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS
 from orchestration.intake.readers.source import MAX_LINE
 from orchestration.kinds import find_kind
-from tests.unit.intake.conftest import Desk, a_call
+from tests.support.desk import ACME, KEYED, Desk, a_call, chain, read, read_one
 from workers.ledger.job import JobParams
 from workers.settings.client import ClientSettings, TenantSettings
 
-if TYPE_CHECKING:
-    from workers.ledger.ledger import Row
-
-ACME = ClientSettings.model_validate(
-    {"name": "acme", "base_url": "http://127.0.0.1:9", "idempotency_header": "X-Once"}
-)
-KEYED = ACME.model_copy(update={"idempotency": "key"})
 TENANTS = ACME.model_copy(update={"tenants": {"emea": TenantSettings()}})
-
-
-def read(*texts: str | None, client: ClientSettings = ACME) -> list[Row]:
-    return list(read_calls(enumerate(texts, 1), client))
-
-
-def read_one(line: Any, client: ClientSettings = ACME) -> Row:
-    (row,) = read(line if isinstance(line, str) else json.dumps(line), client=client)
-    return row
-
-
-def chain(*steps: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    named = [{"name": f"s{n}", "method": "POST", "path": "/x", **it} for n, it in enumerate(steps)]
-    return {"id": "a", "steps": named, **fields}
 
 
 LOOKUP = {"method": "GET", "path": "/things?name=a", "found": {"at": "/entities/0"}}

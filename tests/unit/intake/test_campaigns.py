@@ -21,7 +21,7 @@ from tasks.genesys.operations import OPERATIONS
 if TYPE_CHECKING:
     from click.testing import Result
 
-    from tests.unit.intake.conftest import Desk
+    from tests.support.desk import Desk
 
 PHONES = [{"columnName": "phone", "type": "cell"}]
 FULL = {

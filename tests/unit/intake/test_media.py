@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.intake.conftest import Desk
+    from tests.support.desk import Desk
 
 
 @pytest.fixture

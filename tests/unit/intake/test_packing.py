@@ -15,8 +15,8 @@ from orchestration.views.invariants import check_ledger, keys_are_derived
 from orchestration.views.pages import rows_of_page
 from orchestration.views.progress import all_jobs
 from tasks.steps.detours import split
+from tests.support.desk import reported
 from tests.support.stored import a_job
-from tests.unit.intake.test_report import reported
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Finish, Requeue, Verdict
@@ -25,7 +25,7 @@ from workers.ledger.batch import Place, halves, part_of, rows_of
 from workers.ledger.ledger import CACHED_ROWS, Ledger, PageCounts
 
 if TYPE_CHECKING:
-    from tests.unit.intake.conftest import Desk
+    from tests.support.desk import Desk
     from workers.ledger.job import Job
     from workers.ledger.ledger import Row
 

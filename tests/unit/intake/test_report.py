@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import stat
 from collections import Counter
@@ -13,19 +12,13 @@ import pytest
 from orchestration.dispatch import pages
 from orchestration.intake.spool import PAGE_ENTRIES
 from orchestration.views.report import COLUMNS, TransactionStatus, as_csv, as_jsonl
+from tests.support.desk import Desk, a_call, reported
 from tests.support.stored import a_job
-from tests.unit.intake.conftest import Desk, a_call
 from workers.errors import StoreAway
 from workers.ledger.ledger import Ledger, PageCounts
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def reported(desk: Desk, job: str) -> list[dict[str, Any]]:
-    result = desk.run("report", job, "--format", "jsonl")
-    assert result.exit_code == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def a_line(**fields: Any) -> TransactionStatus:

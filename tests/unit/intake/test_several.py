@@ -10,7 +10,8 @@ import pytest
 from orchestration.intake.readers.calls import read_calls
 from orchestration.intake.readers.steps import MAX_PARTS
 from orchestration.kinds import find_kind
-from tests.unit.intake.test_calls import ACME, KEYED, a_call, chain, read_one
+from tests.support.desk import ACME, KEYED, chain, read_one
+from tests.unit.intake.test_calls import a_call
 from workers.ledger.job import JobParams
 
 READY = {"equals": {"/state": "done"}}
