@@ -19,6 +19,8 @@ from workers.errors import UsageError
 if TYPE_CHECKING:
     from types import ModuleType
 
+#: Our packages above this one, each of which imports the ones before it.
+_OURS: Final = ("tasks", "orchestration")
 #: The folder in which our three packages stand side by side.
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
@@ -43,7 +45,8 @@ class PackageLoader(AppLoader):  # type: ignore[misc]  # Celery ships no types
         if module not in self.app.conf.imports:
             imported: ModuleType = super().import_task_module(module)
             return imported
-        require_own(module.partition(".")[0])
+        for package in _OURS:
+            require_own(package)
         self.task_modules.add(module)
         return import_module(module)
 

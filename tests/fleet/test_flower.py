@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,9 @@ def started(*command: str, host: str, port: int, **env: str) -> Iterator[subproc
             yield it
         finally:
             it.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                it.wait(timeout=20)
+            it.kill()  # Flower's own threads may keep one that has hardly begun
 
 
 @contextmanager
