@@ -66,7 +66,7 @@ def test_a_task_of_an_application_sends(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_the_sdk_reads(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "tests/stand_in")
+    monkeypatch.syspath_prepend(ROOT / "tests/support/stand_in")
     seen: dict[str, Any] = {}
 
     exec(SDK, seen)  # noqa: S102 -- the page's own
