@@ -1,7 +1,7 @@
 """`make bench`: the figures, each a ratio against a bound that is measured in the same run.
 
 python -m tests.bench                  prints them
-python -m tests.bench --write FILE     writes them as a page as well: docs/reference/figures.md
+python -m tests.bench --write FILE     writes them to FILE as a page as well
 """
 
 from __future__ import annotations

@@ -27,57 +27,6 @@ ELSEWHERE = re.compile(r"[a-z]+:")
 NAMED = re.compile(r"\bdocs/[\w/-]+\.md\b")
 #: A file or folder of the project in a code span.
 CODE = re.compile(r"(?:workers|tasks|orchestration|tests|compose)/[\w./-]*(?:\.\w+|/)")
-#: What the docs name and is not there yet; each entry goes with the change that brings it.
-COMING: Final[frozenset[str]] = frozenset(
-    (
-        "docs/reference/sandbox.md",
-        "orchestration/dispatch/dispatcher.py",
-        "orchestration/dispatch/pages.py",
-        "orchestration/dispatch/publisher.py",
-        "orchestration/intake/accept.py",
-        "orchestration/intake/check.py",
-        "orchestration/intake/readers",
-        "orchestration/kinds.py",
-        "orchestration/sandbox/quota",
-        "orchestration/views/refusals.py",
-        "tasks/genesys/campaigns.py",
-        "tasks/genesys/contacts.py",
-        "tasks/genesys/operations.py",
-        "tasks/steps/call.py",
-        "tasks/steps/local.py",
-        "workers/answer",
-        "workers/answer/backoff.py",
-        "workers/answer/outcome.py",
-        "workers/answer/quota_headers.py",
-        "workers/answer/verdict.py",
-        "workers/auth",
-        "workers/auth/token_forms.py",
-        "workers/auth/tokens.py",
-        "workers/broker",
-        "workers/governor",
-        "workers/governor/governor.py",
-        "workers/http",
-        "workers/http/connection.py",
-        "workers/ledger",
-        "workers/ledger/identity.py",
-        "workers/ledger/transaction.py",
-        "workers/lua/acquire.lua",
-        "workers/lua/clock_rollback.lua",
-        "workers/lua/includes",
-        "workers/lua/includes/breaker.lua",
-        "workers/lua/includes/bucket.lua",
-        "workers/lua/includes/tenants.lua",
-        "workers/lua/start.lua",
-        "workers/lua/start_load.lua",
-        "workers/session",
-        "workers/session/limiter.py",
-        "workers/settings",
-        "workers/settings/limits.py",
-        "workers/store",
-        "workers/store/keys.py",
-        "workers/store/scripts.py",
-    )
-)
 #: What a user makes.
 MADE: Final = frozenset(("compose/secrets",))
 
@@ -104,7 +53,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 def _is_there(path: Path) -> bool:
-    return path.exists() or str(path.relative_to(ROOT)) in COMING | MADE
+    return path.exists() or str(path.relative_to(ROOT)) in MADE
 
 
 def _name(page: Path) -> str:
@@ -126,10 +75,6 @@ def test_each_file_of_the_code_that_a_page_names_is_there(page: Path) -> None:
     for span in SPAN.findall(_text(page)):
         if CODE.fullmatch(span):
             assert _is_there(ROOT / span.rstrip("/")), f"{_name(page)} names {span}"
-
-
-def test_nothing_is_awaited_that_is_there() -> None:
-    assert [path for path in sorted(COMING) if (ROOT / path).exists()] == []
 
 
 def test_every_page_is_reached_from_the_index() -> None:
