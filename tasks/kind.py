@@ -39,7 +39,7 @@ class StepPlan:
     route: str  #: method and path
     guard: Guard
     lookup: str = ""  #: the same of the call that asks what became of it, for guard `lookup`
-    after_unknown: Mapping[str, str] = field(default_factory=dict)  #: see `reconcile.meaning`
+    after_unknown: Mapping[str, str] = field(default_factory=dict)  #: see `guards.find_meaning`
     name: str = ""  #: what people call the step; "" = it has only its number
     parts: int = 1  #: calls that it takes one after the other, each with a key of its own
     polls: int = 0  #: calls that may wait for one thing to become ready; 0 = it is no poll

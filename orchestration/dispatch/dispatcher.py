@@ -118,7 +118,8 @@ class Dispatcher(threading.Thread):
             for bell in ring.bells:
                 client.governor().requeue(bell.key, bell.step)
             self._stop_asked.wait(RETRY_TURN_S)
-        failpoints.reach("published")
+        else:
+            failpoints.reach("published")
 
     def _name_tasks(self, client: Client, bells: list[Bell]) -> Iterator[tuple[str, Bell]]:
         """The bells with their tasks; those of a kind that only a newer release knows go back."""

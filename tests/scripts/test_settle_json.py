@@ -119,6 +119,16 @@ def test_texts_arrive_as_they_are(store: Store, text: str) -> None:
     assert (tx["an"], tx["id"]) == (answer, text)
 
 
+def test_an_answer_that_holds_a_line_separator_as_it_is_stays_one_answer(store: Store) -> None:
+    rig, grant = a_sent_one(store, steps=2)
+    answer = json.dumps({"text": "a\u2028b\u0085c"}, ensure_ascii=False)
+
+    rig.governor.settle(grant, Advance(outcome=Outcome.EXECUTED, answer=answer))
+    rig.ring_on(S)
+
+    assert rig.grant(grant.key, step=2).answers == [{"text": "a\u2028b\u0085c"}]
+
+
 def test_a_verdict_with_names_of_a_later_release_is_read_as_far_as_it_is_known(
     store: Store,
 ) -> None:

@@ -139,7 +139,7 @@ class Grant(NamedTuple):
             attempts=int(attempts),
             unknown=unknown == "1",
             throttled=int(throttled),
-            answers=[json.loads(line) for line in answers.splitlines()] if answers else [],
+            answers=[json.loads(line) for line in answers.split("\n")] if answers else [],
             memo=Memo.from_text(memo),
             generation=int(generation),
             part=int(part),
