@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.accept import TRANSACTION_BYTES, low_water, require_room
-from orchestration.intake.check import forgotten, may_be_unguarded, require, weak_guard
+from orchestration.intake.check import (
+    find_weak_guard,
+    refuse_weak_guard,
+    require,
+    takes_weak_guards,
+)
 from orchestration.intake.readers.calls import read_calls
 from orchestration.intake.readers.source import MAX_LINE
 from orchestration.intake.submission import Options, Submission
@@ -181,6 +186,6 @@ def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction
 
 
 def _require_acceptable(client: Client, row: Row, plan: Sequence[StepPlan]) -> None:
-    if (weak := weak_guard(plan)) and not may_be_unguarded(client):
-        raise forgotten(weak, f"transaction {row['id']}")
+    if (weak := find_weak_guard(plan)) and not takes_weak_guards(client):
+        raise refuse_weak_guard(weak, f"transaction {row['id']}")
     require_room(client.store, len(pack([row])) + TRANSACTION_BYTES)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestration.cli import options as shared
-from orchestration.intake import Submission, check, find
-from orchestration.intake.campaign_contacts import accept_all, loads_of
+from orchestration.intake import Submission, accept, check, find
 from orchestration.kinds import all_kinds
 from orchestration.text import format_count
 from workers.errors import InputError
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orchestration.intake import Accepted, Checked, Options
-    from orchestration.intake.campaign_contacts import Loads
+    from orchestration.intake.submission import Loads
     from orchestration.kinds import Kind
     from workers.ledger.job import Job
 
@@ -48,7 +47,7 @@ class _Submits(click.Group):
         """The command of this name."""
         del ctx
         kinds = [kind for kind in all_kinds().values() if kind.command.name == cmd_name]
-        return _Submit(kinds) if kinds else None
+        return _command_of(kinds) if kinds else None
 
 
 @click.command(cls=_Submits)
@@ -70,45 +69,36 @@ class _Order:
     again: bool
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@shared.configured
-@click.option("--client", required=True, metavar="NAME", help="Whose quota they use.")
-@click.option("--tenant", metavar="NAME", default=NO_TENANT, help="Whose rows these are.")
-@click.option(
-    "--lane",
-    metavar="LANE",
-    default="normal",
-    show_default=True,
-    help="urgent, normal, bulk, or a priority from 0 to 9.",
-)
-@shared.as_json
-@click.option("--dry-run", is_flag=True, help="Check everything, accept nothing, say how long.")
-@click.option("--strict", is_flag=True, help="Refuse the whole file for one bad row.")
-@click.option("--again", is_flag=True, help="Send a file again that was submitted before.")
-def _every_kind() -> None:
-    """Hold what all kinds share; it is never called."""
-
-
-class _Submit(click.Command):
+def _command_of(kinds: Sequence[Kind[Any]]) -> click.Command:
     """`headgate submit NAME`, for one kind or for several that share the command."""
+    by_name = {kind.name: kind for kind in kinds}
 
-    def __init__(self, kinds: Sequence[Kind[Any]]) -> None:
-        self._kinds = {kind.name: kind for kind in kinds}
-        params = [*_every_kind.params, *_own_options(kinds)]
-        command = kinds[0].command
-        super().__init__(command.name, params=params, help=command.help, epilog=_EXIT)
-
-    def invoke(self, ctx: click.Context) -> None:
-        """Submit what was asked for."""
-        given = dict(ctx.params)
-        kind = self._kinds[given.pop("kind", next(iter(self._kinds)))]
+    @click.command(kinds[0].command.name, help=kinds[0].command.help, epilog=_EXIT)
+    @click.argument("file", type=click.Path(path_type=Path))
+    @shared.configured
+    @click.option("--client", required=True, metavar="NAME", help="Whose quota they use.")
+    @click.option("--tenant", metavar="NAME", default=NO_TENANT, help="Whose rows these are.")
+    @click.option(
+        "--lane",
+        metavar="LANE",
+        default="normal",
+        show_default=True,
+        help="urgent, normal, bulk, or a priority from 0 to 9.",
+    )
+    @shared.as_json
+    @click.option("--dry-run", is_flag=True, help="Check everything, accept nothing, say how long.")
+    @click.option("--strict", is_flag=True, help="Refuse the whole file for one bad row.")
+    @click.option("--again", is_flag=True, help="Send a file again that was submitted before.")
+    def submit(kind: str = kinds[0].name, **given: Any) -> None:  # noqa: ANN401 -- click's values
         order = _Order(**{field.name: given.pop(field.name) for field in fields(_Order)})
         try:
-            _submit(order, kind, kind.options(**given))
+            _submit(order, by_name[kind], by_name[kind].options(**given))
         except KeyboardInterrupt:
             click.echo("\ninterrupted; the same command goes on where this one ended", err=True)
             raise SystemExit(shared.INTERRUPTED) from None
+
+    submit.params += _own_options(kinds)
+    return submit
 
 
 def _own_options(kinds: Sequence[Kind[Any]]) -> Iterator[click.Option]:
@@ -133,6 +123,7 @@ def _own_options(kinds: Sequence[Kind[Any]]) -> Iterator[click.Option]:
 
 
 def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
+    """Check the file; then accept it, unless it is a dry run."""
     client, tenant = shared.clients().sender(order.client, order.tenant)
     submission = Submission(
         client=client,
@@ -142,40 +133,59 @@ def _submit(order: _Order, kind: Kind[Any], options: Options) -> None:
         options=options,
     )
     with check(kind, submission) as checked:
-        loads = loads_of(submission, checked)
-        if order.strict and (bad := checked.rejected + loads.rejected):
-            _say_rejected(checked, loads)
-            raise InputError(
-                f"{checked.file}: bad rows: {bad:,} of {checked.rows + loads.rows:,}; nothing was "
-                f"accepted, correct them or leave out --strict"
-            )
+        if order.strict:
+            _require_all_good(checked)
         if order.dry_run:
             accepted = find(submission, checked, again=order.again)
         else:
-            accepted = accept_all(kind, submission, checked, again=order.again)
-        answer = {
-            "job": accepted.job,
-            "client": client.name,
-            "kind": kind.name,
-            "rows": checked.rows,
-            "rejected": checked.rejected,
-            "joined": checked.joined,
-            "calls": checked.calls + loads.calls,
-            "new": accepted.new,
-        }
-        if kind.contacts is not None:
-            answer["contacts"] = loads.as_dict()
+            accepted = accept(kind, submission, checked, again=order.again)
         duration_s = checked.duration_s(submission)
+        if accepted.new:
+            _say_counts(checked, duration_s)
+        click.echo(_outcome(checked, accepted, dry_run=order.dry_run), err=True)
+        if not order.as_json:
+            click.echo(accepted.job)
+            return
+        answer = _as_dict(kind, submission, checked, accepted)
         if order.dry_run:
             answer |= {"dry_run": True, "duration_s": round(duration_s, 1)}
-        if accepted.new:
-            _say_counts(checked, loads, duration_s)
-        click.echo(_outcome(checked, accepted, dry_run=order.dry_run), err=True)
-        click.echo(json.dumps(answer) if order.as_json else accepted.job)
+        click.echo(json.dumps(answer))
 
 
-def _say_counts(checked: Checked, loads: Loads, duration_s: float) -> None:
-    _say_rejected(checked, loads)
+def _require_all_good(checked: Checked) -> None:
+    loads = checked.loads
+    if bad := checked.rejected + loads.rejected:
+        _say_rejected(checked)
+        raise InputError(
+            f"{checked.file}: bad rows: {bad:,} of {checked.rows + loads.rows:,}; nothing was "
+            f"accepted, correct them or leave out --strict"
+        )
+
+
+def _as_dict(
+    kind: Kind[Any], submission: Submission[Options], checked: Checked, accepted: Accepted
+) -> dict[str, Any]:
+    """The outcome as programs get it."""
+    loads = checked.loads
+    answer: dict[str, Any] = {
+        "job": accepted.job,
+        "client": submission.client.name,
+        "kind": kind.name,
+        "rows": checked.rows,
+        "rejected": checked.rejected,
+        "joined": checked.joined,
+        "calls": checked.calls + loads.calls,
+        "new": accepted.new,
+    }
+    if kind.contacts is not None:
+        counts = ("rows", "rejected", "joined", "calls")
+        answer["contacts"] = {name: getattr(loads, name) for name in counts}
+    return answer
+
+
+def _say_counts(checked: Checked, duration_s: float) -> None:
+    loads = checked.loads
+    _say_rejected(checked)
     contacts = f", with {_counts(loads, 'contact')}" if loads.rows else ""
     calls = format_count(checked.calls + loads.calls, "call")
     click.echo(
@@ -189,12 +199,12 @@ def _counts(read: Checked | Loads, thing: str) -> str:
     return f"{rows}, {read.rejected:,} rejected, {read.joined:,} joined to an earlier one"
 
 
-def _say_rejected(checked: Checked, loads: Loads) -> None:
+def _say_rejected(checked: Checked) -> None:
     for line, why in checked.reasons:
         click.echo(f"line {line}: {why}", err=True)
     if more := checked.rejected - len(checked.reasons):
         click.echo(f"and {more:,} more", err=True)
-    for reason in loads.reasons:
+    for reason in checked.loads.reasons:
         click.echo(reason, err=True)
 
 

@@ -20,8 +20,7 @@ from orchestration.demo.stage import (
     require_movement,
     set_stage,
 )
-from orchestration.intake import Submission, check
-from orchestration.intake.campaign_contacts import accept_all, loads_of
+from orchestration.intake import Submission, accept, check
 from orchestration.intake.readers.campaigns import CampaignOptions
 from orchestration.kinds import find_kind
 from orchestration.views.progress import snapshot
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from orchestration.intake.campaign_contacts import Loads
+    from orchestration.intake.submission import Loads
     from orchestration.sandbox.process import SandboxControl
     from orchestration.views.progress import Progress
     from workers.clients import Client
@@ -170,9 +169,8 @@ def _submit(client: Client, file: Path) -> tuple[str, Loads, int]:
     submission = Submission(client=client, path=file, lane=normal, options=CampaignOptions())
     kind = find_kind("campaigns")
     with check(kind, submission) as checked:
-        loads = loads_of(submission, checked)
-        job = accept_all(kind, submission, checked).job
-        return job, loads, checked.calls + loads.calls
+        job = accept(kind, submission, checked).job
+        return job, checked.loads, checked.calls + checked.loads.calls
 
 
 def _follow(client: Client, job: str, contacts: int) -> Iterator[CampaignsLook]:

@@ -133,8 +133,9 @@ def _submit(client: Client) -> tuple[str, Checked]:
                 batch_size=1,  # 5,000 contacts would be 5 calls, and show no rate
             ),
         )
-        with check(find_kind("contacts"), submission) as checked:
-            return accept(submission, checked).job, checked
+        kind = find_kind("contacts")
+        with check(kind, submission) as checked:
+            return accept(kind, submission, checked).job, checked
 
 
 def _summarize(

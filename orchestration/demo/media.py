@@ -165,8 +165,9 @@ def _submit(client: Client, manifest: Path) -> str:
         lane=LANES.index("normal"),
         options=MediaOptions(language=_LANGUAGES[0]),
     )
-    with check(find_kind("prompts"), submission) as checked:
-        return accept(submission, checked).job
+    kind = find_kind("prompts")
+    with check(kind, submission) as checked:
+        return accept(kind, submission, checked).job
 
 
 def _summarize(client: Client, last: Progress, sandbox: SandboxControl) -> MediaSummary:

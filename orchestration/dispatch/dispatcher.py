@@ -21,8 +21,6 @@ from workers.governor.flows import CALLS_QUEUE
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from celery import Celery
 
     from workers.clients import Client, Clients
@@ -32,9 +30,9 @@ if TYPE_CHECKING:
 RETRY_TURN_S: Final = 0.5
 #: A tick that has time for several pages stops after so many transactions. A full page holds more,
 #: so that only pages of few transactions are opened together.
-IN_A_TICK: Final = 25
+TRANSACTIONS_A_TICK: Final = 25
 #: Seconds until a job whose page could not be opened is tried again, and a warning is repeated.
-AGAIN_S = 10.0
+REST_S = 10.0
 #: Seconds between two checks that an embedded store is there.
 STORE_CHECK_S: Final = 3.0
 
@@ -62,7 +60,8 @@ class Dispatcher(threading.Thread):
         self._threads = threads
         self._pool = pool
         self._stop_asked = threading.Event()
-        self._not_before: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}  #: of jobs that rest
+        self._warned_until: dict[str, float] = {}  #: of jobs and clients
         self._store_due_s = time.monotonic() + STORE_CHECK_S
 
     def stop(self) -> None:
@@ -101,7 +100,7 @@ class Dispatcher(threading.Thread):
                 return 0.0  # urgent work does not wait for the next turn
             return max(0.0, ring.turn_s - (time.monotonic() - started))
         except HeadgateError as error:
-            self._warn(f"client {name}", f"client {name} is not rung for now: {error}")
+            self._warn_once(f"client {name}", f"client {name} is not rung for now: {error}")
         except Exception:  # a dispatcher that ended would strand its client
             _logger.exception("client %s was not rung", name)
         return RETRY_TURN_S
@@ -110,7 +109,7 @@ class Dispatcher(threading.Thread):
         if not ring.bells:
             return
         try:
-            bells = list(self._name_tasks(client, ring.bells))
+            bells, unknown = self._name_tasks(client, ring.bells)
             if bells:
                 publisher.publish(self._app, client.name, bells)
         except (OSError, KombuError) as error:
@@ -120,19 +119,25 @@ class Dispatcher(threading.Thread):
             self._stop_asked.wait(RETRY_TURN_S)
         else:
             failpoints.reach("published")
+            for bell in unknown:
+                client.governor().requeue(bell.key, bell.step)
 
-    def _name_tasks(self, client: Client, bells: list[Bell]) -> Iterator[tuple[str, Bell]]:
-        """The bells with their tasks; those of a kind that only a newer release knows go back."""
+    def _name_tasks(
+        self, client: Client, bells: list[Bell]
+    ) -> tuple[list[tuple[str, Bell]], list[Bell]]:
+        """The bells with their tasks, and those of a kind that only a newer release knows."""
+        named, unknown = [], []
         for bell in bells:
             kind_name = client.ledger.job_params(bell.job).kind
             kind = all_kinds().get(kind_name)
             if task := kind and (kind.steps.local_task if bell.pool else kind.steps.task):
-                yield task, bell
+                named.append((task, bell))
             else:
-                self._warn(
+                unknown.append(bell)
+                self._warn_once(
                     bell.job, f"job {bell.job} is of kind {kind_name!r}, which this worker lacks"
                 )
-                client.governor().requeue(bell.key, bell.step)
+        return named, unknown
 
     def _open_pages(self, client: Client, job: str) -> bool:
         """Open the job's next pages, as many as a tick takes; returns whether that is urgent.
@@ -144,31 +149,36 @@ class Dispatcher(threading.Thread):
             return False
         left, most = room(client.store)
         if most and left < 0:
-            self._warn(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
+            self._rest(job, f"the store is above {FULL:.0%} of its memory: job {job} waits")
             return False
         try:
             transactions, until_s = 0, time.monotonic() + client.fleet.worker.tick_s
             while (of_page := pages.open_next_page(client, job)) is not None:
                 transactions += of_page
-                if transactions >= IN_A_TICK or time.monotonic() >= until_s:
+                if transactions >= TRANSACTIONS_A_TICK or time.monotonic() >= until_s:
                     break
             return transactions > 0 and client.ledger.job_params(job).lane == 0
         except HeadgateError:
             raise
         except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way
             why = f"job {job}: its next page cannot be opened ({type(error).__name__})"
-            self._warn(job, f"{why}; headgate doctor looks at the ledger")
+            self._rest(job, f"{why}; headgate doctor looks at the ledger")
             return False
 
-    def _warn(self, subject: str, text: str) -> None:
-        """Log what is wrong with a job or client, and let it rest: it is warned of once a while."""
-        if self._rests(subject):
-            return
-        self._not_before[subject] = time.monotonic() + AGAIN_S
-        _logger.warning("%s", text)
+    def _rest(self, job: str, why: str) -> None:
+        """Warn of a job whose page cannot be opened, and leave it alone for a while."""
+        self._warn_once(job, why)
+        self._not_before[job] = time.monotonic() + REST_S
 
-    def _rests(self, subject: str) -> bool:
-        return time.monotonic() < self._not_before.get(subject, 0.0)
+    def _rests(self, job: str) -> bool:
+        return time.monotonic() < self._not_before.get(job, 0.0)
+
+    def _warn_once(self, subject: str, text: str) -> None:
+        """Log what is wrong with a job or client, once in a while."""
+        if time.monotonic() < self._warned_until.get(subject, 0.0):
+            return
+        self._warned_until[subject] = time.monotonic() + REST_S
+        _logger.warning("%s", text)
 
     def _sweep(self, client: Client) -> None:
         requeued, taken_over, ended = client.governor().sweep()

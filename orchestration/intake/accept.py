@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
 from workers.ledger.job import Job
@@ -13,8 +13,9 @@ from workers.settings.limits import bucket_of
 from workers.store.connection import FULL, room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from orchestration.intake.kind import Kind
     from orchestration.intake.submission import Checked, Options, Submission
     from workers.clients import Client
     from workers.store.connection import Store
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 #: What a row takes in the store once its transaction is open, beside its page (measured: 220 bytes
 #: before the first send, and the answers come on top).
 TRANSACTION_BYTES: Final = 300
-#: After so many pages the memory is looked at again.
-LOOK_AGAIN: Final = 64
+#: The store's free memory is read again after so many pages.
+PAGES_PER_ROOM_CHECK: Final = 64
 #: A job is asked for its next page when fewer of its transactions than this, or than AHEAD_S of
 #: work at full rate, are unfinished.
 LOW_WATER: Final = 500
@@ -40,25 +41,21 @@ class Accepted:
 
 
 def accept(
-    submission: Submission[Options],
-    checked: Checked,
-    *,
-    again: bool = False,
-    before: Callable[[str], None] | None = None,
+    kind: Kind[Any], submission: Submission[Options], checked: Checked, *, again: bool = False
 ) -> Accepted:
-    """Store the pages, then let work begin; a job that is there already is left as it is.
+    """Store the pages and what they name, then let work begin; a job that is there stays as it is.
 
     A submission that was killed on the way goes on at its cursor, with `again` too.
 
     Args:
+        kind: That of the rows.
         submission: What is submitted.
         checked: What it came to.
         again: A job of this content is no reason not to make another one.
-        before: Given the job's name, what else must be stored before work begins.
 
     Raises:
         InputError: an unfinished submission of this file was checked to other rows, or had
-            another lane or tenant.
+            another lane or tenant; or a file that a row names changed meanwhile.
         NotNow: the store went away, or lost pages; the same submission goes on when it is back.
         StoreUnfit: it has no room left.
     """
@@ -68,8 +65,7 @@ def accept(
         if not accepted.new:
             return accepted
         fill(submission.client, checked, accepted)
-        if before:
-            before(accepted.job)
+        kind.store_loads(submission, checked, accepted.job)
         ledger.start(accepted.job)
         return replace(accepted, stored=ledger.job(accepted.job))
     except StoreAway as error:
@@ -128,7 +124,7 @@ def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
     if not _is_same(checked, begun):
         raise _differs(checked, job)
     for page in checked.spool.pages(begun.pages):
-        if page.number % LOOK_AGAIN == LOOK_AGAIN - 1:
+        if page.number % PAGES_PER_ROOM_CHECK == PAGES_PER_ROOM_CHECK - 1:
             require_room(client.store, later)
         counts = PageCounts(rows=page.rows, rejected=page.rejected, calls=page.calls)
         ledger.accept(job, page.number, page.entries, counts)

@@ -7,12 +7,12 @@ no work on it begins: the campaign's step `load` starts it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.intake.accept import TRANSACTION_BYTES, Accepted, accept, fill, require_room
-from orchestration.intake.check import SHOWN, check
+from orchestration.intake.accept import TRANSACTION_BYTES, Accepted, fill, require_room
+from orchestration.intake.check import MOST_REASONS, check
 from orchestration.intake.readers.campaigns import contacts_of
+from orchestration.intake.submission import Loads
 from tasks.genesys.campaigns import child_of
 from tasks.genesys.operations import OPERATIONS
 from workers.errors import InputError
@@ -25,77 +25,51 @@ if TYPE_CHECKING:
     from orchestration.intake.submission import Checked, Options, Submission
     from workers.ledger.ledger import Row
 
-
 #: What is summed up, by its name in a row's `load`.
 _COUNTS: Final = ("rows", "rejected", "joined", "calls")
 
 
-@dataclass(slots=True)
-class Loads:
-    """The contacts of all campaigns of a file, summed up."""
-
-    rows: int = 0
-    rejected: int = 0
-    joined: int = 0
-    calls: int = 0
-    reasons: list[str] = field(default_factory=list)  #: of rejected contacts, one a file
-
-    def as_dict(self) -> dict[str, int]:
-        """As programs get it."""
-        return {name: getattr(self, name) for name in _COUNTS}
-
-
-def loads_of(submission: Submission[Options], checked: Checked) -> Loads:
-    """What the contacts come to; limits are charged with their calls. Without contacts: nothing."""
+def sum_up_contacts(submission: Submission[Options], checked: Checked) -> Loads:
+    """What the contacts of all campaigns come to."""
     loads = Loads()
     for row in _campaigns(checked):
         load = row["load"]
         for name in _COUNTS:
             setattr(loads, name, getattr(loads, name) + load[name])
-        if "bad" in load and len(loads.reasons) < SHOWN:
+        if "bad" in load and len(loads.reasons) < MOST_REASONS:
             line, reason = load["bad"]
             rejected = f"{load['rejected']:,} of {load['rows']:,} contacts rejected"
             loads.reasons.append(f"{load['file']}: {rejected}, the first in line {line}: {reason}")
     for limit in matching(submission.client.settings().limits, OPERATIONS["add_contacts"].route):
-        checked.per_limit[limit.name] += loads.calls
+        loads.per_limit[limit.name] = loads.calls
     return loads
 
 
-def accept_all(
-    kind: Kind[Any],
-    submission: Submission[Options],
-    checked: Checked,
-    *,
-    again: bool = False,
-) -> Accepted:
-    """Store the rows and the contacts of those that are campaigns, then let work begin.
+def store_contacts(
+    kind: Kind[Any], submission: Submission[Options], checked: Checked, job: str
+) -> None:
+    """Store the contacts of all campaigns of `job`, as a job each that is not started.
 
     Args:
-        kind: That of the rows.
-        submission: What is submitted.
+        kind: That of the contacts.
+        submission: That of the campaigns.
         checked: What it came to.
-        again: A job of this content is no reason not to make another one.
+        job: The job of the campaigns.
 
     Raises:
-        InputError: a file of contacts changed meanwhile; and as `accept`.
+        InputError: a file of contacts changed since it was checked.
         NotNow: as `accept`.
         StoreUnfit: as `accept`.
     """
-
-    def accept_contacts(job: str) -> None:
-        if kind.contacts is None:
-            return
-        good = sum(row["load"]["rows"] - row["load"]["rejected"] for row in _campaigns(checked))
-        if good:
-            require_room(submission.client.store, good * TRANSACTION_BYTES)
-        for row in _campaigns(checked):
-            child = child_of(submission.client.key(job, row["id"]))
-            _accept_load(kind.contacts, contacts_of(submission, row, job), row["load"], child)
-
-    return accept(submission, checked, again=again, before=accept_contacts)
+    good = checked.loads.rows - checked.loads.rejected
+    if good:
+        require_room(submission.client.store, good * TRANSACTION_BYTES)
+    for row in _campaigns(checked):
+        child = child_of(submission.client.key(job, row["id"]))
+        _store_load(kind, contacts_of(submission, row, job), row["load"], child)
 
 
-def _accept_load(
+def _store_load(
     kind: Kind[Any], contacts: Submission[Options], load: Mapping[str, Any], child: str
 ) -> None:
     """Store the contacts of one campaign as the job `child`."""

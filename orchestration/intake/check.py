@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import Row
 
 #: Guards that rest on what the store remembers of a send.
-FORGETFUL: Final = {Guard.NONE: "none", Guard.LOOKUP: "lookup"}
+WEAK_GUARDS: Final = {Guard.NONE: "none", Guard.LOOKUP: "lookup"}
 #: Reasons of rejected rows that are kept to be shown.
-SHOWN: Final = 20
+MOST_REASONS: Final = 20
+#: Fields of rows that make no transaction: rejected ones, and repeats of an earlier row.
+_NO_TRANSACTION: Final = frozenset({"error", "joins"})
 
 
 @contextmanager
@@ -67,6 +69,7 @@ def check(kind: Kind[Any], submission: Submission[Options]) -> Iterator[Checked]
         if not checked.rows:
             raise InputError(f"{checked.file} has no rows; nothing can be submitted")
         checked.job = _name_job(kind, submission, file_rows.source.digest)
+        checked.loads = kind.sum_up_loads(submission, checked)
         yield checked
 
 
@@ -106,16 +109,19 @@ def _name_job(kind: Kind[Any], submission: Submission[Options], digest: str) -> 
 def _read(
     kind: Kind[Any], submission: Submission[Options], file_rows: FileRows, checked: Checked
 ) -> None:
-    counter = _Counter(submission.client, kind, checked)
-    packing, job_params = kind.packing(submission.options), checked.job_params
-    packer = Packer(packing, lambda row: kind.steps.size(row, job_params), counter.add)
+    """Sort each row: rejected, a repeat that joins an earlier row, or one that is packed."""
+    pages = _PageWriter(submission.client, kind, checked)
+    job_params = checked.job_params
+    packer = Packer(
+        kind.packing(submission.options), lambda row: kind.steps.size(row, job_params), pages.add
+    )
     with closing(Repeats()) as repeats:
         for given in file_rows.rows:
             row = given if "error" in given else _compare(given, repeats, packer.place(given))
             checked.rows += 1
             if "error" in row:
                 checked.rejected += 1
-                if len(checked.reasons) < SHOWN:
+                if len(checked.reasons) < MOST_REASONS:
                     checked.reasons.append((row["line"], row["error"]))
             elif "joins" in row:
                 checked.joined += 1
@@ -125,35 +131,38 @@ def _read(
             packer.pass_by(row)
     packer.finish()
     checked.spool.finish()
-    checked.per_limit = counter.per_limit()
+    checked.calls = pages.calls
+    checked.per_limit = pages.per_limit()
 
 
-class _Counter:
-    """Enters rows and batches in the pages, and counts their calls."""
+class _PageWriter:
+    """Writes packed rows to the pages, and counts the calls that each limit will be charged."""
 
     def __init__(self, client: Client, kind: Kind[Any], checked: Checked) -> None:
         self._steps, self._settings = kind.steps, client.settings()
-        self._unguarded = may_be_unguarded(client)
+        self._takes_weak_guards = takes_weak_guards(client)
         self._checked = checked
         self._charged: Counter[tuple[str, ...]] = Counter()
         self._limits_of = lru_cache(maxsize=1024)(self._find_limits)
+        self.calls = 0
 
     def add(self, entries: list[Row]) -> None:
-        """Enter what stands on one page together."""
+        """Write what stands on one page together."""
+        calls = sum(self._count(entry) for entry in entries if not entry.keys() & _NO_TRANSACTION)
+        self.calls += calls
+        self._checked.spool.add(entries, calls)
+
+    def _count(self, entry: Row) -> int:
+        """The calls of one transaction, noted for the limits of their routes."""
+        steps = self._steps.plan(entry, self._checked.job_params, self._settings)
+        if not self._takes_weak_guards and (guard := find_weak_guard(steps)):
+            raise refuse_weak_guard(guard, f"{self._checked.file}, line {entry['line']}")
         calls = 0
-        for entry in entries:
-            if "error" in entry or "joins" in entry:
-                continue
-            steps = self._steps.plan(entry, self._checked.job_params, self._settings)
-            if not self._unguarded and (guard := weak_guard(steps)):
-                raise forgotten(guard, f"{self._checked.file}, line {entry['line']}")
-            for step in steps:
-                if step.local:
-                    continue  # it costs no quota
+        for step in steps:
+            if not step.local:  # a local step costs no quota
                 calls += step.parts
                 self._charged[self._limits_of(step.route)] += step.parts
-        self._checked.calls += calls
-        self._checked.spool.add(entries, calls)
+        return calls
 
     def per_limit(self) -> Counter[str]:
         """Calls that each limit is charged."""
@@ -166,20 +175,20 @@ class _Counter:
         return tuple(limit.name for limit in matching(self._settings.limits, route))
 
 
-def may_be_unguarded(client: Client) -> bool:
+def takes_weak_guards(client: Client) -> bool:
     """Whether the store remembers every send, or its operator accepts that it may not."""
     settings = client.fleet.store
     return settings.accept_everysec or fsync_of(client.store, settings) == "always"
 
 
-def weak_guard(steps: Iterable[StepPlan]) -> str:
+def find_weak_guard(steps: Iterable[StepPlan]) -> str:
     """A guard of these steps that rests on what the store remembers of a send; "" = none."""
-    weak = {step.guard for step in steps} & FORGETFUL.keys()
-    return FORGETFUL[min(weak)] if weak else ""
+    weak = {step.guard for step in steps} & WEAK_GUARDS.keys()
+    return WEAK_GUARDS[min(weak)] if weak else ""
 
 
-def forgotten(guard: str, place: str) -> InputError:
-    """Why such a guard is refused where the store may forget."""
+def refuse_weak_guard(guard: str, place: str) -> InputError:
+    """The error for such a guard where the store may forget a send."""
     return InputError(
         f"{place}: guard {guard}, while the store may lose its last second (appendfsync everysec); "
         f"set appendfsync always, or store.accept_everysec = true"

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
-from orchestration.intake.submission import Checked, Options, Submission
+from orchestration.intake.submission import Checked, Loads, Options, Submission
 from workers.ledger.job import JobParams
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Platforms that a kind may be for, as a client's provider begins, and what people call them.
 PLATFORMS: Final = {"genesys": "Genesys Cloud", "nice": "NICE CXone"}
+#: The platform of a kind that speaks to any.
+ANY_PLATFORM: Final = ""
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -53,9 +55,9 @@ class Kind(ABC, Generic[OptionsT]):
     options: type[OptionsT]  #: what its user may say beside what all kinds share
     #: Object of a row → field → its meaning: every field that a row may have.
     fields: ClassVar[Mapping[str, Mapping[str, str]]] = {}
-    platform: ClassVar[str] = ""  #: the only one that it speaks to, of `PLATFORMS`; "" = any
-    #: Of rows that are campaigns, with a file of contacts each: the kind of these contacts. They
-    #: are accepted with the row, and `headgate campaign` follows and stops what was made.
+    platform: ClassVar[str]  #: the only one that it speaks to, of `PLATFORMS`, or `ANY_PLATFORM`
+    #: Of rows that are campaigns, with a file of contacts each: the kind of these contacts.
+    #: `headgate campaign` follows and stops what was made.
     contacts: ClassVar[Kind[Any] | None] = None
 
     @abstractmethod
@@ -98,6 +100,20 @@ class Kind(ABC, Generic[OptionsT]):
         del options
         return self.steps.packing
 
+    def sum_up_loads(self, submission: Submission[OptionsT], checked: Checked) -> Loads:
+        """What the further files come to that the rows of a checked file name; mostly nothing."""
+        del submission, checked
+        return Loads()
+
+    def store_loads(self, submission: Submission[OptionsT], checked: Checked, job: str) -> None:
+        """Store what the further files hold: `job` has all its pages and is not started yet.
+
+        Raises:
+            InputError: such a file changed since it was checked.
+            NotNow: the store is away; the same submission goes on when it is back.
+            StoreUnfit: the store has no room left.
+        """
+
     def job_params(self, submission: Submission[OptionsT]) -> JobParams:
         """What the job's steps need to know beside their rows."""
         params = JobParams(kind=self.name, lane=submission.lane, tenant=submission.tenant)
@@ -105,7 +121,7 @@ class Kind(ABC, Generic[OptionsT]):
 
     def other_platform(self, provider: str) -> str:
         """The platform of this provider, for people, when the kind is for another one; else ""."""
-        if not self.platform:
+        if self.platform == ANY_PLATFORM:
             return ""
         others = (prefix for prefix in PLATFORMS if prefix != self.platform)
         matching = (PLATFORMS[prefix] for prefix in others if provider.startswith(prefix))

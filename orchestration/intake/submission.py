@@ -53,6 +53,18 @@ class Submission(Generic[OptionsT_co]):
 
 
 @dataclass(slots=True)
+class Loads:
+    """What the further files come to that rows name, such as the contacts of campaigns."""
+
+    rows: int = 0
+    rejected: int = 0
+    joined: int = 0
+    calls: int = 0
+    reasons: list[str] = field(default_factory=list)  #: of rejected rows, one a file
+    per_limit: Counter[str] = field(default_factory=Counter)  #: calls that each limit is charged
+
+
+@dataclass(slots=True)
 class Checked:
     """A file that was read to its end: its pages, and what they come to."""
 
@@ -66,9 +78,11 @@ class Checked:
     calls: int = 0
     reasons: list[tuple[int, str]] = field(default_factory=list)  #: line and reason, the first ones
     per_limit: Counter[str] = field(default_factory=Counter)  #: calls that each limit is charged
+    loads: Loads = field(default_factory=Loads)  #: of the files that its rows name
 
     def duration_s(self, submission: Submission[Options]) -> float:
         """Seconds that the calls take at the governed rate; the slowest limit decides."""
         limits = submission.client.settings().limits
         rates = ((limit.name, bucket_of(limit).rate or math.inf) for limit in limits)
-        return max((self.per_limit[name] / rate for name, rate in rates), default=0.0)
+        calls = self.per_limit + self.loads.per_limit
+        return max((calls[name] / rate for name, rate in rates), default=0.0)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from uuid import UUID
 
+from orchestration.intake.campaign_contacts import store_contacts, sum_up_contacts
 from orchestration.intake.kind import Command, Kind
 from orchestration.intake.readers.campaigns import CAMPAIGN_FIELDS, CampaignOptions, read_campaigns
 from orchestration.intake.readers.contacts import ContactOptions, read_contacts
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from orchestration.intake.kind import Check
     from orchestration.intake.readers.media import Naming
-    from orchestration.intake.submission import Submission
+    from orchestration.intake.submission import Checked, Loads, Submission
     from tasks.kind import Packing
 
 #: The provider's id of a contact list: one segment of a path.
@@ -91,6 +92,7 @@ class Contacts(Kind[ContactOptions]):
     )
     steps = ContactSteps()
     options = ContactOptions
+    platform = "genesys"
 
     def read(self, submission: Submission[ContactOptions], check: Check) -> FileRows:
         """One row a record of the CSV."""
@@ -141,6 +143,16 @@ class Campaigns(Kind[CampaignOptions]):
         """One row a line; the files of contacts are read by `check`."""
         source = Source(submission.path)
         return FileRows(source, read_campaigns(source, submission, partial(check, self.contacts)))
+
+    def sum_up_loads(self, submission: Submission[CampaignOptions], checked: Checked) -> Loads:
+        """The contacts of all campaigns."""
+        return sum_up_contacts(submission, checked)
+
+    def store_loads(
+        self, submission: Submission[CampaignOptions], checked: Checked, job: str
+    ) -> None:
+        """The contacts of each campaign become a job, which the step `load` starts."""
+        store_contacts(self.contacts, submission, checked, job)
 
     def own_params(self, options: CampaignOptions) -> Mapping[str, Any]:
         """Whether they are started."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Group of the entry points by which other packages add kinds.
 GROUP: Final = "headgate.kinds"
+#: What every kind must say.
+_NEEDED: Final = ("name", "command", "steps", "options", "platform")
 
 
 @cache
@@ -29,8 +31,8 @@ def all_kinds() -> Mapping[str, Kind[Any]]:
     """Every kind of job by its name.
 
     Raises:
-        ConfigError: a package adds something that is no kind, cannot be imported, or has the name
-            or a task of another kind.
+        ConfigError: a package adds something that is no whole kind, cannot be imported, has the
+            name or a task of another kind, or shares its command with other help or options.
     """
     # Late: the readers import what imports this module.
     from orchestration.kinds import genesys, rest
@@ -45,8 +47,20 @@ def all_kinds() -> Mapping[str, Kind[Any]]:
                 f"kind {kind.name!r} of {_package_of(entry)} has the name, or a task, of another "
                 f"kind; rename it, or uninstall that package"
             )
+        if any(_differ_in_command(kind, known) for known in kinds.values()):
+            raise ConfigError(
+                f"kind {kind.name!r} of {_package_of(entry)} shares the command "
+                f"{kind.command.name!r} with a kind that has other help or options; rename its "
+                f"command, or uninstall that package"
+            )
         kinds[kind.name] = kind
     return kinds
+
+
+def _differ_in_command(kind: Kind[Any], other: Kind[Any]) -> bool:
+    """Whether one command would have to be two: kinds that share one share its help and options."""
+    same = (kind.command, kind.options) == (other.command, other.options)
+    return kind.command.name == other.command.name and not same
 
 
 def find_kind(name: str) -> Kind[Any]:
@@ -84,6 +98,11 @@ def _load(entry: EntryPoint) -> Kind[Any]:
         raise ConfigError(
             f"entry point {entry.name!r} of {_package_of(entry)} names no Kind object; let it name "
             f"one, or uninstall that package"
+        )
+    if missing := [name for name in _NEEDED if not hasattr(kind, name)]:
+        raise ConfigError(
+            f"kind {entry.name!r} of {_package_of(entry)} does not say its {', '.join(missing)}; "
+            f"complete or uninstall that package"
         )
     return kind
 

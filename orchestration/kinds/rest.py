@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from orchestration.intake.kind import Command, Kind
+from orchestration.intake.kind import ANY_PLATFORM, Command, Kind
 from orchestration.intake.readers import steps as steps_fields
 from orchestration.intake.readers.calls import (
     CHAIN_FIELDS,
@@ -40,6 +40,7 @@ class Calls(Kind[Options]):
     )
     steps = CallSteps()
     options = Options
+    platform = ANY_PLATFORM
     fields: ClassVar = {
         "row of one request": {**ROW_FIELDS, **STEP_FIELDS},
         "row of a chain": CHAIN_FIELDS,

@@ -79,8 +79,9 @@ def headgate(
         submission = intake.Submission(
             client=fleet.client, path=file, lane=1, options=intake.Options()
         )
-        with intake.check(find_kind("calls"), submission) as checked:
-            job = intake.accept(submission, checked).job
+        kind = find_kind("calls")
+        with intake.check(kind, submission) as checked:
+            job = intake.accept(kind, submission, checked).job
         enqueuer_s = time.process_time() - began
         until(lambda: fleet.ended(job) == count, 300, "the end of the rows", fleet)
         spent_s = sum(map(cpu_s, pids)) - before

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.dispatch import dispatcher
-from orchestration.dispatch.dispatcher import IN_A_TICK, Dispatcher
+from orchestration.dispatch.dispatcher import TRANSACTIONS_A_TICK, Dispatcher
 from tests.support.fleet import Fleet, calls, until
 from tests.support.stored import a_job
 from workers.app import app
@@ -33,7 +33,7 @@ def fleet() -> Iterator[Fleet]:
 @pytest.fixture
 def turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Take turns as the dispatcher of a worker of 4 threads; warnings are repeated at once."""
-    monkeypatch.setattr(dispatcher, "AGAIN_S", 0.0)
+    monkeypatch.setattr(dispatcher, "REST_S", 0.0)
     it = Dispatcher(app, fleet.clients, "w1", threads=4)
     return lambda count=1: [it.take_turn("acme") for _ in range(count)]
 
@@ -99,13 +99,13 @@ def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_t
     assert of_urgent == 0 < of_normal
 
 
-@pytest.mark.parametrize(("step_s", "opened"), [(0.0, IN_A_TICK), (1.0, 1)])
+@pytest.mark.parametrize(("step_s", "opened"), [(0.0, TRANSACTIONS_A_TICK), (1.0, 1)])
 def test_pages_of_few_transactions_are_opened_several_in_a_tick_while_it_lasts(
     fleet: Fleet, turns: Any, monkeypatch: pytest.MonkeyPatch, step_s: float, opened: int
 ) -> None:
     ledger = fleet.client.ledger
     ledger.begin(a_job("batches", "contacts", contact_list="list-1"))
-    for page in range(2 * IN_A_TICK):
+    for page in range(2 * TRANSACTIONS_A_TICK):
         ledger.accept("batches", page, [a_batch(page)], PageCounts(rows=2, rejected=0, calls=1))
     ledger.start("batches")
     clock = itertools.count(0.0, step_s)

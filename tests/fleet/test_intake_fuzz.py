@@ -51,7 +51,7 @@ def test_any_file_is_refused_or_accepted_as_a_whole(desk: Desk, kind: str, conte
     refused = ""
     try:
         with check(find_kind(kind), submission) as checked:
-            job = accept(submission, checked, again=True).job
+            job = accept(find_kind(kind), submission, checked, again=True).job
     except InputError as error:
         refused = str(error)
     if refused:

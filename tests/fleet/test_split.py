@@ -37,8 +37,9 @@ def submitted(fleet: Fleet, count: int = 300, *more: str, batch: int = 100) -> s
         client=fleet.client, path=path, lane=1,
         options=ContactOptions(contact_list="list-1", id_column="id", batch_size=batch),
     )  # fmt: skip
-    with check(find_kind("contacts"), submission) as checked:
-        return accept(submission, checked).job
+    kind = find_kind("contacts")
+    with check(kind, submission) as checked:
+        return accept(kind, submission, checked).job
 
 
 def told(fleet: Fleet, job: str) -> dict[int, TransactionStatus]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from orchestration.intake import Options, option
 from orchestration.intake.readers import FileRows, Source
 from orchestration.intake.readers.rows import reject
-from orchestration.kinds import Command, Kind
+from orchestration.kinds import ANY_PLATFORM, Command, Kind
 from tasks import StepPlan, StepKind
 from workers.answer.guards import Guard
 from workers.http.request import Request
@@ -43,6 +43,7 @@ class Tickets(Kind[TicketOptions]):
     command = Command(name="tickets", help="Submit FILE, one ticket a line.")
     steps = TicketSteps()
     options = TicketOptions
+    platform = ANY_PLATFORM
 
     def read(self, submission, check):
         source = Source(submission.path)

@@ -39,7 +39,7 @@ def submit(fleet: Fleet, path: Path, kind: str = "prompts") -> str:
     """Submit a folder or manifest; returns the job."""
     it = Submission(client=fleet.client, path=path, lane=1, options=MediaOptions())
     with check(find_kind(kind), it) as checked:
-        return accept(it, checked).job
+        return accept(find_kind(kind), it, checked).job
 
 
 def md5s(where: Path) -> Counter[str]:

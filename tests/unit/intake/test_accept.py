@@ -525,11 +525,11 @@ def test_a_store_that_rolled_back_is_noticed_and_the_job_stays_shut(
     with check(KIND, submission) as checked:
         monkeypatch.setattr(Ledger, "accept", forgetful)
         with pytest.raises(NotNow, match="the store lost pages of"):
-            accept(submission, checked)
+            accept(KIND, submission, checked)
         monkeypatch.setattr(Ledger, "accept", whole)
         assert not desk.client.ledger.job(checked.job).started
 
-        job = accept(submission, checked).job
+        job = accept(KIND, submission, checked).job
 
     assert len(desk.rows(job)) == 4 * PAGE_ENTRIES
 

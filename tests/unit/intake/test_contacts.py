@@ -9,6 +9,9 @@ from orchestration.intake.readers.source import MAX_LINE
 from workers.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.desk import Desk
     from workers.ledger.ledger import Row
 
 HEADER = "id,name,phone\n"
@@ -169,3 +172,16 @@ def test_a_contact_in_place_of_the_header_is_seen_and_not_shown(cell: str) -> No
 
     assert "line 1: this looks like a contact" in str(caught.value)
     assert cell not in str(caught.value)
+
+
+def test_contacts_for_a_client_of_nice_are_refused_in_one_sentence(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.configure('provider = "nice"')
+    file = tmp_path / "may.csv"
+    file.write_text("customer,phone\n1,+15550100\n", "utf-8")
+
+    result = desk.run("submit", "contacts", file, "--client", "acme", "--list", "7f3a9c")
+
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "is one of NICE CXone, for which `submit contacts` is not built yet" in result.stderr

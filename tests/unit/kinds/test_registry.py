@@ -12,12 +12,15 @@ from click.testing import CliRunner
 
 from orchestration.cli import main
 from orchestration.kinds import all_kinds, find_kind, register
+from orchestration.kinds.genesys import GENESYS_KINDS
 from tasks.genesys.operations import OPERATIONS
 from tests.support.kinds import TICKETS, install
 from workers.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from orchestration.kinds import Kind
 
 ROOT = Path(__file__).parents[3]
 BUILT_IN = {"calls", "contacts", "campaigns", "prompts", "assets"}
@@ -83,8 +86,26 @@ def test_an_installed_package_adds_a_kind_with_its_command_options_and_tasks(fol
             TICKETS.replace('"tickets.open"', '"calls.call"'),
             "kind 'tickets' of package ticket-kind has the name, or a task, of another kind",
         ),
+        (
+            "ticket_kind:TICKETS",
+            TICKETS.replace("    platform = ANY_PLATFORM\n", ""),
+            "kind 'tickets' of package ticket-kind does not say its platform",
+        ),
+        (
+            "ticket_kind:TICKETS",
+            TICKETS.replace('Command(name="tickets"', 'Command(name="media"'),
+            "shares the command 'media' with a kind that has other help or options",
+        ),
     ],
-    ids=["broken module", "missing object", "no object", "taken name", "taken task"],
+    ids=[
+        "broken module",
+        "missing object",
+        "no object",
+        "taken name",
+        "taken task",
+        "incomplete",
+        "taken command",
+    ],
 )
 def test_a_package_that_brings_no_kind_is_named_in_one_sentence(
     folder: Path, entry: str, code: str, reason: str
@@ -100,6 +121,21 @@ def test_a_package_that_brings_no_kind_is_named_in_one_sentence(
     assert result.exit_code == 2
     assert result.stderr.startswith("headgate: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_kinds_that_share_a_command_share_its_help_and_its_options() -> None:
+    commands: dict[str, set[Any]] = {}
+    for kind in all_kinds().values():
+        commands.setdefault(kind.command.name, set()).add((kind.command, kind.options))
+
+    assert {name: len(forms) for name, forms in commands.items() if len(forms) > 1} == {}
+
+
+@pytest.mark.parametrize("kind", GENESYS_KINDS, ids=lambda it: it.name)
+def test_a_client_of_nice_sends_no_rows_of_a_kind_for_genesys(kind: Kind[Any]) -> None:
+    assert kind.other_platform("nice") == "NICE CXone"
+    assert kind.other_platform("nice-guide") == "NICE CXone"
+    assert kind.other_platform("genesys") == kind.other_platform("sandbox") == ""
 
 
 def test_a_kind_that_is_not_installed_here_is_named_with_those_that_are() -> None:
