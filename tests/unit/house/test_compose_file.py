@@ -1,4 +1,4 @@
-"""The containers keep to the rules of docs/how-to/operations.md; each is broken once."""
+"""The containers keep to the rules of SECURITY.md; each is broken once."""
 
 from __future__ import annotations
 
