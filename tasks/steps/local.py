@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks.kind import CannotSay
 from tasks.steps.call import Step
+from tasks.steps.granted import GrantedStep, finish_undone
 from workers import failpoints
 from workers.answer.guards import Memo
 from workers.answer.outcome import Outcome
@@ -42,21 +43,14 @@ class LocalStep(Step):
     def run_local(self, client: Client, grant: Grant) -> Verdict:
         """Do what the grant allows."""
         try:
-            job_params = client.ledger.job_params(grant.job)
-            row = client.ledger.row(grant.job, grant.place)
-            plan = self.kind.plan(row, job_params, client.settings())[grant.step - 1]
-            result = self.kind.run_local(row, job_params, grant, client)
+            local = GrantedStep.load(client, self.kind, grant)
+            result = self.kind.run_local(local.row, local.job_params, grant, client)
         except StoreAway:
             return UNSENT
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
-            why = str(error) if isinstance(error, CannotSay) else type(error).__name__
-            return Finish(
-                state="unknown" if grant.unknown else "failed",
-                outcome=Outcome.NOT_EXECUTED,
-                error=f"step {grant.step} cannot be done: {why}",
-            )
+            return finish_undone(grant, error, "cannot be done", (CannotSay,))
         failpoints.reach("answer_read")
-        return judge_local(result, plan, grant, client.retry_policy, self.rng)
+        return judge_local(result, local.plan, grant, client.retry_policy, self.rng)
 
 
 def judge_local(

@@ -166,7 +166,7 @@ class _Judgement:
 
     def _after_401(self) -> Requeue | Finish:
         if self.policy.renews_tokens:
-            return self._requeue()
+            return self._requeue(token_refused=True)
         return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
 
     def _after_429(self) -> Requeue:

@@ -105,6 +105,7 @@ class Requeue(_NotDone):
     delay_s: float = 0.0
     throttled: bool = False  #: it was a 429
     refused: Refused | None = None  #: what such an answer says, for the record
+    token_refused: bool = False  #: it was a 401: the call comes back with a new token
     part_done: bool = False  #: one call of the step is done, a part or a poll, and others follow
     step_back: bool = False  #: the step before is done once more
 
