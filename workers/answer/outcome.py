@@ -116,7 +116,8 @@ class Answer:
     def json(self) -> Json:
         """Read the body as JSON, anew at each call; None when it is none."""
         try:
-            return json.loads(self.body, parse_constant=_refuse)
+            text = self.body.decode(json.detect_encoding(self.body), "surrogatepass")
+            return _DECODER.decode(text)
         except (ValueError, RecursionError):
             return None
 
@@ -205,3 +206,7 @@ def permissions(answer: Answer) -> list[str]:
 def _refuse(constant: str) -> Never:
     """NaN and Infinity are no JSON: kept in the ledger, they would break its other readers."""
     raise ValueError(constant)
+
+
+#: Made once, for each answer is read.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)

@@ -152,8 +152,9 @@ def to_json(verdict: Verdict) -> str:
             fields["provider_id"] = verdict.provider_id.replace("\n", " ")
     else:
         fields |= _of_not_done(verdict)
+    text = _encode(fields)
     # Half characters, which a provider may send, no store can keep.
-    return _encode(fields).encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
