@@ -61,7 +61,7 @@ class TokenEndpoint:
             "base_url": f"{url.scheme}://{url.netloc}",
             "total_timeout_s": client.read_timeout_s,
         }
-        self._caller = Caller(client.model_copy(update=place), pool_size=1, on_quota=False)
+        self._caller = Caller(client.model_copy(update=place), pool_size=1)
         self._path = requests.Request("POST", token_url).prepare().path_url  # quoted
 
     def ask(self, secrets: Secrets) -> tuple[str, float]:

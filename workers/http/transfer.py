@@ -129,7 +129,7 @@ class Transfers:
                 # The host is no peer of the client: it is shown no certificate.
                 place = {"base_url": origin, "client_cert_file": None, "client_key_file": None}
                 settings = self._client.model_copy(update=place)
-                self._hosts[origin] = Caller(settings, self._most, on_quota=False)
+                self._hosts[origin] = Caller(settings, self._most)
             return self._hosts[origin]
 
 

@@ -20,7 +20,7 @@ from workers.http.tls import refusal
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from _typeshed import WriteableBuffer
 
@@ -31,7 +31,7 @@ HEAD_BYTES: Final = 262_144
 #: A body in chunks of one byte takes six on the wire.
 CHUNK_OVERHEAD: Final = 6
 #: The first status that ends an exchange; those below (100, 102, 103) announce another one.
-FINAL: Final = 200
+FIRST_FINAL_STATUS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +119,7 @@ def is_silent(sock: socket.socket) -> bool:
 
 
 def exchange(
-    sock: socket.socket,
-    method: str,
-    pieces: Iterable[bytes],
-    bounds: Bounds,
-    written: Callable[[], None],
+    sock: socket.socket, method: str, pieces: Iterable[bytes], bounds: Bounds
 ) -> tuple[Answer, bool]:
     """Write one request and read its answer; whatever goes wrong is an answer too.
 
@@ -132,7 +128,6 @@ def exchange(
         method: The request's method: an answer to HEAD has no body.
         pieces: The encoded request. An error of the iterable is raised, unless it is an OSError.
         bounds: What the exchange may take.
-        written: Called once the last byte was written.
 
     Returns:
         The answer, still without its duration, and whether the connection may be used again.
@@ -148,13 +143,12 @@ def exchange(
         # A provider that refuses a request by its head may answer (413, 401) and hang up while the
         # body is still being written. Its answer is worth more than the reset.
         intact = False
-    written()
     reader = _Reader(line, PIECE)
     response = HTTPResponse(cast("socket.socket", reader), method=method)
     body = bytearray()
     try:
         response.begin()
-        while response.status < FINAL:
+        while response.status < FIRST_FINAL_STATUS:
             response.fp = None  # type: ignore[assignment]  # the next answer reads on from here
             response = HTTPResponse(cast("socket.socket", reader), method=method)
             response.begin()
@@ -196,7 +190,7 @@ def _headers(response: HTTPResponse) -> dict[str, str]:
 def _has_status(response: HTTPResponse) -> bool:
     """Whether a final status line was read: it counts, whatever follows it."""
     status = cast("int | str", response.status)  # "UNKNOWN" until it is read
-    return isinstance(status, int) and status >= FINAL
+    return isinstance(status, int) and status >= FIRST_FINAL_STATUS
 
 
 def _words(problem: Exception, response: HTTPResponse, bounds: Bounds) -> str:
