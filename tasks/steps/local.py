@@ -11,6 +11,7 @@ from tasks.kind import CannotSay
 from tasks.steps.call import Step
 from tasks.steps.granted import GrantedStep, finish_undone
 from workers import failpoints
+from workers.answer.backoff import countdown_s
 from workers.answer.guards import Memo
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
@@ -75,7 +76,7 @@ def judge_local(
                 step_back=True,
             )
         case "again" if grant.attempts < policy.max_retries:
-            return _try_again(result, policy, policy.countdown_s(grant.attempts, rng))
+            return policy.countdown_or_backlog(_retry(result, policy, grant.attempts, rng))
     return Finish(
         state="unknown" if grant.unknown or result.unknown else "failed",
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
@@ -101,15 +102,14 @@ def _wait_on(result: LocalResult, plan: StepPlan, grant: Grant) -> Requeue | Fin
     )
 
 
-def _try_again(result: LocalResult, policy: RetryPolicy, wait_s: float) -> Retry | Requeue:
-    """By a countdown of Celery's, or if that is long from the backlog."""
-    kind = Retry if wait_s <= policy.backlog_after_s else Requeue
-    return kind(
+def _retry(result: LocalResult, policy: RetryPolicy, attempts: int, rng: Random) -> Retry:
+    """One more attempt after the backoff."""
+    return Retry(
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
         error=result.text,
         attempt=True,
         memo=Memo(),
-        delay_s=wait_s,
+        delay_s=countdown_s(attempts, policy.base_s, policy.cap_s, rng),
     )
 
 

@@ -91,18 +91,13 @@ class Answer:
     elapsed_s: float = 0.0  #: from the last look before the first byte
 
     @property
-    def retry_after(self) -> str | None:
-        """The Retry-After header as it came."""
-        return self.headers.get("retry-after")
-
-    @property
     def retry_after_s(self) -> float | None:
-        """The wait that it orders, seconds; None when there is no order that can be read.
+        """The wait that Retry-After orders, seconds; None: there is no order that can be read.
 
         A date is compared with the answer's own Date, so that no two clocks have to agree.
         """
         now = http_date(self.headers.get("date")) or datetime.now(UTC)
-        return retry_after_s(self.retry_after, now)
+        return retry_after_s(self.headers.get("retry-after"), now)
 
     @property
     def correlation_id(self) -> str | None:

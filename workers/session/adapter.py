@@ -110,11 +110,8 @@ class GovernedAdapter(BaseAdapter):
 
     def _refused(self, permit: Permit, answer: Answer, times: int) -> None:
         """A 429: all obey it, this call included."""
-        policy, asked_s = self._client.retry_policy, answer.retry_after_s
-        if asked_s is None:
-            asked_s = policy.countdown_s(times - 1, self._rng)
+        wait_s = self._client.retry_policy.after_429_s(answer, times - 1, self._rng)
         why = "the provider answered 429 to a call from outside of jobs"
-        wait_s = policy.pause_s(asked_s, self._rng)
         self._limiter.release(permit, "refused", pause_s=wait_s, why=why)
 
 
