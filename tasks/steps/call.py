@@ -74,17 +74,17 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
     def run(self, client: str, key: str, step: int) -> str:
-        """Answer one bell; the returned word is what Flower shows."""
+        """Serve one bell; the returned word is what Flower shows."""
         failpoints.reach("popped")
         schema = self.request.get("schema", SCHEMA)  # a further link of a chain has none
         if schema != SCHEMA:  # rung again when nobody answers it, maybe for another worker
             return self.stop(f"wait: this bell has schema {schema}, this release reads {SCHEMA}")
         try:
-            return self.answer_bell(clients()[client], key, step)
+            return self.serve_bell(clients()[client], key, step)
         except HeadgateError as error:  # the ledger knows what is out, and rings again
             return self.stop(f"wait: {error}")
 
-    def answer_bell(self, client: Client, key: str, step: int) -> str:
+    def serve_bell(self, client: Client, key: str, step: int) -> str:
         """Admit, send, settle; then the next bell, or none."""
         try:
             # Waiting longer would look like a bell that nobody heard.

@@ -32,7 +32,7 @@ class LocalStep(Step):
 
     abstract = True
 
-    def answer_bell(self, client: Client, key: str, step: int) -> str:
+    def serve_bell(self, client: Client, key: str, step: int) -> str:
         """Admit, do, settle; then the next bell, or none."""
         grant = client.governor().admit(key, step, local=True)
         if not isinstance(grant, Grant):
@@ -62,7 +62,7 @@ def judge_local(
         case "done":
             return Advance(
                 outcome=Outcome.EXECUTED,
-                answer=result.kept.values,
+                values=result.kept.values,
                 provider_id=result.kept.provider_id,
             )
         case "not yet":

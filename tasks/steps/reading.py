@@ -12,7 +12,7 @@ from tasks.kind import CannotSay, Polled, StepResult
 from workers.answer.guards import StepState, in_doubt, is_done
 from workers.answer.judging import judge
 from workers.answer.outcome import Next, Outcome, read
-from workers.answer.quota_headers import HEARD_FROM_S, read_feedback
+from workers.answer.quota_headers import read_shortage
 from workers.answer.verdict import Advance, Finish, Requeue, continue_step, fail_poll
 from workers.ledger.batch import rows_of
 
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 def read_answer(call: GrantedStep, answer: Answer, rng: Random) -> Verdict:
     """The verdict on an answer, with what its headers leave of the quota."""
     verdict = _verdict(call, answer, rng)
-    quota = read_feedback(answer.headers, None)
-    if quota and quota.reset_s > HEARD_FROM_S:
-        return replace(verdict, quota=quota)
-    return verdict
+    quota = read_shortage(answer.headers)
+    return replace(verdict, quota=quota) if quota else verdict
 
 
 def _verdict(call: GrantedStep, answer: Answer, rng: Random) -> Verdict:
@@ -95,7 +93,7 @@ def _done(call: GrantedStep, answer: Answer) -> Verdict:
     return Advance(
         outcome=Outcome.EXECUTED,
         status=answer.status,
-        answer=result.values,
+        values=result.values,
         provider_id=result.provider_id,
         correlation_id=answer.correlation_id or "",
     )

@@ -40,7 +40,7 @@ CORRELATION_HEADERS: Final = (
 _CORRELATION_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 #: As Genesys Cloud names them: domain, entity, action.
 _PERMISSION = re.compile(r"\b[a-z][A-Za-z]{1,31}:[a-z][A-Za-z]{1,31}:(?:[a-z][A-Za-z]{1,31}\b|\*)")
-_LOOKED_AT: Final = 4096
+_PERMISSION_BYTES: Final = 4096
 _MACHINE_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -194,7 +194,7 @@ def permissions(answer: Answer) -> list[str]:
 
     Nothing else of its text is returned, for that may hold anything.
     """
-    text = answer.body[:_LOOKED_AT].decode(errors="replace")
+    text = answer.body[:_PERMISSION_BYTES].decode(errors="replace")
     return list(dict.fromkeys(_PERMISSION.findall(text)))[:3]
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-#: What the headers leave of a quota is no news where it is whole again sooner than this.
-HEARD_FROM_S: Final = 1.0
+#: A quota that is whole again within this is not short: what is left of it is no news.
+SHORT_FROM_S: Final = 1.0
 #: A reset farther away than this, seconds, is no reset: daily quotas are the longest there are.
 MAX_RESET_S: Final = 86_400.0
 #: A reset above this is a moment, in seconds since the Unix epoch; below, a time from now.
@@ -73,6 +73,12 @@ def read_feedback(headers: Mapping[str, str], now: datetime | None) -> Feedback 
         if left is not None and reset_s is not None:
             readings.append(Feedback(None if most is None else int(most), int(left), reset_s))
     return min(readings, key=lambda quota: (quota.remaining, -quota.reset_s), default=None)
+
+
+def read_shortage(headers: Mapping[str, str]) -> Feedback | None:
+    """Read the tightest quota, if that is news: it is not whole again within `SHORT_FROM_S`."""
+    quota = read_feedback(headers, None)
+    return quota if quota and quota.reset_s > SHORT_FROM_S else None
 
 
 def _quotas(headers: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -43,7 +43,7 @@ class Pause:
 class _Settlement:
     """What is recorded of an answer, whatever follows from it."""
 
-    kind: ClassVar[str]  #: by which lua/settle.lua knows it
+    tag: ClassVar[str]  #: the "kind" by which lua/settle.lua knows it
 
     outcome: Outcome
     status: int | None = None
@@ -55,9 +55,9 @@ class _Settlement:
 class Advance(_Settlement):
     """The step is done: the next one follows, or the end."""
 
-    kind: ClassVar[str] = "advance"
+    tag: ClassVar[str] = "advance"
 
-    answer: str = ""  #: what later steps need of it, one line of JSON; "" = nothing
+    values: str = ""  #: what later steps need of it, one line of JSON; "" = nothing
     provider_id: str = ""
 
     @property
@@ -86,7 +86,7 @@ class _NotDone(_Settlement):
 class Retry(_NotDone):
     """The step is tried again after a countdown of Celery's."""
 
-    kind: ClassVar[str] = "retry"
+    tag: ClassVar[str] = "retry"
 
     delay_s: float
 
@@ -104,7 +104,7 @@ class Retry(_NotDone):
 class Requeue(_NotDone):
     """The transaction waits in its backlog, and is due after `delay_s`."""
 
-    kind: ClassVar[str] = "requeue"
+    tag: ClassVar[str] = "requeue"
 
     delay_s: float = 0.0
     throttled: bool = False  #: it was a 429
@@ -123,7 +123,7 @@ class Requeue(_NotDone):
 class Finish(_NotDone):
     """The transaction ends without success."""
 
-    kind: ClassVar[str] = "finish"
+    tag: ClassVar[str] = "finish"
 
     state: FinalState
 
@@ -141,7 +141,7 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 
 def to_json(verdict: Verdict) -> str:
     """The verdict as lua/settle.lua takes it: what is absent is left out, and nothing is null."""
-    stated: dict[str, Any] = {"kind": verdict.kind, "outcome": verdict.outcome}
+    stated: dict[str, Any] = {"kind": verdict.tag, "outcome": verdict.outcome}
     if verdict.status is not None:
         stated["status"] = verdict.status
     if verdict.correlation_id:
@@ -150,8 +150,8 @@ def to_json(verdict: Verdict) -> str:
         stated["remaining"] = verdict.quota.remaining
         stated["reset_us"] = round(verdict.quota.reset_s * 1e6)
     if isinstance(verdict, Advance):
-        if verdict.answer:
-            stated["answer"] = verdict.answer
+        if verdict.values:
+            stated["answer"] = verdict.values
         if verdict.provider_id:  # the ledger keeps a line for each step
             stated["provider_id"] = verdict.provider_id.replace("\n", " ")
     else:

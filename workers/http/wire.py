@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 #: Bytes of one read or write; most requests and answers are one of each.
-PIECE: Final = 65_536
+IO_BYTES: Final = 65_536
 #: Bytes that the heads of an answer may take, all interim ones and trailers included.
 HEAD_BYTES: Final = 262_144
 #: A body in chunks of one byte takes six on the wire.
@@ -76,7 +76,7 @@ class _Line(io.RawIOBase):
         rest = memoryview(data)
         while rest:
             self._arm()
-            rest = rest[self._sock.send(rest[:PIECE]) :]
+            rest = rest[self._sock.send(rest[:IO_BYTES]) :]
 
     def _arm(self) -> None:
         left_s = (self._bounds.ends_ns - now_ns()) / 1e9
@@ -143,7 +143,7 @@ def exchange(
         # A provider that refuses a request by its head may answer (413, 401) and hang up while the
         # body is still being written. Its answer is worth more than the reset.
         intact = False
-    reader = _Reader(line, PIECE)
+    reader = _Reader(line, IO_BYTES)
     response = HTTPResponse(cast("socket.socket", reader), method=method)
     body = bytearray()
     try:
@@ -170,7 +170,7 @@ def exchange(
 
 
 def _read_body(response: HTTPResponse, body: bytearray, max_bytes: int) -> str | None:
-    while piece := response.read(min(PIECE, max_bytes + 1 - len(body))):
+    while piece := response.read(min(IO_BYTES, max_bytes + 1 - len(body))):
         body += piece
         if len(body) > max_bytes:
             del body[max_bytes:]
@@ -204,5 +204,5 @@ def _words(problem: Exception, response: HTTPResponse, bounds: Bounds) -> str:
     return "unreadable answer" if unreadable else "reset after send"
 
 
-def _timeout(kind: str, bounds: Bounds) -> str:
-    return f"{'total' if now_ns() >= bounds.ends_ns else kind} timeout"
+def _timeout(bound: str, bounds: Bounds) -> str:
+    return f"{'total' if now_ns() >= bounds.ends_ns else bound} timeout"

@@ -113,7 +113,7 @@ def test_a_403_holds_its_operation_alone_and_names_the_permission_that_is_missin
 
 
 def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
-    it = Advance(outcome=Outcome.EXECUTED, answer="a\ud800", provider_id="\udfff")
+    it = Advance(outcome=Outcome.EXECUTED, values="a\ud800", provider_id="\udfff")
 
     assert as_settle_reads(it)["answer"] == "a?"
     assert as_settle_reads(it)["provider_id"] == "?"
