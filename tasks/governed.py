@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 #: Longest countdown, seconds, before the jitter. A task that waits for its time lies in the memory
 #: of a worker, and is unacknowledged: past the broker's visibility timeout it would run twice.
-MOST_S: Final = 300.0
+MAX_COUNTDOWN_S: Final = 300.0
 #: What Celery's transports take for that timeout when nobody sets it, at least.
-VISIBILITY_S: Final = 1800.0
+DEFAULT_VISIBILITY_TIMEOUT_S: Final = 1800.0
 
 
 class Governed(Task):  # type: ignore[misc]  # Celery ships no types
@@ -86,7 +86,9 @@ class Governed(Task):  # type: ignore[misc]  # Celery ships no types
     def later(self, error: Throttled) -> Retry:
         """Publish the message again, with as many retries as it had."""
         transport = self.app.conf.broker_transport_options
-        most_s = min(MOST_S, transport.get("visibility_timeout", VISIBILITY_S) / 3)
+        most_s = min(
+            MAX_COUNTDOWN_S, transport.get("visibility_timeout", DEFAULT_VISIBILITY_TIMEOUT_S) / 3
+        )
         base_s = min(self.session.client.configured.backoff_base_s, most_s)
         countdown_s = pause_s(min(error.wait_s, most_s), base_s, self.rng)
         retries = self.request.retries

@@ -33,7 +33,8 @@ class StepPlan:
 
     A `local` step makes no call to the provider's API: nothing is charged, no token
     of the client is used, no pause and no breaker holds it. It may be done any number of times, so
-    its guard is `READ`; of `polls` it is looked at again so often at the most, 0 = for ever.
+    its guard is `READ`. A local step that waits for something is done again until that is ready,
+    `polls` times at most; 0 = without end.
     """
 
     route: str  #: method and path

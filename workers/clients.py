@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workers.settings.load import Settings
     from workers.store.connection import Store
 
-_Opened = TypeVar("_Opened")
+_Built = TypeVar("_Built")
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Client:
     #: Microseconds since the epoch, for tests that hold the clock; None = the store's.
     clock: Callable[[], int] | None = None
     _seen: tuple[int, ClientSettings] | None = field(default=None, init=False)
-    _opened: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-    _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+    _built: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _building: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -98,9 +98,9 @@ class Client:
             ConfigError: limits that were set live do not go together with the configuration.
             StoreAway: the store did not answer.
         """
-        return self._once("routes", self._open_routes)
+        return self._build_once("routes", self._build_routes)
 
-    def _open_routes(self) -> set[str]:
+    def _build_routes(self) -> set[str]:
         return flows.refresh(self.store, self.keys, self.configured, clock=self.clock)
 
     def governor(self) -> Governor:
@@ -110,31 +110,31 @@ class Client:
             ConfigError: as `routes`.
             StoreAway: as `routes`.
         """
-        return self._once("governor", self._open_governor)
+        return self._build_once("governor", self._build_governor)
 
-    def _open_governor(self) -> Governor:
+    def _build_governor(self) -> Governor:
         self.routes()
         return Governor(self.store, self.keys, self.settings(), self.fleet.worker, self.clock)
 
     def caller(self) -> Caller:
         """Its connections to the provider; raises `ConfigError` where there is no way to it."""
-        return self._once("caller", self._open_caller)
+        return self._build_once("caller", self._build_caller)
 
-    def _open_caller(self) -> Caller:
+    def _build_caller(self) -> Caller:
         settings = self.settings()
         return Caller(settings, pool_size(self.fleet.worker.concurrency, settings.max_retries))
 
     def transfers(self) -> Transfers:
         """Its connections to the hosts of signed URLs: a pool of their own."""
-        return self._once(
+        return self._build_once(
             "transfers", lambda: Transfers(self.settings(), self.fleet.worker.concurrency)
         )
 
     def tokens(self) -> Credentials:
         """What its calls carry; raises `ConfigError` where there is no way to a token."""
-        return self._once("tokens", self._open_tokens)
+        return self._build_once("tokens", self._build_tokens)
 
-    def _open_tokens(self) -> Credentials:
+    def _build_tokens(self) -> Credentials:
         settings = self.settings()
         match settings.auth:
             case "none":
@@ -174,20 +174,20 @@ class Client:
         Raises:
             StoreAway: the store did not give the secret from which keys are derived.
         """
-        secret = self._once("secret", self._read_secret)
+        secret = self._build_once("secret", self._read_secret)
         return identity.idempotency_key(secret, self.name, job, row, generation)
 
     def _read_secret(self) -> bytes:
         return identity.installation_secret(self.store, self.fleet.store.namespace)
 
-    def _once(self, name: str, open_: Callable[[], _Opened]) -> _Opened:
-        """What `open_` returns, called once in this process for each name, by one thread."""
-        if name not in self._opened:
-            with self._opening:
-                if name not in self._opened:
-                    self._opened[name] = open_()
-        opened: _Opened = self._opened[name]
-        return opened
+    def _build_once(self, name: str, build: Callable[[], _Built]) -> _Built:
+        """What `build` returns, called once in this process for each name, by one thread."""
+        if name not in self._built:
+            with self._building:
+                if name not in self._built:
+                    self._built[name] = build()
+        built: _Built = self._built[name]
+        return built
 
 
 class Clients:
@@ -195,7 +195,7 @@ class Clients:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._open: dict[str, Client] = {}
+        self._by_name: dict[str, Client] = {}
         self._lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Client:
@@ -205,11 +205,11 @@ class Clients:
             ConfigError: there is none, or the store holds data of another schema.
             StoreAway: the store does not answer.
         """
-        client = self._open.get(name)
+        client = self._by_name.get(name)
         if client is None:
             with self._lock:
-                client = self._open.get(name) or self._open_client(name)
-                self._open[name] = client
+                client = self._by_name.get(name) or self._open_client(name)
+                self._by_name[name] = client
         return client
 
     def _open_client(self, name: str) -> Client:

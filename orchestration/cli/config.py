@@ -150,7 +150,7 @@ def _check_client(client: ClientSettings) -> Findings:
 
 def _reach(client: ClientSettings) -> list[Problem]:
     try:
-        with Caller(client, pool_size=1, on_quota=False).connection():
+        with Caller(client, pool_size=1).connection():
             return []
     except ConfigError as error:
         return [(_WRONG, str(error))]

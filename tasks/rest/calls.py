@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: How a look-up's answer is read.
 _READ = ("found", "absent")
+#: Made once, for each request is written.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 #: Longest id that is kept of an answer, characters.
 MAX_ID: Final = 128
 
@@ -83,7 +85,7 @@ class CallSteps(StepKind):
             path, body, headers = filler.path(path), filler.value(body), filler.headers(headers)
         data = None
         if body is not None:
-            data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            data = _encode(body).encode()
             headers.setdefault("Content-Type", "application/json")
         return Request(call["method"], path, headers, data)
 

@@ -1,7 +1,8 @@
 """One bell answered: the path that every step takes, whatever its kind.
 
 - `call`: the main path, from the bell to the next bell.
-- `reading`: from an answer to a verdict.
+- `granted`: what a granted step is made of.
+- `reading`: from an answer to a verdict; it changes nothing.
 - `local`: the same path for a step that makes no call.
 - `detours`: what is done instead of a call that may not leave as it is.
 

@@ -18,11 +18,11 @@ from celery.exceptions import Reject
 
 from tasks.kind import CannotSay
 from tasks.steps.detours import request_key, take_detour
-from tasks.steps.reading import GrantedCall, read_answer
+from tasks.steps.granted import GrantedStep, finish_undone
+from tasks.steps.reading import read_answer
 from workers import clock, failpoints
 from workers.answer.guards import READS, Guard
-from workers.answer.outcome import Outcome
-from workers.answer.verdict import UNSENT, Finish, Reach, Requeue, Retry
+from workers.answer.verdict import UNSENT, Finish, Pause, Reach, Requeue, Retry
 from workers.clients import clients
 from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
 from workers.governor.grants import Grant, Settled
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from workers.http.connection import Connection, Request
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
-AWAY_S: Final = 1.0
+AWAY_HOLD_S: Final = 1.0
+#: A token that is refused although it is new holds its client for so long.
+TOKEN_REFUSED_HOLD_S: Final = 30.0
 #: Why each client that is held is so; a new reason is logged once.
 _warned: dict[str, str] = {}
 
@@ -72,17 +74,17 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
     def run(self, client: str, key: str, step: int) -> str:
-        """Answer one bell; the returned word is what Flower shows."""
+        """Serve one bell; the returned word is what Flower shows."""
         failpoints.reach("popped")
         schema = self.request.get("schema", SCHEMA)  # a further link of a chain has none
         if schema != SCHEMA:  # rung again when nobody answers it, maybe for another worker
             return self.stop(f"wait: this bell has schema {schema}, this release reads {SCHEMA}")
         try:
-            return self.answer_bell(clients()[client], key, step)
+            return self.serve_bell(clients()[client], key, step)
         except HeadgateError as error:  # the ledger knows what is out, and rings again
             return self.stop(f"wait: {error}")
 
-    def answer_bell(self, client: Client, key: str, step: int) -> str:
+    def serve_bell(self, client: Client, key: str, step: int) -> str:
         """Admit, send, settle; then the next bell, or none."""
         try:
             # Waiting longer would look like a bell that nobody heard.
@@ -95,7 +97,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 verdict = self.call(client, grant, token, connection)
         except (TokenUnavailable, ConnectFailed, ConfigError) as error:
             _warn(client, str(error))
-            hold_s = AWAY_S + self.rng.uniform(0, AWAY_S)
+            hold_s = AWAY_HOLD_S + self.rng.uniform(0, AWAY_HOLD_S)
             client.governor().requeue(key, step, hold_s, str(error))
             return self.stop(f"wait: {error}")
         _warned.pop(client.name, None)
@@ -106,25 +108,26 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     def call(
         self, client: Client, grant: Grant, token: Token | None, connection: Connection
     ) -> Verdict:
-        """Send what the grant allows, and judge the answer."""
+        """Send what the grant allows, read the answer, and do at once what it asks for."""
         try:
-            job_params = client.ledger.job_params(grant.job)
-            row = client.ledger.row(grant.job, grant.place)
-            plan = self.kind.plan(row, job_params, client.settings())[grant.step - 1]
-            call = GrantedCall(client, self.kind, grant, plan, row, job_params, token)
-            request = self.kind.request(row, job_params, grant)
-            request = replace(request, headers=_headers(request, call))
+            granted = GrantedStep.load(client, self.kind, grant)
+            request = self.kind.request(granted.row, granted.job_params, grant)
+            request = replace(request, headers=_headers(request, granted, token))
             if grant.start_in_s:
                 clock.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
         except (GrantStale, StoreAway):
             return UNSENT
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
-            return _cannot_send(grant, error)
+            return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))
         failpoints.reach("answer_read")
-        verdict = read_answer(call, answer, self.rng)
-        if isinstance(verdict, Requeue) and verdict.pause and verdict.pause.reach is Reach.CLIENT:
-            _warn(client, verdict.error)  # its new token was refused
+        refused = client.refusals.note(granted.route, granted.tenant, answer)
+        verdict = read_answer(granted, answer, self.rng)
+        match verdict:
+            case Requeue(throttled=True):
+                return replace(verdict, refused=refused)
+            case Requeue(token_refused=True) if token:
+                return _renew_token(client, token, verdict, answer.elapsed_s)
         return verdict
 
     def go_on(self, settled: Settled, verdict: Verdict) -> str:
@@ -152,8 +155,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
 
     def stop(self, word: str) -> str:
         """End this chain quietly; what is left of it waits in the backlog."""
-        self.request.chain = None
-        self.request.callbacks = None
+        request = self.request  # a look-up in Celery's stack of running tasks
+        request.chain = request.callbacks = None
         return word
 
 
@@ -163,35 +166,35 @@ def step_of(kind: StepKind) -> Step:
     return step
 
 
-def _headers(request: Request, call: GrantedCall) -> dict[str, str]:
+def _headers(request: Request, granted: GrantedStep, token: Token | None) -> dict[str, str]:
     """The request's headers with what every request carries: the key, and the token of the client.
 
     A read and a look-up have no key: a provider that matches keys alone would answer them with
     what it remembers of another call.
     """
-    grant, plan, settings = call.grant, call.plan, call.client.settings()
+    grant, plan, settings = granted.grant, granted.plan, granted.client.settings()
     headers = dict(request.headers)
     if not (grant.looking or plan.guard is Guard.READ or request.method in READS):
-        key = request_key(call.client, grant, call.row)
+        key = request_key(granted.client, grant, granted.row)
         if plan.parts > 1:
             key = part_key(key, grant.step, grant.part + 1)
         elif settings.key_scope == "step":
             key = step_key(key, grant.step)
         headers[settings.idempotency_header] = key
-    if call.token:
-        headers |= call.token.headers
+    if token:
+        headers |= token.headers
     return headers
 
 
-def _cannot_send(grant: Grant, error: Exception) -> Finish:
-    """The verdict on a call that cannot be made: its own words only where they hold no data."""
-    speaks = isinstance(error, CannotSay | ValueError) and not isinstance(error, UnicodeError)
-    why = str(error) if speaks else type(error).__name__
-    return Finish(
-        state="unknown" if grant.unknown else "failed",
-        outcome=Outcome.NOT_EXECUTED,
-        error=f"step {grant.step} cannot be sent: {why}",
-    )
+def _renew_token(client: Client, token: Token, verdict: Requeue, sent_ago_s: float) -> Requeue:
+    """Let the next call ask for a new token; one refused although it is new holds the client."""
+    tokens = client.tokens()
+    with suppress(StoreAway):
+        if tokens.refused(token, sent_ago_s):
+            error = f"{verdict.error} {tokens.hopeless}"
+            _warn(client, error)
+            return replace(verdict, pause=Pause(TOKEN_REFUSED_HOLD_S, Reach.CLIENT), error=error)
+    return verdict
 
 
 def _record_refusal(client: Client, verdict: Verdict) -> None:

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import Row
 
 
-def take_detour(client: Client, answer: KeyExpired | MustSplit | Denied) -> str:
+def take_detour(client: Client, decision: KeyExpired | MustSplit | Denied) -> str:
     """Do what `admit` answered instead of a grant; returns what Flower shows.
 
     Raises:
         StoreAway: nothing has changed, or the answer was lost; the next bell finds out.
     """
-    match answer:
+    match decision:
         case KeyExpired():
-            return rotate(client, answer)
+            return rotate(client, decision)
         case MustSplit():
-            return split(client, answer)
-    return answer.summary
+            return split(client, decision)
+    return decision.summary
 
 
 def request_key(client: Client, grant: Grant, row: Row) -> str:

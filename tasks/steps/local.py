@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from tasks.kind import CannotSay
 from tasks.steps.call import Step
+from tasks.steps.granted import GrantedStep, finish_undone
 from workers import failpoints
+from workers.answer.backoff import countdown_s
 from workers.answer.guards import Memo
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
@@ -30,7 +32,7 @@ class LocalStep(Step):
 
     abstract = True
 
-    def answer_bell(self, client: Client, key: str, step: int) -> str:
+    def serve_bell(self, client: Client, key: str, step: int) -> str:
         """Admit, do, settle; then the next bell, or none."""
         grant = client.governor().admit(key, step, local=True)
         if not isinstance(grant, Grant):
@@ -42,21 +44,14 @@ class LocalStep(Step):
     def run_local(self, client: Client, grant: Grant) -> Verdict:
         """Do what the grant allows."""
         try:
-            job_params = client.ledger.job_params(grant.job)
-            row = client.ledger.row(grant.job, grant.place)
-            plan = self.kind.plan(row, job_params, client.settings())[grant.step - 1]
-            result = self.kind.run_local(row, job_params, grant, client)
+            local = GrantedStep.load(client, self.kind, grant)
+            result = self.kind.run_local(local.row, local.job_params, grant, client)
         except StoreAway:
             return UNSENT
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
-            why = str(error) if isinstance(error, CannotSay) else type(error).__name__
-            return Finish(
-                state="unknown" if grant.unknown else "failed",
-                outcome=Outcome.NOT_EXECUTED,
-                error=f"step {grant.step} cannot be done: {why}",
-            )
+            return finish_undone(grant, error, "cannot be done", (CannotSay,))
         failpoints.reach("answer_read")
-        return judge_local(result, plan, grant, client.retry_policy, self.rng)
+        return judge_local(result, local.plan, grant, client.retry_policy, self.rng)
 
 
 def judge_local(
@@ -67,7 +62,7 @@ def judge_local(
         case "done":
             return Advance(
                 outcome=Outcome.EXECUTED,
-                answer=result.kept.values,
+                values=result.kept.values,
                 provider_id=result.kept.provider_id,
             )
         case "not yet":
@@ -81,7 +76,7 @@ def judge_local(
                 step_back=True,
             )
         case "again" if grant.attempts < policy.max_retries:
-            return _try_again(result, policy, policy.countdown_s(grant.attempts, rng))
+            return policy.countdown_or_backlog(_retry(result, policy, grant.attempts, rng))
     return Finish(
         state="unknown" if grant.unknown or result.unknown else "failed",
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
@@ -107,15 +102,14 @@ def _wait_on(result: LocalResult, plan: StepPlan, grant: Grant) -> Requeue | Fin
     )
 
 
-def _try_again(result: LocalResult, policy: RetryPolicy, wait_s: float) -> Retry | Requeue:
-    """By a countdown of Celery's, or if that is long from the backlog."""
-    kind = Retry if wait_s <= policy.backlog_after_s else Requeue
-    return kind(
+def _retry(result: LocalResult, policy: RetryPolicy, attempts: int, rng: Random) -> Retry:
+    """One more attempt after the backoff."""
+    return Retry(
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
         error=result.text,
         attempt=True,
         memo=Memo(),
-        delay_s=wait_s,
+        delay_s=countdown_s(attempts, policy.base_s, policy.cap_s, rng),
     )
 
 

@@ -111,7 +111,7 @@ def test_a_memo_that_is_left_out_stays_and_an_empty_one_is_forgotten(store: Stor
 def test_texts_arrive_as_they_are(store: Store, text: str) -> None:
     rig, grant = a_sent_one(store, steps=2)
     answer = json.dumps({"text": text})
-    verdict = Advance(outcome=Outcome.EXECUTED, answer=answer, provider_id=text)
+    verdict = Advance(outcome=Outcome.EXECUTED, values=answer, provider_id=text)
 
     rig.governor.settle(grant, verdict)
 
@@ -123,7 +123,7 @@ def test_an_answer_that_holds_a_line_separator_as_it_is_stays_one_answer(store: 
     rig, grant = a_sent_one(store, steps=2)
     answer = json.dumps({"text": "a\u2028b\u0085c"}, ensure_ascii=False)
 
-    rig.governor.settle(grant, Advance(outcome=Outcome.EXECUTED, answer=answer))
+    rig.governor.settle(grant, Advance(outcome=Outcome.EXECUTED, values=answer))
     rig.ring_on(S)
 
     assert rig.grant(grant.key, step=2).answers == [{"text": "a\u2028b\u0085c"}]

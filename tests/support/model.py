@@ -639,8 +639,8 @@ class Model:
 
     def _advance(self, tx: Transaction, verdict: Advance) -> Settled:
         """The step is done."""
-        if verdict.answer:
-            tx.answers.append(verdict.answer)
+        if verdict.values:
+            tx.answers.append(verdict.values)
         if tx.steps > 1:
             tx.ids = [*tx.ids[: tx.step - 1], verdict.provider_id]
         if tx.step == tx.steps:

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 #: Methods without an effect at the provider.
 READS: Final = frozenset({"GET", "HEAD"})
-#: A batch may be refused so for what stands in one of its rows, or for its size.
-OF_ROWS: Final = frozenset({400, 413, 422})
+#: With these statuses a batch may be refused for what stands in one of its rows, or for its size.
+BATCH_REFUSALS: Final = frozenset({400, 413, 422})
 #: The same 5xx so often under one key is the provider's memory of its first answer.
-STORED_AFTER: Final = 3
+STORED_AFTER_TIMES: Final = 3
 
 
 class Guard(StrEnum):
@@ -138,7 +138,7 @@ class Memo:
     @property
     def is_stored_answer(self) -> bool:
         """Whether a 5xx came so often that the provider only remembers it."""
-        return self.same_answers >= STORED_AFTER
+        return self.same_answers >= STORED_AFTER_TIMES
 
 
 _NOTHING: Final = Memo()

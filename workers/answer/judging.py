@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypedDict
 
 from workers.answer.backoff import countdown_s, pause_s
 from workers.answer.guards import (
-    OF_ROWS,
-    STORED_AFTER,
+    BATCH_REFUSALS,
+    STORED_AFTER_TIMES,
     Guard,
     LookupResult,
     Meaning,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from workers.settings.client import ClientSettings
     from workers.settings.load import WorkerSettings
 
-#: An operation that is not permitted is tried again after this, seconds.
-FORBIDDEN_S: Final = 30.0
+#: An operation that is not permitted is held for so long, and then tried again.
+FORBIDDEN_HOLD_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +61,22 @@ class RetryPolicy:
             renews_tokens=client.auth != "none",
         )
 
-    def countdown_s(self, attempts: int, rng: Random) -> float:
-        """The backoff after so many failed attempts, from 0; see `backoff.countdown_s`."""
-        return countdown_s(attempts, self.base_s, self.cap_s, rng)
+    def after_429_s(self, answer: Answer, earlier: int, rng: Random) -> float:
+        """The wait after a 429: what it orders, else the backoff; with a jitter on top.
 
-    def pause_s(self, asked_s: float, rng: Random) -> float:
-        """A wait that the provider asked for, with a jitter on top; see `backoff.pause_s`."""
+        Args:
+            answer: The 429.
+            earlier: How many came before it, from 0.
+            rng: Source of the jitter.
+        """
+        asked_s = answer.retry_after_s
+        if asked_s is None:
+            asked_s = countdown_s(earlier, self.base_s, self.cap_s, rng)
         return pause_s(asked_s, self.base_s, rng)
+
+    def countdown_or_backlog(self, retry: Retry) -> Retry | Requeue:
+        """The retry by a countdown of Celery's, or where that is long from the backlog."""
+        return retry if retry.delay_s <= self.backlog_after_s else retry.from_backlog()
 
 
 def judge(
@@ -83,6 +92,15 @@ def judge(
     return _Judgement(answer, reading, state, policy, rng).verdict()
 
 
+class _Recorded(TypedDict):
+    """What each verdict records of the answer."""
+
+    outcome: Outcome
+    status: int | None
+    correlation_id: str
+    error: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Judgement:
     """All that the verdict on one answer depends on, and its cases."""
@@ -92,6 +110,33 @@ class _Judgement:
     state: StepState
     policy: RetryPolicy
     rng: Random
+
+    def verdict(self) -> Retry | Requeue | Finish:
+        """The cases in their order: the first one that fits decides."""
+        state = self.state
+        verdict: Retry | Requeue | Finish
+        match self.reading.next:
+            case Next.THROTTLED:
+                verdict = self._after_429()
+            case Next.TOKEN:
+                verdict = self._after_401()
+            case Next.RETRY if not self.answer.sent:
+                verdict = Requeue(delay_s=self.policy.base_s, **self._recorded())
+            case Next.REFUSED if self._is_key_refused:
+                memo = Memo(next=NextCall.FRESH_KEY)
+                verdict = Requeue(attempt=True, memo=memo, **self._recorded())
+            case Next.REFUSED if state.may_split and self.answer.status in BATCH_REFUSALS:
+                memo = Memo(next=NextCall.SPLIT)
+                verdict = Requeue(attempt=True, memo=memo, **self._recorded())
+            case _ if state.lookup is not None:
+                verdict = self._after_lookup(state.lookup)
+            case _ if state.guard is Guard.LOOKUP and self._maybe_executed:
+                verdict = self._look_up()
+            case Next.RETRY:
+                verdict = self._after_failure()
+            case _:
+                verdict = self._after_refusal()
+        return self.policy.countdown_or_backlog(verdict) if isinstance(verdict, Retry) else verdict
 
     @property
     def _outcome(self) -> Outcome:
@@ -106,57 +151,9 @@ class _Judgement:
     def _has_retries(self) -> bool:
         return self.state.attempts < self.policy.max_retries
 
-    def _requeue(self, error: str = "", **fields: Any) -> Requeue:  # noqa: ANN401 -- the class's own
-        return Requeue(**self._recorded(error), **fields)
-
-    def _finish(
-        self, error: str = "", *, attempt: bool = False, state: FinalState | None = None
-    ) -> Finish:
-        if state is None:
-            state = "unknown" if self._maybe_executed else "failed"
-        return Finish(state=state, attempt=attempt, **self._recorded(error))
-
-    def _try_again(self, delay_s: float, error: str = "", **fields: Any) -> Retry | Requeue:  # noqa: ANN401 -- as above
-        """By a countdown of Celery's, or if that is long from the backlog."""
-        kind = Retry if delay_s <= self.policy.backlog_after_s else Requeue
-        return kind(delay_s=delay_s, **self._recorded(error), **fields)
-
-    def _recorded(self, error: str) -> dict[str, Any]:
-        return {
-            "outcome": self._outcome,
-            "status": self.answer.status,
-            "correlation_id": self.answer.correlation_id or "",
-            "error": error or self.reading.reason,
-        }
-
-    def verdict(self) -> Retry | Requeue | Finish:
-        """What has a way of its own, else what follows by the backoff."""
-        return self._without_backoff() or self._with_backoff()
-
-    def _without_backoff(self) -> Requeue | Finish | None:
-        answer, state = self.answer, self.state
-        match self.reading.next:
-            case Next.THROTTLED:
-                return self._after_429()
-            case Next.TOKEN:
-                return self._after_401()
-            case Next.RETRY if not answer.sent:
-                return self._requeue(delay_s=self.policy.base_s)
-            case Next.REFUSED if self._is_key_refused:
-                return self._requeue(attempt=True, memo=Memo(next=NextCall.FRESH_KEY))
-            case Next.REFUSED if state.may_split and answer.status in OF_ROWS:
-                return self._requeue(attempt=True, memo=Memo(next=NextCall.SPLIT))
-        return None
-
-    def _with_backoff(self) -> Retry | Requeue | Finish:
-        state = self.state
-        backoff_s = self.policy.countdown_s(state.attempts, self.rng)
-        if state.lookup is not None:
-            return self._after_lookup(state.lookup, backoff_s)
-        if state.guard is Guard.LOOKUP and self._maybe_executed:  # an attempt if it is not found
-            memo = Memo(next=NextCall.LOOKUP, lookups=0)
-            return self._try_again(self.policy.lookup_after_s, memo=memo)
-        return self._after_send(backoff_s)
+    @property
+    def _is_keyed(self) -> bool:
+        return self.state.guard in {Guard.KEY, Guard.UPSERT}
 
     @property
     def _is_key_refused(self) -> bool:
@@ -164,58 +161,85 @@ class _Judgement:
         plain = state.lookup is None and not state.doubt
         return plain and is_key_refused(self.answer, state.after_unknown)
 
-    def _after_401(self) -> Requeue | Finish:
-        if self.policy.renews_tokens:
-            return self._requeue()
-        return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
+    def _recorded(self, error: str = "") -> _Recorded:
+        return {
+            "outcome": self._outcome,
+            "status": self.answer.status,
+            "correlation_id": self.answer.correlation_id or "",
+            "error": error or self.reading.reason,
+        }
+
+    def _finish(self, error: str = "", *, attempt: bool = False) -> Finish:
+        """The end: `unknown` when any of its sends may have been executed."""
+        state: FinalState = "unknown" if self._maybe_executed else "failed"
+        return Finish(state=state, attempt=attempt, **self._recorded(error))
+
+    def _back_off(self, memo: Memo, error: str = "", *, at_least_s: float = 0.0) -> Retry:
+        """One more attempt after the backoff, which doubles with each that failed before."""
+        policy = self.policy
+        backoff_s = countdown_s(self.state.attempts, policy.base_s, policy.cap_s, self.rng)
+        delay_s = max(backoff_s, at_least_s)
+        return Retry(delay_s=delay_s, attempt=True, memo=memo, **self._recorded(error))
 
     def _after_429(self) -> Requeue:
-        asked_s = self.answer.retry_after_s
-        if asked_s is None:
-            asked_s = self.policy.countdown_s(self.state.throttled, self.rng)
-        wait_s = self.policy.pause_s(asked_s, self.rng)
-        return self._requeue(throttled=True, pause=Pause(wait_s), delay_s=wait_s)
+        wait_s = self.policy.after_429_s(self.answer, self.state.throttled, self.rng)
+        return Requeue(throttled=True, pause=Pause(wait_s), delay_s=wait_s, **self._recorded())
 
-    def _after_lookup(self, seen: LookupResult, backoff_s: float) -> Retry | Requeue | Finish:
+    def _after_401(self) -> Requeue | Finish:
+        if self.policy.renews_tokens:
+            return Requeue(token_refused=True, **self._recorded())
+        return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
+
+    def _look_up(self) -> Retry:
+        """A send of unknown outcome is looked up; it was an attempt if it is not found."""
+        memo = Memo(next=NextCall.LOOKUP, lookups=0)
+        return Retry(delay_s=self.policy.lookup_after_s, memo=memo, **self._recorded())
+
+    def _after_lookup(self, seen: LookupResult) -> Retry | Finish:
         """What follows when a look-up did not find it."""
         policy, memo = self.policy, self.state.memo.after_lookup()
         lookups = memo.lookups or 0
         error = f"look-up {lookups}, {seen}: {self.reading.reason}"
         if lookups < policy.lookups:
             wait_s = policy.lookup_every_s if lookups else policy.lookup_after_s
-            return self._try_again(wait_s, error, memo=memo)
+            return Retry(delay_s=wait_s, memo=memo, **self._recorded(error))
         if seen is LookupResult.UNSURE:
             return self._finish(error, attempt=True)
         if self._has_retries:
-            return self._try_again(backoff_s, error, attempt=True, memo=Memo())
+            return self._back_off(Memo(), error)
         return Finish(state="failed", attempt=True, memo=Memo(), **self._recorded(error))
 
-    def _after_send(self, backoff_s: float) -> Retry | Requeue | Finish:
-        """What follows when a send did not succeed, and no look-up can say more."""
+    def _after_failure(self) -> Retry | Finish:
+        """What follows when a send did not succeed, and was not refused either."""
+        memo = self.state.memo.after_failure(self.answer)
+        if self._is_keyed and memo.is_stored_answer:
+            times = f"{STORED_AFTER_TIMES} times the same: it only remembers that answer"
+            return self._finish(f"{self.reading.reason}, {times}", attempt=True)
+        if self._has_retries and self.state.guard is not Guard.NONE:
+            return self._back_off(memo)
+        return self._finish(attempt=True)
+
+    def _after_refusal(self) -> Retry | Finish:
+        """What follows when the request was refused as it is."""
         answer, state = self.answer, self.state
-        is_keyed = state.guard in (Guard.KEY, Guard.UPSERT)
-        if self.reading.next is Next.RETRY:
-            memo = state.memo.after_failure(answer)
-            if is_keyed and memo.is_stored_answer:
-                times = f"{STORED_AFTER} times the same: it only remembers that answer"
-                return self._finish(f"{self.reading.reason}, {times}", attempt=True)
-            if self._has_retries and state.guard is not Guard.NONE:
-                return self._try_again(backoff_s, attempt=True, memo=memo)
-            return self._finish(attempt=True)
-        if self._has_retries and answer.status == HTTPStatus.FORBIDDEN:
+        if not self._has_retries:
+            return self._finish()
+        if answer.status == HTTPStatus.FORBIDDEN:
             return self._after_403()
         meaning = find_meaning(answer, state.after_unknown)
-        in_progress = is_keyed and state.doubt and meaning is Meaning.IN_PROGRESS
-        if in_progress and self._has_retries:
-            wait_s = max(backoff_s, answer.retry_after_s or 0)
-            return self._try_again(wait_s, attempt=True, memo=Memo())
+        if self._is_keyed and state.doubt and meaning is Meaning.IN_PROGRESS:
+            return self._back_off(Memo(), at_least_s=answer.retry_after_s or 0.0)
         return self._finish()
 
-    def _after_403(self) -> Retry | Requeue:
+    def _after_403(self) -> Retry:
         """The client may not do this; a new token would not help, a person might."""
         needed = " ".join(permissions(self.answer)) or "what it needs"
         grant = f"grant the OAuth client {needed}; this operation is held"
-        wait_s = self.policy.pause_s(FORBIDDEN_S, self.rng)
-        pause = Pause(wait_s, Reach.OPERATION)
-        error = f"{self.reading.reason}: {grant}"
-        return self._try_again(wait_s, error, attempt=True, memo=Memo(), pause=pause)
+        wait_s = pause_s(FORBIDDEN_HOLD_S, self.policy.base_s, self.rng)
+        return Retry(
+            delay_s=wait_s,
+            attempt=True,
+            memo=Memo(),
+            pause=Pause(wait_s, Reach.OPERATION),
+            **self._recorded(f"{self.reading.reason}: {grant}"),
+        )

@@ -40,7 +40,7 @@ CORRELATION_HEADERS: Final = (
 _CORRELATION_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 #: As Genesys Cloud names them: domain, entity, action.
 _PERMISSION = re.compile(r"\b[a-z][A-Za-z]{1,31}:[a-z][A-Za-z]{1,31}:(?:[a-z][A-Za-z]{1,31}\b|\*)")
-_LOOKED_AT: Final = 4096
+_PERMISSION_BYTES: Final = 4096
 _MACHINE_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -91,18 +91,13 @@ class Answer:
     elapsed_s: float = 0.0  #: from the last look before the first byte
 
     @property
-    def retry_after(self) -> str | None:
-        """The Retry-After header as it came."""
-        return self.headers.get("retry-after")
-
-    @property
     def retry_after_s(self) -> float | None:
-        """The wait that it orders, seconds; None when there is no order that can be read.
+        """The wait that Retry-After orders, seconds; None: there is no order that can be read.
 
         A date is compared with the answer's own Date, so that no two clocks have to agree.
         """
         now = http_date(self.headers.get("date")) or datetime.now(UTC)
-        return retry_after_s(self.retry_after, now)
+        return retry_after_s(self.headers.get("retry-after"), now)
 
     @property
     def correlation_id(self) -> str | None:
@@ -116,7 +111,8 @@ class Answer:
     def json(self) -> Json:
         """Read the body as JSON, anew at each call; None when it is none."""
         try:
-            return json.loads(self.body, parse_constant=_refuse)
+            text = self.body.decode(json.detect_encoding(self.body), "surrogatepass")
+            return _DECODER.decode(text)
         except (ValueError, RecursionError):
             return None
 
@@ -198,10 +194,14 @@ def permissions(answer: Answer) -> list[str]:
 
     Nothing else of its text is returned, for that may hold anything.
     """
-    text = answer.body[:_LOOKED_AT].decode(errors="replace")
+    text = answer.body[:_PERMISSION_BYTES].decode(errors="replace")
     return list(dict.fromkeys(_PERMISSION.findall(text)))[:3]
 
 
 def _refuse(constant: str) -> Never:
     """NaN and Infinity are no JSON: kept in the ledger, they would break its other readers."""
     raise ValueError(constant)
+
+
+#: Made once, for each answer is read.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-#: What the headers leave of a quota is no news where it is whole again sooner than this.
-HEARD_FROM_S: Final = 1.0
+#: A quota that is whole again within this is not short: what is left of it is no news.
+SHORT_FROM_S: Final = 1.0
 #: A reset farther away than this, seconds, is no reset: daily quotas are the longest there are.
 MAX_RESET_S: Final = 86_400.0
 #: A reset above this is a moment, in seconds since the Unix epoch; below, a time from now.
@@ -33,6 +33,7 @@ _EPOCH_FROM_S: Final = 1e9
 _MAX_CHARS: Final = 1_000
 #: Up to 15 digits: exact in every language that the number passes through.
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?", re.ASCII)
+_POLICIES = re.compile(r"[,;]")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _LIST = re.compile(rf'(?:{_QUOTED}|[^"])*')
 _MEMBERS = re.compile(rf'(?:{_QUOTED}|[^",])+')
@@ -62,8 +63,11 @@ def read_feedback(headers: Mapping[str, str], now: datetime | None) -> Feedback 
         no family has both a `remaining` and a `reset` that can be believed. Negative numbers, and
         a reset more than a day away in either direction, cannot; one that passed since then is 0.
     """
+    stated = {name: value for name, value in headers.items() if "ratelimit" in name}
+    if not stated:  # most answers state no quota, and each answer is read
+        return None
     readings = []
-    for limit, remaining, reset in _quotas(headers):
+    for limit, remaining, reset in _quotas(stated):
         left, most = _number(remaining), _number(limit)
         reset_s = None if left is None else _reset_s(reset, headers.get("date"), now)
         if left is not None and reset_s is not None:
@@ -71,24 +75,29 @@ def read_feedback(headers: Mapping[str, str], now: datetime | None) -> Feedback 
     return min(readings, key=lambda quota: (quota.remaining, -quota.reset_s), default=None)
 
 
+def read_shortage(headers: Mapping[str, str]) -> Feedback | None:
+    """Read the tightest quota, if that is news: it is not whole again within `SHORT_FROM_S`."""
+    quota = read_feedback(headers, None)
+    return quota if quota and quota.reset_s > SHORT_FROM_S else None
+
+
 def _quotas(headers: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Limit, remaining and reset of each quota as they stand in the headers; "": not there."""
     for family in ("x-ratelimit", "ratelimit"):
-        limit, remaining, reset = (
-            headers.get(f"{family}-{name}", "") for name in ("limit", "remaining", "reset")
-        )
-        # Some send the policies after the limit: "100, 100;w=60".
-        yield re.split("[,;]", limit, maxsplit=1)[0], remaining, reset
-    allowed, count, reset = (
-        headers.get(f"inin-ratelimit-{name}", "") for name in ("allowed", "count", "reset")
-    )
-    yield allowed, _difference(allowed, count), reset
-    quotas = _members(headers.get("ratelimit", ""))
-    policies = _members(headers.get("ratelimit-policy", ""))
-    for name, quota in quotas.items():
-        yield policies.get(name, {}).get("q", ""), quota.get("r", ""), quota.get("t", "")
-    fields = dict(_pair(member) for member in quotas)
-    yield fields.get("limit", ""), fields.get("remaining", ""), fields.get("reset", "")
+        if remaining := headers.get(f"{family}-remaining"):
+            limit, reset = headers.get(f"{family}-limit", ""), headers.get(f"{family}-reset", "")
+            # Some send the policies after the limit: "100, 100;w=60".
+            yield _POLICIES.split(limit, maxsplit=1)[0], remaining, reset
+    if count := headers.get("inin-ratelimit-count"):
+        allowed = headers.get("inin-ratelimit-allowed", "")
+        yield allowed, _difference(allowed, count), headers.get("inin-ratelimit-reset", "")
+    if "ratelimit" in headers:
+        quotas = _members(headers["ratelimit"])
+        policies = _members(headers.get("ratelimit-policy", ""))
+        for name, quota in quotas.items():
+            yield policies.get(name, {}).get("q", ""), quota.get("r", ""), quota.get("t", "")
+        fields = dict(_pair(member) for member in quotas)
+        yield fields.get("limit", ""), fields.get("remaining", ""), fields.get("reset", "")
 
 
 def _difference(allowed: str, count: str) -> str:

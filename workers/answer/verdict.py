@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -43,7 +43,7 @@ class Pause:
 class _Settlement:
     """What is recorded of an answer, whatever follows from it."""
 
-    kind: ClassVar[str]  #: by which lua/settle.lua knows it
+    tag: ClassVar[str]  #: the "kind" by which lua/settle.lua knows it
 
     outcome: Outcome
     status: int | None = None
@@ -55,9 +55,9 @@ class _Settlement:
 class Advance(_Settlement):
     """The step is done: the next one follows, or the end."""
 
-    kind: ClassVar[str] = "advance"
+    tag: ClassVar[str] = "advance"
 
-    answer: str = ""  #: what later steps need of it, one line of JSON; "" = nothing
+    values: str = ""  #: what later steps need of it, one line of JSON; "" = nothing
     provider_id: str = ""
 
     @property
@@ -86,7 +86,7 @@ class _NotDone(_Settlement):
 class Retry(_NotDone):
     """The step is tried again after a countdown of Celery's."""
 
-    kind: ClassVar[str] = "retry"
+    tag: ClassVar[str] = "retry"
 
     delay_s: float
 
@@ -95,16 +95,21 @@ class Retry(_NotDone):
         """What Flower shows for this answer."""
         return self.summary_as("again")
 
+    def from_backlog(self) -> Requeue:
+        """The same, but the transaction waits in its backlog."""
+        return Requeue(**{known.name: getattr(self, known.name) for known in fields(self)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requeue(_NotDone):
     """The transaction waits in its backlog, and is due after `delay_s`."""
 
-    kind: ClassVar[str] = "requeue"
+    tag: ClassVar[str] = "requeue"
 
     delay_s: float = 0.0
     throttled: bool = False  #: it was a 429
     refused: Refused | None = None  #: what such an answer says, for the record
+    token_refused: bool = False  #: it was a 401: the call comes back with a new token
     part_done: bool = False  #: one call of the step is done, a part or a poll, and others follow
     step_back: bool = False  #: the step before is done once more
 
@@ -118,7 +123,7 @@ class Requeue(_NotDone):
 class Finish(_NotDone):
     """The transaction ends without success."""
 
-    kind: ClassVar[str] = "finish"
+    tag: ClassVar[str] = "finish"
 
     state: FinalState
 
@@ -136,44 +141,45 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 
 def to_json(verdict: Verdict) -> str:
     """The verdict as lua/settle.lua takes it: what is absent is left out, and nothing is null."""
-    fields: dict[str, Any] = {"kind": verdict.kind, "outcome": verdict.outcome}
+    stated: dict[str, Any] = {"kind": verdict.tag, "outcome": verdict.outcome}
     if verdict.status is not None:
-        fields["status"] = verdict.status
+        stated["status"] = verdict.status
     if verdict.correlation_id:
-        fields["correlation_id"] = verdict.correlation_id
+        stated["correlation_id"] = verdict.correlation_id
     if verdict.quota:
-        fields["remaining"] = verdict.quota.remaining
-        fields["reset_us"] = round(verdict.quota.reset_s * 1e6)
+        stated["remaining"] = verdict.quota.remaining
+        stated["reset_us"] = round(verdict.quota.reset_s * 1e6)
     if isinstance(verdict, Advance):
-        if verdict.answer:
-            fields["answer"] = verdict.answer
+        if verdict.values:
+            stated["answer"] = verdict.values
         if verdict.provider_id:  # the ledger keeps a line for each step
-            fields["provider_id"] = verdict.provider_id.replace("\n", " ")
+            stated["provider_id"] = verdict.provider_id.replace("\n", " ")
     else:
-        fields |= _of_not_done(verdict)
+        stated |= _of_not_done(verdict)
+    text = _encode(stated)
     # Half characters, which a provider may send, no store can keep.
-    return _encode(fields).encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+    stated: dict[str, Any] = {}
     if verdict.attempt:
-        fields["attempt"] = True
+        stated["attempt"] = True
     if verdict.error:
-        fields["error"] = verdict.error[:MAX_TEXT]
+        stated["error"] = verdict.error[:MAX_TEXT]
     if verdict.memo is not None:
-        fields["memo"] = verdict.memo.to_text()
+        stated["memo"] = verdict.memo.to_text()
     if verdict.pause and (pause_us := round(verdict.pause.duration_s * 1e6)):
-        fields |= {"pause_us": pause_us, "pause_reach": verdict.pause.reach}
+        stated |= {"pause_us": pause_us, "pause_reach": verdict.pause.reach}
     match verdict:
         case Finish():
-            fields["state"] = verdict.state
+            stated["state"] = verdict.state
         case Retry() | Requeue() if delay_us := round(verdict.delay_s * 1e6):
-            fields["delay_us"] = delay_us
+            stated["delay_us"] = delay_us
     if isinstance(verdict, Requeue):
         flags = ("throttled", "part_done", "step_back")
-        fields |= {name: True for name in flags if getattr(verdict, name)}
-    return fields
+        stated |= {name: True for name in flags if getattr(verdict, name)}
+    return stated
 
 
 #: The verdict on a grant that was not used: back to the head of its backlog.

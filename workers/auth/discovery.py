@@ -54,7 +54,7 @@ def discover(tenant_id: str, origin: str = CXONE) -> Endpoints:
         client = ClientSettings(name="discovery", base_url=origin)
     except ValidationError:
         raise ConfigError("the URL to ask must be https:// and a host; correct it") from None
-    caller = Caller(client, pool_size=0, on_quota=False)
+    caller = Caller(client, pool_size=0)
     path = f"{_PATH}?tenantId={quote(tenant_id, safe='')}"
     with caller.connection() as connection:
         answer = connection.send(Request("GET", path, {"Accept": "application/json"}))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import requests
 
-from workers.answer.backoff import retry_after_s
 from workers.answer.outcome import Outcome, machine_code, read
 from workers.auth.token_forms import read_token, token_request, what_to_check
 from workers.http.connection import Caller
@@ -61,7 +59,7 @@ class TokenEndpoint:
             "base_url": f"{url.scheme}://{url.netloc}",
             "total_timeout_s": client.read_timeout_s,
         }
-        self._caller = Caller(client.model_copy(update=place), pool_size=1, on_quota=False)
+        self._caller = Caller(client.model_copy(update=place), pool_size=1)
         self._path = requests.Request("POST", token_url).prepare().path_url  # quoted
 
     def ask(self, secrets: Secrets) -> tuple[str, float]:
@@ -99,8 +97,8 @@ class TokenEndpoint:
             return self._no_token(reason, refused=True)
         if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and answer.status not in _BUSY:
             return self._no_token(f"answered {answered}; check token_url", refused=True)
-        asked_s = retry_after_s(answer.retry_after, datetime.now(UTC), MAX_QUIET_S)
-        return self._no_token(f"answered {answered}", quiet_s=max(asked_s or 0.0, AWAY_QUIET_S))
+        quiet_s = min(answer.retry_after_s or 0.0, MAX_QUIET_S)
+        return self._no_token(f"answered {answered}", quiet_s=max(quiet_s, AWAY_QUIET_S))
 
     def _no_token(
         self, what: str, *, refused: bool = False, quiet_s: float = AWAY_QUIET_S

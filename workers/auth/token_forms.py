@@ -77,10 +77,10 @@ def read_token(answer: Answer) -> tuple[str, float]:
     fields = answer.json()
     if type(fields) is not dict:
         raise ValueError(answer.error or "the answer is no JSON object")
-    token, kind = fields.get("access_token"), fields.get("token_type", "bearer")
+    token, token_type = fields.get("access_token"), fields.get("token_type", "bearer")
     if not (isinstance(token, str) and HEADER_TOKEN.fullmatch(token)):
         raise ValueError("access_token is missing or cannot stand in a header")
-    if not (isinstance(kind, str) and kind.lower() == "bearer"):
+    if not (isinstance(token_type, str) and token_type.lower() == "bearer"):
         raise ValueError("token_type is not bearer")
     lifetime_s = fields.get("expires_in")
     if lifetime_s is None:

@@ -9,7 +9,7 @@ Ages are measured by the store's clock, which is the same for everybody, and nev
 clocks of the hosts. Between two looks a process counts on by its own clock, suspends included.
 
 A token belongs to the secrets with which it was asked for. When these change, which needs no
-restart, a new one is asked for within `SECRETS_AGAIN_S`.
+restart, a new one is asked for within `COMPARE_SECRETS_EVERY_S`.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 #: A token is renewed this long before its end, at random between the two, and never earlier than
 #: in its last fifth.
-AHEAD_S: Final = (60.0, 300.0)
-LAST_PART: Final = 0.2
+RENEW_AHEAD_S: Final = (60.0, 300.0)
+MAX_AHEAD_PART: Final = 0.2
 #: A token that is refused before this age, and in its first half, was refused fresh.
-FRESH_S: Final = 10.0
+FRESH_AGE_S: Final = 10.0
 #: How often the store is asked: by those who wait, and by those who still have the old token.
-POLL_S: Final = (0.02, 0.05)
-LOOK_AGAIN_S: Final = 1.0
+ASK_STORE_EVERY_S: Final = (0.02, 0.05)
+LOOK_EVERY_S: Final = 1.0
 #: How often a process that has a token looks whether the secrets are still the same.
-SECRETS_AGAIN_S: Final = 1.0
+COMPARE_SECRETS_EVERY_S: Final = 1.0
 #: How much longer than a request (TCP, TLS, answer) the lock outlives an owner that died.
 LOCK_SPARE_S: Final = 5.0
 _CHANCE: Final = random.SystemRandom()
@@ -138,7 +138,7 @@ class Tokens:
         if refused is None:
             return False
         age_us, lifetime_us, again = refused
-        fresh = age_us - sent_ago_s * 1e6 < min(FRESH_S * 1e6, lifetime_us / 2)
+        fresh = age_us - sent_ago_s * 1e6 < min(FRESH_AGE_S * 1e6, lifetime_us / 2)
         return again and fresh
 
     def _may_use(self, held: _Held, until_ns: int) -> bool:
@@ -155,7 +155,7 @@ class Tokens:
         except ConfigError:
             same = True  # being replaced, or gone: a valid token needs no secret
         if same:
-            self._compare_ns = now_ns() + int(SECRETS_AGAIN_S * 1e9)
+            self._compare_ns = now_ns() + int(COMPARE_SECRETS_EVERY_S * 1e9)
         return same
 
     def _look(self, held: _Held | None, wait_s: float) -> Token:
@@ -173,7 +173,7 @@ class Tokens:
             return self._find(ends_ns, wait_s)
         except TokenUnavailable as failure:
             if old and not failure.refused:  # the secrets changed while the endpoint is away
-                self._compare_ns = now_ns() + int(SECRETS_AGAIN_S * 1e9)
+                self._compare_ns = now_ns() + int(COMPARE_SECRETS_EVERY_S * 1e9)
                 return old
             raise
         finally:
@@ -204,7 +204,7 @@ class Tokens:
                 raise TokenUnavailable(look.failure, refused=look.refused)
             if now_ns() >= ends_ns:
                 raise self._late(wait_s)
-            time.sleep(_CHANCE.uniform(*POLL_S))
+            time.sleep(_CHANCE.uniform(*ASK_STORE_EVERY_S))
 
     def _renew(self, known: Secrets, look: TokenLook, owner: str) -> Token | None:
         """Ask for a new token under the lock; None when the lock was lost meanwhile."""
@@ -220,7 +220,7 @@ class Tokens:
             with suppress(StoreAway):
                 self._shelf.release(owner)
             raise
-        ahead_s = min(_CHANCE.uniform(*AHEAD_S), LAST_PART * lifetime_s)
+        ahead_s = min(_CHANCE.uniform(*RENEW_AHEAD_S), MAX_AHEAD_PART * lifetime_s)
         new = replace(
             look,
             token=self._shelf.seal(value, known),
@@ -244,9 +244,9 @@ class Tokens:
         left_us = min(look.expires_us - look.now_us, look.expires_us - look.asked_us)
         look_us = look.renew_us - look.now_us
         if look_us <= 0:  # another worker renews it, or could not
-            look_us = int(LOOK_AGAIN_S * 1e6)
+            look_us = int(LOOK_EVERY_S * 1e6)
         token = Token(SecretStr(value), look.generation)
-        self._compare_ns = now + int(SECRETS_AGAIN_S * 1e9)
+        self._compare_ns = now + int(COMPARE_SECRETS_EVERY_S * 1e9)
         look_ns, expires_ns = now + 1000 * min(look_us, left_us), now + 1000 * left_us
         self._held = _Held(token, known, look_ns, expires_ns)
         return token

@@ -40,11 +40,11 @@ __all__ = [
 
 #: A connection that was idle for longer is not used again. Most servers close theirs after 20 s or
 #: more, and a request that meets the close is of unknown outcome.
-IDLE_S: Final = 15.0
+MAX_IDLE_S: Final = 15.0
 #: With this status a proxy refuses who asks; a provider has no use for it.
-PROXY_AUTH: Final = 407
+PROXY_AUTH_STATUS: Final = 407
 #: A body that is streamed has no total deadline, seconds.
-NEVER_S: Final = 10 * 365 * 86_400.0
+NO_DEADLINE_S: Final = 10 * 365 * 86_400.0
 #: Descriptors that a process needs beside its pools: store, broker, logs, files.
 SPARE_DESCRIPTORS: Final = 100
 _CLOSED: Final = Answer(error="closed before the send", sent=False)
@@ -69,7 +69,8 @@ class Connection:
 
         Args:
             request: What to send.
-            stale_at_ns: The moment, by `workers.clock`, after which the grant must not be used.
+            stale_at_ns: The moment, by `workers.clock`, after which the grant must not be used;
+                None: the request is on no quota, so there is no grant.
 
         Returns:
             What came back. Faults of the provider are answers too; `sent` tells whether the first
@@ -79,15 +80,18 @@ class Connection:
             GrantStale: it was too late; nothing was sent and the connection stays usable.
         """
         caller, client = self._caller, self._caller.client
-        pieces = request.pieces(caller.route.target, caller.route.fixed)
-        if not self._is_open():
+        pieces: Iterable[bytes] = request.pieces(caller.route.target, caller.route.fixed)
+        self._look_again()
+        if not self.usable:
             return _CLOSED
-        start_ns = now_ns()
-        if stale_at_ns is not None and start_ns > stale_at_ns:
-            raise GrantStale(
-                f"client {client.name}: the grant was {(start_ns - stale_at_ns) / 1e6:.0f} ms too "
-                f"old at the first byte; the call goes back to the backlog"
-            )
+        if stale_at_ns is not None:
+            late_ns = now_ns() - stale_at_ns
+            if late_ns > 0:
+                raise GrantStale(
+                    f"client {client.name}: the grant was {late_ns / 1e6:.0f} ms too old at the "
+                    f"first byte; the call goes back to the backlog"
+                )
+            pieces = _as_granted(pieces)
         return self._exchange(request.method, pieces, client.total_timeout_s)
 
     def stream(self, request: Request, length: int, body: Iterable[bytes]) -> Answer:
@@ -95,15 +99,16 @@ class Connection:
 
         What making it raises is raised, and the connection is of no more use.
         """
-        if not self._is_open():
+        self._look_again()
+        if not self.usable:
             return _CLOSED
         route = self._caller.route
         head = request.head(route.target, route.fixed, length)
-        return self._exchange(request.method, itertools.chain([head], body), NEVER_S)
+        return self._exchange(request.method, itertools.chain([head], body), NO_DEADLINE_S)
 
-    def _is_open(self) -> bool:
+    def _look_again(self) -> None:
+        """Find out whether it is still usable: the peer may have closed it since it was lent."""
         self.usable = self.usable and self.is_silent()
-        return self.usable
 
     def _exchange(self, method: str, pieces: Iterable[bytes], total_s: float) -> Answer:
         caller, client, start_ns = self._caller, self._caller.client, now_ns()
@@ -113,10 +118,10 @@ class Connection:
             ends_ns=start_ns + int(total_s * 1e9),
             max_bytes=client.max_response_bytes,
         )
-        answer, self.usable = exchange(self._sock, method, pieces, bounds, caller.written)
-        if answer.status == PROXY_AUTH and caller.route.forwards:
+        answer, self.usable = exchange(self._sock, method, pieces, bounds)
+        if answer.status == PROXY_AUTH_STATUS and caller.route.forwards:
             # The proxy says so, and passed nothing on.
-            error = f"the proxy answered {PROXY_AUTH}; check proxy_username and its password"
+            error = f"the proxy answered {PROXY_AUTH_STATUS}; check proxy_username and its password"
             answer, self.usable = Answer(error=error, sent=False), False
         return replace(answer, elapsed_s=(now_ns() - start_ns) / 1e9)
 
@@ -133,25 +138,18 @@ class Caller:
         client: Where and with which timeouts.
         pool_size: The most connections that are kept idle.
         idle_s: An idle connection is not used again after this time.
-        on_quota: Whether its sends are calls on the quota, whose first byte is a failpoint.
 
     Raises:
         ConfigError: the URL, the proxy, its password or a certificate cannot be used.
     """
 
     def __init__(
-        self,
-        client: ClientSettings,
-        pool_size: int,
-        *,
-        idle_s: float = IDLE_S,
-        on_quota: bool = True,
+        self, client: ClientSettings, pool_size: int, *, idle_s: float = MAX_IDLE_S
     ) -> None:
         self.client = client
         self.route = Route(client, pool_size)
         self._pool_size = pool_size
         self._idle_ns = int(idle_s * 1e9)
-        self._on_quota = on_quota
         # Kept here and not in urllib3's pool, which cannot tell how long one was idle. The most
         # recent one is on the right and goes first; so the oldest ones grow old and are closed.
         self._idle: deque[Connection] = deque()
@@ -182,11 +180,6 @@ class Caller:
             self._idle.pop().close()
         self.adapter.close()
 
-    def written(self) -> None:
-        """Note that a request is on its way."""
-        if self._on_quota:
-            failpoints.reach("first_byte")
-
     def _take(self) -> Connection | None:
         """Pop a connection that is young and silent; close those that are not."""
         oldest_ns = now_ns() - self._idle_ns
@@ -207,6 +200,12 @@ class Caller:
             self._idle.append(connection)
         else:
             connection.close()
+
+
+def _as_granted(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of a call on the quota; behind the last one it is on its way."""
+    yield from pieces
+    failpoints.reach("first_byte")
 
 
 def pool_size(concurrency: int, max_retries: int) -> int:

@@ -45,18 +45,19 @@ class Request:
             raise ValueError('the path must begin with "/" and be printable ASCII; quote the rest')
         if _CLIMBS.search(unquote(self.path.partition("?")[0])):
             raise ValueError('the path must have no segment "." or ".."; write where it leads to')
-        seen = set(RESERVED)
+        seen = set()
         for name, value in self.headers.items():
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"{name!r} cannot be the name of a header; correct it")
-            if name.lower() in seen:
+            low = name.lower()
+            if low in seen or low in RESERVED:
                 raise ValueError(f"header {name} is given twice or set by Headgate; leave it out")
             if not _VALUE.fullmatch(value):
                 raise ValueError(
                     f"the value of header {name} has a line break, a control character or one "
                     f"outside Latin-1; remove it"
                 )
-            seen.add(name.lower())
+            seen.add(low)
 
     def pieces(self, target: str, fixed: str) -> list[bytes]:
         """The request as it goes over the wire, in one piece unless the body is large.

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from workers.settings.client import ClientSettings
 
 #: Bytes of a file that are read at once.
-PIECE: Final = 262_144
+READ_BYTES: Final = 262_144
 #: Bytes that are sent at once, as many as a TLS record holds: the lease is prolonged between two
 #: parts, however slowly the host takes them.
-PART: Final = 16_384
+SEND_BYTES: Final = 16_384
 #: A lease is prolonged so often while bytes flow, seconds.
-RENEW_S: Final = 1.0
+RENEW_EVERY_S: Final = 1.0
 #: Hosts whose connections are kept.
-MOST_HOSTS: Final = 8
+MAX_HOSTS: Final = 8
 #: What a store of files calls its refusal: a word, in XML.
 _CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 #: Set by the connection, whatever the signed URL asks for.
@@ -114,7 +114,7 @@ class Transfers:
         signed = {name: value for name, value in headers.items() if name.lower() not in _OURS}
         request = Request("PUT", f"{parts.path or '/'}{query}", signed)
         caller = self._caller(f"{parts.scheme}://{parts.netloc}")
-        with _opened(file) as opened, caller.connection() as connection:
+        with _open_unchanged(file) as opened, caller.connection() as connection:
             body = _Body(opened, file, renew)
             answer = connection.stream(request, file.size, body)
         match = _CODE.search(answer.body) if answer.body else None
@@ -124,12 +124,12 @@ class Transfers:
     def _caller(self, origin: str) -> Caller:
         with self._lock:
             if origin not in self._hosts:
-                if len(self._hosts) == MOST_HOSTS:
+                if len(self._hosts) == MAX_HOSTS:
                     self._hosts.pop(next(iter(self._hosts))).close()
                 # The host is no peer of the client: it is shown no certificate.
                 place = {"base_url": origin, "client_cert_file": None, "client_key_file": None}
                 settings = self._client.model_copy(update=place)
-                self._hosts[origin] = Caller(settings, self._most, on_quota=False)
+                self._hosts[origin] = Caller(settings, self._most)
             return self._hosts[origin]
 
 
@@ -140,7 +140,7 @@ class _Body:
         self._opened = opened
         self._file = file
         self._renew = renew
-        self._due_s = time.monotonic() + RENEW_S
+        self._due_s = time.monotonic() + RENEW_EVERY_S
         self.whole = False  #: the last ones were given out
 
     def __iter__(self) -> Iterator[bytes]:
@@ -161,15 +161,15 @@ class _Body:
 
     def _parts(self, piece: bytes) -> Iterator[bytes]:
         """The piece in parts; while each of them is sent the lease lasts."""
-        for start in range(0, len(piece), PART):
+        for start in range(0, len(piece), SEND_BYTES):
             if time.monotonic() > self._due_s:
-                self._due_s = time.monotonic() + RENEW_S
+                self._due_s = time.monotonic() + RENEW_EVERY_S
                 self._prolong()
-            yield piece[start : start + PART]
+            yield piece[start : start + SEND_BYTES]
 
     def _read(self) -> bytes:
         try:
-            return self._opened.read(PIECE)
+            return self._opened.read(READ_BYTES)
         except OSError as error:
             raise _unreadable(self._file, error) from None
 
@@ -180,7 +180,7 @@ class _Body:
 
 
 @contextmanager
-def _opened(file: File) -> Iterator[BinaryIO]:
+def _open_unchanged(file: File) -> Iterator[BinaryIO]:
     try:
         opened = open_regular(file.path)
     except OSError as error:

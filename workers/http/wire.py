@@ -20,18 +20,18 @@ from workers.http.tls import refusal
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from _typeshed import WriteableBuffer
 
 #: Bytes of one read or write; most requests and answers are one of each.
-PIECE: Final = 65_536
+IO_BYTES: Final = 65_536
 #: Bytes that the heads of an answer may take, all interim ones and trailers included.
 HEAD_BYTES: Final = 262_144
 #: A body in chunks of one byte takes six on the wire.
 CHUNK_OVERHEAD: Final = 6
 #: The first status that ends an exchange; those below (100, 102, 103) announce another one.
-FINAL: Final = 200
+FIRST_FINAL_STATUS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class _Line(io.RawIOBase):
         rest = memoryview(data)
         while rest:
             self._arm()
-            rest = rest[self._sock.send(rest[:PIECE]) :]
+            rest = rest[self._sock.send(rest[:IO_BYTES]) :]
 
     def _arm(self) -> None:
         left_s = (self._bounds.ends_ns - now_ns()) / 1e9
@@ -119,11 +119,7 @@ def is_silent(sock: socket.socket) -> bool:
 
 
 def exchange(
-    sock: socket.socket,
-    method: str,
-    pieces: Iterable[bytes],
-    bounds: Bounds,
-    written: Callable[[], None],
+    sock: socket.socket, method: str, pieces: Iterable[bytes], bounds: Bounds
 ) -> tuple[Answer, bool]:
     """Write one request and read its answer; whatever goes wrong is an answer too.
 
@@ -132,7 +128,6 @@ def exchange(
         method: The request's method: an answer to HEAD has no body.
         pieces: The encoded request. An error of the iterable is raised, unless it is an OSError.
         bounds: What the exchange may take.
-        written: Called once the last byte was written.
 
     Returns:
         The answer, still without its duration, and whether the connection may be used again.
@@ -148,13 +143,12 @@ def exchange(
         # A provider that refuses a request by its head may answer (413, 401) and hang up while the
         # body is still being written. Its answer is worth more than the reset.
         intact = False
-    written()
-    reader = _Reader(line, PIECE)
+    reader = _Reader(line, IO_BYTES)
     response = HTTPResponse(cast("socket.socket", reader), method=method)
     body = bytearray()
     try:
         response.begin()
-        while response.status < FINAL:
+        while response.status < FIRST_FINAL_STATUS:
             response.fp = None  # type: ignore[assignment]  # the next answer reads on from here
             response = HTTPResponse(cast("socket.socket", reader), method=method)
             response.begin()
@@ -176,7 +170,7 @@ def exchange(
 
 
 def _read_body(response: HTTPResponse, body: bytearray, max_bytes: int) -> str | None:
-    while piece := response.read(min(PIECE, max_bytes + 1 - len(body))):
+    while piece := response.read(min(IO_BYTES, max_bytes + 1 - len(body))):
         body += piece
         if len(body) > max_bytes:
             del body[max_bytes:]
@@ -196,7 +190,7 @@ def _headers(response: HTTPResponse) -> dict[str, str]:
 def _has_status(response: HTTPResponse) -> bool:
     """Whether a final status line was read: it counts, whatever follows it."""
     status = cast("int | str", response.status)  # "UNKNOWN" until it is read
-    return isinstance(status, int) and status >= FINAL
+    return isinstance(status, int) and status >= FIRST_FINAL_STATUS
 
 
 def _words(problem: Exception, response: HTTPResponse, bounds: Bounds) -> str:
@@ -210,5 +204,5 @@ def _words(problem: Exception, response: HTTPResponse, bounds: Bounds) -> str:
     return "unreadable answer" if unreadable else "reset after send"
 
 
-def _timeout(kind: str, bounds: Bounds) -> str:
-    return f"{'total' if now_ns() >= bounds.ends_ns else kind} timeout"
+def _timeout(bound: str, bounds: Bounds) -> str:
+    return f"{'total' if now_ns() >= bounds.ends_ns else bound} timeout"

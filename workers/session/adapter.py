@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from workers.answer.outcome import Answer, Next, Outcome, read
-from workers.answer.quota_headers import HEARD_FROM_S, read_feedback
+from workers.answer.quota_headers import read_shortage
 from workers.clock import now_ns, wait
 from workers.errors import GrantStale
 from workers.http.connection import Caller, ConnectFailed
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 #: Methods that change something, whose calls carry a key.
 WRITES: Final = frozenset(("DELETE", "PATCH", "POST", "PUT"))
 #: Connections that are kept for later calls.
-POOL: Final = 32
+POOL_SIZE: Final = 32
 #: Sends that came to nothing before the first byte; after so many the caller gets an error.
-MOST_UNSENT: Final = 3
+MAX_UNSENT: Final = 3
 
 
 class GovernedAdapter(BaseAdapter):
@@ -46,7 +46,7 @@ class GovernedAdapter(BaseAdapter):
         super().__init__()
         self._client, self._wait_s = client, wait_s
         self._limiter = Limiter(client, lane, tenant)
-        self._caller = Caller(client.configured, POOL)
+        self._caller = Caller(client.configured, POOL_SIZE)
         self._rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
     def close(self) -> None:
@@ -74,13 +74,11 @@ class GovernedAdapter(BaseAdapter):
             elif not answer.sent:
                 self._limiter.release(permit, "unsent")
                 unsent += 1
-                if unsent == MOST_UNSENT:
+                if unsent == MAX_UNSENT:
                     raise requests.ConnectionError(f"nothing was sent: {answer.error}")
             else:
                 known = answer.status and reading.outcome is not Outcome.UNKNOWN
-                quota = read_feedback(answer.headers, None)
-                if quota and quota.reset_s <= HEARD_FROM_S:
-                    quota = None
+                quota = read_shortage(answer.headers)
                 self._limiter.release(permit, "answered" if known else "none", quota=quota)
                 if reading.next is not Next.TOKEN or token is None or renewed:
                     return _response(request, answer)
@@ -110,11 +108,8 @@ class GovernedAdapter(BaseAdapter):
 
     def _refused(self, permit: Permit, answer: Answer, times: int) -> None:
         """A 429: all obey it, this call included."""
-        policy, asked_s = self._client.retry_policy, answer.retry_after_s
-        if asked_s is None:
-            asked_s = policy.countdown_s(times - 1, self._rng)
+        wait_s = self._client.retry_policy.after_429_s(answer, times - 1, self._rng)
         why = "the provider answered 429 to a call from outside of jobs"
-        wait_s = policy.pause_s(asked_s, self._rng)
         self._limiter.release(permit, "refused", pause_s=wait_s, why=why)
 
 

@@ -128,10 +128,10 @@ def _body(call: Sdk, headers: dict[str, str]) -> bytes:
     """Build the body; a form with files completes its Content-Type in `headers`."""
     if call.post_params and call.body:
         raise ValueError("body and post_params cannot be sent together; leave one out")
-    kind = headers["Content-Type"]
-    if kind == "application/x-www-form-urlencoded":
+    content_type = headers["Content-Type"]
+    if content_type == "application/x-www-form-urlencoded":
         return urlencode(call.post_params).encode()
-    if kind == "multipart/form-data":
+    if content_type == "multipart/form-data":
         body, headers["Content-Type"] = encode_multipart_formdata(call.post_params)
         return body
     return json.dumps(call.body).encode()  # none is "null", as the SDK sends it

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from workers.clients import Client
 
 #: How long the next tokens are left to a call that waits: until it asks again, and a little longer.
-KEEP_S: Final = 0.2
+TOKEN_KEPT_S: Final = 0.2
 #: Between two questions of a call that must wait, at least and at most.
-ASK_S: Final = (0.005, 0.1)
+ASK_EVERY_S: Final = (0.005, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Limiter:
                     f"client {client}: the breaker is open, another {left_s:.1f} s", left_s
                 )
             raise Throttled(f"client {client}: no token for another {left_s:.1f} s", left_s)
-        least, most = ASK_S
+        least, most = ASK_EVERY_S
         return min(max(left_s, least), most, wait_s)
 
     def release(
@@ -126,7 +126,7 @@ class Limiter:
             self._run("release", permit.name, came_to, round(pause_s * 1e6), why[:MAX_TEXT], *left)
 
     def _ask(self, name: str, flow: str) -> Any:  # noqa: ANN401 -- the script's reply
-        return self._run("acquire", name, flow, self._leases.call_us, round(KEEP_S * 1e6))
+        return self._run("acquire", name, flow, self._leases.call_us, round(TOKEN_KEPT_S * 1e6))
 
     def _flow(self, route: str) -> str:
         return self._client.flow(self._lane, self._tenant, route).id

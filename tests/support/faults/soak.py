@@ -161,7 +161,7 @@ class Soak:
                 self.met["lost bell"] += 1
                 return
             try:
-                word = self._step.answer_bell(self.client, key, step)
+                word = self._step.serve_bell(self.client, key, step)
             except TransactionFailed as ended:
                 word = str(ended)
             except _Died:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ from workers.answer.guards import Guard, Memo, NextCall, StepState, in_doubt
 from workers.answer.judging import RetryPolicy, judge
 from workers.answer.outcome import Answer, Outcome, read
 from workers.answer.quota_headers import Feedback
-from workers.answer.verdict import UNSENT, Advance, Finish, Pause, Reach, Requeue, to_json
+from workers.answer.verdict import UNSENT, Advance, Finish, Pause, Reach, Requeue, Retry, to_json
 from workers.settings.client import ClientSettings
 from workers.settings.load import WorkerSettings
 
 if TYPE_CHECKING:
-    from workers.answer.verdict import Retry, Verdict
+    from workers.answer.verdict import Verdict
 
 CLIENT = ClientSettings(
     name="acme",
@@ -112,7 +113,7 @@ def test_a_403_holds_its_operation_alone_and_names_the_permission_that_is_missin
 
 
 def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
-    it = Advance(outcome=Outcome.EXECUTED, answer="a\ud800", provider_id="\udfff")
+    it = Advance(outcome=Outcome.EXECUTED, values="a\ud800", provider_id="\udfff")
 
     assert as_settle_reads(it)["answer"] == "a?"
     assert as_settle_reads(it)["provider_id"] == "?"
@@ -197,3 +198,24 @@ def test_a_batch_is_split_when_a_row_may_be_to_blame_and_other_keys_do_no_harm(
     if splits:
         assert isinstance(judged, Requeue)
         assert (judged.delay_s, judged.attempt) == (0, True)
+
+
+def test_a_retry_that_would_count_down_for_long_waits_in_the_backlog_and_says_the_same() -> None:
+    policy = RetryPolicy(backlog_after_s=15.0)
+    retry = Retry(
+        outcome=Outcome.UNKNOWN,
+        status=503,
+        correlation_id="c",
+        quota=Feedback(None, 5, 30.0),
+        attempt=True,
+        error="the provider answered 503",
+        memo=Memo(next=NextCall.LOOKUP),
+        pause=Pause(3.0),
+        delay_s=15.0,
+    )
+
+    assert policy.countdown_or_backlog(retry) is retry
+    longer = replace(retry, delay_s=15.1)
+    waits = policy.countdown_or_backlog(longer)
+    assert isinstance(waits, Requeue)
+    assert as_settle_reads(waits) == as_settle_reads(longer) | {"kind": "requeue"}

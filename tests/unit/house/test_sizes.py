@@ -24,6 +24,7 @@ MAIN_PATH: Final = (
     "workers.governor.governor",
     "workers.http.connection",
     "tasks.steps.call",
+    "tasks.steps.granted",
     "tasks.steps.reading",
 )
 NOQA: Final = re.compile(r"#\s*noqa\b(?P<rest>.*)")

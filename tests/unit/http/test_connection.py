@@ -300,7 +300,7 @@ def test_a_grant_may_be_used_in_its_last_nanosecond_and_not_later(
     assert len(provider.requests) == 1
 
 
-def test_the_first_byte_is_a_boundary_after_the_write_and_none_when_the_grant_was_stale(
+def test_the_first_byte_of_a_granted_call_is_a_failpoint_after_the_write_and_none_if_it_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
@@ -315,7 +315,8 @@ def test_the_first_byte_is_a_boundary_after_the_write_and_none_when_the_grant_wa
             seen.append(name)
 
         monkeypatch.setattr(failpoints, "reach", reach)
-        connection.send(Request("POST", "/things"), None)
+        connection.send(Request("POST", "/things"), now_ns() + 10**12)
+        connection.send(Request("POST", "/things"), None)  # on no quota: no failpoint
 
     assert seen == ["first_byte"]
 
@@ -667,7 +668,7 @@ def test_no_read_or_write_may_take_longer_than_what_is_left_of_the_total(
     ours, theirs = socket.socketpair()
     bounds = Bounds(read_s=5.0, ends_ns=7 * 10**9, max_bytes=1_000)
     with Slow(fileno=ours.detach()) as sock, theirs:
-        answer, _ = exchange(sock, "GET", [b"GET"], bounds, lambda: None)
+        answer, _ = exchange(sock, "GET", [b"GET"], bounds)
 
     assert timeouts == [5.0, 5.0, 3.0, 1.0]
     assert (answer.status, answer.error) == (200, "total timeout")
@@ -693,7 +694,7 @@ def test_no_bytes_of_a_provider_can_raise(said: bytes) -> None:
         theirs.shutdown(socket.SHUT_WR)
         bounds = Bounds(read_s=5, ends_ns=now_ns() + 5 * 10**9, max_bytes=1_000)
 
-        answer, reusable = exchange(ours, "GET", [b"GET"], bounds, lambda: None)
+        answer, reusable = exchange(ours, "GET", [b"GET"], bounds)
 
     assert answer.sent
     assert answer.status is None or answer.status >= 200
@@ -709,8 +710,8 @@ def test_a_call_that_was_torn_out_of_its_thread_leaves_no_half_read_connection(
     with a_provider(keep_silent, say(OK)) as provider:
         caller = a_caller(provider.url)
         monkeypatch.setattr(failpoints, "reach", tear_out)
-        with pytest.raises(KeyboardInterrupt):
-            call(caller)
+        with pytest.raises(KeyboardInterrupt), caller.connection() as connection:
+            connection.send(Request("POST", "/things"), now_ns() + 10**12)
         monkeypatch.undo()
         eventually(lambda: len(provider.acts) == 1)  # else the second request may come first
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from workers.http.connection import ConnectFailed
-from workers.http.transfer import PART, File, NotThatFile, Sent, TakenOver, Transfers
+from workers.http.transfer import SEND_BYTES, File, NotThatFile, Sent, TakenOver, Transfers
 from workers.settings.client import ClientSettings
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def test_the_last_bytes_of_a_file_that_grows_while_it_is_sent_never_leave(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What arrives whole would take effect, and the row would say that it failed."""
-    monkeypatch.setattr("workers.http.transfer.RENEW_S", -1.0)  # at each part
+    monkeypatch.setattr("workers.http.transfer.RENEW_EVERY_S", -1.0)  # at each part
     host = Host(2_000_000)
 
     def grow() -> bool:
@@ -170,19 +170,19 @@ def test_a_pipe_in_place_of_the_file_holds_no_thread(file: File) -> None:
 def test_the_lease_is_prolonged_at_least_with_each_record_however_slow_the_host_is(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.http.transfer.RENEW_S", -1.0)  # whenever it is looked at
+    monkeypatch.setattr("workers.http.transfer.RENEW_EVERY_S", -1.0)  # whenever it is looked at
     host, renewed = Host(1_000_000, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), []
 
     transfers().put(host.url, {}, file, lambda: not renewed.append(1))  # type: ignore[func-returns-value]
 
     host.done.set()
-    assert len(renewed) >= file.size // PART
+    assert len(renewed) >= file.size // SEND_BYTES
 
 
 def test_a_transfer_ends_when_its_lease_is_lost(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.http.transfer.RENEW_S", -1.0)  # at each piece
+    monkeypatch.setattr("workers.http.transfer.RENEW_EVERY_S", -1.0)  # at each piece
     host = Host(2_000_000)
 
     with pytest.raises(TakenOver):

@@ -31,7 +31,7 @@ def comes_to(acted: LocalResult, polls: int = 0, **grant: Any) -> Verdict:
 def test_what_is_done_goes_on_with_what_it_keeps() -> None:
     it = comes_to(LocalResult("done", kept=StepResult("p1", '{"a": 1}')))
 
-    assert it == Advance(outcome=Outcome.EXECUTED, provider_id="p1", answer='{"a": 1}')
+    assert it == Advance(outcome=Outcome.EXECUTED, provider_id="p1", values='{"a": 1}')
 
 
 def test_what_is_not_ready_waits_in_the_backlog_and_makes_no_attempt() -> None:

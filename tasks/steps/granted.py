@@ -1,0 +1,72 @@
+"""One granted step with what its job says of it: the input of a call, and of a local step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import Finish
+
+if TYPE_CHECKING:
+    from tasks.kind import StepKind, StepPlan
+    from workers.clients import Client
+    from workers.governor.grants import Grant
+    from workers.ledger.job import JobParams
+    from workers.ledger.ledger import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedStep:
+    """One granted step, with all that its work is made of and its answer is judged by."""
+
+    client: Client
+    kind: StepKind
+    grant: Grant
+    plan: StepPlan
+    row: Row
+    job_params: JobParams
+
+    @classmethod
+    def load(cls, client: Client, kind: StepKind, grant: Grant) -> Self:
+        """Load what the ledger keeps of the job and the row of a grant.
+
+        Raises:
+            StoreAway: the store gives no answer.
+            CannotSay: the row cannot be planned as it was given.
+        """
+        job_params = client.ledger.job_params(grant.job)
+        row = client.ledger.row(grant.job, grant.place)
+        plan = kind.plan(row, job_params, client.settings())[grant.step - 1]
+        return cls(client=client, kind=kind, grant=grant, plan=plan, row=row, job_params=job_params)
+
+    @property
+    def route(self) -> str:
+        """Method and path of the call that goes out, which may be the look-up."""
+        return self.plan.lookup if self.grant.looking else self.plan.route
+
+    @property
+    def tenant(self) -> str:
+        """Who sends."""
+        tenant: str = self.row.get("tenant", self.job_params.tenant)
+        return tenant
+
+
+def finish_undone(
+    grant: Grant, error: Exception, what: str, speaking: tuple[type[Exception], ...]
+) -> Finish:
+    """The verdict on a granted step that can never be done as it was given.
+
+    Args:
+        grant: The step.
+        error: Why.
+        what: What is impossible, such as "cannot be sent".
+        speaking: Errors whose own words hold no data, and are shown; of any other the class is.
+    """
+    speaks = isinstance(error, speaking) and not isinstance(error, UnicodeError)
+    why = str(error) if speaks else type(error).__name__
+    return Finish(
+        state="unknown" if grant.unknown else "failed",
+        outcome=Outcome.NOT_EXECUTED,
+        error=f"step {grant.step} {what}: {why}",
+    )
