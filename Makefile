@@ -1,7 +1,8 @@
 # Every target does its own set-up in .venv; a machine needs only Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONDONTWRITEBYTECODE := 1
+# Compiled modules are kept: each process of a test would compile all of them anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup demo check test lint docs bench chaos lock clean
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ demo: .venv/.ready ## Send 5,000 contacts to a strict local provider at the full
 	@$(BIN)/headgate demo
 
 check: lint ## The inner loop: lint, and the tests that start no workers (under a minute on two cores)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/unit tests/scripts
+	@$(BIN)/python -m pytest -n 3 --dist worksteal tests/unit tests/scripts
 
 test: .venv/.ready ## Run the tests (real store, real worker processes; 5 to 8 minutes on two cores)
 	@$(BIN)/python -m pytest -n 4 --dist loadfile

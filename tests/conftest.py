@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 # How fast the machine is must decide nothing, and the tests share it.
 settings.register_profile("headgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("headgate")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what lives to the end: all modules and all tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def free_port() -> int:

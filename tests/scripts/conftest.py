@@ -11,6 +11,8 @@ from workers.store import scripts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workers.store.connection import Store
+
 FOUND = "local flow = KEPT.flows[definition]\n"
 LOOK = """
 if flow then
@@ -32,3 +34,9 @@ def looking_library() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripts, "library", lambda: (looking, text.replace(name, looking)))
         yield looking
+
+
+@pytest.fixture(autouse=True, scope="module")
+def empty_store(store: Store) -> None:
+    """A module begins without the keys of others, among which a test would look for its own."""
+    store.flushdb()

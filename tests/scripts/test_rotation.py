@@ -90,6 +90,8 @@ def test_a_key_is_kept_until_its_newest_send_is_long_over(store: Store) -> None:
     ring_later(rig, key, 120 * S)
 
     assert rig.rotate(key) == "old: quiet"
+    # Minutes of silence by long beats, the end of it by real ones.
+    assert rig.ring_on(heard_us + QUIET_S * S - rig.us - 10 * S, beat_us=S // 4) == []
     assert rig.ring_on(heard_us + QUIET_S * S - rig.us - S) == []
     assert rig.ring_on(2 * S) == [key]
     assert rig.rotate(key) == "old: fresh"

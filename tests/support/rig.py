@@ -176,9 +176,9 @@ class Rig:
         self.us += after_us
         return [bell.key for bell in self.governor.ring(worker, threads).bells]
 
-    def ring_on(self, us: int) -> list[str]:
+    def ring_on(self, us: int, beat_us: int = TICK_US) -> list[str]:
         """The keys that are rung in so many us, beat by beat."""
-        return [key for _ in range(us // TICK_US) for key in self.ring()]
+        return [key for _ in range(us // beat_us) for key in self.ring(after_us=beat_us)]
 
     def grant(self, key: str, step: int = 1) -> Grant:
         """A grant for a bell that may go."""

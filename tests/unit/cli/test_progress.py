@@ -2,26 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from orchestration.views.progress import RATE_S, Progress, all_jobs, follow, snapshot
-from tests.conftest import free_port, start_server
+from tests.conftest import free_port
 from tests.support.world import DONE, FAILED, World
 from workers.errors import InputError, StoreAway
 from workers.store.connection import connect
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BAD = {"line": 99, "error": "there are 4 cells for 5 columns"}
 
@@ -178,100 +167,6 @@ def test_watch_prints_one_json_object_a_look_for_programs(world: World) -> None:
     assert it["finished"].endswith("Z")
 
 
-@contextmanager
-def watching(*args: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
-    """A real `headgate watch` process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "orchestration.cli", "watch", *args],
-        stdout=how.pop("stdout", subprocess.PIPE),
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[3],
-        **how,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@pytest.mark.usefixtures("world")  # for its environment
-def test_watch_outlives_the_store_and_says_so_once(tmp_path: Path) -> None:
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="hg-") as folder:
-        options = ("--appendfsync", "always")
-        server, _ = start_server(Path(folder), *options, port=port)
-        world = World(tmp_path, f"redis://127.0.0.1:{port}/0")
-        world.submit(2)
-        with watching("j1", "--json") as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            first = json.loads(process.stdout.readline())
-            server.kill()
-            server.wait()
-            away = process.stderr.readline()
-            server, _ = start_server(Path(folder), *options, port=port)
-            back = process.stderr.readline()
-            world.work()
-            code = process.wait(timeout=10)
-            last = json.loads(process.stdout.read().splitlines()[-1])
-        server.terminate()
-        server.wait()
-
-    assert first["state"] == "running"
-    assert "the store did not answer" in away
-    assert "the store is back" in back
-    assert (code, last["state"]) == (0, "finished")
-
-
-def test_ctrl_c_ends_the_watching_with_130_and_a_hint_while_the_job_goes_on(world: World) -> None:
-    world.submit(1)
-    with watching("j1", "--json") as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=10)
-
-    assert process.returncode == 130
-    assert "headgate watch j1" in stderr
-    assert "Traceback" not in stderr
-    assert snapshot(world.client, "j1").state == "running"
-
-
-@pytest.mark.parametrize("form", [[], ["--json"]])
-def test_watching_a_job_that_is_not_accepted_to_its_end_says_what_to_do(
-    world: World, form: list[str]
-) -> None:
-    world.accept(2)
-    with watching("j1", *form) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        advice = process.stderr.readline()
-        process.stdout.readline()
-        world.client.ledger.start("j1")
-        world.submit(0)  # opens its page
-        world.work()
-        more = process.stderr.read()
-        code = process.wait(timeout=10)
-
-    assert "give the same submit command again" in advice
-    assert (more, code) == ("", 0)
-
-
-def test_a_terminal_sees_why_a_job_is_not_begun(world: World) -> None:
-    world.accept(2)
-    ours, theirs = pty.openpty()
-    shown = ""
-    with watching("j1", stdout=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"}):
-        os.close(theirs)
-        while "again" not in shown:
-            shown += os.read(ours, 4096).decode()
-    os.close(ours)
-
-    assert "accepting" in shown
-
-
 def test_one_of_a_thing_is_said_in_the_singular(world: World) -> None:
     world.submit(1)
 
@@ -281,23 +176,6 @@ def test_one_of_a_thing_is_said_in_the_singular(world: World) -> None:
 
     assert said.count("1 row") >= 3
     assert "1 rows" not in said
-
-
-def test_a_terminal_sees_a_bar_that_says_what_keeps_a_job_from_moving(world: World) -> None:
-    world.submit(1)
-    ours, theirs = pty.openpty()
-    shown = ""
-    with watching("j1", stdout=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"}):
-        os.close(theirs)
-        while "no worker is alive" not in shown:
-            shown += os.read(ours, 4096).decode()
-        world.work()
-        while "100%" not in shown:
-            shown += os.read(ours, 4096).decode()
-    os.close(ours)
-
-    assert "━" in shown
-    assert "ETA" in shown
 
 
 def test_a_store_that_is_away_raises_when_nobody_is_told(world: World) -> None:
