@@ -115,7 +115,7 @@ def test_a_lease_that_is_renewed_outlives_its_time_and_one_that_is_not_is_taken_
 def test_a_step_back_does_the_one_before_once_more_and_each_keeps_one_id(store: Store) -> None:
     rig = Rig(store)
     (key,) = rig.line_up(1, "POST /x", "GET /sign", "media", guards="krr")
-    named = {n: replace(DONE, provider_id=f"p{n}", answer=f'{{"s": {n}}}') for n in (1, 2)}
+    named = {n: replace(DONE, provider_id=f"p{n}", values=f'{{"s": {n}}}') for n in (1, 2)}
     pools(rig, calls=1, media=1)
     rig.serve(key, 1, named[1])
     rig.serve(key, 2, named[2])

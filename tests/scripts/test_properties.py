@@ -116,7 +116,7 @@ def some_verdict(chance: Random) -> Verdict:
             return Advance(
                 outcome=Outcome.EXECUTED,
                 status=201,
-                answer=some(["", '{"id": 1}']),
+                values=some(["", '{"id": 1}']),
                 provider_id=some(["", "p1"]),
                 correlation_id=some(["", "c1"]),
                 quota=quota,
@@ -164,7 +164,7 @@ def some_local_verdict(chance: Random, step: int) -> Verdict:
     no = Requeue(outcome=Outcome.NOT_EXECUTED, error="no", memo=Memo())
     match kind:
         case "done":
-            return replace(DONE, status=None, answer=some(["", '{"url": 1}']), provider_id="p2")
+            return replace(DONE, status=None, values=some(["", '{"url": 1}']), provider_id="p2")
         case "not yet":
             delay_s = some([0.0, 0.04, 20.0])
             return replace(no, outcome=Outcome.EXECUTED, delay_s=delay_s, part_done=True)
