@@ -130,7 +130,7 @@ class Dispatcher(threading.Thread):
         for bell in bells:
             kind_name = client.ledger.job_params(bell.job).kind
             kind = all_kinds().get(kind_name)
-            if task := kind and (kind.steps.local_task if bell.pool else kind.steps.task):
+            if task := kind and (kind.steps.local_task if bell.local else kind.steps.task):
                 named.append((task, bell))
             else:
                 unknown.append(bell)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.governor.flows import CALLS_QUEUE
 from workers.ledger.identity import SCHEMA
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None
             producer.publish(
                 body,
                 exchange="",
-                routing_key=bell.pool or CALLS_QUEUE,
+                routing_key=bell.pool,
                 headers=headers,
                 serializer="json",
                 retry=False,
@@ -65,9 +64,8 @@ def build_message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[s
     """
     names = [client, bell.key, bell.step]
     task_id = str(uuid.uuid4())
-    queue = bell.pool or CALLS_QUEUE
     rest = [
-        build_signature(task, [client, bell.key, step], queue)
+        build_signature(task, [client, bell.key, step], bell.pool)
         for step in range(bell.steps, bell.step, -1)
     ]
     embed = {"callbacks": None, "errbacks": None, "chain": rest or None, "chord": None}

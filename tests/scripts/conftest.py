@@ -28,8 +28,8 @@ end
 def looking_library() -> Iterator[str]:
     """The name of the library that runs; it keeps so few definitions that it often starts anew."""
     name, text = scripts.library()
-    assert (text.count(FOUND), text.count("KEPT.size == 1000")) == (1, 1)
-    text = text.replace(FOUND, FOUND + LOOK).replace("KEPT.size == 1000", "KEPT.size == 5")
+    assert (text.count(FOUND), text.count("KEPT.size == MOST_FLOWS")) == (1, 1)
+    text = text.replace(FOUND, FOUND + LOOK).replace("KEPT.size == MOST_FLOWS", "KEPT.size == 5")
     looking = f"{name}_looking"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripts, "library", lambda: (looking, text.replace(name, looking)))

@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.lua_legend import read_legend
 from workers.store.keys import ClientKeys
 
 LUA: Final = Path(__file__).parents[2] / "workers/lua"
@@ -18,25 +19,14 @@ INCLUDES: Final = [it for it in FILES if it.startswith("includes/")]
 LONGEST_LINE: Final = 110
 #: Names that say nothing.
 RETIRED: Final = {"it", "its", "about", "told", "said", "heard", "made", "found"}
-#: Indices of loops.
-SHORT: Final = {"i", "j", "_"}
+#: Indices of loops, and a transaction.
+SHORT: Final = {"i", "j", "_", "tx", "TX"}
 
-LEGEND: Final = re.compile(r"^--   (key|tx|job|gov|overrides|oauth)\.(\S+) +(\S+)(?: +(.+))?$")
 _TEXT: Final = re.compile(r'"((?:\\.|[^"\\])*)"')
+_PAGES: Final = re.compile(r'^local PAGES = "([^"]*)"$', re.MULTILINE)
 _CALL: Final = re.compile(
     r'redis\.call\("(H[A-Z]+)", (GOV|OVERRIDES|OAUTH|tx_key|job_key|name|[A-Z]+)'
 )
-
-
-def read_legend() -> dict[str, dict[str, str]]:
-    """Where → stored name → full name, of every line of the table in the prelude."""
-    legend: dict[str, dict[str, str]] = {}
-    for line in (LUA / "prelude.lua").read_text("utf-8").splitlines():
-        if entry := LEGEND.fullmatch(line):
-            where, stored, name, _ = entry.groups()
-            assert stored not in legend.setdefault(where, {}), line
-            legend[where][stored] = name
-    return legend
 
 
 def code_of(name: str) -> str:
@@ -76,28 +66,71 @@ def fields_of(command: str, arguments: str) -> list[str]:
     return [text[1] for it in (parts[::2] if pairs else parts) if (text := _TEXT.match(it))]
 
 
-#: Where a key that a call names directly is described; others are transactions or jobs.
-PLACES: Final = {
-    "GOV": ("gov",),
-    "OVERRIDES": ("overrides",),
-    "OAUTH": ("oauth",),
-    "tx_key": ("tx",),
-    "job_key": ("job",),
-    "name": ("tx", "job"),
-}
+def full_names_of(where: str, code: str) -> set[str]:
+    """The full names by which code reads and writes fields of a transaction or of a job."""
+    named = set(re.findall(rf"\b{where.upper()}\.(\w+)", code))
+    lists = re.findall(rf"\bread_{where}\(([^\n]*(?:\n[^\n]*\]\])?)", code)
+    for text in lists:
+        for quoted, long in re.findall(r'"([^"]*)"|\[\[([^]]*)\]\]', text):
+            named.update((quoted or long).split())
+        if "PAGES" in text:
+            named.update(_PAGES.search(code_of("includes/pages.lua"))[1].split())  # type: ignore[index]
+    return named
+
+
+#: Where a key that a call names directly is described. Those of transactions and jobs have tables.
+PLACES: Final = {"GOV": "gov", "OVERRIDES": "overrides", "OAUTH": "oauth"}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_field_that_a_script_names_stands_in_the_legend(name: str) -> None:
     legend = read_legend()
     for command, key, arguments in calls_of(name):
+        fields = fields_of(command, arguments)
         if key not in PLACES:
-            assert fields_of(command, arguments) == []
+            assert fields == [], f"{name} names {fields} by a text, and not by TX or JOB"
             continue
-        known = [it for place in PLACES[key] for it in legend[place]]
+        known = legend[PLACES[key]]
         prefixes = tuple(it.partition("<")[0] for it in known if "<" in it)
-        for field in fields_of(command, arguments):
+        for field in fields:
             assert field in known or field.startswith(prefixes or ("?",)), f"{name}: {field}"
+
+
+@pytest.mark.parametrize("where", ["tx", "job"])
+@pytest.mark.parametrize("name", FILES)
+def test_every_field_of_a_transaction_or_job_is_named_as_in_the_legend(
+    name: str, where: str
+) -> None:
+    assert full_names_of(where, code_of(name)) <= {*read_legend()[where].values()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_script_reads_only_fields_that_it_asked_for(name: str) -> None:
+    code = code_of(name)
+    for where in ("tx", "job"):
+        if f"read_{where}(" in code and name != "prelude.lua":
+            used = set(re.findall(rf"\b{where}\.(\w+)", code))
+            assert used <= full_names_of(where, code), f"{name}: {where}"
+
+
+@pytest.mark.parametrize("name", ["admit.lua", "settle.lua"])
+def test_the_locals_of_a_script_that_is_called_most_are_the_fields_that_it_reads(name: str) -> None:
+    read = re.search(
+        r"^local ([^=]+?) = unpack\("
+        r"redis\.call\(\"HMGET\",\s+(?:name|tx_key\(key\)),\s+(TX[^)]+)\)\)$",
+        code_of(name),
+        re.MULTILINE,
+    )
+    assert read
+    names = [it.strip() for it in read[1].split(",")]
+    assert [it.strip() for it in read[2].split(",")] == [
+        f"TX.{it.removeprefix('tx_')}" for it in names
+    ]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_script_changes_the_tables_of_the_legend(name: str) -> None:
+    assert not re.search(r"\b(TX|JOB)(\.\w+|\[[^]]*\]) *=[^=]", code_of(name))
 
 
 def test_every_key_that_a_script_builds_stands_in_the_legend() -> None:
@@ -120,11 +153,14 @@ def test_python_names_the_keys_of_the_legend() -> None:
 
 
 def test_the_fields_of_a_written_transaction_stand_in_the_legend() -> None:
-    legend = read_legend()["tx"]
+    legend = {*read_legend()["tx"].values()}
     for name in ("settle.lua", "admit.lua", "open.lua", "split.lua", "includes/result.lua"):
-        for field in re.findall(r'\balso\("([^"]+)"', code_of(name)):
-            assert field in legend, f"{name}: {field}"
-    assert {"s", "k", "n", "fl", "g", "j", "p"} <= legend.keys()
+        written = re.findall(r"\bwrite(?:_sent)?\(([^,]+),", code_of(name))
+        for field in written:
+            is_of_tx = field.startswith("TX.") and field.removeprefix("TX.") in legend
+            is_other = name == "admit.lua" and not field.startswith("TX.")  # of gov
+            assert is_of_tx or is_other or field == "field", f"{name}: {field}"
+    assert {"s", "k", "n", "fl", "g", "j", "p"} <= read_legend()["tx"].keys()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -159,9 +195,9 @@ def test_a_script_names_what_its_includes_expect_before_them() -> None:
         words = re.findall(r"\w+", line[1].partition(";")[0])
         expects[Path(name).stem] = [it for it in words if f"includes/{it}.lua" in INCLUDES]
     for name in FILES:
-        header = re.search(r"^-- Includes (.+)$", (LUA / name).read_text("utf-8"), re.MULTILINE)
+        lines = re.findall(r"^-- Includes (.+)$", (LUA / name).read_text("utf-8"), re.MULTILINE)
         seen: list[str] = []
-        for include in header[1].split(", ") if header else ():
+        for include in (include for names in lines for include in names.split(", ")):
             missing = set(expects[include]) - {*seen}
             assert not missing, f"{name}: {include} expects {missing} before it"
             seen.append(include)
@@ -181,10 +217,12 @@ def test_settle_is_read_from_top_to_bottom() -> None:
 @pytest.mark.parametrize("where", ["tx", "gov", "oauth"])
 def test_what_the_legend_names_is_used_by_a_script(where: str) -> None:
     code = "\n".join(map(code_of, FILES))
-    for stored in read_legend()[where]:
+    for stored, full in read_legend()[where].items():
         prefix, has_name, _ = stored.partition("<")
         used = (
             f'"{prefix}' in code if has_name else f'"{stored}"' in code or f"gov.{stored}" in code
         )
+        if where == "tx":
+            used = full in full_names_of("tx", code)
         is_built = re.fullmatch(r"[wm]:", prefix)  # from the letter and a colon
         assert used or is_built, f"{where}.{stored}"

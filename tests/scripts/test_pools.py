@@ -23,13 +23,13 @@ BACK = Requeue(step_back=True, outcome=Outcome.NOT_EXECUTED, error="it expired",
 AGAIN = replace(BACK, step_back=False, attempt=True, delay_s=1)
 
 
-def pools(rig: Rig, **threads: int) -> list[tuple[str, str]]:
-    """What a worker of each of these pools rings, one beat later: keys, and whose threads do it."""
+def pools(rig: Rig, **threads: int) -> list[tuple[str, str, bool]]:
+    """What a worker of each of these pools rings, one beat later: keys, pools, local or not."""
     rig.us += 25 * MS
     rung = []
     for pool, count in threads.items():
         rung += rig.governor.ring(f"w-{pool}", count, pool).bells
-    return [(it.key, it.pool) for it in rung]
+    return [(it.key, it.pool, it.local) for it in rung]
 
 
 def test_a_step_that_makes_no_call_leaves_whatever_holds_the_client_and_is_charged_nothing(
@@ -40,7 +40,7 @@ def test_a_step_that_makes_no_call_leaves_whatever_holds_the_client_and_is_charg
     rig.governor._run("pause", 60 * S, "an operator's", *audit.addition("pause"))
     store.hset(rig.keys.governor, "breaker", rig.us + 60 * S)
 
-    assert pools(rig, calls=1) == [(key, "calls")]
+    assert pools(rig, calls=1) == [(key, "calls", True)]
     assert rig.governor.settle(rig.grant(key), AGAIN) is Settled.BACKLOG
 
     rig.us += S
@@ -59,11 +59,11 @@ def test_transfers_wait_for_workers_of_their_own_and_never_outnumber_their_threa
     keys = rig.line_up(10, "media", guards="r")
 
     assert pools(rig, calls=8) == []
-    assert pools(rig, media=3) == [(key, "media") for key in keys[:3]]
+    assert pools(rig, media=3) == [(key, "media", True) for key in keys[:3]]
     first, *_ = [rig.grant(key) for key in keys[:3]]
     assert pools(rig, calls=8, media=3) == []
     rig.governor.settle(first, DONE)
-    assert pools(rig, calls=8, media=3) == [(keys[3], "media")]
+    assert pools(rig, calls=8, media=3) == [(keys[3], "media", True)]
 
 
 def test_transfers_that_are_out_take_no_room_from_calls(store: Store) -> None:
@@ -74,7 +74,7 @@ def test_transfers_that_are_out_take_no_room_from_calls(store: Store) -> None:
     for key in transfers:
         rig.grant(key)
 
-    assert pools(rig, calls=8, media=6) == [(key, "") for key in calls[:10]]
+    assert pools(rig, calls=8, media=6) == [(key, "calls", False) for key in calls[:10]]
 
 
 def test_a_chain_stops_before_a_step_that_other_threads_do(store: Store) -> None:
@@ -108,7 +108,7 @@ def test_a_lease_that_is_renewed_outlives_its_time_and_one_that_is_not_is_taken_
     assert rig.governor.sweep() == (0, 1, 0)
 
     assert not rig.governor.renew(grant)
-    assert pools(rig, media=1) == [(key, "media")]
+    assert pools(rig, media=1) == [(key, "media", True)]
     assert rig.governor.settle(grant, DONE) is Settled.STALE
 
 
@@ -123,7 +123,7 @@ def test_a_step_back_does_the_one_before_once_more_and_each_keeps_one_id(store: 
 
     assert rig.serve(key, 3, BACK) is Settled.BACKLOG
 
-    assert pools(rig, calls=1, media=1) == [(key, "")]
+    assert pools(rig, calls=1, media=1) == [(key, "calls", False)]
     assert rig.serve(key, 2, replace(named[2], provider_id="again")) is Settled.BACKLOG
     pools(rig, calls=1, media=1)
     assert [it["s"] for it in rig.grant(key, 3).answers] == [1, 2, 2]
@@ -143,7 +143,7 @@ def test_suspects_that_wait_for_a_worker_of_their_pool_keep_no_other_one_waiting
     rig.us += 70 * S
     rig.governor.sweep()
 
-    assert pools(rig, calls=1) == [(call, "")]
+    assert pools(rig, calls=1) == [(call, "calls", False)]
 
 
 def test_a_bell_for_a_transfer_that_nobody_answers_is_given_back(store: Store) -> None:
@@ -154,4 +154,4 @@ def test_a_bell_for_a_transfer_that_nobody_answers_is_given_back(store: Store) -
 
     assert rig.governor.sweep() == (1, 0, 0)
 
-    assert pools(rig, media=1) == [(key, "media")]
+    assert pools(rig, media=1) == [(key, "media", True)]

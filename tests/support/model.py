@@ -426,8 +426,9 @@ class Model:
         if answer.needs_page:
             self.opening[answer.needs_page] = now + 250 * MS
         bells = [
-            Bell(tx.key, tx.step, tx.steps, tx.job, self.flows[tx.flow].pool)
+            Bell(tx.key, tx.step, tx.steps, tx.job, pool or "calls", bool(pool))
             for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
+            for pool in (self.flows[tx.flow].pool,)
         ]
         return Ring((turn - now) / 1e6, overdue, answer.needs_page, bells)
 

@@ -29,7 +29,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "bell without due time",
-        "workers/lua/ring.lua",
+        "workers/lua/includes/bells.lua",
         'if #deadlines > 0 then redis.call("ZADD", DEADLINES, unpack(deadlines)) end',
         "-- nobody will miss it",
     ),

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from workers.answer.guards import Memo, NextCall
+from workers.governor.flows import CALLS_QUEUE
 from workers.ledger.batch import Place
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Bell:
     step: int
     steps: int
     job: str
-    pool: str = ""  #: whose threads do a local step; "" = it is a call
+    pool: str = CALLS_QUEUE  #: whose threads do the step, one of `flows.POOLS`
+    local: bool = False  #: a local step, which makes no call
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,8 @@ class Ring:
         """The answer from the reply of lua/ring.lua."""
         turn_us, sweep, needs_page, *flat = reply
         bells = [
-            Bell(key, int(step), int(steps), job, pool)
-            for key, step, steps, job, pool in zip(*[iter(flat)] * 5, strict=True)
+            Bell(key, int(step), int(steps), job, pool, bool(local))
+            for key, step, steps, job, pool, local in zip(*[iter(flat)] * 6, strict=True)
         ]
         return cls(turn_us / 1e6, bool(sweep), needs_page, bells)
 

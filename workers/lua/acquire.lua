@@ -16,6 +16,14 @@
 --          {"OPEN", left_us}   the same, by the breaker; 0 = a probe is out
 --          {"FLOW", 0}         the flow is not defined
 -- Cost     O(limits), 4 commands
+
+-- When nobody has rung or asked for so many us, buckets start empty, as in ring.
+local SILENT = 500000
+-- The shortest wait that is answered, in us: an earlier question would only cost a round trip.
+local LEAST_WAIT = 1000
+-- The spread of a call that no limit binds, in us.
+local NO_SPREAD = 1000000000
+
 local permit, lease = ARGV[2], tonumber(ARGV[4])
 local definition = redis.call("HGET", FLOWS, ARGV[3])
 if not definition then return {"FLOW", 0} end
@@ -25,9 +33,8 @@ local grants = #fields + 1
 fields[grants], fields[grants + 1], fields[grants + 2], fields[grants + 3] =
   slot_of("n:"), "breaker", "tick", "asked"
 local states = redis.call("HMGET", GOV, unpack(fields))
--- Where nobody rang or asked of late, buckets start empty, as in ring.
 local seen = math.max(tonumber(states[grants + 2] or 0), tonumber(states[grants + 3] or 0))
-for i, bucket in ipairs(now - seen > 500000 and limits or {}) do
+for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
     states[2 * i - 1] = math.max(tonumber(states[2 * i - 1] or 0), empty)
@@ -38,7 +45,7 @@ if probe and (held > 0 or probe > now) then return {"OPEN", held} end
 if held > 0 then return {"HELD", held} end
 must_be("zset", PERMITS)
 
-local wait, spread, short, keep = 0, 1000000000, 0, {"asked", now}
+local wait, spread, short, keep = 0, NO_SPREAD, 0, {"asked", now}
 local function leave_to_permit(field, value) keep[#keep + 1], keep[#keep + 2] = field, value end
 for i, bucket in ipairs(limits) do
   local state, bells = states[2 * i - 1], tonumber(states[2 * i] or 0)
@@ -47,7 +54,7 @@ for i, bucket in ipairs(limits) do
   if tokens(state, bucket, now + bucket[LEAD], flow.lane) - bells < 1 then
     local reserve = flow.lane == 0 and 0 or bucket[RESERVE]
     local missing = interval * (1 + bells + reserve - bucket[BURST])
-    short = math.max(short, full - now + missing - bucket[LEAD], 1000)
+    short = math.max(short, full - now + missing - bucket[LEAD], LEAST_WAIT)
   elseif interval > 0 then
     wait = math.max(wait, full + interval - now - interval * bucket[BURST])
   end
@@ -70,6 +77,6 @@ if probe then
 end
 redis.call("ZADD", PERMITS, now + lease, permit)
 redis.call("HSET", GOV, unpack(writes))
-redis.call("HSET", tx_key(permit), "fl", ARGV[3], "cc", table.concat(places, "+"), "pb", probe and 1 or 0,
-  "s", "g")
+redis.call("HSET", tx_key(permit), TX.flows, ARGV[3], TX.places, table.concat(places, "+"),
+  TX.is_probe, probe and 1 or 0, TX.state, "g")
 return {"GO", wait, spread}

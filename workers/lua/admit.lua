@@ -9,7 +9,7 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
--- Includes seconds, bucket, charge, backlog, lookups
+-- Includes seconds, bucket, charge, quarantine, backlog, lookups
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries; on WAIT the backlog
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
 --           memo, generation of the key, calls of this step that are done}
@@ -22,24 +22,33 @@
 --                              more: nothing is written, rotate.lua decides; a read and a
 --                              look-up carry no key, and may go
 -- Cost     O(limits), 6 commands
+
+-- A message of Celery's countdown may come so many us before the due time: clocks differ, and waiting again
+-- would cost a bell.
+local EARLY = 20000
+-- A limit with a lead may grant a moment up to so many us ahead; the thread waits for it.
+local MOST_AHEAD = 100000
+-- The spread of a call that no limit binds, in us: over a quarter of an hour, which is more than any lease.
+local NO_SPREAD = 1000000000
+
 local key, step, lease = ARGV[2], ARGV[3], tonumber(ARGV[5])
-local name = tx_key(key)
-local state, tx_step, flows, first_sent, maybe_executed, attempts, throttled, job, place, answers, crashes,
-  memo, generation, guards, done_calls = unpack(redis.call("HMGET", name, "s", "k", "fl", "t1", "u", "at",
-  "th", "j", "p", "an", "cr", "m", "gn", "g", "pt"))
+local state, tx_step, flows, first_sent_us, maybe_executed, attempts, throttled, job, place, answer_lines,
+  crashes, memo, generation, guards, done_calls = unpack(redis.call("HMGET", tx_key(key), TX.state, TX.step,
+  TX.flows, TX.first_sent_us, TX.maybe_executed, TX.attempts, TX.throttled, TX.job, TX.place,
+  TX.answer_lines, TX.crashes, TX.memo, TX.generation, TX.guards, TX.done_calls))
 if not state then return {"DROP", "missing"} end
 if state == "s" then return {"DROP", "lease held"} end
 if state == "w" then return {"DROP", "in the backlog"} end
 if state ~= "r" and state ~= "t" then return {"DROP", "ended"} end
 if tx_step ~= step then return {"DROP", "other step"} end
-if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + 20000 then
+if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + EARLY then
   return {"DROP", "not due"}
 end
 
 local call = next_call(memo)
 if call == "split" then return {"SPLIT", job, place} end
 local keyed = call ~= "look-up" and guard_of(guards, step) ~= "r" -- else it carries no key
-local old = first_sent and keyed and now - tonumber(first_sent) > tonumber(ARGV[6])
+local old = first_sent_us and keyed and now - tonumber(first_sent_us) > tonumber(ARGV[6])
 if old or call == "fresh key" then return {"OLD", job, place, generation or "1"} end
 
 local flow_name = flow_of(flows, step)
@@ -52,20 +61,19 @@ local grants = #fields + 1
 fields[grants], fields[grants + 1] = slot_of("n:"), "breaker"
 local states = redis.call("HMGET", GOV, unpack(fields))
 local function back(short)
-  may_requeue(flow_name)
+  check_requeue_types(flow_name)
   if bell then count_bells(limits, -1) end
   requeue(key, flow_name, flow.lane, now, crashes)
   return {"WAIT", short}
 end
 local probe = governed and tonumber(states[grants + 1])
 if probe and probe > now then return back(probe - now) end
-local wait, spread = 0, 1000000000
+local wait, spread = 0, NO_SPREAD
 for i, bucket in ipairs(limits) do
   local level, short = states[2 * i - 1], nil
   if is_places(bucket) then short = tonumber(level or 0) < bucket[BURST] and 0 or 1
   else short = full_at(level, bucket) + bucket[INTERVAL] - now - bucket[INTERVAL] * bucket[BURST] end
-  -- A limit with a lead may grant a moment up to 100 ms ahead; the thread waits for it.
-  if short > (bucket[LEAD] > 0 and 100000 or 0) then return back(short) end
+  if short > (bucket[LEAD] > 0 and MOST_AHEAD or 0) then return back(short) end
   wait, spread = math.max(wait, short), math.min(spread, bucket[SPREAD])
 end
 local charged, places = charges(limits, fields, states, wait)
@@ -81,10 +89,10 @@ end
 redis.call("ZADD", DEADLINES, now + lease, key)
 redis.call("HSET", GOV, unpack(writes))
 if not bell then redis.call("ZREM", RETRIES, key) end
-local sent, also = writer({"f", ARGV[4], "s", "s"})
-also("t1", not first_sent and keyed and now)
-also("cc", places[1] and table.concat(places, "+"))
-also("pb", probe and 1)
-redis.call("HSET", name, unpack(sent))
-return {"GO", wait, spread, job, place, attempts or "0", maybe_executed or "0", throttled or "0",
-  answers or "", memo or "", generation or "1", done_calls or "0"}
+local sent, write_sent = writer({TX.fence, ARGV[4], TX.state, "s"})
+write_sent(TX.first_sent_us, not first_sent_us and keyed and now)
+write_sent(TX.places, places[1] and table.concat(places, "+"))
+write_sent(TX.is_probe, probe and 1)
+redis.call("HSET", tx_key(key), unpack(sent))
+return {"GO", wait, spread, job, place, attempts or "0", maybe_executed or "0",
+  throttled or "0", answer_lines or "", memo or "", generation or "1", done_calls or "0"}

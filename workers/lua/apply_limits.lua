@@ -44,8 +44,8 @@ for i = 5, #ARGV, 2 do
 end
 local rung = {} -- the flows of bells that are out
 for _, key in ipairs(redis.call("ZRANGE", DEADLINES, 0, -1)) do
-  local state, flows, step = unpack(redis.call("HMGET", tx_key(key), "s", "fl", "k"))
-  if state == "r" then rung[#rung + 1] = flow_of(flows, step) end
+  local tx = read_tx(key, "state step flows")
+  if tx.state == "r" then rung[#rung + 1] = flow_of(tx.flows, tx.step) end
 end
 
 local function full_of(name) return tonumber(redis.call("HGET", GOV, "c:" .. name) or 0) end

@@ -13,6 +13,6 @@ must_be("hash", name)
 must_be("zset", base .. "jobs")
 if redis.call("EXISTS", name) == 1 then return 0 end
 redis.call("ZADD", base .. "jobs", now, ARGV[2])
-redis.call("HSET", name, "schema", SCHEMA, "pages", 0, "next_page", 0, "rows", 0, "ended", 0, "began_us", now,
-  unpack(ARGV, 3))
+redis.call("HSET", name, JOB.schema, SCHEMA, JOB.pages, 0, JOB.next_page, 0, JOB.rows, 0, JOB.ended, 0,
+  JOB.began_us, now, unpack(ARGV, 3))
 return 1

@@ -20,14 +20,15 @@ for _, flow_name in ipairs(redis.call("HKEYS", FLOWS)) do
   count("q:" .. read_flow(flow_name).lane, waiting)
 end
 for _, key in ipairs(redis.call("ZRANGE", DEADLINES, 0, -1)) do
-  local state, step, flows, places = unpack(redis.call("HMGET", tx_key(key), "s", "k", "fl", "cc"))
-  count_places(places)
-  if state == "r" then
-    for _, bucket in ipairs(read_flow(flow_of(flows, step)).limits) do count("b:" .. bucket[NAME], 1) end
+  local tx = read_tx(key, "state step flows places")
+  count_places(tx.places)
+  if tx.state == "r" then
+    local flow = read_flow(flow_of(tx.flows, tx.step))
+    for _, bucket in ipairs(flow.limits) do count("b:" .. bucket[NAME], 1) end
   end
 end
 for _, permit in ipairs(redis.call("ZRANGE", PERMITS, 0, -1)) do
-  count_places(redis.call("HGET", tx_key(permit), "cc"))
+  count_places(redis.call("HGET", tx_key(permit), TX.places))
 end
 local gov, reply = redis.call("HGETALL", GOV), {}
 local function compare(field, counter, actual)

@@ -4,14 +4,14 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
--- Includes bucket, backlog
+-- Includes bucket, quarantine, backlog
 -- Reads    gov, flows; writes gov, deadlines, permits, retries, quarantine, tx:<key>, the backlogs
 -- Returns  how far the clock was set back, in us; 0 = it was not
 -- Cost     O(transactions that were sent and are open)
 local back = tonumber(redis.call("HGET", GOV, "at") or 0) - now
 if back < SET_BACK then return 0 end
 local flows = redis.call("HKEYS", FLOWS)
-may_requeue("")
+check_requeue_types("")
 for _, flow in ipairs(flows) do must_be("zset", backlog_key(flow) .. ":due") end
 local function move(name)
   local flat = redis.call("ZRANGE", name, 0, -1, "WITHSCORES")
@@ -21,7 +21,7 @@ end
 local function move_sent(name)
   local flat = move(name)
   for i = 1, #flat, 2 do
-    for _, field in ipairs({"t1", "t2"}) do
+    for _, field in ipairs({TX.first_sent_us, TX.last_answer_us}) do
       local moment = redis.call("HGET", tx_key(flat[i]), field)
       if moment then redis.call("HSET", tx_key(flat[i]), field, tonumber(moment) - back) end
     end

@@ -11,8 +11,8 @@
 local reply = {}
 for i = 2, #ARGV do
   local key = ARGV[i]
-  local state, step, flows = unpack(redis.call("HMGET", tx_key(key), "s", "k", "fl"))
-  local flow, places = flow_of(flows or "", step) or "", {state or ""}
+  local tx = read_tx(key, "state step flows")
+  local flow, places = flow_of(tx.flows or "", tx.step) or "", {tx.state or ""}
   local function add(place, is_there) if is_there then places[#places + 1] = place end end
   -- What waits in a backlog that ring does not visit waits for ever.
   if redis.call("SISMEMBER", ACTIVE, flow) == 1 then

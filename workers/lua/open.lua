@@ -11,13 +11,13 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Includes ending, lookups, restored, batch
+-- Includes quarantine, pages, ending, lookups, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
 --          dead
 -- Returns  1 = opened, 0 = somebody else opened it
 -- Cost     O(transactions), 1 to 2 commands for each
-local job, page = ARGV[2], ARGV[3]
-local name = job_key(job)
+local job_name, page = ARGV[2], ARGV[3]
+local name = job_key(job_name)
 must_be("hash", name)
 must_be("hash", FLOWS)
 must_be("hash", GOV)
@@ -25,11 +25,12 @@ must_be("set", ACTIVE)
 must_be("set", NEEDS_PAGE)
 must_be("zset", DEADLINES)
 must_be("stream", base .. "dead")
-local next_page, pages, released, finished, low, backup, schema = unpack(redis.call("HMGET", name,
-  "next_page", "pages", "released", "finished_tx", "low", "since", "schema"))
-if next_page ~= page then return 0 end
+local job = read_job(job_name, "backup_us schema " .. PAGES)
+local backup, schema = job.backup_us, job.schema
+if job.next_page ~= page then return 0 end
 if tonumber(schema) ~= SCHEMA then
-  error("job " .. job .. " is stored in schema " .. (schema or "none") .. ", this release reads " .. SCHEMA)
+  schema = schema or "none"
+  error("job " .. job_name .. " is stored in schema " .. schema .. ", this release reads " .. SCHEMA)
 end
 for i = 6, #ARGV, 6 do
   must_be("hash", tx_key(ARGV[i]))
@@ -46,13 +47,13 @@ local opened, ended, backlogs, lost = 0, 0, {}, {}
 for i = 6, #ARGV, 6 do
   local key, flows, memo, why = ARGV[i], ARGV[i + 1], "", nil
   if backup then flows, memo, why = maybe_sent(ARGV[i + 2], flows, 1, memo) end
-  local fields, also = writer({"s", "w", "k", 1, "n", ARGV[i + 3], "fl", flows, "g", ARGV[i + 2],
-    "j", job, "p", page .. ":" .. ARGV[i + 4]})
-  also("b", backup)
-  also("t1", backup)
-  also("u", backup and 1)
-  also("m", backup and memo)
-  also("r", ARGV[i + 5] ~= "1" and ARGV[i + 5])
+  local fields, write = writer({TX.state, "w", TX.step, 1, TX.steps, ARGV[i + 3], TX.flows, flows,
+    TX.guards, ARGV[i + 2], TX.job, job_name, TX.place, page .. ":" .. ARGV[i + 4]})
+  write(TX.backup_us, backup)
+  write(TX.first_sent_us, backup)
+  write(TX.maybe_executed, backup and 1)
+  write(TX.memo, backup and memo)
+  write(TX.rows, ARGV[i + 5] ~= "1" and ARGV[i + 5])
   redis.call("HSET", tx_key(key), unpack(fields))
   local flow = flow_of(flows, 1)
   local keys = why and lost or backlogs[flow] or {}
@@ -68,27 +69,25 @@ end
 for _, pair in ipairs(cjson.decode(ARGV[5])) do
   local first, row = unpack(pair)
   local key = holder_of(first, row)
-  local state, rows = unpack(redis.call("HMGET", tx_key(key), "s", "r"))
-  redis.call("HSET", tx_key(key), "r", tonumber(rows or 1) + 1)
-  redis.call("HINCRBY", tx_key(key), "r:" .. row, 1)
-  if state and #state > 1 then -- a final state is a word, an open one a letter
-    redis.call("HINCRBY", name, state, 1)
-    ended = redis.call("HINCRBY", name, "ended", 1)
+  local tx = read_tx(key, "state rows")
+  redis.call("HSET", tx_key(key), TX.rows, tonumber(tx.rows or 1) + 1)
+  redis.call("HINCRBY", tx_key(key), TX.repeats .. row, 1)
+  if tx.state and #tx.state > 1 then -- a final state is a word, an open one a letter
+    redis.call("HINCRBY", name, JOB[tx.state], 1)
+    ended = redis.call("HINCRBY", name, JOB.ended, 1)
   end
 end
-if ended == tonumber(redis.call("HGET", name, "rows")) then
-  redis.call("HSET", name, "finished_us", now)
+if ended == tonumber(redis.call("HGET", name, JOB.rows)) then
+  redis.call("HSET", name, JOB.finished_us, now)
 end
-redis.call("HINCRBY", name, "released", opened)
-next_page = tonumber(next_page) + 1
-local waiting = tonumber(released or 0) + opened - tonumber(finished or 0)
-if next_page == tonumber(pages) or waiting >= tonumber(low or 0) then
-  redis.call("SREM", NEEDS_PAGE, job)
-end
-redis.call("HSET", name, "next_page", next_page)
-redis.call("HDEL", GOV, "o:" .. job)
+redis.call("HINCRBY", name, JOB.released, opened)
+local next_page = tonumber(page) + 1
+local open = count_open(job.released, job.ended_transactions) + opened
+if not wants_page(next_page, job.pages, open, job.low_water) then redis.call("SREM", NEEDS_PAGE, job_name) end
+redis.call("HSET", name, JOB.next_page, next_page)
+redis.call("HDEL", GOV, "o:" .. job_name)
 for _, key in ipairs(lost) do
-  local rows = tonumber(redis.call("HGET", tx_key(key), "r") or 1)
-  finish(key, ending(key, job, "unknown", rows), UNGUARDED, {"e", UNGUARDED})
+  local rows = tonumber(redis.call("HGET", tx_key(key), TX.rows) or 1)
+  finish(key, plan_ending(key, job_name, "unknown", rows), UNGUARDED, {TX.error, UNGUARDED})
 end
 return 1

@@ -11,8 +11,10 @@
 -- Times are integers in us since the epoch, below 2^53. A flow's definition is made in
 -- workers/governor/flows.py.
 --
--- The legend: every stored name, one a line, as "<where>.<stored name>  <full name>  <meaning>". Stored
--- names of fields are short, because a hash stays in the store's compact form only while it is small.
+-- The legend says every stored name once. Names of fields are short in the store, because a hash stays in its
+-- compact form only while it is small. The fields of a transaction and of a job are the tables TX and JOB:
+-- scripts read and write them by their full names. The other names stand in comments, one a line, as
+-- "<where>.<stored name>  <full name>  <meaning>".
 --
 -- Keys of a client, behind its prefix:
 --   key.gov                  governor           hash: the quota and the state of the governor, see gov.*
@@ -36,70 +38,6 @@
 --   key.overrides            overrides          hash: limit -> JSON of what was set live, see overrides.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
---
--- Fields of a transaction, and of a permit (fl, cc, pb and s alone):
---   tx.s      state             w waits, r rung, t counts down, s sent, g permit; else the final word
---   tx.k      step              step that is next, out, or where it ended, from 1
---   tx.n      steps             number of its steps
---   tx.fl     flows             flow of each step, comma between, or one for all; "now>then" with a look-up
---   tx.g      guards            guard of each step, one letter (k u l n, r = a read), or one for all
---   tx.j      job               its job
---   tx.p      place             place of its payload, see workers/ledger/batch.py
---   tx.r      rows              rows of the file that share it; absent = 1
---   tx.r:<n>  repeats           how often further lines of the file repeat row n of its batch, from 0
---   tx.h      halves            of a batch that was split: row where the second half begins, both keys
---   tx.t1     first_sent_us     first send under its key
---   tx.t2     last_answer_us    newest answer to a send; absent after a success
---   tx.f      fence             fence of the newest grant
---   tx.gn     generation        generation of its key; absent = 1
---   tx.g0     first_generation  generation with which its step, or replay, began; absent = 1
---   tx.pt     done_calls        calls of this step that are done: parts, or polls; absent = 0
---   tx.at     attempts          attempts of this step
---   tx.th     throttled         answers of 429
---   tx.cr     crashes           workers that died under it
---   tx.cc     places            while it is out: limits in which it has a place, + between
---   tx.pb     is_probe          1 while its call is a probe of the breaker
---   tx.m      memo              what the next call of this step must know, JSON, see workers/answer/guards.py
---   tx.u      maybe_executed    1 while an earlier send of this step may have been executed
---   tx.st     status            newest HTTP status
---   tx.id     provider_id       newest id at the provider
---   tx.co     correlation_id    newest correlation id
---   tx.e      error             newest error, one sentence
---   tx.an     answer_lines      answers of finished steps, one line of JSON each
---   tx.ids    provider_ids      of several steps: provider's id of each that is finished, a line each
---   tx.b      backup_us         backup after which each step to come may have been sent, see recover.lua
---   tx.d      dead_letter       its entry among the dead letters
---
--- Fields of a job; its counts are rows, if nothing else is said:
---   job.schema       schema              number of the form in which it and its rows are stored
---   job.kind         params.kind         kind of its rows
---   job.client       client              client that it belongs to
---   job.name         source              name of its file
---   job.job_params   params              its parameters, JSON
---   job.list         contact_list        of contacts of a campaign: the provider's id of their list
---   job.digest       digest              digest of what was submitted
---   job.joined       joined              rows that share the transaction of another row
---   job.low          low_water           when fewer transactions than this wait, the next page is opened
---   job.rows         rows                lines of its file, rejected ones included
---   job.calls        calls               calls that it will make
---   job.pages        pages               pages that are stored
---   job.next_page    next_page           page that is opened next, from 0
---   job.released     released            transactions of opened pages
---   job.finished_tx  ended_transactions  transactions that have ended
---   job.ended        ended               rows in a final state
---   job.succeeded    succeeded           rows that ended so, as the next five
---   job.failed       failed
---   job.unknown      unknown
---   job.cancelled    cancelled
---   job.expired      expired
---   job.rejected     rejected
---   job.throttled    throttled           answers of 429
---   job.replayed     replayed            rows that were replayed
---   job.began_us     began_us            when it was created
---   job.started      started             1 when the whole file is there and work may begin
---   job.started_us   started_us          when that was
---   job.finished_us  finished_us         when the last row ended
---   job.since        backup_us           backup from which the store was restored, see recover.lua
 --
 -- Fields of gov. A limit stands under its name, "client" is all of the client, "pool:<pool>" a pool:
 --   gov.c:<limit>          full_at        when its bucket is full again
@@ -144,6 +82,75 @@
 --   oauth.failed_until_us  failed_until_us  until then nobody asks again
 --   oauth.failure          failure          what the newest attempt to renew it met
 --   oauth.failure_refused  failure_refused  1 = a person must act
+
+-- Fields of a transaction. A permit has flows, places, is_probe and state alone.
+local TX = {
+  state = "s",             -- w waits, r rung, t counts down, s sent, g permit; else the final word
+  step = "k",              -- step that is next, out, or where it ended, from 1
+  steps = "n",             -- number of its steps
+  flows = "fl",            -- flow of each step, comma between, or one for all; "now>then" with a look-up
+  guards = "g",            -- guard of each step, one letter (k u l n, r = a read), or one for all
+  job = "j",               -- its job
+  place = "p",             -- place of its payload, see workers/ledger/batch.py
+  rows = "r",              -- rows of the file that share it; absent = 1
+  repeats = "r:",          -- before row n of its batch, from 0: how often further lines of the file repeat it
+  halves = "h",            -- of a batch that was split: row where the second half begins, both keys
+  first_sent_us = "t1",    -- first send under its key
+  last_answer_us = "t2",   -- newest answer to a send, except the one by which the transaction succeeded
+  fence = "f",             -- fence of the newest grant
+  generation = "gn",       -- generation of its key; absent = 1
+  first_generation = "g0", -- generation with which its step, or replay, began; absent = 1
+  done_calls = "pt",       -- calls of this step that are done: parts, or polls; absent = 0
+  attempts = "at",         -- attempts of this step
+  throttled = "th",        -- answers of 429
+  crashes = "cr",          -- workers that died under it
+  places = "cc",           -- while it is out: limits in which it has a place, + between
+  is_probe = "pb",         -- 1 while its call is a probe of the breaker
+  memo = "m",              -- what the next call of this step must know, JSON, see workers/answer/guards.py
+  maybe_executed = "u",    -- 1 while an earlier send of this step may have been executed
+  status = "st",           -- newest HTTP status
+  provider_id = "id",      -- newest id at the provider
+  correlation_id = "co",   -- newest correlation id
+  error = "e",             -- newest error, one sentence
+  answer_lines = "an",     -- answers of finished steps, one line of JSON each
+  provider_ids = "ids",    -- of several steps: provider's id of each that is finished, a line each
+  backup_us = "b",         -- backup after which each step to come may have been sent, see recover.lua
+  dead_letter = "d",       -- its entry among the dead letters
+}
+
+-- Fields of a job. Its counts are rows, if nothing else is said.
+local JOB = {
+  schema = "schema",                  -- number of the form in which it and its rows are stored
+  ["params.kind"] = "kind",           -- kind of its rows
+  client = "client",                  -- client that it belongs to
+  source = "name",                    -- name of its file
+  params = "job_params",              -- its parameters, JSON
+  contact_list = "list",              -- of contacts of a campaign: the provider's id of their list
+  digest = "digest",                  -- digest of what was submitted
+  joined = "joined",                  -- rows that share the transaction of another row
+  low_water = "low",                  -- when fewer transactions than this wait, the next page is opened
+  rows = "rows",                      -- lines of its file, rejected ones included
+  calls = "calls",                    -- calls that it will make
+  pages = "pages",                    -- pages that are stored
+  next_page = "next_page",            -- page that is opened next, from 0
+  released = "released",              -- transactions of opened pages
+  ended_transactions = "finished_tx", -- transactions that have ended
+  ended = "ended",                    -- rows in a final state
+  succeeded = "succeeded",            -- rows that ended so, as the next five
+  failed = "failed",
+  unknown = "unknown",
+  cancelled = "cancelled",
+  expired = "expired",
+  rejected = "rejected",
+  throttled = "throttled",            -- answers of 429
+  replayed = "replayed",              -- rows that were replayed
+  began_us = "began_us",              -- when it was created
+  started = "started",                -- 1 when the whole file is there and work may begin
+  started_us = "started_us",          -- when that was
+  finished_us = "finished_us",        -- when the last row ended
+  backup_us = "since",                -- backup from which the store was restored, see recover.lua
+}
+
 local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, now
 
 local function start_prelude(KEYS, ARGV)
@@ -165,7 +172,7 @@ local function job_key(job) return base .. "job:" .. job end
 -- Number of the forms in which this release stores; workers/ledger/identity.py has the same.
 local SCHEMA = 1
 
--- A store's clock that is so far behind the last ring was set back.
+-- A store's clock that is so many us behind the last ring was set back.
 local SET_BACK = 1000000
 
 -- A script does not roll back: a key of a wrong type must stop it before its first write. What a
@@ -188,12 +195,45 @@ local function flow_of(flows, step)
   end
 end
 
+-- What outlives a call: decoded definitions of flows, parsed names of flows, and the lists of fields that
+-- scripts read.
+local KEPT = {flows = {}, size = 0, names = {}, named = 0, tx = {}, job = {}}
+
+local function new_list(legend, names)
+  local full, stored = {}, {}
+  for name in string.gmatch(names, "%S+") do
+    full[#full + 1] = name
+    stored[#full] = legend[name] or error("the legend has no field " .. name)
+  end
+  local function refuse(_, name) error("the field " .. name .. " was not read") end
+  return {full = full, stored = stored, size = #full, values = setmetatable({}, {__index = refuse})}
+end
+
+-- Reads the fields of a hash whose full names stand in `names`, with spaces between. What is not stored is
+-- false. To cost next to nothing, the table of a list is made once and filled again by every read with the
+-- same list: a script is done with one hash before it reads another one by the same names. What
+-- every call needs, admit.lua, settle.lua and ending.lua, reads into locals of these names: that costs less.
+local function read_fields(key, legend, lists, names)
+  local list = lists[names]
+  if not list then
+    list = new_list(legend, names)
+    lists[names] = list
+  end
+  local stored, full, values = redis.call("HMGET", key, unpack(list.stored)), list.full, list.values
+  for i = 1, list.size do values[full[i]] = stored[i] end
+  return values
+end
+
+local function read_tx(key, names) return read_fields(tx_key(key), TX, KEPT.tx, names) end
+local function read_job(job, names) return read_fields(job_key(job), JOB, KEPT.job, names) end
+
 -- What a flow's definition says. It is kept decoded, for later calls of all scripts: nobody changes it.
-local KEPT = {flows = {}, size = 0, names = {}, named = 0}
+-- More than MOST_FLOWS of them are forgotten all at once.
+local MOST_FLOWS = 1000
 local function decode(definition)
   local flow = KEPT.flows[definition]
   if not flow then
-    if KEPT.size == 1000 then KEPT.flows, KEPT.size = {}, 0 end
+    if KEPT.size == MOST_FLOWS then KEPT.flows, KEPT.size = {}, 0 end
     flow = cjson.decode(string.match(definition, "^[^\n]*"))
     KEPT.flows[definition], KEPT.size = flow, KEPT.size + 1
   end

@@ -9,7 +9,7 @@
 -- ARGV[3]  at_us   the moment of the backup
 -- ARGV[4]  dry     1 = only say what would be done, else 0
 -- ARGV[5…] key     of its transactions, idempotency keys
--- Includes bucket, backlog, ending, lookups, restored
+-- Includes bucket, quarantine, backlog, pages, ending, lookups, restored
 -- Reads    tx:<key>, flows, the job; writes the job, tx:<key>, gov, deadlines, retries, quarantine, the
 --          backlogs, dead, needs_page
 -- Returns  for each key "SEND" it goes again under its key, "LOOK" it is looked up first, "UNKNOWN" it
@@ -21,10 +21,10 @@ must_be("hash", job_key(job))
 must_be("hash", GOV)
 must_be("hash", FLOWS)
 must_be("stream", base .. "dead")
-may_requeue("")
-local since = redis.call("HGET", job_key(job), "since")
+check_requeue_types("")
+local since = redis.call("HGET", job_key(job), JOB.backup_us)
 if not dry and backup < tonumber(since or backup + 1) then
-  redis.call("HSET", job_key(job), "since", backup)
+  redis.call("HSET", job_key(job), JOB.backup_us, backup)
 end
 
 -- Out of the place where it waits, or is out; returns when it is due.
@@ -43,15 +43,15 @@ local function withdraw(key, state, flow_name, flow)
 end
 
 local function mark(key)
-  local state, step, flows, guards, first_sent, crashes, memo, rows, marked = unpack(redis.call("HMGET",
-    tx_key(key), "s", "k", "fl", "g", "t1", "cr", "m", "r", "b"))
+  local tx = read_tx(key, "state step flows guards first_sent_us crashes memo rows backup_us")
+  local state, step, flows, crashes = tx.state, tx.step, tx.flows, tx.crashes
   if not state or #state > 1 then return "ENDED" end -- a final state is a word, an open one a letter
-  if marked == ARGV[3] then return "MARKED" end
-  local next_flows, next_memo, lost = maybe_sent(guards, flows, step, memo or "")
+  if tx.backup_us == ARGV[3] then return "MARKED" end
+  local next_flows, next_memo, lost = maybe_sent(tx.guards, flows, step, tx.memo or "")
   local word = state == "s" and "LEASE" or lost and "UNKNOWN" or looks(next_memo) and "LOOK" or "SEND"
   if dry then return word end
-  local first = math.min(tonumber(first_sent or backup), backup)
-  local marks, also = writer({"b", ARGV[3], "t1", first})
+  local first = math.min(tonumber(tx.first_sent_us or backup), backup)
+  local marks, write = writer({TX.backup_us, ARGV[3], TX.first_sent_us, first})
   if word == "LEASE" then
     redis.call("HSET", tx_key(key), unpack(marks))
     return word
@@ -61,15 +61,15 @@ local function mark(key)
   must_be("zset", backlog_key(flow_name) .. ":due")
   must_be("list", backlog_key(flow_name))
   must_be("zset", backlog_key(next_name) .. ":due")
-  local ends = lost and ending(key, job, "unknown", tonumber(rows or 1), crashes)
+  local ending = lost and plan_ending(key, job, "unknown", tonumber(tx.rows or 1), crashes)
   local moves = lost or state ~= "w" or flow_name ~= next_name
   local due = moves and withdraw(key, state, flow_name, flow)
-  also("u", 1)
-  also("m", next_memo)
-  also("fl", next_flows)
-  if ends then
-    also("e", lost)
-    finish(key, ends, lost, marks)
+  write(TX.maybe_executed, 1)
+  write(TX.memo, next_memo)
+  write(TX.flows, next_flows)
+  if ending then
+    write(TX.error, lost)
+    finish(key, ending, lost, marks)
   else
     redis.call("HSET", tx_key(key), unpack(marks))
     if due then requeue(key, next_name, read_flow(next_name).lane, due, crashes) end

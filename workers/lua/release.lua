@@ -16,17 +16,17 @@
 -- Returns  1 = recorded, 0 = its lease was over
 -- Cost     O(limits)
 local permit, pause = ARGV[2], tonumber(ARGV[4])
-local flow_name, places, is_probe = unpack(redis.call("HMGET", tx_key(permit), "fl", "cc", "pb"))
-if not flow_name then return 0 end
+local tx = read_tx(permit, "flows places is_probe")
+if not tx.flows then return 0 end
 must_be("zset", PERMITS)
 redis.call("HLEN", GOV)
-local flow = read_flow(flow_name)
+local flow = read_flow(tx.flows)
 local answer = {came_to = ARGV[3], pause_us = pause > 0 and pause or nil, error = ARGV[5],
   remaining = tonumber(ARGV[6]), reset_us = tonumber(ARGV[7])}
 plan_pause(answer)
 
-obey(answer, flow, permit, is_probe == "1")
-free_places(places)
+obey(answer, flow, permit, tx.is_probe == "1")
+free_places(tx.places)
 redis.call("ZREM", PERMITS, permit)
 redis.call("DEL", tx_key(permit))
 return 1

@@ -9,7 +9,7 @@
 -- Reads    tx:<key>; writes deadlines
 -- Returns  1 = prolonged, 0 = it was taken over, or has ended
 -- Cost     O(log)
-local state, fence = unpack(redis.call("HMGET", tx_key(ARGV[2]), "s", "f"))
-if state ~= "s" or fence ~= ARGV[3] then return 0 end
+local tx = read_tx(ARGV[2], "state fence")
+if tx.state ~= "s" or tx.fence ~= ARGV[3] then return 0 end
 redis.call("ZADD", DEADLINES, "XX", now + tonumber(ARGV[4]), ARGV[2])
 return 1

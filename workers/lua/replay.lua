@@ -8,7 +8,7 @@
 -- ARGV[3]  letter        its entry among the dead letters
 -- ARGV[4]  not_executed  1 = a person states that its last send was not executed, else 0
 -- ARGV[5…] the entry of the audit
--- Includes bucket, backlog, lookups
+-- Includes bucket, quarantine, backlog, lookups, pages
 -- Reads    tx:<key>, flows; writes dead, audit, the job, needs_page, gov, the backlog, tx:<key>
 -- Returns  "WAITS"     it stands in its backlog
 --          "NOT_DEAD"  it did not end so, or this letter was answered: nothing was written
@@ -17,40 +17,44 @@
 -- Cost     O(log of what waits), about 25 commands
 local key, letter, not_executed = ARGV[2], ARGV[3], ARGV[4] == "1"
 local name = tx_key(key)
-local state, tx_letter, step, guards, attempts, memo, flows, job, rows, generation = unpack(redis.call(
-  "HMGET", name, "s", "d", "k", "g", "at", "m", "fl", "j", "r", "gn"))
-if (state ~= "failed" and state ~= "unknown") or tx_letter ~= letter then return "NOT_DEAD" end
+local tx = read_tx(key, "state dead_letter step guards attempts memo flows job rows generation")
+local state, step = tx.state, tx.step
+if (state ~= "failed" and state ~= "unknown") or tx.dead_letter ~= letter then return "NOT_DEAD" end
 
 -- What failed was surely not executed. Under guard `lookup` that is believed for one re-send, not for
 -- good: after vain attempts it is asked once more.
-local guard = guard_of(guards, step)
-local doubt = state == "unknown" or guard == "l" and tonumber(attempts or 0) > 0
+local guard = guard_of(tx.guards, step)
+local doubt = state == "unknown" or guard == "l" and tonumber(tx.attempts or 0) > 0
 if not_executed then doubt = false end
 if doubt and guard == "n" then return "UNSURE" end
 local next_memo = doubt and guard == "l" and LOOK_UP or ""
-local next_flows = looks(next_memo) ~= looks(memo) and changed_over(flows, step) or flows
+local next_flows = looks(next_memo) ~= looks(tx.memo) and changed_over(tx.flows, step) or tx.flows
 local flow_name = flow_of(next_flows, step)
 local flow = read_flow(flow_name)
 must_be("stream", base .. "dead")
 must_be("stream", base .. "audit")
 must_be("set", NEEDS_PAGE)
 must_be("hash", GOV)
-may_requeue(flow_name)
-local released, finished, low = unpack(redis.call("HMGET", job_key(job), "released", "finished_tx", "low"))
+check_requeue_types(flow_name)
+local job_name, job = job_key(tx.job), read_job(tx.job, PAGES)
 
 redis.call("XDEL", base .. "dead", letter)
 redis.call("XADD", base .. "audit", unpack(ARGV, 5))
-rows = tonumber(rows or 1)
-redis.call("HINCRBY", job_key(job), state, -rows)
-redis.call("HINCRBY", job_key(job), "ended", -rows)
-redis.call("HINCRBY", job_key(job), "replayed", rows)
-redis.call("HINCRBY", job_key(job), "finished_tx", -1)
-redis.call("HDEL", job_key(job), "finished_us")
-if released - finished + 1 >= tonumber(low or 0) then redis.call("SREM", NEEDS_PAGE, job) end
-redis.call("HDEL", name, "d", "e", "cr")
-if not_executed then redis.call("HDEL", name, "b") end -- then no later step was sent either
-if guard == "r" then redis.call("HDEL", name, "pt") end -- a poll waits as long again; parts stay done
-redis.call("HSET", name, "at", 0, "u", doubt and 1 or 0, "m", next_memo, "fl", next_flows,
-  "g0", generation or 1)
+local rows = tonumber(tx.rows or 1)
+redis.call("HINCRBY", job_name, JOB[state], -rows)
+redis.call("HINCRBY", job_name, JOB.ended, -rows)
+redis.call("HINCRBY", job_name, JOB.replayed, rows)
+redis.call("HINCRBY", job_name, JOB.ended_transactions, -1)
+redis.call("HDEL", job_name, JOB.finished_us)
+local open = count_open(job.released, job.ended_transactions) + 1
+if not wants_page(job.next_page, job.pages, open, job.low_water) then
+  redis.call("SREM", NEEDS_PAGE, tx.job)
+end
+redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes)
+if not_executed then redis.call("HDEL", name, TX.backup_us) end -- then no later step was sent either
+-- A poll waits as long again; parts of a step that are done stay done.
+if guard == "r" then redis.call("HDEL", name, TX.done_calls) end
+redis.call("HSET", name, TX.attempts, 0, TX.maybe_executed, doubt and 1 or 0, TX.memo, next_memo,
+  TX.flows, next_flows, TX.first_generation, tx.generation or 1)
 requeue(key, flow_name, flow.lane, now, 0)
 return "WAITS"

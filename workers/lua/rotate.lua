@@ -10,7 +10,7 @@
 -- ARGV[5]  quiet_us     how long ago the newest send must have ended
 -- ARGV[6]  generations  most keys under which one step may be sent
 -- ARGV[7…] entry        of the audit, as XADD takes it behind the stream's name; the reason is added
--- Includes bucket, backlog, ending, lookups
+-- Includes bucket, quarantine, backlog, pages, ending, lookups
 -- Reads    tx:<key>, flows; writes audit, tx:<key>, gov, deadlines, retries, the backlog or the job
 -- Returns  "FRESH" it stands in its backlog under a new key, no attempt made
 --          "QUIET" it stands in its backlog until its newest send is long over
@@ -19,52 +19,52 @@
 -- Cost     O(limits), about 12 commands
 local key, generation = ARGV[2], tonumber(ARGV[4])
 local name = tx_key(key)
-local state, step, flows, maybe_executed, job, rows, crashes, tx_generation, first_sent, last_answer,
-  attempts, memo, first_generation = unpack(redis.call("HMGET", name, "s", "k", "fl", "u", "j", "r", "cr",
-  "gn", "t1", "t2", "at", "m", "g0"))
-local mine = (state == "r" or state == "t") and step == ARGV[3]
-if not mine or tonumber(tx_generation or 1) ~= generation then return "DROP" end
+local tx = read_tx(key, [[state step flows maybe_executed job rows crashes generation first_sent_us
+  last_answer_us attempts memo first_generation]])
+local mine = (tx.state == "r" or tx.state == "t") and tx.step == ARGV[3]
+if not mine or tonumber(tx.generation or 1) ~= generation then return "DROP" end
 
-local flow_name = flow_of(flows, step)
+local flow_name = flow_of(tx.flows, tx.step)
 local flow = read_flow(flow_name)
 redis.call("HLEN", GOV)
 local function take_bell()
-  if state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end
+  if tx.state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end
 end
 
-local ended, why
-if maybe_executed == "1" then
-  ended = "unknown"
+local final, why
+if tx.maybe_executed == "1" then
+  final = "unknown"
   why = "its key is older than the provider remembers it, and it may have been executed"
-elseif generation - tonumber(first_generation or 1) + 1 >= tonumber(ARGV[6]) then
-  ended = "failed"
+elseif generation - tonumber(tx.first_generation or 1) + 1 >= tonumber(ARGV[6]) then
+  final = "failed"
   why = "it was never executed under " .. ARGV[6] .. " keys, each of which the provider takes no more"
 end
-if ended then
-  local ends = ending(key, job, ended, tonumber(rows or 1), crashes)
+if final then
+  local ending = plan_ending(key, tx.job, final, tonumber(tx.rows or 1), tx.crashes)
   take_bell()
-  finish(key, ends, why, {"e", why})
-  return ended
+  finish(key, ending, why, {TX.error, why})
+  return final
 end
 
-local quiet = tonumber(last_answer or 0) + tonumber(ARGV[5])
+local quiet = tonumber(tx.last_answer_us or 0) + tonumber(ARGV[5])
 must_be("stream", base .. "audit")
-may_requeue(flow_name)
+check_requeue_types(flow_name)
 take_bell()
 if quiet > now then
-  redis.call("HSET", name, "e", "it waits for a fresh key, until its newest send is long over")
-  requeue(key, flow_name, flow.lane, quiet, crashes)
+  redis.call("HSET", name, TX.error, "it waits for a fresh key, until its newest send is long over")
+  requeue(key, flow_name, flow.lane, quiet, tx.crashes)
   return "QUIET"
 end
-local refused = next_call(memo) == "fresh key"
+local refused = next_call(tx.memo) == "fresh key"
 local entry = {unpack(ARGV, 7)}
 for _, text in ipairs({
   "reason", refused and "the provider takes it no more" or "too old for the provider to remember it",
-  "generation", generation + 1, "attempts", attempts or "0",
-  "first_sent_us", first_sent or "", "last_sent_us", last_answer or "", "us", string.format("%.0f", now),
+  "generation", generation + 1, "attempts", tx.attempts or "0",
+  "first_sent_us", tx.first_sent_us or "", "last_sent_us", tx.last_answer_us or "",
+  "us", string.format("%.0f", now),
 }) do entry[#entry + 1] = text end
 redis.call("XADD", base .. "audit", unpack(entry))
-redis.call("HDEL", name, "t1", "t2", "e")
-redis.call("HSET", name, "gn", generation + 1, "at", 0, "m", "")
-requeue(key, flow_name, flow.lane, now, crashes)
+redis.call("HDEL", name, TX.first_sent_us, TX.last_answer_us, TX.error)
+redis.call("HSET", name, TX.generation, generation + 1, TX.attempts, 0, TX.memo, "")
+requeue(key, flow_name, flow.lane, now, tx.crashes)
 return "FRESH"

@@ -8,7 +8,8 @@
 -- ARGV[4]  fence     as given to admit
 -- ARGV[5]  verdict   JSON, see below
 -- ARGV[6]  grace_us  how long a bell may stay unanswered
--- Includes seconds, bucket, breaker, pause, feedback, backlog, ending, lookups, restored, attempts, result
+-- Includes seconds, bucket, breaker, pause, feedback, quarantine, backlog, pages, ending, lookups
+-- Includes restored, attempts, plan, result
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, attempts, the backlog or the job
 -- Returns  "RING"     the Celery chain goes on: its next link is a bell that is counted
 --          "BACKLOG"  the chain stops, the dispatcher will ring
@@ -41,61 +42,59 @@
 -- Read: what is stored, and what the verdict says.
 local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), cjson.decode(ARGV[5]), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.kind == "advance"
-local state, tx_step, fence, flows, steps, job, rows, crashes, answers, attempts, throttled, places, is_probe,
-  memo, provider_ids, backup, guards, done_calls, generation = unpack(redis.call("HMGET", name, "s", "k",
-  "f", "fl", "n", "j", "r", "cr", "an", "at", "th", "cc", "pb", "m", "ids", "b", "g", "pt", "gn"))
+local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
+  is_probe, memo, provider_ids, backup_us, guards, done_calls, generation = unpack(redis.call("HMGET", name,
+  TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows, TX.crashes, TX.answer_lines,
+  TX.attempts, TX.throttled, TX.places, TX.is_probe, TX.memo, TX.provider_ids, TX.backup_us, TX.guards,
+  TX.done_calls, TX.generation))
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
-memo, attempts = memo or "", tonumber(attempts or 0)
 
 -- Decide: the next call, or the end.
-local goes_on = verdict.part_done or verdict.step_back or advances and step < tonumber(steps)
-local next_step = verdict.step_back and step - 1 or advances and goes_on and step + 1 or step
-local next_memo, next_flows, lost = advances and "" or verdict.memo or memo, flows, nil
-if not advances and looks(next_memo) ~= looks(memo) then next_flows = changed_over(flows, step) end
-if goes_on and backup then
-  next_flows, next_memo, lost = maybe_sent(guards, next_flows, next_step, next_memo)
-end
-local final = verdict.state or lost and "unknown" or advances and not goes_on and "succeeded"
+local goes_on, next_step, next_memo, next_flows, looked, reason, final = plan_next(verdict, step, steps,
+  flows, guards, memo, backup_us)
+attempts = tonumber(attempts or 0)
 local flow_name, next_name = flow_of(flows, step), flow_of(next_flows, next_step)
 plan_pause(verdict)
 
 -- Check the types of all that is written.
-local ends = final and ending(key, job, final, tonumber(rows or 1), crashes)
-local heeded = verdict.pause_us or verdict.remaining or not verdict.status or is_probe
-local flow = (heeded or not ends) and read_flow(flow_name)
+local ending = final and plan_ending(key, job, final, tonumber(rows or 1), crashes)
+local concerns_all = verdict.pause_us or verdict.remaining or not verdict.status or is_probe
+local flow = (concerns_all or not ending) and read_flow(flow_name)
 if flow or verdict.throttled or places then redis.call("HLEN", GOV) end
 if verdict.throttled then must_be("hash", job_key(job)) end
-if not ends then may_requeue(next_name) end
-local failed = verdict.attempt or verdict.outcome == "unknown" or attempts > 0 or ends and ends.dead
-if failed or looks(memo) then may_record() end
+if not ending then check_requeue_types(next_name) end
+local failed = verdict.attempt or verdict.outcome == "unknown" or attempts > 0 or ending and ending.dead
+local recorded = failed or looked
+if recorded then check_record_types() end
 
 -- Write: what all obey, the record of the attempt, and the transaction.
 verdict.came_to = came_to(verdict)
 obey(verdict, flow, key, is_probe)
 if places then free_places(places) end
-if places or is_probe then redis.call("HDEL", name, "cc", "pb") end
-if verdict.throttled then redis.call("HINCRBY", job_key(job), "throttled", 1) end
-if failed or looks(memo) then
-  record_attempt({key = key, job = job, step = step, part = done_calls, memo = memo}, verdict)
+if places or is_probe then redis.call("HDEL", name, TX.places, TX.is_probe) end
+if verdict.throttled then redis.call("HINCRBY", job_key(job), JOB.throttled, 1) end
+if recorded then
+  record_attempt(key, step, {job = job, memo = memo, done_calls = done_calls}, verdict)
 end
-local total = goes_on and 0 or attempts + (verdict.attempt and 1 or 0)
-local writes, also = writer({"k", next_step, "st", verdict.status or "", "at", total})
-also("u", verdict.outcome == "unknown" and 1 or goes_on and (backup and 1 or 0)
-  or looks(memo) and not looks(next_memo) and 0) -- after a look-up it is known
-if verdict.part_done then also("pt", tonumber(done_calls or 0) + 1)
-elseif done_calls and next_step ~= step then also("pt", 0) end
-if next_memo ~= memo then also("m", next_memo) end
-if goes_on then begin_next(key, crashes, generation, also) end
-if next_flows ~= flows then also("fl", next_flows) end
-also("th", verdict.throttled and tonumber(throttled or 0) + 1)
-also("co", verdict.correlation_id)
-also("e", lost or verdict.error)
-if advances then keep_answer(verdict, step, steps, {answers = answers, ids = provider_ids}, also) end
-if final ~= "succeeded" and guard_of(guards, step) ~= "r" and not looks(memo) then also("t2", now) end
+local writes, write = writer({TX.step, next_step, TX.status, verdict.status or "",
+  TX.attempts, goes_on and 0 or attempts + (verdict.attempt and 1 or 0)})
+write(TX.maybe_executed, verdict.outcome == "unknown" and 1 or goes_on and (backup_us and 1 or 0)
+  or looked and not looks(next_memo) and 0) -- after a look-up it is known
+if verdict.part_done then write(TX.done_calls, tonumber(done_calls or 0) + 1)
+elseif done_calls and next_step ~= step then write(TX.done_calls, 0) end
+if next_memo ~= (memo or "") then write(TX.memo, next_memo) end
+if goes_on then begin_next(key, crashes, generation, write) end
+if next_flows ~= flows then write(TX.flows, next_flows) end
+write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)
+write(TX.correlation_id, verdict.correlation_id)
+write(TX.error, reason or verdict.error)
+if advances then keep_answer(verdict, step, steps, answer_lines, provider_ids, write) end
+local carried_key = guard_of(guards, step) ~= "r" and not looked
+if carried_key and final ~= "succeeded" then write(TX.last_answer_us, now) end
 
 -- The end, or the next bell.
-if ends then
-  finish(key, ends, lost or verdict.error or "", writes)
+if ending then
+  finish(key, ending, reason or verdict.error or "", writes)
   return "END"
 end
 redis.call("HSET", name, unpack(writes))

@@ -8,7 +8,7 @@
 -- ARGV[3]  step    1-based; it is the only one
 -- ARGV[4]  second  the row with which its second half begins, from 0
 -- ARGV[5…] key, place, rows: of the first half, then of the second
--- Includes bucket, backlog, lookups
+-- Includes bucket, quarantine, backlog, lookups, pages
 -- Reads    tx:<key>, flows; writes tx:<each half>, gov, deadlines, retries, the backlog, the job,
 --          needs_page, tx:<key>
 -- Returns  "SPLIT" the halves wait
@@ -16,16 +16,16 @@
 -- Cost     O(limits + rows of the batch that are repeated), about 20 commands
 local key, second = ARGV[2], tonumber(ARGV[4])
 local name = tx_key(key)
-local state, step, flows, guards, job, memo, backup, first_sent, maybe_executed = unpack(redis.call("HMGET",
-  name, "s", "k", "fl", "g", "j", "m", "b", "t1", "u"))
-local waits = (state == "r" or state == "t") and step == ARGV[3]
-if not waits or next_call(memo) ~= "split" then return "DROP" end
-local flow_name = flow_of(flows, step)
+local tx = read_tx(key, "state step flows guards job memo backup_us first_sent_us maybe_executed")
+local state = tx.state
+local waits = (state == "r" or state == "t") and tx.step == ARGV[3]
+if not waits or next_call(tx.memo) ~= "split" then return "DROP" end
+local flow_name = flow_of(tx.flows, tx.step)
 local flow = read_flow(flow_name)
 must_be("hash", GOV)
 must_be("set", NEEDS_PAGE)
-local released, finished, low = unpack(redis.call("HMGET", job_key(job), "released", "finished_tx", "low"))
-may_requeue(flow_name)
+local job = read_job(tx.job, PAGES)
+check_requeue_types(flow_name)
 local halves = {}
 for i = 5, #ARGV, 3 do
   must_be("hash", tx_key(ARGV[i]))
@@ -44,20 +44,23 @@ end
 if state == "r" then count_bells(flow.limits, -1) end
 redis.call("ZREM", DEADLINES, key)
 redis.call("ZREM", RETRIES, key)
-if redis.call("HGET", GOV, "quarantined") == key then redis.call("HDEL", GOV, "quarantined") end
-redis.call("HINCRBY", job_key(job), "released", 2)
-redis.call("HINCRBY", job_key(job), "finished_tx", 1)
-local waiting = released - (finished or 0)
-if waiting + 1 >= tonumber(low or 0) then redis.call("SREM", NEEDS_PAGE, job) end
+leave_quarantine(key)
+redis.call("HINCRBY", job_key(tx.job), JOB.released, 2)
+redis.call("HINCRBY", job_key(tx.job), JOB.ended_transactions, 1)
+local open = count_open(job.released, job.ended_transactions) + 1
+if not wants_page(job.next_page, job.pages, open, job.low_water) then
+  redis.call("SREM", NEEDS_PAGE, tx.job)
+end
 for _, half in ipairs(halves) do
-  local fields, also = writer({"k", 1, "n", 1, "fl", flows, "g", guards, "j", job, "p", half.place,
-    "r", half.rows})
-  for field, times in pairs(half.repeated) do also(field, times) end
-  also("u", maybe_executed) -- what may have been executed, or sent after a backup: its halves too
-  also("b", backup)
-  also("t1", backup and first_sent)
+  local fields, write = writer({TX.step, 1, TX.steps, 1, TX.flows, tx.flows, TX.guards, tx.guards,
+    TX.job, tx.job, TX.place, half.place, TX.rows, half.rows})
+  for field, times in pairs(half.repeated) do write(field, times) end
+  write(TX.maybe_executed, tx.maybe_executed) -- what may have been executed: its halves too
+  write(TX.backup_us, tx.backup_us)
+  write(TX.first_sent_us, tx.backup_us and tx.first_sent_us)
   redis.call("HSET", tx_key(half.key), unpack(fields))
   requeue(half.key, flow_name, flow.lane, now)
 end
-redis.call("HSET", name, "h", second .. " " .. halves[1].key .. " " .. halves[2].key, "m", "", "s", "split")
+redis.call("HSET", name, TX.halves, second .. " " .. halves[1].key .. " " .. halves[2].key, TX.memo, "",
+  TX.state, "split")
 return "SPLIT"

@@ -6,19 +6,19 @@
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
--- Includes bucket, backlog, ending, lookups, attempts
+-- Includes bucket, quarantine, backlog, pages, ending, lookups, attempts
 -- Reads    deadlines, permits, tx:<key>, flows; writes gov, deadlines, permits, the backlog, quarantine,
 --          tx:<key>, attempts, the job
 -- Returns  {bells, leases, ended}: requeued, taken over, and ended for good
 -- Cost     O(taken), about 10 commands for each
 local max_crashes, most = tonumber(ARGV[2]), tonumber(ARGV[3])
-may_requeue("")
-may_record()
+check_requeue_types("")
+check_record_types()
 must_be("stream", base .. "dead")
 must_be("hash", GOV)
 must_be("hash", FLOWS)
 for _, permit in ipairs(redis.call("ZRANGEBYSCORE", PERMITS, "-inf", now, "LIMIT", 0, most)) do
-  free_places(redis.call("HGET", tx_key(permit), "cc"))
+  free_places(redis.call("HGET", tx_key(permit), TX.places))
   redis.call("DEL", tx_key(permit))
   redis.call("ZREM", PERMITS, permit)
 end
@@ -32,48 +32,46 @@ end
 
 -- SENT is durable and no answer is recorded: the provider may have executed the call. `sent` is what is
 -- stored of its transaction. Returns whether the transaction ended.
-local function take_over(sent, flow_name, lane)
-  local name, guard, deaths = tx_key(sent.key), guard_of(sent.guards, sent.step), sent.crashes + 1
+local function take_over(key, sent, flow_name, lane)
+  local crashes = tonumber(sent.crashes or 0)
+  local name, guard, deaths = tx_key(key), guard_of(sent.guards, sent.step), crashes + 1
   local why = reason_to_end(deaths, guard)
   if sent.places then free_places(sent.places) end
-  if sent.places or sent.is_probe then redis.call("HDEL", name, "cc", "pb") end
+  if sent.places or sent.is_probe then redis.call("HDEL", name, TX.places, TX.is_probe) end
   local outcome = guard == "r" and "not_executed" or "unknown"
-  record_attempt(sent, {outcome = outcome, error = why or DIED})
+  record_attempt(key, sent.step, sent, {outcome = outcome, error = why or DIED})
   if why then
-    local ends = ending(sent.key, sent.job, "unknown", sent.rows, sent.crashes)
-    finish(sent.key, ends, why, {"u", 1, "cr", deaths, "e", why})
+    local ending = plan_ending(key, sent.job, "unknown", tonumber(sent.rows or 1), crashes)
+    finish(key, ending, why, {TX.maybe_executed, 1, TX.crashes, deaths, TX.error, why})
     return true
   end
-  redis.call("HSET", name, "u", 1, "cr", deaths)
+  redis.call("HSET", name, TX.maybe_executed, 1, TX.crashes, deaths)
   if guard == "l" and not looks(sent.memo) then
     local flows = changed_over(sent.flows, sent.step)
     flow_name = flow_of(flows, sent.step)
-    redis.call("HSET", name, "m", LOOK_UP, "fl", flows)
+    redis.call("HSET", name, TX.memo, LOOK_UP, TX.flows, flows)
   end
-  requeue(sent.key, flow_name, lane, now, deaths)
+  requeue(key, flow_name, lane, now, deaths)
 end
 
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", DEADLINES, "-inf", now, "LIMIT", 0, most)) do
-  local state, step, flows, guards, job, rows, crashes, places, is_probe, memo, done_calls = unpack(
-    redis.call("HMGET", tx_key(key), "s", "k", "fl", "g", "j", "r", "cr", "cc", "pb", "m", "pt"))
+  local tx = read_tx(key, "state step flows guards job rows crashes places is_probe memo done_calls")
+  local state = tx.state
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", DEADLINES, key)
   else
-    local flow_name = flow_of(flows, step)
-    must_be("hash", job_key(job))
+    local flow_name = flow_of(tx.flows, tx.step)
+    must_be("hash", job_key(tx.job))
     must_be("zset", backlog_key(flow_name) .. ":due")
     local flow = read_flow(flow_name)
     if state == "s" then
       leases = leases + 1
-      local sent = {key = key, job = job, step = step, part = done_calls, memo = memo, flows = flows,
-        guards = guards, rows = tonumber(rows or 1), crashes = tonumber(crashes or 0), places = places,
-        is_probe = is_probe}
-      if take_over(sent, flow_name, flow.lane) then ended = ended + 1 end
+      if take_over(key, tx, flow_name, flow.lane) then ended = ended + 1 end
     else
       if state == "r" then count_bells(flow.limits, -1) end
       bells = bells + 1
-      requeue(key, flow_name, flow.lane, now, crashes)
+      requeue(key, flow_name, flow.lane, now, tx.crashes)
     end
   end
 end

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from workers.store.keys import ClientKeys
 
 
-#: A script's header names its includes, in the order in which they need each other.
+#: A script's header names its includes, on one line or more, in the order in which they need each
+#: other.
 _INCLUDES: Final = re.compile(r"^-- Includes +(.+)$", re.MULTILINE)
 
 #: One script of the library. Its includes are its own: it shares their variables with no other one.
@@ -40,10 +41,10 @@ end
 
 def _function(name: str, folder: Traversable) -> str:
     shebang, _, script = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
-    header = _INCLUDES.search(script)
     includes = {
         include: folder.joinpath("includes", f"{include}.lua").read_text("utf-8")
-        for include in (header[1].split(", ") if header else ())
+        for names in _INCLUDES.findall(script)
+        for include in names.split(", ")
     }
     starts = [
         f"start_{include}()"

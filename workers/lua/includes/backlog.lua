@@ -1,10 +1,10 @@
 -- The way back to the backlog, and the next bell of a chain.
 --
--- Expects  bucket
--- Gives    may_requeue, requeue, may_ring
+-- Expects  bucket, quarantine
+-- Gives    check_requeue_types, requeue, may_ring
 
 -- Checks the types that `requeue` needs, before the first write.
-local function may_requeue(flow)
+local function check_requeue_types(flow)
   must_be("zset", DEADLINES)
   must_be("zset", RETRIES)
   must_be("zset", QUARANTINE)
@@ -18,13 +18,13 @@ local function requeue(key, flow, lane, due, crashes)
   redis.call("ZREM", RETRIES, key)
   if tonumber(crashes or 0) > 0 then
     redis.call("ZADD", QUARANTINE, due, key)
-    if redis.call("HGET", GOV, "quarantined") == key then redis.call("HDEL", GOV, "quarantined") end
+    leave_quarantine(key)
   else
     redis.call("ZADD", backlog_key(flow) .. ":due", due, key)
     redis.call("SADD", ACTIVE, flow)
     redis.call("HINCRBY", GOV, "q:" .. lane, 1)
   end
-  redis.call("HSET", tx_key(key), "s", "w")
+  redis.call("HSET", tx_key(key), TX.state, "w")
 end
 
 -- Whether the next step of a transaction may be rung at once: the same threads do it, by the next link of

@@ -1,11 +1,19 @@
 -- What no bell has spoken for: threads, and the tokens of each limit, the reserve left out.
 --
 -- Expects  bucket, tick
--- Gives    room, left, parse_flow_name, limits_name, available, speak_for
+-- Gives    set_free_threads, has_free_threads, parse_flow_name, limits_name, available, speak_for
 --
--- `room` is the threads of the pool calls; those of the pool media stand in `left`, beside the limits.
-local room, left, limits_of
-local function start_capacity() room, left, limits_of = 0, {}, {} end
+-- `free_threads` is the threads of the pool calls. `left` has what is left of each limit by its name, and
+-- under MEDIA the threads of the pool media; `limits_of` has the limits by `limits_name`.
+local free_threads, left, limits_of
+local function start_capacity() free_threads, left, limits_of = 0, {}, {} end
+
+-- Threads for which no bell is out, of the pools calls and media.
+local function set_free_threads(calls, media) free_threads, left[MEDIA] = calls, media end
+local function has_free_threads() return free_threads > 0 or left[MEDIA] > 0 end
+
+-- How many names of flows are kept parsed.
+local MOST_NAMES = 10000
 
 local function read_bucket(bucket)
   local name, state = bucket[NAME], gov[state_of(bucket)]
@@ -24,7 +32,7 @@ end
 local function parse_flow_name(flow_name)
   local parsed = KEPT.names[flow_name]
   if not parsed then
-    if KEPT.named == 10000 then KEPT.names, KEPT.named = {}, 0 end
+    if KEPT.named == MOST_NAMES then KEPT.names, KEPT.named = {}, 0 end
     local lane, name = string.sub(flow_name, 1, 1), string.sub(flow_name, 1, -10)
     parsed = {lane = tonumber(lane), name = name, tenant = string.sub(name, 3),
       limits = string.sub(flow_name, -8), pass = "p:" .. name}
@@ -43,10 +51,10 @@ end
 
 -- How many calls of this flow may still be rung.
 local function available(flow_name, lane)
-  local ending = limits_name(parse_flow_name(flow_name))
-  limits_of[ending] = limits_of[ending] or read_flow(flow_name).limits
-  local limits = limits_of[ending]
-  local least = pool_of(limits) == MEDIA and left[MEDIA] or room
+  local name = limits_name(parse_flow_name(flow_name))
+  limits_of[name] = limits_of[name] or read_flow(flow_name).limits
+  local limits = limits_of[name]
+  local least = pool_of(limits) == MEDIA and left[MEDIA] or free_threads
   for _, bucket in ipairs(limits) do
     if not left[bucket[NAME]] then read_bucket(bucket) end
     least = math.min(least, left[bucket[NAME]] + (lane == 0 and bucket[RESERVE] or 0))
@@ -55,6 +63,6 @@ local function available(flow_name, lane)
 end
 
 local function speak_for(limits)
-  if pool_of(limits) ~= MEDIA then room = room - 1 end
+  if pool_of(limits) ~= MEDIA then free_threads = free_threads - 1 end
   for _, bucket in ipairs(limits) do left[bucket[NAME]] = left[bucket[NAME]] - 1 end
 end

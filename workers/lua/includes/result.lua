@@ -1,34 +1,35 @@
 -- What a settled grant leaves in its transaction, and its next bell.
 --
--- Expects  bucket, backlog; the types that `requeue` needs are checked
+-- Expects  bucket, quarantine, backlog; the types that `requeue` needs are checked
 -- Gives    begin_next, keep_answer, count_down, ring_next; the last two answer as settle does
 
 -- What comes next, a step or a part of one, was never sent: its keys are counted anew, and no worker died
--- under it. A step that is done once more, a read, is taken for such a one. `also` is that of `writer`.
-local function begin_next(key, crashes, generation, also)
-  also("g0", generation)
+-- under it. A read that is repeated counts as such a step. `write` is that of `writer`.
+local function begin_next(key, crashes, generation, write)
+  write(TX.first_generation, generation)
   if tonumber(crashes or 0) > 0 then
-    also("cr", 0)
-    if redis.call("HGET", GOV, "quarantined") == key then redis.call("HDEL", GOV, "quarantined") end
+    write(TX.crashes, 0)
+    leave_quarantine(key)
   end
 end
 
--- What a step that is done leaves to later ones and to people. `kept` has the answers and the ids so far,
--- a line for each finished step; there are more of them after a step back.
-local function keep_answer(verdict, step, steps, kept, also)
-  also("id", verdict.provider_id)
-  also("an", verdict.answer and (kept.answers and kept.answers .. "\n" or "") .. verdict.answer)
+-- Keeps what a finished step leaves to later steps and to people: a line of answer_lines, and a line of
+-- provider_ids. After a step back there are lines of later steps; their ids are dropped.
+local function keep_answer(verdict, step, steps, answer_lines, provider_ids, write)
+  local answer = verdict.answer
+  write(TX.provider_id, verdict.provider_id)
+  write(TX.answer_lines, answer and (answer_lines and answer_lines .. "\n" or "") .. answer)
   if steps == "1" then return end
-  local ids = (kept.ids or "") .. "\n"
+  local ids = (provider_ids or "") .. "\n"
   ids = string.match(ids, "^" .. string.rep("[^\n]*\n", step - 1)) or ids
-  also("ids", ids .. (verdict.provider_id or ""))
+  write(TX.provider_ids, ids .. (verdict.provider_id or ""))
 end
 
 -- Celery counts down to `due`. `grace` us later the sweep asks what became of it.
 local function count_down(key, due, grace)
   redis.call("ZADD", RETRIES, due, key)
   redis.call("ZADD", DEADLINES, due + grace, key)
-  redis.call("HSET", tx_key(key), "s", "t")
+  redis.call("HSET", tx_key(key), TX.state, "t")
   return "RETRY"
 end
 
@@ -41,6 +42,6 @@ local function ring_next(key, flow_name, flow, from, grace)
   end
   count_bells(flow.limits, 1)
   redis.call("ZADD", DEADLINES, now + grace, key)
-  redis.call("HSET", tx_key(key), "s", "r")
+  redis.call("HSET", tx_key(key), TX.state, "r")
   return "RING"
 end

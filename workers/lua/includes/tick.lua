@@ -6,6 +6,18 @@
 --          is_overdue
 --
 -- `gov` is the whole hash of that name, and kept true.
+
+-- A worker that has not rung for so many us is not counted any more: it died, or lost the store.
+local WORKER_LIVES = 5000000
+-- When nobody has rung for so many us, there was no worker, or a store was away that may have lost its last
+-- moments: buckets start empty.
+local SILENT = 500000
+-- So long, in us, one caller has to open a page before another one is asked, for it may have died.
+local OPENING = 250000
+-- So many jobs that want a page are looked at in a tick, and so many countdowns are ended, so that one script
+-- stays short.
+local MOST_JOBS, MOST_COUNTDOWNS = 4, 200
+
 local gov, workers
 local function start_tick() gov, workers = {}, {} end
 
@@ -27,7 +39,7 @@ local function take_turn(worker, threads, pool, tick)
   local turn, kind = math.max(number("tick"), now) + tick, pool == "media" and "m" or "w"
   local own, live = kind .. ":" .. worker, {w = 0, m = 0}
   redis.call("HSET", GOV, "at", now, "tick", turn,
-    own, threads .. " " .. string.format("%.0f", now + 5000000))
+    own, threads .. " " .. string.format("%.0f", now + WORKER_LIVES))
   live[kind] = threads
   for _, field in ipairs(workers) do
     if field ~= own then
@@ -40,11 +52,10 @@ local function take_turn(worker, threads, pool, tick)
   return turn, live.w, live.m
 end
 
--- A job that wants its next page opened, given to one caller at a time: until the page is open
--- (open.lua), or for OPENING us if that caller dies. "" = none.
-local OPENING = 250000
+-- A job that wants its next page opened, given to one caller at a time: until the page is open (open.lua),
+-- or OPENING is over. "" = none.
 local function job_to_open()
-  for _, job in ipairs(redis.call("SRANDMEMBER", NEEDS_PAGE, 4)) do
+  for _, job in ipairs(redis.call("SRANDMEMBER", NEEDS_PAGE, MOST_JOBS)) do
     if number("o:" .. job) <= now then
       redis.call("HSET", GOV, "o:" .. job, now + OPENING)
       return job
@@ -55,14 +66,14 @@ end
 
 -- A retry whose countdown is over is a bell from now on.
 local function count_retries()
-  for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, 200)) do
-    local state, flows, step = unpack(redis.call("HMGET", tx_key(key), "s", "fl", "k"))
-    if state == "t" then
-      for _, bucket in ipairs(read_flow(flow_of(flows, step)).limits) do
+  for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, MOST_COUNTDOWNS)) do
+    local tx = read_tx(key, "state step flows")
+    if tx.state == "t" then
+      for _, bucket in ipairs(read_flow(flow_of(tx.flows, tx.step)).limits) do
         local bells = "b:" .. bucket[NAME]
         gov[bells] = redis.call("HINCRBY", GOV, bells, 1)
       end
-      redis.call("HSET", tx_key(key), "s", "r")
+      redis.call("HSET", tx_key(key), TX.state, "r")
     end
     redis.call("ZREM", RETRIES, key)
   end
@@ -74,7 +85,7 @@ local function start_empty(bucket)
   redis.call("HSET", GOV, state, gov[state])
 end
 
--- Nobody rang for a while: no worker, or a store that was away and may have lost its last moments.
+-- After a silence every bucket starts empty.
 local function start_all_empty()
   for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
     for _, bucket in ipairs(decode(definition).limits) do

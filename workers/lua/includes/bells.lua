@@ -1,0 +1,49 @@
+-- The bells of one ring: they are gathered, and what they change is written once, at the end.
+--
+-- Expects  bucket, tick, capacity
+-- Gives    reply, share_threads, move_counter, set_value, ring_bell, write_bells
+--
+-- `reply` is what ring answers: three values, and then six for each bell. `moves` says how much counters of
+-- gov change, `values` which fields of gov get new ones; `deadlines` has by when each bell is answered.
+local reply, moves, values, deadlines
+local function start_bells() reply, moves, values, deadlines = {0, 0, ""}, {}, {}, {} end
+
+-- Bells and leases together never exceed so many percent of the threads of the pool calls: a thread finds its
+-- next bell waiting, and the broker holds next to nothing.
+local BELLS_PERCENT = 125
+-- Most bells of each pool that one script rings, and that are published in one batch.
+local MOST_BELLS = 1000
+
+-- Gives the pools their free threads. Bells that are out for the pool media, with the transfers under way,
+-- never exceed its threads: no bell could wait for a transfer to end.
+local function share_threads(calls_threads, media_threads)
+  local of_media = number("b:" .. MEDIA) + number("l:" .. MEDIA)
+  local of_calls = redis.call("ZCARD", DEADLINES) - redis.call("ZCARD", RETRIES) - of_media
+  set_free_threads(math.min(math.floor(calls_threads * BELLS_PERCENT / 100) - of_calls, MOST_BELLS),
+    math.min(media_threads - of_media, MOST_BELLS))
+end
+
+local function move_counter(field, change) moves[field] = (moves[field] or 0) + change end
+local function set_value(field, value) values[field] = value end
+
+-- Rings the bell of a transaction, which is to be answered by `deadline`; returns whether it waited.
+local function ring_bell(key, limits, deadline)
+  local tx = read_tx(key, "state step steps job")
+  if tx.state ~= "w" then return false end -- nobody waits under this name any more
+  speak_for(limits)
+  for _, bucket in ipairs(limits) do move_counter("b:" .. bucket[NAME], 1) end
+  deadlines[#deadlines + 1], deadlines[#deadlines + 2] = deadline, key
+  redis.call("HSET", tx_key(key), TX.state, "r")
+  local pool, is_local = "calls", 0
+  if not is_governed(limits) then pool, is_local = string.match(pool_of(limits), "^pool:(.+)$"), 1 end
+  for _, value in ipairs({key, tx.step, tx.steps, tx.job, pool, is_local}) do reply[#reply + 1] = value end
+  return true
+end
+
+local function write_bells()
+  if #deadlines > 0 then redis.call("ZADD", DEADLINES, unpack(deadlines)) end
+  local writes, write = writer({})
+  for field, change in pairs(moves) do write(field, number(field) + change) end
+  for field, value in pairs(values) do write(field, value) end
+  if #writes > 0 then redis.call("HSET", GOV, unpack(writes)) end
+end

@@ -1,0 +1,26 @@
+-- What follows from the verdict on a grant. It reads and writes nothing.
+--
+-- Expects  lookups, restored
+-- Gives    plan_next
+
+-- Decides what comes next after step number `step`; `verdict` is as settle.lua describes it, and the rest is
+-- what is stored of the transaction. Returns, as values in this order, for a table would cost more,
+--   goes_on    a call follows that was never sent: the next step, one more part, or the step before
+--   next_step  the step of the next call
+--   next_memo  what the next call must know
+--   next_flows the flows of the steps from now on
+--   looked     whether the call that is settled was the look-up
+--   reason     why the transaction ends, where a backup that was restored leaves no other way
+--   final      the final state, or nothing while it is open
+local function plan_next(verdict, step, steps, flows, guards, memo, backup_us)
+  local advances, looked = verdict.kind == "advance", looks(memo)
+  local goes_on = verdict.part_done or verdict.step_back or advances and step < tonumber(steps)
+  local next_step = verdict.step_back and step - 1 or advances and goes_on and step + 1 or step
+  local next_memo, next_flows, reason = advances and "" or verdict.memo or memo or "", flows, nil
+  if not advances and looks(next_memo) ~= looked then next_flows = changed_over(flows, step) end
+  if goes_on and backup_us then
+    next_flows, next_memo, reason = maybe_sent(guards, next_flows, next_step, next_memo)
+  end
+  local final = verdict.state or reason and "unknown" or advances and not goes_on and "succeeded"
+  return goes_on, next_step, next_memo, next_flows, looked, reason, final
+end
