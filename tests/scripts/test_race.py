@@ -62,7 +62,7 @@ def _run(
 
 def _admit(governor: Governor, _: Ledger, key: str) -> tuple[str, str]:
     answer = governor.admit(key, 1)
-    return key, "go" if isinstance(answer, Grant) else answer.word.partition(":")[0]
+    return key, "go" if isinstance(answer, Grant) else answer.kind.value
 
 
 def _settle(governor: Governor, _: Ledger, grant: Grant) -> str:

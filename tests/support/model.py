@@ -19,7 +19,16 @@ from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Advance, Finish, Reach, Requeue
 from workers.governor.governor import MOST_KEYS
-from workers.governor.grants import Bell, Denied, Grant, KeyExpired, MustSplit, Ring, Settled
+from workers.governor.grants import (
+    Bell,
+    Denied,
+    DeniedKind,
+    Grant,
+    KeyExpired,
+    MustSplit,
+    Ring,
+    Settled,
+)
 from workers.ledger.batch import Place
 from workers.ledger.ledger import Recovered, Replayed
 from workers.ledger.transaction import DEAD, ENDED, FINAL
@@ -477,15 +486,15 @@ class Model:
         """Whether this call may leave now."""
         now, tx = self.now, self.txs.get(key)
         if tx is None:
-            return Denied("drop: missing")
+            return Denied(DeniedKind.DROP, "missing")
         if tx.state in ENDED:
-            return Denied("drop: ended")
+            return Denied(DeniedKind.DROP, "ended")
         if tx.state in {"s", "w"}:
-            return Denied("drop: lease held" if tx.state == "s" else "drop: in the backlog")
+            return Denied(DeniedKind.DROP, "lease held" if tx.state == "s" else "in the backlog")
         if tx.step != step:
-            return Denied("drop: other step")
+            return Denied(DeniedKind.DROP, "other step")
         if tx.state == "t" and tx.due is not None and tx.due > now + 20 * MS:
-            return Denied("drop: not due")
+            return Denied(DeniedKind.DROP, "not due")
         if tx.memo.next is NextCall.SPLIT:
             return MustSplit(key, step, tx.job, tx.place)
         old = tx.first_sent is not None and now - tx.first_sent > self.max_age_us
@@ -496,7 +505,7 @@ class Model:
         breaker = None if flow.pool else self.breaker
         if breaker and breaker.until > now:
             self._to_line(tx, now)
-            return Denied(f"wait: {breaker.until - now}")
+            return Denied(DeniedKind.WAIT, short_us=breaker.until - now)
         limits = [self.buckets[limit] for limit in flow.limits]
         held = self.held_until > now and not flow.pool
         waits = [(self.held_until - now if held else 0, 0)]
@@ -506,7 +515,7 @@ class Model:
         for wait, most in waits:
             if wait > most:
                 self._to_line(tx, now)
-                return Denied(f"wait: {wait}")
+                return Denied(DeniedKind.WAIT, short_us=wait)
         start = max(wait for wait, _ in waits)
         tx.places = flow.slots
         for bucket in limits:

@@ -194,7 +194,9 @@ class Rig:
         """Why a call may not leave."""
         answer = self.governor.admit(key, step)
         assert isinstance(answer, Denied), answer
-        return answer.word
+        if answer.short_us is not None:
+            return f"{answer.kind}: {answer.short_us}"
+        return f"{answer.kind}: {answer.reason}"
 
     def rotate(self, key: str, step: int = 1) -> str:
         """Take a bell whose key is too old, and have the key replaced if that may be."""

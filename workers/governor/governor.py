@@ -15,7 +15,7 @@ from workers import failpoints
 from workers.answer.verdict import MAX_TEXT, UNSENT, to_json
 from workers.clock import now_ns, wait
 from workers.errors import StoreAway
-from workers.governor.grants import Asked, Denied, Grant, Leases, Ring, Settled
+from workers.governor.grants import Asked, Denied, DeniedKind, Grant, Leases, Ring, Settled
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Governor:
             reply = self._run("admit", key, step, asked.fence, lease_us, self._max_age_us)
         except StoreAway:
             self._settle(asked, UNSENT)
-            return Denied("wait: the store was away")
+            return Denied(DeniedKind.WAIT, "the store was away")
         return Grant.from_reply(reply, asked=asked, leases=self._leases)
 
     def renew(self, grant: Grant) -> bool:

@@ -123,8 +123,7 @@ class Grant(NamedTuple):
                 return KeyExpired(asked.key, asked.step, job, Place.read(place), int(generation))
             case ["SPLIT", job, place]:
                 return MustSplit(asked.key, asked.step, job, Place.read(place))
-        word, why = reply
-        return Denied(f"{word.lower()}: {why}")
+        return Denied.from_reply(*reply)
 
     @classmethod
     def _granted(cls, reply: Sequence[Any], asked: Asked, leases: Leases) -> Grant:
@@ -186,21 +185,37 @@ class Half(NamedTuple):
     rows: int
 
 
+class DeniedKind(StrEnum):
+    """What becomes of a call that may not leave."""
+
+    WAIT = "wait"  #: it goes again later
+    DROP = "drop"  #: this bell has nothing to do
+
+
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The call may not leave; `word` says why: wait or drop, and the reason."""
+    """The call may not leave."""
 
-    word: str
+    kind: DeniedKind
+    reason: str = ""  #: why; "" = a limit is short
+    short_us: int | None = None  #: until the limit lets it through; 1 = all its places are taken
+
+    @classmethod
+    def from_reply(cls, word: str, why: str | int) -> Self:
+        """The answer from WAIT or DROP of lua/admit.lua, and what stands beside it."""
+        if word == "WAIT":
+            return cls(DeniedKind.WAIT, short_us=int(why))
+        return cls(DeniedKind.DROP, str(why))
 
     @property
     def summary(self) -> str:
-        """What Flower shows: a wait is stored in microseconds, which nobody reads."""
-        kind, _, why = self.word.partition(": ")
-        if kind != "wait" or not why.isdigit():
-            return self.word
-        short_s = int(why) / 1e6
+        """What Flower shows: a wait in seconds, for nobody reads microseconds."""
+        if self.short_us is None:
+            return f"{self.kind}: {self.reason}"
         # admit says 1 us where all places of a limit are taken: nobody knows for how long
-        return f"wait: no token for {short_s:.2f} s" if int(why) > 1 else "wait: no place is free"
+        if self.short_us > 1:
+            return f"{self.kind}: no token for {self.short_us / 1e6:.2f} s"
+        return f"{self.kind}: no place is free"
 
 
 class Settled(StrEnum):

@@ -1,9 +1,9 @@
 """One transaction as the ledger keeps it: its fields, and the legend of the stored names.
 
 A transaction is one hash under its idempotency key. The stored names are short, because a hash
-stays in the store's compact form only while it is small. `FIELDS` is the legend: it is the only
-place in Python that knows a stored name, and `from_hash` and `to_hash` work from it. The Lua
-prelude repeats the legend.
+stays in the store's compact form only while it is small. `FIELDS` is the legend, from which
+`from_hash` and `to_hash` work. The tables of the Lua prelude say the same names, and a test
+compares the two.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ class Transaction:
     repeats: Mapping[int, int] = field(default_factory=dict)
     halves: Halves | None = None  #: of a batch that was split
     first_sent_us: int | None = None  #: under the key of this generation; None: not yet
-    last_answer_us: int | None = None  #: newest answer to a send; None after a success
+    #: newest answer to a send, except the one by which the transaction succeeded
+    last_answer_us: int | None = None
     fence: str | None = None  #: of the newest grant
     generation: int = 1  #: of its key
     first_generation: int = 1  #: with which this step, or its replay, began
@@ -268,7 +269,9 @@ FIELDS: Final[Mapping[str, StoredField]] = {
         "halves", "Of a batch that was split: first row and key of both halves.", Halves.parse
     ),
     "t1": StoredField("first_sent_us", "First send under its key, us since the epoch.", int),
-    "t2": StoredField("last_answer_us", "Newest answer to a send; absent after a success.", int),
+    "t2": StoredField(
+        "last_answer_us", "Newest answer to a send, but for the one that was its success.", int
+    ),
     "f": StoredField("fence", "Fence of the newest grant."),
     "gn": StoredField("generation", "Generation of its key; absent = 1.", int),
     "g0": StoredField("first_generation", "Generation with which its step, or replay, began.", int),

@@ -19,8 +19,8 @@ local function full_at(state, bucket)
   return math.max(tonumber(state) or is_route(bucket) and now or now + bucket[INTERVAL] * bucket[BURST], now)
 end
 
--- A local step, which makes no call, has one bucket alone, its pool: it counts the threads that the step
--- holds, as such a limit counts places, and holds nothing back. How many of them there are, ring knows.
+-- A local step makes no call. It has a single bucket, that of its pool, which counts the threads that are in
+-- use and holds nothing back. ring knows how many threads there are.
 local MEDIA = "pool:media"
 local function pool_of(limits) return limits[1][NAME] end
 local function is_governed(limits) return pool_of(limits) == "client" end

@@ -1,14 +1,14 @@
--- A store that came back from a backup: what was sent since is forgotten.
+-- What a store that came back from a backup does not know: which calls were sent after the backup was made.
 --
 -- Expects  lookups
 -- Gives    UNGUARDED, maybe_sent
 --
--- A transaction of before has the moment of the backup as `b`, and each step that is still to come may
--- have been sent already.
+-- A transaction that is older than the backup has the moment of the backup as backup_us. Each of its steps
+-- that is still to come may have been sent already, after the backup was made.
 local UNGUARDED = "it may have been sent after the backup was made, and nothing guards a second send"
 
--- What such a step goes by: its flows and its memo, by which it is asked about first under guard
--- `lookup`; and why it ends instead, where nothing guards it.
+-- Returns the flows and the memo with which such a step goes on: under guard `lookup` it is looked up first.
+-- Where no guard makes a second send harmless, returns in the third place why the transaction ends.
 local function maybe_sent(guards, flows, step, memo)
   local guard = guard_of(guards, step)
   if guard == "n" then return flows, memo, UNGUARDED end
