@@ -17,7 +17,7 @@ from orchestration.dispatch import pages, publisher
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
 from workers.errors import HeadgateError
-from workers.governor.flows import CALLS_QUEUE
+from workers.governor.flows import CALLS_QUEUE, URGENT
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 
 #: After a failure of store or broker the next turn comes so many seconds later.
 RETRY_TURN_S: Final = 0.5
-#: A tick that has time for several pages stops after so many transactions. A full page holds more,
-#: so that only pages of few transactions are opened together.
+#: A tick opens several small pages until they hold so many transactions; a full page holds more.
 TRANSACTIONS_A_TICK: Final = 25
 #: Seconds until a job whose page could not be opened is tried again, and a warning is repeated.
-REST_S = 10.0
+REST_S: Final = 10.0
 #: Seconds between two checks that an embedded store is there.
 STORE_CHECK_S: Final = 3.0
 
@@ -157,7 +156,7 @@ class Dispatcher(threading.Thread):
                 transactions += of_page
                 if transactions >= TRANSACTIONS_A_TICK or time.monotonic() >= until_s:
                     break
-            return transactions > 0 and client.ledger.job_params(job).lane == 0
+            return transactions > 0 and client.ledger.job_params(job).lane == URGENT
         except HeadgateError:
             raise
         except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way

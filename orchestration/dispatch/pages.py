@@ -73,13 +73,13 @@ class _Page:
         plan = self._steps.plan(row, self._params, self._settings)
         lane = row.get("lane", self._params.lane)
         tenant = row.get("tenant", self._params.tenant) or NO_TENANT
-        steps = [self._flows_of(step, lane, tenant) for step in plan]
-        for flows in steps:
+        by_step = [self._flows_of(step, lane, tenant) for step in plan]
+        for flows in by_step:
             self.flows.update(flows)
         self.transactions.append(
             NewTransaction(
                 key=self._client.key(self._job, row["id"]),
-                flows=join_flows([[flow_id for flow_id, _ in flows] for flows in steps]),
+                flows=join_flows([[flow_id for flow_id, _ in flows] for flows in by_step]),
                 guards=join_guards([step.guard for step in plan]),
                 steps=len(plan),
                 index=index,

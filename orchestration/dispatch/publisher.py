@@ -33,8 +33,8 @@ _HEADERS: Final = {
 def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None:
     """Publish a chain for each (task name, bell), all in one round trip.
 
-    Each bell goes to the queue of its pool. A chain goes on by itself only among steps of the same
-    task and pool. Before a step of another task or pool it stops, and that step gets a bell of its
+    Each bell goes to the queue of its pool, with a link for each later step. The chain goes on as
+    long as settle says so, and never to a step of another task or pool: that one gets a bell of its
     own.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From checked pages to a job in the store, and on from its cursor after a crash."""
+"""From checked pages to a job in the store; after a crash, on from the pages that it has."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Accepted:
     """The job that a submission led to."""
 
     job: str  #: its name
-    new: bool  #: False: it was there already, and nothing was added
+    new: bool  #: this submission completes it; False: it was complete, and nothing was added
     stored: Job | None  #: as it stands in the ledger; None: it is not there yet
 
 
@@ -45,7 +45,8 @@ def accept(
 ) -> Accepted:
     """Store the pages and what they name, then let work begin; a job that is there stays as it is.
 
-    A submission that was killed on the way goes on at its cursor, with `again` too.
+    A submission that was killed on the way goes on after the pages that are stored, with `again`
+    too.
 
     Args:
         kind: That of the rows.
@@ -105,7 +106,7 @@ def _name(job: str, number: int) -> str:
 
 
 def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
-    """Store the pages of a job from its cursor on, and no more; raises as `accept`."""
+    """Store the pages of a job that it has not yet, and no more; raises as `accept`."""
     ledger, job = client.ledger, accepted.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
     require_room(client.store, later if accepted.stored else later + checked.spool.packed)
@@ -128,7 +129,7 @@ def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
             require_room(client.store, later)
         counts = PageCounts(rows=page.rows, rejected=page.rejected, calls=page.calls)
         ledger.accept(job, page.number, page.entries, counts)
-    # A store that rolled back has a cursor behind ours; then the pages above were not the next.
+    # A store that rolled back had fewer pages than we thought; then those above were not the next.
     after = ledger.job(job)
     if after is None or after.rows != checked.rows:
         raise NotNow(f"the store lost pages of {job}; submit {checked.file} again to go on")

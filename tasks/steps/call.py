@@ -90,9 +90,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             # Waiting longer would look like a bell that nobody heard.
             token = client.tokens().get(client.fleet.worker.bell_grace_s / 2)
             with client.caller().connection() as connection:
-                grant = client.governor().admit(key, step)
-                if not isinstance(grant, Grant):
-                    return self.stop(take_detour(client, grant))
+                admitted = client.governor().admit(key, step)
+                if not isinstance(admitted, Grant):
+                    return self.stop(take_detour(client, admitted))
+                grant = admitted
                 failpoints.reach("admitted")
                 verdict = self.call(client, grant, token, connection)
         except (TokenUnavailable, ConnectFailed, ConfigError) as error:
@@ -154,7 +155,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         raise retry
 
     def stop(self, word: str) -> str:
-        """End this chain quietly; what is left of it waits in the backlog."""
+        """Drop the rest of this chain: Celery publishes no further link."""
         request = self.request  # a look-up in Celery's stack of running tasks
         request.chain = request.callbacks = None
         return word

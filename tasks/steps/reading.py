@@ -24,52 +24,52 @@ if TYPE_CHECKING:
     from workers.answer.verdict import Verdict
 
 
-def read_answer(call: GrantedStep, answer: Answer, rng: Random) -> Verdict:
+def read_answer(granted: GrantedStep, answer: Answer, rng: Random) -> Verdict:
     """The verdict on an answer, with what its headers leave of the quota."""
-    verdict = _verdict(call, answer, rng)
+    verdict = _verdict(granted, answer, rng)
     quota = read_shortage(answer.headers)
     return replace(verdict, quota=quota) if quota else verdict
 
 
-def _verdict(call: GrantedStep, answer: Answer, rng: Random) -> Verdict:
+def _verdict(granted: GrantedStep, answer: Answer, rng: Random) -> Verdict:
     """A poll goes first, then success; else the judge."""
-    state = _state_of(call, answer)
-    reading = read(answer, earlier_unknown=state.doubt and not call.grant.looking)
-    if call.plan.polls and (verdict := _read_poll(call, answer, reading)):
+    state = _state_of(granted, answer)
+    reading = read(answer, earlier_unknown=state.doubt and not granted.grant.looking)
+    if granted.plan.polls and (verdict := _read_poll(granted, answer, reading)):
         return verdict
     if is_done(answer, reading, state):
-        return _done(call, answer)
-    verdict = judge(answer, reading, state, call.client.retry_policy, rng)
-    return _explain(call, answer, reading, verdict) if isinstance(verdict, Finish) else verdict
+        return _done(granted, answer)
+    verdict = judge(answer, reading, state, granted.client.retry_policy, rng)
+    return _explain(granted, answer, reading, verdict) if isinstance(verdict, Finish) else verdict
 
 
-def _read_poll(call: GrantedStep, answer: Answer, reading: Reading) -> Verdict | None:
+def _read_poll(granted: GrantedStep, answer: Answer, reading: Reading) -> Verdict | None:
     """The verdict on a poll; None where its answer says nothing of what it waits for."""
     try:
-        polled = call.kind.read_poll(call.row, call.grant, answer)
+        polled = granted.kind.read_poll(granted.row, granted.grant, answer)
     except CannotSay as error:
         return fail_poll(answer, f"what it waits for is not known: {error}")
     match polled:
         case Polled.READY:
-            return _done(call, answer)
+            return _done(granted, answer)
         case Polled.FAILED:
-            return fail_poll(answer, call.kind.explain_failure(call.row, answer))
+            return fail_poll(answer, granted.kind.explain_failure(granted.row, answer))
         case Polled.NOT_YET:
-            return _poll_again(call, answer, reading)
+            return _poll_again(granted, answer, reading)
     return None
 
 
-def _explain(call: GrantedStep, answer: Answer, reading: Reading, verdict: Finish) -> Verdict:
+def _explain(granted: GrantedStep, answer: Answer, reading: Reading, verdict: Finish) -> Verdict:
     """The end with the kind's advice; a poll that showed nothing is made again instead."""
-    if call.plan.polls and reading.next is Next.RETRY:
-        return _poll_again(call, answer, reading)
-    advice = call.kind.advise(call.route, answer.status)
+    if granted.plan.polls and reading.next is Next.RETRY:
+        return _poll_again(granted, answer, reading)
+    advice = granted.kind.advise(granted.route, answer.status)
     return replace(verdict, error=f"{verdict.error}: {advice}") if advice else verdict
 
 
-def _state_of(call: GrantedStep, answer: Answer) -> StepState:
+def _state_of(granted: GrantedStep, answer: Answer) -> StepState:
     """What is known of the step beside its answer, but for what the look-up saw in that."""
-    grant, plan = call.grant, call.plan
+    grant, plan = granted.grant, granted.plan
     return StepState(
         guard=plan.guard,
         attempts=grant.attempts,
@@ -77,17 +77,17 @@ def _state_of(call: GrantedStep, answer: Answer) -> StepState:
         memo=grant.memo,
         doubt=in_doubt(plan.guard, unknown=grant.unknown, attempts=grant.attempts),
         after_unknown=plan.after_unknown,
-        lookup=call.kind.read_lookup(call.row, grant, answer) if grant.looking else None,
-        rows=len(rows_of(call.row)),
+        lookup=granted.kind.read_lookup(granted.row, grant, answer) if grant.looking else None,
+        rows=len(rows_of(granted.row)),
     )
 
 
-def _done(call: GrantedStep, answer: Answer) -> Verdict:
+def _done(granted: GrantedStep, answer: Answer) -> Verdict:
     """The verdict on a success; a body that cannot be read makes it no failure."""
-    if call.grant.part + 1 < call.plan.parts:
+    if granted.grant.part + 1 < granted.plan.parts:
         return continue_step(answer)
     try:
-        result = call.kind.keep(call.row, call.grant, answer)
+        result = granted.kind.keep(granted.row, granted.grant, answer)
     except Exception:  # noqa: BLE001 -- the call was executed, whatever its answer says
         result = StepResult()
     return Advance(
@@ -99,10 +99,10 @@ def _done(call: GrantedStep, answer: Answer) -> Verdict:
     )
 
 
-def _poll_again(call: GrantedStep, answer: Answer, reading: Reading) -> Requeue | Finish:
+def _poll_again(granted: GrantedStep, answer: Answer, reading: Reading) -> Requeue | Finish:
     """The verdict on a poll that shows that what it waits for is not ready, or shows nothing."""
-    plan = call.plan
-    if call.grant.part + 1 >= plan.polls:
+    plan = granted.plan
+    if granted.grant.part + 1 >= plan.polls:
         error = f"it was not ready at the last of {plan.polls} polls: {reading.reason}"
         return fail_poll(answer, error)
     return continue_step(answer, plan.every_s)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.lua_legend import read_legend
 from workers.store.keys import ClientKeys
+from workers.store.scripts import includes_of
 
 LUA: Final = Path(__file__).parents[2] / "workers/lua"
 FILES: Final = sorted(it.relative_to(LUA).as_posix() for it in LUA.rglob("*.lua"))
@@ -195,9 +196,8 @@ def test_a_script_names_what_its_includes_expect_before_them() -> None:
         words = re.findall(r"\w+", line[1].partition(";")[0])
         expects[Path(name).stem] = [it for it in words if f"includes/{it}.lua" in INCLUDES]
     for name in FILES:
-        lines = re.findall(r"^-- Includes (.+)$", (LUA / name).read_text("utf-8"), re.MULTILINE)
         seen: list[str] = []
-        for include in (include for names in lines for include in names.split(", ")):
+        for include in includes_of((LUA / name).read_text("utf-8")):
             missing = set(expects[include]) - {*seen}
             assert not missing, f"{name}: {include} expects {missing} before it"
             seen.append(include)

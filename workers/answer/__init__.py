@@ -5,7 +5,7 @@
 - `guards`: what a doubtful step may do next. `verdict`: what settle records of an answer.
 """
 
-from workers.answer.backoff import countdown_s, http_date, pause_s, retry_after_s
+from workers.answer.backoff import countdown_s, http_date, parse_retry_after, pause_s
 from workers.answer.outcome import Answer, Json, Next, Outcome, Reading, machine_code, read
 from workers.answer.quota_headers import Feedback, read_feedback
 
@@ -19,8 +19,8 @@ __all__ = [
     "countdown_s",
     "http_date",
     "machine_code",
+    "parse_retry_after",
     "pause_s",
     "read",
     "read_feedback",
-    "retry_after_s",
 ]

@@ -42,7 +42,7 @@ def countdown_s(attempt: int, base_s: float, cap_s: float, rng: Random) -> float
     return min(doubled_s + rng.uniform(0.0, base_s), cap_s)
 
 
-def retry_after_s(
+def parse_retry_after(
     value: str | None, now: datetime, cap_s: float = RETRY_AFTER_CAP_S
 ) -> float | None:
     """Read the wait that a Retry-After header orders, seconds in 0..cap_s.

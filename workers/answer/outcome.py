@@ -22,7 +22,7 @@ from enum import StrEnum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias
 
-from workers.answer.backoff import http_date, retry_after_s
+from workers.answer.backoff import http_date, parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ class Answer:
         A date is compared with the answer's own Date, so that no two clocks have to agree.
         """
         now = http_date(self.headers.get("date")) or datetime.now(UTC)
-        return retry_after_s(self.headers.get("retry-after"), now)
+        return parse_retry_after(self.headers.get("retry-after"), now)
 
     @property
     def correlation_id(self) -> str | None:

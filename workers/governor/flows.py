@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: Who goes first when the quota is scarce, first to last.
 LANES: Final = ("urgent", "normal", "bulk")
+URGENT: Final = LANES.index("urgent")
 #: Every call of a client passes this bucket, which holds calls back only while it is paused.
 CLIENT_BUCKET: Final = ("client", 0, 0, 0, 10**9, 0)
 #: The queue of API calls, and the queue of transfers of files.

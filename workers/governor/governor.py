@@ -1,8 +1,9 @@
 """The governor: when a call may leave, and what follows from its answer.
 
-Each method is one script, one round trip: `ring` asks which transactions can go now, `admit` takes
-the tokens and makes SENT durable, `settle` records the answer and decides the next bell, `sweep`
-takes back what nobody answered. The contracts stand at the head of the scripts in `lua/`.
+Its main methods are one script each, one round trip: `ring` asks which transactions can go now,
+`admit` takes the tokens and makes SENT durable, `settle` records the answer and decides the next
+bell, `sweep` takes back what nobody answered. The contracts stand at the head of the scripts in
+`lua/`.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Governor:
                 wait(SETTLE_AGAIN_S)
 
     def requeue(self, key: str, step: int, pause_s: float = 0.0, why: str = "") -> None:
-        """Put a bell that could not be answered back at the head of its backlog.
+        """Put a bell that could not be answered back into its backlog, due at once.
 
         Args:
             key: The transaction.

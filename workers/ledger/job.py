@@ -68,7 +68,7 @@ class Job:
     client: str = ""  #: name of the client
     source: str = ""  #: name of its file, or the id of its only transaction
     digest: str = ""  #: of its content
-    low_water: int = 0  #: the next page is asked for when fewer released transactions are open
+    low_water: int = 0  #: when fewer transactions than this are open, the next page is opened
     joined: int = 0  #: rows that repeat an earlier one of the file
     pages: int = 0  #: pages that were accepted
     next_page: int = 0  #: the page that is opened next, from 0
@@ -143,7 +143,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "name": StoredField("source", "Name of its file, or id of its only transaction."),
     "digest": StoredField("digest", "Digest of its content."),
     "low": StoredField(
-        "low_water", "Fewer open transactions than this ask for the next page.", int
+        "low_water", "When fewer transactions than this are open, the next page is opened.", int
     ),
     "joined": StoredField("joined", "Rows that repeat an earlier one of the file.", int),
     "pages": StoredField("pages", "Pages accepted.", int),

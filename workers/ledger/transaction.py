@@ -266,7 +266,9 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     ),
     "r": StoredField("rows", "Rows of the file that share it; absent = 1.", int),
     "h": StoredField(
-        "halves", "Of a batch that was split: first row and key of both halves.", Halves.parse
+        "halves",
+        "Of a batch that was split: where its second half begins, both keys.",
+        Halves.parse,
     ),
     "t1": StoredField("first_sent_us", "First send under its key, us since the epoch.", int),
     "t2": StoredField(

@@ -1,5 +1,5 @@
 #!lua
--- Stores one page of a job's rows and moves the job's cursor, both or none.
+-- Stores one page of a job's rows and counts it in the job's `pages`, both or none.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us    "" or an integer (tests)

@@ -9,8 +9,10 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
--- Includes seconds, bucket, charge, quarantine, backlog, lookups
--- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries; on WAIT the backlog
+-- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
+-- Includes backlog (requeue: state w, due in the backlog), lookups
+-- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries; on WAIT the backlog, active
+--          and quarantine
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
 --           memo, generation of the key, calls of this step that are done}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
@@ -36,6 +38,7 @@ local state, tx_step, flows, first_sent_us, maybe_executed, attempts, throttled,
   crashes, memo, generation, guards, done_calls = unpack(redis.call("HMGET", tx_key(key), TX.state, TX.step,
   TX.flows, TX.first_sent_us, TX.maybe_executed, TX.attempts, TX.throttled, TX.job, TX.place,
   TX.answer_lines, TX.crashes, TX.memo, TX.generation, TX.guards, TX.done_calls))
+-- Rung (r), or counting down (t): then Celery brought the message of its retry before a ring saw it due.
 if not state then return {"DROP", "missing"} end
 if state == "s" then return {"DROP", "lease held"} end
 if state == "w" then return {"DROP", "in the backlog"} end
@@ -57,6 +60,7 @@ local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local governed = is_governed(limits)
 local bell = state == "r"
 
+-- `fields` has a pair for each limit, the level of its bucket and its bells, and then two more.
 local grants = #fields + 1
 fields[grants], fields[grants + 1] = slot_of("n:"), "breaker"
 local states = redis.call("HMGET", GOV, unpack(fields))

@@ -11,9 +11,9 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Includes quarantine, pages, ending, lookups, restored, batch
+-- Includes quarantine, pages (wants_page), ending, lookups, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
---          dead
+--          deadlines, dead
 -- Returns  1 = opened, 0 = somebody else opened it
 -- Cost     O(transactions), 1 to 2 commands for each
 local job_name, page = ARGV[2], ARGV[3]

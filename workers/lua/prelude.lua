@@ -83,6 +83,11 @@
 --   oauth.failure          failure          what the newest attempt to renew it met
 --   oauth.failure_refused  failure_refused  1 = a person must act
 
+-- The open states of a transaction, where it stands meanwhile, and what moves it on:
+--   w waits         in a backlog, or in the quarantine         ring
+--   r rung          in deadlines until its bell is answered    admit; sweep, when nobody came
+--   t counts down   in retries and deadlines                   admit; ring makes it r when it is due
+--   s sent          in deadlines until its lease ends          settle; sweep, when its worker died
 -- Fields of a transaction. A permit has flows, places, is_probe and state alone.
 local TX = {
   state = "s",             -- w waits, r rung, t counts down, s sent, g permit; else the final word
@@ -128,7 +133,7 @@ local JOB = {
   contact_list = "list",              -- of contacts of a campaign: the provider's id of their list
   digest = "digest",                  -- digest of what was submitted
   joined = "joined",                  -- rows that share the transaction of another row
-  low_water = "low",                  -- when fewer transactions than this wait, the next page is opened
+  low_water = "low",                  -- when fewer transactions than this are open, a page is opened
   rows = "rows",                      -- lines of its file, rejected ones included
   calls = "calls",                    -- calls that it will make
   pages = "pages",                    -- pages that are stored

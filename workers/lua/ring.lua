@@ -9,13 +9,17 @@
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
--- Includes bucket, quarantine, backlog, tick, capacity, bells, heap, tenants
+-- Includes bucket, quarantine, backlog
+-- Includes tick (take_turn; count_retries; job_to_open: picks a job out of needs_page)
+-- Includes capacity (available: how much the limits of a flow and the threads let through)
+-- Includes bells (ring_bell: state r, and six values of the answer; write_bells), heap
+-- Includes tenants (tenants_of: who has work; next_of: takes a transaction out of a backlog)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
---          gov, the backlogs, tx:<key>, deadlines, retries, quarantine
--- Returns  {turn_us, sweep, job, key, step, steps, job, pool, local, key, …}: when the caller's next turn
---          is, in us from now; 1 when the sweep has work; a job of which the caller opens the next
---          page or ""; then six values for each bell, which the caller publishes: pool "calls" or
---          "media", whose threads do the step, and local 1 = it makes no call, else 0
+--          gov, active, the backlogs, tx:<key>, deadlines, retries, quarantine
+-- Returns  {turn_us, sweep, page_job, key, step, steps, job, pool, local, key, …}: when the caller's next
+--          turn is, in us from now; 1 when the sweep has work; a job of which the caller opens the
+--          next page or ""; then six values for each bell, which the caller publishes: pool "calls"
+--          or "media", whose threads do the step, and local 1 = it makes no call, else 0
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
 -- Cost     O(fields of gov + flows with work × log + 4 per bell)
 

@@ -4,7 +4,7 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2]  job     name of the job
--- Includes pages
+-- Includes pages (begin_work: puts the job into needs_page)
 -- Reads    job:<job>; writes job:<job>, needs_page
 -- Returns  rows accepted
 -- Cost     O(1)

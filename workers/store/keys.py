@@ -123,7 +123,7 @@ class ClientKeys:
         return self.transactions + key
 
     def job(self, job: str) -> str:
-        """Hash: one job, its cursor and its counters."""
+        """Hash: one job and its counters."""
         return self.job_prefix + job
 
     def page(self, job: str, page: int) -> str:

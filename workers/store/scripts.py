@@ -39,12 +39,17 @@ end
 """
 
 
+def includes_of(script: str) -> list[str]:
+    """The includes that a script names in its head; what stands in brackets is for readers."""
+    names = ", ".join(_INCLUDES.findall(script))
+    return re.sub(r" *\([^)]*\)", "", names).split(", ") if names else []
+
+
 def _function(name: str, folder: Traversable) -> str:
     shebang, _, script = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
     includes = {
         include: folder.joinpath("includes", f"{include}.lua").read_text("utf-8")
-        for names in _INCLUDES.findall(script)
-        for include in names.split(", ")
+        for include in includes_of(script)
     }
     starts = [
         f"start_{include}()"

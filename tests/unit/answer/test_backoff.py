@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.answer.backoff import RETRY_AFTER_CAP_S, countdown_s, http_date, pause_s, retry_after_s
+from workers.answer.backoff import (
+    RETRY_AFTER_CAP_S,
+    countdown_s,
+    http_date,
+    parse_retry_after,
+    pause_s,
+)
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 
@@ -94,19 +100,19 @@ def test_those_who_failed_together_come_back_apart() -> None:
 def test_retry_after_is_ascii_digits_or_an_http_date_and_all_else_is_no_order(
     value: str | None, wait_s: float | None
 ) -> None:
-    assert retry_after_s(value, NOW) == wait_s
+    assert parse_retry_after(value, NOW) == wait_s
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[0-9a-zA-Z,: +._-]{1,35}", fullmatch=True))
 def test_no_value_raises_and_every_order_is_within_the_cap(value: str) -> None:
-    wait_s = retry_after_s(value, NOW, 100.0)
+    wait_s = parse_retry_after(value, NOW, 100.0)
 
     assert wait_s is None or 0.0 <= wait_s <= 100.0
 
 
 @given(st.integers(0, 10**9), seconds)
 def test_whole_seconds_are_taken_as_they_are_up_to_the_cap(order_s: int, cap_s: float) -> None:
-    assert retry_after_s(str(order_s), NOW, cap_s) == min(order_s, cap_s)
+    assert parse_retry_after(str(order_s), NOW, cap_s) == min(order_s, cap_s)
 
 
 @given(st.integers(-(10**8), 10**8), st.integers(-12, 12))
@@ -114,7 +120,7 @@ def test_a_date_is_the_time_until_then_whatever_the_zone_of_now(ahead_s: int, zo
     value = format_datetime(NOW + timedelta(seconds=ahead_s), usegmt=True)
     now = NOW.astimezone(timezone(timedelta(hours=zone_h)))
 
-    assert retry_after_s(value, now) == min(max(ahead_s, 0), RETRY_AFTER_CAP_S)
+    assert parse_retry_after(value, now) == min(max(ahead_s, 0), RETRY_AFTER_CAP_S)
 
 
 @given(st.floats(0, 1e6), seconds, seeds)

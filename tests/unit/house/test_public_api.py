@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 PUBLIC = {
     "workers.answer": """
         Answer Feedback Json Next Outcome Reading countdown_s http_date machine_code pause_s read
-        read_feedback retry_after_s
+        parse_retry_after read_feedback
     """,
     "workers.auth": """
         Credentials Endpoints NoCredentials StaticSecret Token Tokens discover
