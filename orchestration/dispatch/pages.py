@@ -38,6 +38,7 @@ def open_next_page(client: Client, job: str) -> int | None:
             page.join(row)
         else:
             page.add(index, row)
+    # Defined under the limits of `version`; `open` defines them again where that was lost since.
     definitions = {name: waiting.definition(settings) for name, waiting in page.flows.items()}
     if not define(client.store, client.keys, version, definitions):
         return None

@@ -118,7 +118,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 clock.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
         except (GrantStale, StoreAway):
-            return UNSENT
+            return UNSENT  # back to the head of the backlog, and no attempt
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))
         failpoints.reach("answer_read")

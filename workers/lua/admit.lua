@@ -10,7 +10,7 @@
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
 -- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
--- Includes backlog (requeue: state w, due in the backlog), lookups
+-- Includes backlog (requeue: state w, in backlog:<flow>:due), lookups
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries; on WAIT the backlog, active
 --          and quarantine
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
@@ -61,8 +61,8 @@ local governed = is_governed(limits)
 local bell = state == "r"
 
 -- `fields` has a pair for each limit, the level of its bucket and its bells, and then two more.
-local grants = #fields + 1
-fields[grants], fields[grants + 1] = slot_of("n:"), "breaker"
+local extra = #fields + 1
+fields[extra], fields[extra + 1] = slot_of("n:"), "breaker"
 local states = redis.call("HMGET", GOV, unpack(fields))
 local function back(short)
   check_requeue_types(flow_name)
@@ -70,7 +70,7 @@ local function back(short)
   requeue(key, flow_name, flow.lane, now, crashes)
   return {"WAIT", short}
 end
-local probe = governed and tonumber(states[grants + 1])
+local probe = governed and tonumber(states[extra + 1])
 if probe and probe > now then return back(probe - now) end
 local wait, spread = 0, NO_SPREAD
 for i, bucket in ipairs(limits) do
@@ -82,7 +82,7 @@ for i, bucket in ipairs(limits) do
 end
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
-if governed then write(fields[grants], one_more(states[grants])) end
+if governed then write(fields[extra], one_more(states[extra])) end
 for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
 if probe then
   write("breaker", now + lease)

@@ -10,10 +10,10 @@
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
 -- Includes bucket, quarantine, backlog
--- Includes tick (take_turn; count_retries; job_to_open: picks a job out of needs_page)
+-- Includes tick (SILENT, take_turn, count_retries, start_all_empty, is_overdue; job_to_open: of needs_page)
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
--- Includes bells (ring_bell: state r, and six values of the answer; write_bells), heap
--- Includes tenants (tenants_of: who has work; next_of: takes a transaction out of a backlog)
+-- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
+-- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
 --          gov, active, the backlogs, tx:<key>, deadlines, retries, quarantine
 -- Returns  {turn_us, sweep, page_job, key, step, steps, job, pool, local, key, …}: when the caller's next

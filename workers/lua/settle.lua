@@ -9,12 +9,12 @@
 -- ARGV[5]  verdict   JSON, see below
 -- ARGV[6]  grace_us  how long a bell may stay unanswered
 -- Includes seconds, bucket, breaker, pause, feedback (obey: counters, pauses and breaker), quarantine
--- Includes backlog (requeue: state w, due in the backlog), pages
+-- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
 -- Includes result (ring_next: state r, or the backlog; count_down: state t)
--- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, attempts; then the backlog,
---          active and quarantine, or job:<job>, needs_page and dead
+-- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, attempts; of a 429 job:<job>; then
+--          the backlog, active and quarantine, or job:<job>, needs_page and dead
 -- Returns  "RING"     the Celery chain goes on: its next link is a bell that is counted
 --          "BACKLOG"  the chain stops, the dispatcher will ring
 --          "RETRY"    publish Task.retry: the countdown is known to the ledger

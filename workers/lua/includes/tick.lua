@@ -2,8 +2,8 @@
 -- over, and buckets that start empty.
 --
 -- Expects  bucket
--- Gives    gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty, start_all_empty,
---          is_overdue
+-- Gives    SILENT, gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty,
+--          start_all_empty, is_overdue
 --
 -- `gov` is the whole hash of that name, and kept true.
 
@@ -64,7 +64,8 @@ local function job_to_open()
   return ""
 end
 
--- A retry whose countdown is over is a bell from now on.
+-- A retry whose countdown is over counts as a bell from now on: Celery brings its message, and if that is
+-- lost, the sweep finds it in deadlines.
 local function count_retries()
   for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, MOST_COUNTDOWNS)) do
     local tx = read_tx(key, "state step flows")
