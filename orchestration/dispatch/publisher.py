@@ -33,9 +33,9 @@ _HEADERS: Final = {
 def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None:
     """Publish a chain for each (task name, bell), all in one round trip.
 
-    Each bell goes to the queue of its pool, with a link for each later step. The chain goes on as
-    long as settle says so, and never to a step of another task or pool: that one gets a bell of its
-    own.
+    Each bell goes to the queue of its pool, with a link for each later step. How far the
+    chain goes is decided by settle: `may_ring` of lua/includes/backlog.lua never lets it go on to a
+    step of another task or pool, which gets a bell of its own.
 
     Raises:
         kombu.exceptions.OperationalError: the broker is away; any of them may have been published.

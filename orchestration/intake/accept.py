@@ -52,7 +52,7 @@ def accept(
         kind: That of the rows.
         submission: What is submitted.
         checked: What it came to.
-        again: A job of this content is no reason not to make another one.
+        again: Make another job, though one of this content is there.
 
     Raises:
         InputError: an unfinished submission of this file was checked to other rows, or had
@@ -67,7 +67,7 @@ def accept(
             return accepted
         fill(submission.client, checked, accepted)
         kind.store_loads(submission, checked, accepted.job)
-        ledger.start(accepted.job)
+        ledger.start(accepted.job)  # it stands in `needs_page` now
         return replace(accepted, stored=ledger.job(accepted.job))
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None

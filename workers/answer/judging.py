@@ -84,7 +84,8 @@ def judge(
 ) -> Retry | Requeue | Finish:
     """The verdict on an answer that does not prove the step done.
 
-    A 429, a 401 and a look-up are no attempts. A read has no effect: its outcome is never
+    A 429, a 401, and a call that was not sent are no attempts. Nor is a look-up: the send that it
+    looked for is one, when it was not found. A read has no effect: its outcome is never
     unknown. An unknown outcome is repeated only under a guard, and only
     `max_retries` times; then the transaction ends, as `unknown` when any of its sends may have
     been executed and as `failed` when surely none was.

@@ -4,6 +4,9 @@ A transaction is one hash under its idempotency key. The stored names are short,
 stays in the store's compact form only while it is small. `FIELDS` is the legend, from which
 `from_hash` and `to_hash` work. The tables of the Lua prelude say the same names, and a test
 compares the two.
+
+Of a transaction that has ended all of it stays, but for `places` and `is_probe`; nothing deletes
+it. Its row stands on a page of its job, at `place`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
 -- Includes bucket, quarantine, backlog
--- Includes tick (SILENT, take_turn, count_retries, start_all_empty, is_overdue; job_to_open: of needs_page)
+-- Includes tick (SILENT, take_turn, start_all_empty, is_overdue, job_to_open: of needs_page)
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
@@ -84,7 +84,7 @@ read_gov()
 if number("at") - now >= SET_BACK then return {tick, 1, ""} end
 local is_silent = now - number("tick") > SILENT
 local turn, calls_threads, media_threads = take_turn(worker, threads, pool, tick)
-count_retries()
+count_retries() -- a countdown that is over is state r from now on: who does not come is swept
 if is_silent then start_all_empty() end
 share_threads(calls_threads, media_threads)
 local is_sweep_due = is_overdue(DEADLINES) or is_overdue(PERMITS)

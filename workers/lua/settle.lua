@@ -28,8 +28,8 @@
 --   outcome         "executed" | "not_executed" | "unknown"
 --   status          HTTP status
 --   correlation_id  of the answer
---   remaining       calls that the provider's headers leave, with reset_us, from now until they leave more
---   answer          advance: the answer to keep for later steps, one line
+--   remaining       `quota`: calls that the provider's headers leave; with reset_us, until they leave more
+--   answer          advance: `values`, what later steps need of the answer, one line
 --   provider_id     advance: what the provider calls the result
 --   attempt         all but advance: this was an attempt
 --   error           all but advance: what went wrong, one sentence
