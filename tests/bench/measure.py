@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.faults.checks import check_all
 from tests.support.fleet import ROOT, Fleet, calls
+from workers.governor.grants import Denied, Grant
 from workers.settings.limits import LimitSettings, bucket_of
 from workers.store.connection import connect
 
@@ -130,8 +131,8 @@ def run(
             "doubled": report["duplicates"],
             "lost": made - report["effects"],
             "bells per call": messages / made,
-            "requests beyond grants": report["requests"] - sums["admit_Go"],
-            "admits that had to wait": sums["admit_NoGo"],
+            "requests beyond grants": report["requests"] - sums[f"admit_{Grant.__name__}"],
+            "admits that had to wait": sums[f"admit_{Denied.__name__}"],
             "admit+settle per call": (sums["script_admit"] + sums["script_settle"]) / made,
             "rings per s": sums["script_ring"] / ((moments[-1] - moments[0]) / 1e6),
             "threads busy / HTTP": sums["step_s"] / sums["http_s"],
