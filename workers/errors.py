@@ -3,6 +3,7 @@
 HeadgateError
 ├── UsageError            change the command, the file or the configuration (exit code 2)
 │   ├── ConfigError         the configuration is wrong
+│   │   └── SchemaUnknown       another release wrote what is stored: use that one
 │   └── InputError          the submitted file is wrong
 ├── NotNow                nothing was sent; the same work may be tried again later
 │   ├── StoreAway           the store did not answer: do not send
@@ -34,6 +35,10 @@ class UsageError(HeadgateError):
 
 class ConfigError(UsageError):
     """The configuration is wrong; the text names the place and the remedy."""
+
+
+class SchemaUnknown(ConfigError):
+    """Another release wrote what is stored; nothing of it was read or changed."""
 
 
 class InputError(UsageError):

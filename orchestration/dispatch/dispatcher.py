@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 from orchestration.dispatch import pages, publisher
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
-from workers.errors import HeadgateError
+from workers.errors import HeadgateError, SchemaUnknown
 from workers.governor.flows import CALLS_QUEUE, URGENT
 from workers.store.connection import FULL, keep_embedded, room
 
@@ -127,7 +127,12 @@ class Dispatcher(threading.Thread):
         """The bells with their tasks, and those of a kind that only a newer release knows."""
         named, unknown = [], []
         for bell in bells:
-            kind_name = client.ledger.job_params(bell.job).kind
+            try:
+                kind_name = client.ledger.job_params(bell.job).kind
+            except SchemaUnknown as error:
+                unknown.append(bell)
+                self._warn_once(bell.job, str(error))
+                continue
             kind = all_kinds().get(kind_name)
             if task := kind and (kind.steps.local_task if bell.local else kind.steps.task):
                 named.append((task, bell))
@@ -157,6 +162,9 @@ class Dispatcher(threading.Thread):
                 if transactions >= TRANSACTIONS_A_TICK or time.monotonic() >= until_s:
                     break
             return transactions > 0 and client.ledger.job_params(job).lane == URGENT
+        except SchemaUnknown as error:
+            self._rest(job, str(error))
+            return False
         except HeadgateError:
             raise
         except Exception as error:  # noqa: BLE001 -- a page may be damaged in any way

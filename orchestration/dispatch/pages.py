@@ -65,9 +65,7 @@ class _Page:
 
     def join(self, row: Row) -> None:
         """Note a row that repeats an earlier one."""
-        # A page of an earlier release names no batch: the id alone is that of the first row.
-        first = self._client.key(self._job, row.get("of") or row["id"])
-        self.joined.append((first, row.get("at", 0)))
+        self.joined.append((self._client.key(self._job, row["of"]), row["at"]))
 
     def add(self, index: int, row: Row) -> None:
         """Make a transaction of a good row; `index` is its place in the page."""

@@ -89,7 +89,7 @@ def register(app: Celery) -> None:
 def _load(entry: EntryPoint) -> Kind[Any]:
     try:
         kind = entry.load()
-    except Exception as error:  # noqa: BLE001 -- another package's module may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- another package may raise anything
         raise ConfigError(
             f"kind {entry.name!r} of {_package_of(entry)} cannot be loaded "
             f"({type(error).__name__}: {error}); correct or uninstall that package"

@@ -24,7 +24,14 @@ from workers import clock, failpoints
 from workers.answer.guards import READS, Guard
 from workers.answer.verdict import UNSENT, Finish, Pause, Reach, Requeue, Retry
 from workers.clients import clients
-from workers.errors import ConfigError, GrantStale, HeadgateError, StoreAway, TokenUnavailable
+from workers.errors import (
+    ConfigError,
+    GrantStale,
+    HeadgateError,
+    SchemaUnknown,
+    StoreAway,
+    TokenUnavailable,
+)
 from workers.governor.grants import Grant, Settled
 from workers.http.connection import ConnectFailed
 from workers.ledger.identity import SCHEMA, part_key, step_key
@@ -117,7 +124,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             if grant.start_in_s:
                 clock.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
-        except (GrantStale, StoreAway):
+        except (GrantStale, StoreAway, SchemaUnknown):
             return UNSENT  # back to the head of the backlog, and no attempt
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))

@@ -15,7 +15,7 @@ from workers.answer.backoff import countdown_s
 from workers.answer.guards import Memo
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
-from workers.errors import StoreAway
+from workers.errors import SchemaUnknown, StoreAway
 from workers.governor.grants import Denied, Grant
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LocalStep(Step):
         try:
             local = GrantedStep.load(client, self.kind, grant)
             result = self.kind.run_local(local.row, local.job_params, grant, client)
-        except StoreAway:
+        except (StoreAway, SchemaUnknown):
             return UNSENT
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be done", (CannotSay,))

@@ -69,6 +69,36 @@ def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_backlo
     assert states == {TransactionState.WAITING}
 
 
+def test_a_job_of_another_schema_strands_no_other_one(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="newer")
+    fleet.submit(calls(10), job="sound")
+    fleet.client.store.hset(fleet.client.keys.job("newer"), "schema", 2)
+    fleet.client.ledger._params.clear()
+
+    turns(20)
+
+    assert fleet.job("sound").next_page == 1
+    assert "job newer is stored in schema 2, and this release reads 1" in caplog.text
+    assert "is not rung" not in caplog.text
+
+
+def test_bells_of_a_job_of_another_schema_go_back_to_their_backlog(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10), job="newer")
+    until(lambda: turns() and fleet.job("newer").next_page == 1)
+    fleet.client.store.hset(fleet.client.keys.job("newer"), "schema", 2)
+    fleet.client.ledger._params.clear()
+
+    until(lambda: turns() and "job newer is stored in schema 2" in caplog.text)
+
+    fleet.client.store.hset(fleet.client.keys.job("newer"), "schema", 1)
+    states = {it.state for it in fleet.transactions("newer").values()}
+    assert states == {TransactionState.WAITING}
+
+
 def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_under_way_ends(
     fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,7 @@ from tasks.rest.calls import CallSteps
 from tasks.steps.call import step_of
 from tests.support.stored import a_job
 from workers.clients import Clients
-from workers.errors import ConfigError, StoreAway
+from workers.errors import ConfigError, SchemaUnknown, StoreAway
 from workers.ledger.identity import SCHEMA, installation_secret, read_secret
 from workers.ledger.ledger import Ledger, PageCounts
 from workers.settings.load import Settings, StoreSettings
@@ -76,6 +76,29 @@ def test_a_job_of_another_schema_is_not_opened_and_says_so(store: Store) -> None
         ledger.open("j1", 0, {}, [], [])
 
     assert store.hget(keys.job("j1"), "next_page") == "0"
+
+
+def test_a_job_of_another_schema_is_not_read_and_says_so(store: Store) -> None:
+    keys = ClientKeys(uuid4().hex, "acme")
+    ledger = Ledger(store, keys)
+    ledger.begin(a_job("j1", low=1))
+    store.hset(keys.job("j1"), "schema", 2)
+
+    for read in (
+        lambda: ledger.job("j1"),
+        lambda: ledger.jobs(["j1"]),
+        lambda: ledger.job_params("j1"),
+    ):
+        with pytest.raises(SchemaUnknown, match=f"j1 is stored in schema 2, .* reads {SCHEMA}"):
+            read()
+
+
+def test_an_installation_without_its_secret_is_refused_in_a_sentence(store: Store) -> None:
+    namespace = uuid4().hex
+    store.hset(installation(namespace), mapping={"schema": SCHEMA})
+
+    with pytest.raises(ConfigError, match="has lost its secret, from which all keys derive"):
+        installation_secret(store, namespace)
 
 
 def test_a_bell_of_another_schema_is_left_to_be_rung_again() -> None:

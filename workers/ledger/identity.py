@@ -9,7 +9,7 @@ import secrets
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.errors import ConfigError
+from workers.errors import ConfigError, SchemaUnknown
 from workers.store import keys
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def installation_secret(store: Store, namespace: str) -> bytes:
     """The secret of this installation: made once, then kept in the store for good.
 
     Raises:
-        ConfigError: the store holds data of another schema.
+        ConfigError: its record is damaged.
+        SchemaUnknown: the store holds data of another schema.
     """
     if secret := read_secret(store, namespace):
         return secret
@@ -83,7 +84,8 @@ def read_secret(store: Store, namespace: str) -> bytes:
     """The secret of this installation; empty when the store holds none.
 
     Raises:
-        ConfigError: the store holds data of another schema.
+        ConfigError: its record is damaged.
+        SchemaUnknown: the store holds data of another schema.
     """
     name = keys.installation(namespace)
     stored: list[Any] = store.hmget(name, "secret", "schema")
@@ -91,8 +93,13 @@ def read_secret(store: Store, namespace: str) -> bytes:
     if secret is None and schema is None:
         return b""
     if schema != str(SCHEMA):
-        raise ConfigError(
+        raise SchemaUnknown(
             f"the store holds data of schema {schema} under namespace {namespace}, and this "
             f"release reads schema {SCHEMA}: use the release that wrote it, or another namespace"
+        )
+    if secret is None:
+        raise ConfigError(
+            f"the record {name} of the store has lost its secret, from which all keys derive: put "
+            f"it back from a backup, or use another namespace"
         )
     return bytes.fromhex(str(secret))

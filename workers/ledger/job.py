@@ -10,6 +10,7 @@ import json
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from workers.errors import SchemaUnknown
 from workers.ledger.identity import SCHEMA
 from workers.ledger.transaction import FINAL, StoredField, TransactionState, read_flag, write_flag
 
@@ -96,9 +97,18 @@ class Job:
 
     @classmethod
     def from_hash(cls, name: str, stored: Mapping[str, str]) -> Self | None:
-        """The job of this name; None when the hash is empty."""
+        """The job of this name; None when the hash is empty.
+
+        Raises:
+            SchemaUnknown: another release stored it in a form that this one does not know.
+        """
         if not stored:
             return None
+        if (schema := stored.get("schema", str(SCHEMA))) != str(SCHEMA):
+            raise SchemaUnknown(
+                f"job {name} is stored in schema {schema}, and this release reads {SCHEMA}: use "
+                f"the release that wrote it"
+            )
         values: dict[str, Any] = {
             known.attribute: known.read(stored[short])
             for short, known in FIELDS.items()

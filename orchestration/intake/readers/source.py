@@ -38,7 +38,8 @@ class Source:
         self._path = path
         self._sha = hashlib.sha256()
         #: The name without its folder, safe to print and to store.
-        self.name = "".join(char if char.isprintable() else "?" for char in path.name)[:128]
+        name = path.name or path.resolve().name  # of "." the folder's own
+        self.name = "".join(char if char.isprintable() else "?" for char in name)[:128]
 
     @property
     def digest(self) -> str:

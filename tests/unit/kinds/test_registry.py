@@ -74,6 +74,7 @@ def test_an_installed_package_adds_a_kind_with_its_command_options_and_tasks(fol
     ("entry", "code", "reason"),
     [
         ("ticket_kind:TICKETS", "1 / 0", "cannot be loaded (ZeroDivisionError: division by zero)"),
+        ("ticket_kind:TICKETS", "exit(3)", "cannot be loaded (SystemExit: 3)"),
         ("ticket_kind:MISSING", TICKETS, "cannot be loaded (AttributeError: "),
         ("ticket_kind:Tickets", TICKETS, "names no Kind object"),
         (
@@ -99,6 +100,7 @@ def test_an_installed_package_adds_a_kind_with_its_command_options_and_tasks(fol
     ],
     ids=[
         "broken module",
+        "module that exits",
         "missing object",
         "no object",
         "taken name",
