@@ -65,7 +65,9 @@ class _Page:
 
     def join(self, row: Row) -> None:
         """Note a row that repeats an earlier one."""
-        self.joined.append((self._client.key(self._job, row["of"]), row["at"]))
+        # A row that names no batch joins one that stands alone, under the same id.
+        first = self._client.key(self._job, row.get("of") or row["id"])
+        self.joined.append((first, row.get("at", 0)))
 
     def add(self, index: int, row: Row) -> None:
         """Make a transaction of a good row; `index` is its place in the page."""

@@ -10,6 +10,7 @@ from tests.support.stored import a_job
 from workers.answer.guards import Guard
 from workers.ledger import job, transaction
 from workers.ledger.batch import Place
+from workers.ledger.identity import SCHEMA
 from workers.ledger.job import Job
 from workers.ledger.transaction import (
     Halves,
@@ -118,7 +119,7 @@ def test_each_half_of_a_batch_holds_its_rows() -> None:
 
 def test_every_field_of_a_job_is_written_and_read() -> None:
     params = a_job("j1", "contacts", lane=2, tenant="emea", parent=("c-1", "r"), start=True)
-    values = {known.name: 7 for known in fields(Job) if known.type == "int"}
+    values = {known.name: 7 for known in fields(Job) if known.type == "int"} | {"schema": SCHEMA}
     texts = dict.fromkeys(("client", "source", "digest", "contact_list"), "x")
     whole = replace(params, **values, **texts, started=True, finished_us=1, backup_us=2)
 
