@@ -13,16 +13,12 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.intake.accept import TRANSACTION_BYTES, low_water, require_room
-from orchestration.intake.check import (
-    find_weak_guard,
-    refuse_weak_guard,
-    require,
-    takes_weak_guards,
-)
+from orchestration.intake.check import refuse_weak_guards, require, takes_weak_guards
 from orchestration.intake.readers.calls import read_calls
 from orchestration.intake.readers.source import MAX_LINE
 from orchestration.intake.submission import Options, Submission
@@ -186,6 +182,5 @@ def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction
 
 
 def _require_acceptable(client: Client, row: Row, plan: Sequence[StepPlan]) -> None:
-    if (weak := find_weak_guard(plan)) and not takes_weak_guards(client):
-        raise refuse_weak_guard(weak, f"transaction {row['id']}")
+    refuse_weak_guards(plan, f"transaction {row['id']}", partial(takes_weak_guards, client))
     require_room(client.store, len(pack([row])) + TRANSACTION_BYTES)

@@ -7,7 +7,8 @@ HeadgateError
 │   └── InputError          the submitted file is wrong
 ├── NotNow                nothing was sent; the same work may be tried again later
 │   ├── StoreAway           the store did not answer: do not send
-│   │   └── FunctionUnknown     it does not know the script: nothing has run, load it
+│   │   ├── FunctionUnknown     it does not know the script: nothing has run, load it
+│   │   └── LedgerDamaged       a key is not as it must be: headgate doctor looks at it
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
@@ -55,6 +56,10 @@ class StoreAway(NotNow):
 
 class FunctionUnknown(StoreAway):
     """The store does not know a function that it was to call: nothing has run."""
+
+
+class LedgerDamaged(StoreAway):
+    """A key is not as it must be; a script that meets one stops before it writes anything."""
 
 
 class TokenUnavailable(NotNow):

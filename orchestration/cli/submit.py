@@ -178,8 +178,7 @@ def _as_dict(
         "new": accepted.new,
     }
     if kind.contacts is not None:
-        counts = ("rows", "rejected", "joined", "calls")
-        answer["contacts"] = {name: getattr(loads, name) for name in counts}
+        answer["contacts"] = {name: getattr(loads, name) for name in loads.COUNTS}
     return answer
 
 

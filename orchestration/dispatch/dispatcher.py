@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 from orchestration.dispatch import pages, publisher
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
-from workers.errors import HeadgateError, SchemaUnknown
+from workers.errors import HeadgateError, LedgerDamaged, SchemaUnknown
 from workers.governor.flows import CALLS_QUEUE, URGENT
 from workers.store.connection import FULL, keep_embedded, room
 
@@ -162,8 +162,8 @@ class Dispatcher(threading.Thread):
                 if transactions >= TRANSACTIONS_A_TICK or time.monotonic() >= until_s:
                     break
             return transactions > 0 and client.ledger.job_params(job).lane == URGENT
-        except SchemaUnknown as error:
-            self._rest(job, str(error))
+        except (SchemaUnknown, LedgerDamaged) as error:
+            self._rest(job, f"job {job}: its next page cannot be opened: {error}")
             return False
         except HeadgateError:
             raise

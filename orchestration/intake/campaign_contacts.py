@@ -7,7 +7,7 @@ no work on it begins: the campaign's step `load` starts it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from orchestration.intake.accept import TRANSACTION_BYTES, Accepted, fill, require_room
 from orchestration.intake.check import MOST_REASONS, check
@@ -25,16 +25,13 @@ if TYPE_CHECKING:
     from orchestration.intake.submission import Checked, Options, Submission
     from workers.ledger.ledger import Row
 
-#: What is summed up, by its name in a row's `load`.
-_COUNTS: Final = ("rows", "rejected", "joined", "calls")
-
 
 def sum_up_contacts(submission: Submission[Options], checked: Checked) -> Loads:
     """What the contacts of all campaigns come to."""
     loads = Loads()
     for row in _campaigns(checked):
         load = row["load"]
-        for name in _COUNTS:
+        for name in Loads.COUNTS:
             setattr(loads, name, getattr(loads, name) + load[name])
         if "bad" in load and len(loads.reasons) < MOST_REASONS:
             line, reason = load["bad"]

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing, contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +27,7 @@ from workers.settings.limits import matching
 from workers.store.connection import fsync_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from orchestration.intake.kind import Kind
     from orchestration.intake.readers.source import FileRows
@@ -140,7 +140,7 @@ class _PageWriter:
 
     def __init__(self, client: Client, kind: Kind[Any], checked: Checked) -> None:
         self._steps, self._settings = kind.steps, client.settings()
-        self._takes_weak_guards = takes_weak_guards(client)
+        self._takes_weak_guards = cache(partial(takes_weak_guards, client))
         self._checked = checked
         self._charged: Counter[tuple[str, ...]] = Counter()
         self._limits_of = lru_cache(maxsize=1024)(self._find_limits)
@@ -155,8 +155,8 @@ class _PageWriter:
     def _count(self, entry: Row) -> int:
         """The calls of one transaction, noted for the limits of their routes."""
         steps = self._steps.plan(entry, self._checked.job_params, self._settings)
-        if not self._takes_weak_guards and (guard := find_weak_guard(steps)):
-            raise refuse_weak_guard(guard, f"{self._checked.file}, line {entry['line']}")
+        place = f"{self._checked.file}, line {entry['line']}"
+        refuse_weak_guards(steps, place, self._takes_weak_guards)
         calls = 0
         for step in steps:
             if not step.local:  # a local step costs no quota
@@ -181,18 +181,22 @@ def takes_weak_guards(client: Client) -> bool:
     return settings.accept_everysec or fsync_of(client.store, settings) == "always"
 
 
-def find_weak_guard(steps: Iterable[StepPlan]) -> str:
-    """A guard of these steps that rests on what the store remembers of a send; "" = none."""
+def refuse_weak_guards(
+    steps: Iterable[StepPlan], place: str, are_taken: Callable[[], bool]
+) -> None:
+    """Raise `InputError` when a guard rests on what the store remembers of a send, and it may not.
+
+    Args:
+        steps: What is to be sent.
+        place: Where it stands, for the error.
+        are_taken: `takes_weak_guards` of the client; asked where there is such a guard.
+    """
     weak = {step.guard for step in steps} & WEAK_GUARDS.keys()
-    return WEAK_GUARDS[min(weak)] if weak else ""
-
-
-def refuse_weak_guard(guard: str, place: str) -> InputError:
-    """The error for such a guard where the store may forget a send."""
-    return InputError(
-        f"{place}: guard {guard}, while the store may lose its last second (appendfsync everysec); "
-        f"set appendfsync always, or store.accept_everysec = true"
-    )
+    if weak and not are_taken():
+        raise InputError(
+            f"{place}: guard {WEAK_GUARDS[min(weak)]}, while the store may lose its last second "
+            f"(appendfsync everysec); set appendfsync always, or store.accept_everysec = true"
+        )
 
 
 def _compare(row: Row, repeats: Repeats, place: Member) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from orchestration.intake.spool import Spool
 from workers.governor.flows import NO_TENANT
@@ -55,6 +55,8 @@ class Submission(Generic[OptionsT_co]):
 @dataclass(slots=True)
 class Loads:
     """What the further files come to that rows name, such as the contacts of campaigns."""
+
+    COUNTS: ClassVar = ("rows", "rejected", "joined", "calls")
 
     rows: int = 0
     rejected: int = 0

@@ -97,10 +97,9 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             # Waiting longer would look like a bell that nobody heard.
             token = client.tokens().get(client.fleet.worker.bell_grace_s / 2)
             with client.caller().connection() as connection:
-                admitted = client.governor().admit(key, step)
-                if not isinstance(admitted, Grant):
-                    return self.stop(take_detour(client, admitted))
-                grant = admitted
+                grant = client.governor().admit(key, step)
+                if not isinstance(grant, Grant):
+                    return self.stop(take_detour(client, grant))
                 failpoints.reach("admitted")
                 verdict = self.call(client, grant, token, connection)
         except (TokenUnavailable, ConnectFailed, ConfigError) as error:

@@ -84,6 +84,22 @@ def test_a_job_of_another_schema_strands_no_other_one(
     assert "is not rung" not in caplog.text
 
 
+def test_a_job_with_a_key_of_a_wrong_type_strands_no_other_one(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10, prefix="d"), job="damaged")
+    fleet.submit(calls(10, prefix="s"), job="sound")
+    row = fleet.client.ledger.rows("damaged")[0]
+    key = fleet.client.key("damaged", row["id"])
+    fleet.client.store.set(fleet.client.keys.transaction(key), "no hash")
+
+    turns(20)
+
+    assert (fleet.job("damaged").next_page, fleet.job("sound").next_page) == (0, 1)
+    assert "is a string, not a hash; headgate doctor looks at it" in caplog.text
+    assert "is not rung" not in caplog.text
+
+
 def test_bells_of_a_job_of_another_schema_go_back_to_their_backlog(
     fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

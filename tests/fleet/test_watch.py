@@ -21,7 +21,7 @@ from tests.support.fleet import ROOT
 from tests.support.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @contextmanager
@@ -105,31 +105,36 @@ def test_watching_a_job_that_is_not_accepted_to_its_end_says_what_to_do(
     assert (more, code) == ("", 0)
 
 
-def test_a_terminal_sees_why_a_job_is_not_begun(world: World) -> None:
-    world.accept(2)
+@contextmanager
+def on_a_terminal(job: str) -> Iterator[Callable[[str], str]]:
+    """`headgate watch` on a terminal; lends what reads its screen until a text stands there."""
     ours, theirs = pty.openpty()
     shown = ""
-    with watching("j1", stdout=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"}):
-        os.close(theirs)
-        while "again" not in shown:
+
+    def read_until(text: str) -> str:
+        nonlocal shown
+        while text not in shown:
             shown += os.read(ours, 4096).decode()
+        return shown
+
+    with watching(job, stdout=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"}):
+        os.close(theirs)
+        yield read_until
     os.close(ours)
 
-    assert "accepting" in shown
+
+def test_a_terminal_sees_why_a_job_is_not_begun(world: World) -> None:
+    world.accept(2)
+    with on_a_terminal("j1") as read_until:
+        assert "accepting" in read_until("again")
 
 
 def test_a_terminal_sees_a_bar_that_says_what_keeps_a_job_from_moving(world: World) -> None:
     world.submit(1)
-    ours, theirs = pty.openpty()
-    shown = ""
-    with watching("j1", stdout=theirs, stdin=theirs, env={**os.environ, "TERM": "xterm"}):
-        os.close(theirs)
-        while "no worker is alive" not in shown:
-            shown += os.read(ours, 4096).decode()
+    with on_a_terminal("j1") as read_until:
+        read_until("no worker is alive")
         world.work()
-        while "100%" not in shown:
-            shown += os.read(ours, 4096).decode()
-    os.close(ours)
+        shown = read_until("100%")
 
     assert "━" in shown
     assert "ETA" in shown

@@ -114,18 +114,22 @@ def test_a_script_reads_only_fields_that_it_asked_for(name: str) -> None:
             assert used <= full_names_of(where, code), f"{name}: {where}"
 
 
-@pytest.mark.parametrize("name", ["admit.lua", "settle.lua"])
+@pytest.mark.parametrize("name", ["admit.lua", "settle.lua", "includes/ending.lua"])
 def test_the_locals_of_a_script_that_is_called_most_are_the_fields_that_it_reads(name: str) -> None:
     read = re.search(
-        r"^local ([^=]+?) = unpack\("
-        r"redis\.call\(\"HMGET\",\s+(?:name|tx_key\(key\)),\s+(TX[^)]+)\)\)$",
+        r"^ *local ([^=]+?) = unpack\(\s*"
+        r"redis\.call\(\"HMGET\",\s+(?:name|\w+_key\(\w+\)),\s+((?:TX|JOB)[^)]+)\)\)$",
         code_of(name),
         re.MULTILINE,
     )
     assert read
     names = [it.strip() for it in read[1].split(",")]
+    # `tx_step` and `all_rows` tell a field from a local; JOB[state] is the count of a state.
     assert [it.strip() for it in read[2].split(",")] == [
-        f"TX.{it.removeprefix('tx_')}" for it in names
+        "JOB[state]"
+        if it == "in_state"
+        else f"{read[2][:2].replace('JO', 'JOB')}.{it.removeprefix('tx_').removeprefix('all_')}"
+        for it in names
     ]
 
 

@@ -27,7 +27,7 @@ from tests.support.stored import job_hash, transaction_hash
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Finish, Verdict, to_json
-from workers.errors import StoreAway
+from workers.errors import LedgerDamaged
 from workers.governor import flows
 from workers.governor.governor import KEY_LIFE_S
 from workers.governor.grants import Settled
@@ -417,7 +417,7 @@ def test_a_key_of_a_wrong_type_stops_a_replay_before_its_first_write(
     store.set(full, "of another kind")
     before = rig.dump()
 
-    with pytest.raises(StoreAway, match="ResponseError"):
+    with pytest.raises(LedgerDamaged):
         rig.ledger.replay(key, letter, audit.addition("dead replay"))
 
     assert rig.dump() == before

@@ -36,7 +36,7 @@ from workers.answer.verdict import (
     Verdict,
     to_json,
 )
-from workers.errors import StoreAway
+from workers.errors import LedgerDamaged, StoreAway
 from workers.governor import flows
 from workers.governor.grants import Grant, Settled
 from workers.governor.state import GovernorState
@@ -1072,7 +1072,7 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
         store.hset(rig.keys.job("j1"), "pages", 2)
     before = rig.dump()
 
-    with pytest.raises(StoreAway, match="ResponseError"):
+    with pytest.raises(LedgerDamaged):
         act(rig)
 
     after = rig.dump()

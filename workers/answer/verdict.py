@@ -43,7 +43,7 @@ class Pause:
 class _Settlement:
     """What is recorded of an answer, whatever follows from it."""
 
-    tag: ClassVar[str]  #: the "kind" by which lua/settle.lua knows it
+    tag: ClassVar[str]  #: by which lua/settle.lua knows it
 
     outcome: Outcome
     status: int | None = None
@@ -141,7 +141,7 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).enc
 
 def to_json(verdict: Verdict) -> str:
     """The verdict as lua/settle.lua takes it: what is absent is left out, and nothing is null."""
-    stated: dict[str, Any] = {"kind": verdict.tag, "outcome": verdict.outcome}
+    stated: dict[str, Any] = {"tag": verdict.tag, "outcome": verdict.outcome}
     if verdict.status is not None:
         stated["status"] = verdict.status
     if verdict.correlation_id:
@@ -151,7 +151,7 @@ def to_json(verdict: Verdict) -> str:
         stated["reset_us"] = round(verdict.quota.reset_s * 1e6)
     if isinstance(verdict, Advance):
         if verdict.values:
-            stated["answer"] = verdict.values
+            stated["values"] = verdict.values
         if verdict.provider_id:  # the ledger keeps a line for each step
             stated["provider_id"] = verdict.provider_id.replace("\n", " ")
     else:

@@ -17,30 +17,26 @@
 --          {"FLOW", 0}         the flow is not defined
 -- Cost     O(limits), 4 commands
 
--- When nobody has rung or asked for so many us, buckets start empty, as in ring.
-local SILENT = 500000
 -- The shortest wait that is answered, in us: an earlier question would only cost a round trip.
 local LEAST_WAIT = 1000
--- The spread of a call that no limit binds, in us.
-local NO_SPREAD = 1000000000
 
 local permit, lease = ARGV[2], tonumber(ARGV[4])
 local definition = redis.call("HGET", FLOWS, ARGV[3])
 if not definition then return {"FLOW", 0} end
 local flow = decode(definition)
 local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
-local grants = #fields + 1
-fields[grants], fields[grants + 1], fields[grants + 2], fields[grants + 3] =
+local extra = #fields + 1
+fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3] =
   slot_of("n:"), "breaker", "tick", "asked"
 local states = redis.call("HMGET", GOV, unpack(fields))
-local seen = math.max(tonumber(states[grants + 2] or 0), tonumber(states[grants + 3] or 0))
+local seen = math.max(tonumber(states[extra + 2] or 0), tonumber(states[extra + 3] or 0))
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
     states[2 * i - 1] = math.max(tonumber(states[2 * i - 1] or 0), empty)
   end
 end
-local held, probe = full_at(states[1] or now, limits[1]) - now, tonumber(states[grants + 1])
+local held, probe = full_at(states[1] or now, limits[1]) - now, tonumber(states[extra + 1])
 if probe and (held > 0 or probe > now) then return {"OPEN", held} end
 if held > 0 then return {"HELD", held} end
 must_be("zset", PERMITS)
@@ -69,7 +65,7 @@ end
 
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
-write(fields[grants], one_more(states[grants]))
+write(fields[extra], one_more(states[extra]))
 write("asked", now)
 if probe then
   write("breaker", now + lease)

@@ -30,8 +30,6 @@
 local EARLY = 20000
 -- A limit with a lead may grant a moment up to so many us ahead; the thread waits for it.
 local MOST_AHEAD = 100000
--- The spread of a call that no limit binds, in us: over a quarter of an hour, which is more than any lease.
-local NO_SPREAD = 1000000000
 
 local key, step, lease = ARGV[2], ARGV[3], tonumber(ARGV[5])
 local state, tx_step, flows, first_sent_us, maybe_executed, attempts, throttled, job, place, answer_lines,

@@ -11,7 +11,7 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Includes quarantine, pages (wants_page), ending, lookups, restored, batch
+-- Includes quarantine, pages (leave_needs_page), ending, lookups, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
 --          deadlines, dead
 -- Returns  1 = opened, 0 = somebody else opened it
@@ -83,7 +83,7 @@ end
 redis.call("HINCRBY", name, JOB.released, opened)
 local next_page = tonumber(page) + 1
 local open = count_open(job.released, job.ended_transactions) + opened
-if not wants_page(next_page, job.pages, open, job.low_water) then redis.call("SREM", NEEDS_PAGE, job_name) end
+leave_needs_page(job_name, job, next_page, open)
 redis.call("HSET", name, JOB.next_page, next_page)
 redis.call("HDEL", GOV, "o:" .. job_name)
 for _, key in ipairs(lost) do

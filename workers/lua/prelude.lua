@@ -204,29 +204,30 @@ end
 -- scripts read.
 local KEPT = {flows = {}, size = 0, names = {}, named = 0, tx = {}, job = {}}
 
+-- What was not asked for is not known; that is no field that is not there.
+local function refuse_field(_, name) error("the field " .. name .. " was not read") end
+
 local function new_list(legend, names)
   local full, stored = {}, {}
   for name in string.gmatch(names, "%S+") do
     full[#full + 1] = name
     stored[#full] = legend[name] or error("the legend has no field " .. name)
   end
-  local function refuse(_, name) error("the field " .. name .. " was not read") end
-  return {full = full, stored = stored, size = #full, values = setmetatable({}, {__index = refuse})}
+  return {full = full, stored = stored, size = #full, only_read = {__index = refuse_field}}
 end
 
--- Reads the fields of a hash whose full names stand in `names`, with spaces between. What is not stored is
--- false. To cost next to nothing, the table of a list is made once and filled again by every read with the
--- same list: a script is done with one hash before it reads another one by the same names. What
--- every call needs, admit.lua, settle.lua and ending.lua, reads into locals of these names: that costs less.
+-- Reads the fields of a hash whose full names stand in `names`, with spaces between, into a table. What is
+-- not stored is false. What every call needs, admit.lua, settle.lua and ending.lua, reads into locals of
+-- these names: that costs less.
 local function read_fields(key, legend, lists, names)
   local list = lists[names]
   if not list then
     list = new_list(legend, names)
     lists[names] = list
   end
-  local stored, full, values = redis.call("HMGET", key, unpack(list.stored)), list.full, list.values
+  local stored, full, values = redis.call("HMGET", key, unpack(list.stored)), list.full, {}
   for i = 1, list.size do values[full[i]] = stored[i] end
-  return values
+  return setmetatable(values, list.only_read)
 end
 
 local function read_tx(key, names) return read_fields(tx_key(key), TX, KEPT.tx, names) end

@@ -9,8 +9,8 @@
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
--- Includes bucket, quarantine, backlog
--- Includes tick (SILENT, take_turn, start_all_empty, is_overdue, job_to_open: of needs_page)
+-- Includes bucket (SILENT), quarantine, backlog
+-- Includes tick (take_turn, count_retries, start_all_empty, is_overdue, job_to_open: of needs_page)
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
@@ -58,11 +58,11 @@ end
 
 -- The tenants take turns, the one with the least pass first, as far as tokens and threads go.
 local function ring_tenants(turns)
-  local tenants, flows = tenants_of(redis.call("SMEMBERS", ACTIVE), gov, available)
+  local tenants, flows = tenants_of(redis.call("SMEMBERS", ACTIVE))
   make_heap(tenants, before)
   while tenants[1] and is_any_available(flows) do
     local tenant = tenants[1]
-    local key, limits = next_of(tenant, turns, available)
+    local key, limits = next_of(tenant, turns)
     if key then
       turns = turns + 1
       move_counter("q:" .. tenant.lane, -1)

@@ -23,13 +23,13 @@
 -- Cost     O(limits), 6 to 12 commands; 6 for the usual end
 --
 -- The verdict, which workers/answer/verdict.py makes. What is absent is left out; a flag is true or absent.
---   kind            "advance" to the next step, or the end; "retry" by Celery's countdown; "requeue" to the
+--   tag             "advance" to the next step, or the end; "retry" by Celery's countdown; "requeue" to the
 --                   backlog; "finish" the transaction
 --   outcome         "executed" | "not_executed" | "unknown"
 --   status          HTTP status
 --   correlation_id  of the answer
---   remaining       `quota`: calls that the provider's headers leave; with reset_us, until they leave more
---   answer          advance: `values`, what later steps need of the answer, one line
+--   remaining       calls that the provider's headers leave; with reset_us, until they leave more
+--   values          advance: what later steps need of the answer, one line
 --   provider_id     advance: what the provider calls the result
 --   attempt         all but advance: this was an attempt
 --   error           all but advance: what went wrong, one sentence
@@ -45,7 +45,7 @@
 
 -- Read: what is stored, and what the verdict says.
 local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), cjson.decode(ARGV[5]), tonumber(ARGV[6])
-local name, advances = tx_key(key), verdict.kind == "advance"
+local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
   is_probe, memo, provider_ids, backup_us, guards, done_calls, generation = unpack(redis.call("HMGET", name,
   TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows, TX.crashes, TX.answer_lines,
@@ -105,6 +105,6 @@ redis.call("HSET", name, unpack(writes))
 local next_flow = advances and next_name ~= flow_name and read_flow(next_name) or flow
 if advances then return ring_next(key, next_name, next_flow, flow, grace) end
 local due = now + (verdict.delay_us or 0)
-if verdict.kind == "retry" and tonumber(crashes or 0) == 0 then return count_down(key, due, grace) end
+if verdict.tag == "retry" and tonumber(crashes or 0) == 0 then return count_down(key, due, grace) end
 requeue(key, next_name, flow.lane, due, not goes_on and crashes)
 return "BACKLOG"

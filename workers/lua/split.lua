@@ -48,9 +48,7 @@ leave_quarantine(key)
 redis.call("HINCRBY", job_key(tx.job), JOB.released, 2)
 redis.call("HINCRBY", job_key(tx.job), JOB.ended_transactions, 1)
 local open = count_open(job.released, job.ended_transactions) + 1
-if not wants_page(job.next_page, job.pages, open, job.low_water) then
-  redis.call("SREM", NEEDS_PAGE, tx.job)
-end
+leave_needs_page(tx.job, job, job.next_page, open)
 for _, half in ipairs(halves) do
   local fields, write = writer({TX.step, 1, TX.steps, 1, TX.flows, tx.flows, TX.guards, tx.guards,
     TX.job, tx.job, TX.place, half.place, TX.rows, half.rows})

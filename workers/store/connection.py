@@ -6,6 +6,7 @@ Fitness is what a store must have before work is trusted to it: durability, and 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
@@ -22,7 +23,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from typing_extensions import override
 
-from workers.errors import FunctionUnknown, StoreAway, StoreUnfit
+from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreUnfit
 from workers.store.embedded import open_embedded
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 #: What the server answers; the command or the script says of which form it is.
 Reply: TypeAlias = Any
 
+#: What the server says of a key of a wrong type, and of a script of ours that stopped by itself.
+_DAMAGED: Final = re.compile(
+    r"(?:user_function:\d+: |(?=WRONGTYPE ))(.*?)(?: script: .*)?", re.DOTALL
+)
 #: Seconds until a connection attempt or an answer counts as missing.
 TIMEOUT_S = 5.0
 #: Threads bound the connections. redis-py's own bound (100) counts all that were ever opened.
@@ -45,6 +50,8 @@ def _not_now(error: RedisError) -> StoreAway:
     if isinstance(error, BusyLoadingError):
         return StoreAway("the store is still loading its data; try again in a moment")
     # The server's text names commands and keys, never values; a URL with a password is not in it.
+    if isinstance(error, ResponseError) and (damaged := _DAMAGED.fullmatch(str(error))):
+        return LedgerDamaged(f"a key of the ledger is wrong: {damaged[1]}; headgate doctor looks at it")
     return StoreAway(f"the store did not answer ({type(error).__name__}: {error})")
 
 

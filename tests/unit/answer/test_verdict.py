@@ -115,15 +115,15 @@ def test_a_403_holds_its_operation_alone_and_names_the_permission_that_is_missin
 def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
     it = Advance(outcome=Outcome.EXECUTED, values="a\ud800", provider_id="\udfff")
 
-    assert as_settle_reads(it)["answer"] == "a?"
+    assert as_settle_reads(it)["values"] == "a?"
     assert as_settle_reads(it)["provider_id"] == "?"
     to_json(it).encode()
 
 
 def test_what_is_absent_is_left_out_and_nothing_is_null() -> None:
-    done = {"kind": "advance", "outcome": "executed"}
+    done = {"tag": "advance", "outcome": "executed"}
     assert as_settle_reads(Advance(outcome=Outcome.EXECUTED)) == done
-    unsent = {"kind": "requeue", "outcome": "not_executed"}
+    unsent = {"tag": "requeue", "outcome": "not_executed"}
     assert as_settle_reads(UNSENT) == unsent
     forgets = Requeue(outcome=Outcome.NOT_EXECUTED, memo=Memo(), pause=Pause(0))
     assert as_settle_reads(forgets) == {**unsent, "memo": ""}  # "" is not absent: it forgets
@@ -218,4 +218,4 @@ def test_a_retry_that_would_count_down_for_long_waits_in_the_backlog_and_says_th
     longer = replace(retry, delay_s=15.1)
     waits = policy.countdown_or_backlog(longer)
     assert isinstance(waits, Requeue)
-    assert as_settle_reads(waits) == as_settle_reads(longer) | {"kind": "requeue"}
+    assert as_settle_reads(waits) == as_settle_reads(longer) | {"tag": "requeue"}

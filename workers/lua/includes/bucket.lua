@@ -1,8 +1,8 @@
 -- The bucket of one limit: how many calls it lets through, and when.
 --
 -- Expects  the prelude
--- Gives    the columns of a bucket NAME … ROUTE; MEDIA; is_route, full_at, pool_of, is_governed,
---          is_places, state_of, tokens, count_bells, free_places
+-- Gives    the columns of a bucket NAME … ROUTE; SILENT, NO_SPREAD, MEDIA; is_route, full_at, pool_of,
+--          is_governed, is_places, state_of, tokens, count_bells, free_places
 --
 -- A bucket is a row of a flow's definition with these columns. Its state, in the hash gov, is the moment
 -- when it is full again ("c:" + name) and the bells that are out for it ("b:" + name); one of its tokens is
@@ -10,6 +10,12 @@
 -- 0 without burst holds nothing back but a pause; one with a burst counts the calls that are out ("l:" +
 -- name; the transaction's `cc` names them). Times are in us.
 local NAME, INTERVAL, BURST, LEAD, SPREAD, RESERVE, ROUTE = 1, 2, 3, 4, 5, 6, 7
+
+-- When nobody has rung, or asked for a permit, for so many us, there was no worker, or a store was away that
+-- may have lost its last moments: buckets start empty.
+local SILENT = 500000
+-- The spread of a call that no limit binds, in us: over a quarter of an hour, which is more than any lease.
+local NO_SPREAD = 1000000000
 
 -- The bucket of a route has state only while a pause is felt, and is full otherwise.
 local function is_route(bucket) return bucket[ROUTE] end

@@ -13,7 +13,7 @@
 --   reason     why the transaction ends, where a backup that was restored leaves no other way
 --   final      the final state, or nothing while it is open
 local function plan_next(verdict, step, steps, flows, guards, memo, backup_us)
-  local advances, looked = verdict.kind == "advance", looks(memo)
+  local advances, looked = verdict.tag == "advance", looks(memo)
   local goes_on = verdict.part_done or verdict.step_back or advances and step < tonumber(steps)
   local next_step = verdict.step_back and step - 1 or advances and goes_on and step + 1 or step
   local next_memo, next_flows, reason = advances and "" or verdict.memo or memo or "", flows, nil

@@ -16,9 +16,9 @@ end
 -- Keeps what a finished step leaves to later steps and to people: a line of answer_lines, and a line of
 -- provider_ids. After a step back there are lines of later steps; their ids are dropped.
 local function keep_answer(verdict, step, steps, answer_lines, provider_ids, write)
-  local answer = verdict.answer
+  local values = verdict.values
   write(TX.provider_id, verdict.provider_id)
-  write(TX.answer_lines, answer and (answer_lines and answer_lines .. "\n" or "") .. answer)
+  write(TX.answer_lines, values and (answer_lines and answer_lines .. "\n" or "") .. values)
   if steps == "1" then return end
   local ids = (provider_ids or "") .. "\n"
   ids = string.match(ids, "^" .. string.rep("[^\n]*\n", step - 1)) or ids

@@ -13,7 +13,7 @@ end
 
 -- The tenants for which a limit lets something through, each with the names of its flows; and of flows
 -- with equal limits one each. Hundreds may have work: what is written here counts.
-local function tenants_of(flow_names, gov, available)
+local function tenants_of(flow_names)
   local tenants, different, by_name, busy = {}, {}, {}, {}
   for _, flow_name in ipairs(flow_names) do
     local parsed = parse_flow_name(flow_name)
@@ -67,7 +67,7 @@ end
 
 -- The next transaction of the tenant and its limits: of a backlog in which one is due, else of each
 -- backlog in turn; nil when nothing of it can go.
-local function next_of(tenant, turns, available)
+local function next_of(tenant, turns)
   local open = false
   for _, flow_name in ipairs(tenant) do open = open or available(flow_name, tenant.lane) > 0 end
   if not open then return nil end

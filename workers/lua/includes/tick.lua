@@ -2,16 +2,13 @@
 -- over, and buckets that start empty.
 --
 -- Expects  bucket
--- Gives    SILENT, gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty,
---          start_all_empty, is_overdue
+-- Gives    gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty, start_all_empty,
+--          is_overdue
 --
 -- `gov` is the whole hash of that name, and kept true.
 
 -- A worker that has not rung for so many us is not counted any more: it died, or lost the store.
 local WORKER_LIVES = 5000000
--- When nobody has rung for so many us, there was no worker, or a store was away that may have lost its last
--- moments: buckets start empty.
-local SILENT = 500000
 -- So long, in us, one caller has to open a page before another one is asked, for it may have died.
 local OPENING = 250000
 -- So many jobs that want a page are looked at in a tick, and so many countdowns are ended, so that one script
