@@ -51,7 +51,9 @@ def _not_now(error: RedisError) -> StoreAway:
         return StoreAway("the store is still loading its data; try again in a moment")
     # The server's text names commands and keys, never values; a URL with a password is not in it.
     if isinstance(error, ResponseError) and (damaged := _DAMAGED.fullmatch(str(error))):
-        return LedgerDamaged(f"a key of the ledger is wrong: {damaged[1]}; headgate doctor looks at it")
+        return LedgerDamaged(
+            f"a key of the ledger is wrong: {damaged[1]}; headgate doctor looks at it"
+        )
     return StoreAway(f"the store did not answer ({type(error).__name__}: {error})")
 
 
