@@ -97,8 +97,8 @@ class LocalResult:
     | done | the next step; `kept` is for later ones |
     | not yet | it is looked at again after `after_s`, no attempt made |
     | back | the step before is done once more, for what it said has expired |
-    | again | an attempt failed: it is done again after a backoff, `max_retries` times; where it |
-    | | may have been done all the same, it was `unknown` |
+    | again | an attempt failed: it is done again after a backoff, as long as it has attempts or |
+    | | patience left; where it may have been done all the same, it was `unknown` |
     | failed | the end, at which surely nothing is left half done |
 
     `text` is one sentence for people: what is wrong, where, what to do. It holds no secret.

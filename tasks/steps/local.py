@@ -13,7 +13,7 @@ from tasks.steps.granted import GrantedStep, finish_undone
 from workers import failpoints
 from workers.answer.backoff import countdown_s
 from workers.answer.guards import Memo
-from workers.answer.outcome import Outcome
+from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
 from workers.errors import SchemaUnknown, StoreAway
 from workers.governor.grants import Denied, Grant
@@ -75,8 +75,8 @@ def judge_local(
                 memo=Memo(),
                 step_back=True,
             )
-        case "again" if grant.attempts < policy.max_retries:
-            return policy.countdown_or_backlog(_retry(result, policy, grant.attempts, rng))
+        case "again":
+            return policy.countdown_or_backlog(_retry(result, policy, grant, rng))
     return Finish(
         state="unknown" if grant.unknown or result.unknown else "failed",
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
@@ -102,14 +102,19 @@ def _wait_on(result: LocalResult, plan: StepPlan, grant: Grant) -> Requeue | Fin
     )
 
 
-def _retry(result: LocalResult, policy: RetryPolicy, attempts: int, rng: Random) -> Retry:
-    """One more attempt after the backoff."""
+def _retry(result: LocalResult, policy: RetryPolicy, grant: Grant, rng: Random) -> Retry:
+    """One more attempt after the backoff, as long as it has attempts or patience left.
+
+    It is weighed against what became of other transfers, but no breaker opens for them.
+    """
     return Retry(
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
+        health=Health.BAD,
         error=result.text,
         attempt=True,
         memo=Memo(),
-        delay_s=countdown_s(attempts, policy.base_s, policy.cap_s, rng),
+        delay_s=countdown_s(grant.attempts, policy.base_s, policy.cap_s, rng),
+        give_up=policy.give_up("unknown" if grant.unknown or result.unknown else "failed"),
     )
 
 

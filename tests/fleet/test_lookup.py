@@ -62,11 +62,11 @@ def test_what_a_lookup_found_is_the_answer_for_the_row_and_its_later_steps() -> 
 
 def test_lookups_keep_the_limits_of_their_own_route() -> None:
     limits = [{"name": "app", "count": 200}, {"name": "reads", "count": 20, "match": "GET *"}]
-    with Fleet(limits, {**SLOW, "faults": [lost("drop_after", 1)]}, LOOKS) as fleet:
-        fleet.submit(calls(50, guard="lookup"))
+    with Fleet(limits, {**SLOW, "faults": [lost("drop_after", 2)]}, LOOKS) as fleet:
+        fleet.submit(calls(100, guard="lookup"))
         fleet.start_worker("w1")
 
-        assert fleet.wait() == {"succeeded": 50}
+        assert fleet.wait() == {"succeeded": 100}
 
         assert fleet.report()["refused_429"] == 0
         first, *_, last = [it["t_us"] for it in fleet.requests() if it["method"] == "GET"]
@@ -76,7 +76,8 @@ def test_lookups_keep_the_limits_of_their_own_route() -> None:
 
 def test_a_lookup_that_tells_nothing_leaves_the_row_unknown_and_unsent() -> None:
     faults = [lost("drop_after", 2), {"match": "GET *", "kind": "5xx_before"}]
-    with Fleet(sandbox={**SLOW, "faults": faults}, client=LOOKS) as fleet:
+    impatient = {**LOOKS, "outage_patience_s": 3}
+    with Fleet(sandbox={**SLOW, "faults": faults}, client=impatient) as fleet:
         fleet.submit(calls(20, guard="lookup"))
         fleet.start_worker("w1")
 
@@ -84,20 +85,21 @@ def test_a_lookup_that_tells_nothing_leaves_the_row_unknown_and_unsent() -> None
 
         assert sends(fleet) == 20
         unknown = [it for it in fleet.transactions().values() if it.state == "unknown"]
-        assert all(it.error.startswith("look-up 3, not yet sure: ") for it in unknown)
+        assert all("answered 503; so it went for" in str(it.error) for it in unknown)
         check_all(fleet, healthy=False)
 
 
 def test_what_is_sent_in_vain_until_its_attempts_are_spent_and_never_found_has_failed() -> None:
     quick = {**LOOKS, "lookup_after_s": 0.1, "lookups": 1, "max_retries": 2}
-    faults = [{"match": "POST *", "kind": "drop_before"}]
+    bad = {"business_ids": [f"r{n}.1" for n in (900, 1000)]}  # among many that succeed
+    faults = [{"match": "POST *", "when": bad, "kind": "drop_before"}]
     with Fleet(sandbox={"idempotency": "off", "faults": faults}, client=quick) as fleet:
-        fleet.submit(calls(5, guard="lookup"))
+        fleet.submit(calls(2000, guard="lookup"))
         fleet.start_worker("w1")
 
-        assert fleet.wait() == {"failed": 5}
+        assert fleet.wait() == {"failed": 2, "succeeded": 1998}
 
-        assert (sends(fleet), fleet.report()["requests"]) == (15, 30)
+        assert (sends(fleet), fleet.report()["requests"]) == (1998 + 6, 1998 + 12)
         check_all(fleet, healthy=False)
 
 
@@ -154,14 +156,15 @@ def test_a_refusal_in_progress_after_an_unknown_attempt_is_waited_for_under_the_
         check_all(fleet)
 
 
-def test_a_5xx_that_the_provider_only_remembers_is_not_asked_for_again_and_again() -> None:
-    stored = {"store_5xx": True, "faults": [{"match": "POST *", "kind": "5xx_after"}]}
-    with Fleet(sandbox=stored, client={"max_retries": 10}) as fleet:
-        fleet.submit(calls(5))
+def test_a_5xx_that_the_provider_only_remembers_ends_the_row_when_its_attempts_are_spent() -> None:
+    when = {"business_ids": ["r200.1"]}
+    fault = {"match": "POST *", "when": when, "kind": "5xx_after"}
+    with Fleet(sandbox={"store_5xx": True, "faults": [fault]}) as fleet:
+        fleet.submit(calls(2000))
         fleet.start_worker("w1")
 
-        assert fleet.wait() == {"unknown": 5}
+        assert fleet.wait() == {"unknown": 1, "succeeded": 1999}
 
-        assert fleet.report()["requests"] == 15
-        assert {it.attempts for it in fleet.transactions().values()} == {3}
+        assert fleet.report()["requests"] == 1999 + 4
+        assert fleet.transactions()["r200"].attempts == 4
         check_all(fleet, healthy=False)

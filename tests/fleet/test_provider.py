@@ -9,6 +9,7 @@ from itertools import pairwise
 from orchestration.views.status import status
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
+from workers.governor.state import GovernorState
 from workers.store.connection import connect
 
 
@@ -108,9 +109,12 @@ def test_a_provider_that_cannot_be_reached_holds_its_rows_and_spends_nothing() -
         fleet.submit(calls(20))
         fleet.start_worker("w1")
         store, keys = fleet.client.store, fleet.client.keys
-        until(lambda: store.hget(keys.governor, "c:client"), what="a hold of the client")
+        until(lambda: GovernorState.read(store, keys).open_breakers, what="an open breaker")
 
+        (failure,) = status(fleet.client).failures
+        assert "refused" in failure.why
         assert fleet.ended() == 0
+        assert all(tx.attempts == 0 for tx in fleet.transactions().values())
         assert all(tx.first_sent_us is None for tx in fleet.transactions().values())
 
 

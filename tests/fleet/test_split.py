@@ -105,7 +105,7 @@ def test_a_body_that_is_too_large_is_split_until_it_fits() -> None:
 
 @pytest.mark.parametrize("status", ["403", "404", "409"])
 def test_what_is_no_fault_of_a_row_is_not_split(status: str) -> None:
-    with running(refusing(status, times=3), max_retries=0) as fleet:
+    with running(refusing(status), max_retries=0, outage_patience_s=1) as fleet:
         job = submitted(fleet)
         fleet.start_worker("w1")
 

@@ -168,6 +168,7 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
         "quota": quota,
         "health": some([*Health]),
         "is_first": some([True, False]),
+        "of_token": some([True, False, False]),
         "retry_after_s": some([0.0, 0.0, 7.0]),
         "give_up": some([None, GIVE_UP, replace(GIVE_UP, max_retries=None)]),
     }
@@ -194,6 +195,7 @@ def some_local_verdict(chance: Random, step: int) -> Verdict:
             outcome = some([Outcome.NOT_EXECUTED, Outcome.UNKNOWN])
             common: dict[str, Any] = {"outcome": outcome, "attempt": True}
             common |= {"error": "no", "memo": Memo(), "delay_s": some([0.04, 2.0])}
+            common |= {"health": Health.BAD, "give_up": some([None, GIVE_UP])}
             return some([Retry, Requeue])(**common)
         case "failed":
             return Finish(outcome=Outcome.NOT_EXECUTED, error="no", memo=Memo(), state="failed")
@@ -612,13 +614,14 @@ class Governed(RuleBasedStateMachine):
 
     def fail_everything(self, chance: Random) -> None:
         """The provider fails whatever comes, or most of it; then it works again, or mostly."""
+        fails = replace(FAILS, of_token=chance.random() < 0.2)
         for good in (chance.choice([0, 0, 0.3]), chance.choice([0.5, 1])):
             for _ in range(chance.choice([5, 20, 40])):
                 self.us += chance.choice([50, 50, 450]) * MS
                 self.ring("w1", 8)
                 for tx in [*self.model.standing("r"), *self.model.standing("t")]:
                     if grant := self.admit(tx.key, tx.step):
-                        usual = DONE if chance.random() < good else FAILS
+                        usual = DONE if chance.random() < good else fails
                         self.settle(grant, self.verdict(grant, chance, usual))
 
     def lose_a_cell(self, chance: Random) -> None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 S = 1_000_000
 #: What the scripts keep of a scope, and from when on they judge by it.
-WINDOW, OLDEST_S, LEAST, OPEN_AFTER = 32, 600, 8, 16
+WINDOW, OLDEST_S, LEAST, OPEN_AFTER, OPEN_TOKEN_AFTER = 32, 600, 8, 16, 4
+TOKEN = "token:"  #: the scope of answers of 401
 ATTEMPT = 8  #: in eighths
 FIRST_US, LONGEST_US, TOGETHER_US = 2 * S, 30 * S, 10 * S
 
@@ -121,14 +122,11 @@ class Health:
                 del self.evidence[scope]
         else:
             known.run, known.why = known.run + first, error or known.why
-            if known.run >= OPEN_AFTER:
-                self.open(scope, "failing", known.why)
+            only_bad = all(answer.row is not None for answer in known.answers)
+            soon = scope == TOKEN and only_bad
+            if known.run >= (OPEN_TOKEN_AFTER if soon else OPEN_AFTER):
+                self.open("client" if scope == TOKEN else scope, "failing", known.why)
         return weight
-
-    def fails(self, scope: str, *, first: bool) -> bool:
-        """Whether one more bad answer opens the breaker, or it is open."""
-        known = self.evidence.get(scope)
-        return bool(self.scope_of(scope)) or (known.run if known else 0) + first >= OPEN_AFTER
 
     def open(self, scope: str, cause: str, why: str) -> None:
         """Open the breaker of a scope, or the client's when another one opened just before."""

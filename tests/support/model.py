@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.support.health_model import ATTEMPT, Health
+from tests.support.health_model import ATTEMPT, TOKEN, Health
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
@@ -937,10 +937,14 @@ class Model:
     def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
         """What an answer counts; returns the verdict, and the state in which it ends the step."""
         flow, came_to, weight = self.flows[tx.flow], _came_to(verdict), ATTEMPT
-        if came_to in {"good", "bad"} and not flow.pool:
+        if came_to in {"good", "bad"}:
             first = bool(_of_not_done(verdict, "is_first", otherwise=False))
             error = _of_not_done(verdict, "error", otherwise="")
-            noted = self.health.note(flow.scope, tx.key, came_to, error, first=first)
+            of_token = bool(_of_not_done(verdict, "of_token", otherwise=False))
+            scope = TOKEN if of_token and came_to == "bad" else flow.scope
+            noted = self.health.note(scope, tx.key, came_to, error, first=first)
+            if came_to == "good" and not flow.pool:
+                self.health.note(TOKEN, tx.key, came_to, error, first=False)
             weight = noted if came_to == "bad" else weight
         if isinstance(verdict, Advance):
             return verdict, None
@@ -1090,7 +1094,7 @@ def _came_to(verdict: Verdict) -> CameTo:
         return "refused"
     if verdict.health is not Answered.GOOD:
         return "bad" if verdict.health is Answered.BAD else "neutral"
-    if verdict.status is not None:
+    if verdict.status is not None or isinstance(verdict, Advance):
         return "good"
     return "unsent" if verdict.outcome is Outcome.NOT_EXECUTED else "neutral"
 

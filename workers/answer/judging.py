@@ -78,6 +78,11 @@ class RetryPolicy:
             asked_s = countdown_s(earlier, self.base_s, self.cap_s, rng)
         return pause_s(asked_s, self.base_s, rng)
 
+    def give_up(self, state: FinalState, *, counts: bool = True) -> GiveUp:
+        """When a call that is tried again ends in this state: by its attempts too, if it counts."""
+        attempts = self.max_retries if counts else None
+        return GiveUp(state=state, max_retries=attempts, patience_s=self.patience_s)
+
     def countdown_or_backlog(self, retry: Retry) -> Retry | Requeue:
         """The retry by a countdown of Celery's, or where that is long from the backlog."""
         return retry if retry.delay_s <= self.backlog_after_s else retry.from_backlog()
@@ -200,11 +205,6 @@ class _Judgement:
     def _finish(self, error: str = "", *, attempt: bool = False) -> Finish:
         return Finish(state=self._final, attempt=attempt, **self._recorded(error))
 
-    def _give_up(self, state: FinalState, *, counts: bool = True) -> GiveUp:
-        policy = self.policy
-        attempts = policy.max_retries if counts else None
-        return GiveUp(state=state, max_retries=attempts, patience_s=policy.patience_s)
-
     def _backoff_s(self, failed: int) -> float:
         """The wait after so many failures before this one, and no less than the answer orders."""
         policy = self.policy
@@ -223,7 +223,7 @@ class _Judgement:
             delay_s=self._backoff_s(state.attempts),
             attempt=True,
             memo=Memo(token_refusals=state.memo.token_refusals),
-            give_up=self._give_up(self._final),
+            give_up=self.policy.give_up(self._final),
             is_first=state.attempts == 0 and not state.doubt,
             **recorded,
         )
@@ -236,15 +236,18 @@ class _Judgement:
         """The call comes back once, with a new token; one more 401 is as any other failure."""
         if not self.policy.renews_tokens:
             return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
-        memo = self.state.memo.after_401()
-        if not self.state.memo.token_refusals:
-            wait_s = 0.0 if self.state.renews_token else self.policy.base_s
-            return Requeue(delay_s=wait_s, memo=memo, **self._recorded())
-        if self.state.lookup is not None or self.state.is_poll:
-            return replace(self._ask_again(), memo=memo.after_wait())
-        return replace(
-            self._try_again(f"{self.reading.reason} {self.policy.token_advice}"), memo=memo
-        )
+        state, memo = self.state, self.state.memo.after_401()
+        error = f"{self.reading.reason} {self.policy.token_advice}"
+        if not state.memo.token_refusals and state.renews_token:
+            return Requeue(memo=memo, **self._recorded())
+        if not state.memo.token_refusals:
+            recorded = self._recorded(error)
+            recorded["health"] = Health.BAD
+            wait_s = self.policy.base_s
+            return Requeue(delay_s=wait_s, memo=memo, is_first=True, of_token=True, **recorded)
+        if state.lookup is not None or state.is_poll:
+            return replace(self._ask_again(), memo=memo.after_wait(), of_token=True)
+        return replace(self._try_again(error), memo=memo, of_token=True)
 
     def _ask_again(self) -> Retry:
         """A look-up or poll that was answered badly is none, and no attempt: it is made again."""
@@ -254,7 +257,7 @@ class _Judgement:
         return Retry(
             delay_s=self._backoff_s(state.memo.waits),
             memo=state.memo.after_wait(),
-            give_up=self._give_up(self._final, counts=False),
+            give_up=self.policy.give_up(self._final, counts=False),
             is_first=state.memo.waits == 0,
             **recorded,
         )
@@ -283,7 +286,7 @@ class _Judgement:
         return Retry(  # surely not executed: it is sent again
             delay_s=self._backoff_s(max(self.state.attempts - 1, 0)),
             memo=Memo(),
-            give_up=self._give_up("failed"),
+            give_up=self.policy.give_up("failed"),
             **self._recorded(error),
         )
 
@@ -304,7 +307,7 @@ class _Judgement:
             return Retry(  # as long as the operation may take
                 delay_s=self._backoff_s(state.memo.waits),
                 memo=state.memo.after_wait(),
-                give_up=self._give_up("unknown", counts=False),
+                give_up=self.policy.give_up("unknown", counts=False),
                 **self._recorded(),
             )
         return self._finish()

@@ -91,6 +91,7 @@ class _NotDone(_Settlement):
     pause: Pause | None = None
     give_up: GiveUp | None = None  #: None: it goes on as long as its key lives
     is_first: bool = False  #: of a bad answer: the row was never sent before under this call
+    of_token: bool = False  #: of a bad answer: it is a 401
     retry_after_s: float = 0.0  #: of a bad answer: no probe of its breaker goes earlier
 
     def summary_as(self, state: str) -> str:
@@ -182,7 +183,7 @@ def to_json(verdict: Verdict) -> str:
 
 def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
     stated: dict[str, Any] = {}
-    flags = ["attempt", "is_first"]
+    flags = ["attempt", "is_first", "of_token"]
     if verdict.retry_after_s:
         stated["retry_after_us"] = round(verdict.retry_after_s * 1e6)
     if verdict.give_up:

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 #: in its last fifth.
 RENEW_AHEAD_S: Final = (60.0, 300.0)
 MAX_AHEAD_PART: Final = 0.2
-#: A token younger than this is not renewed after a 401; each renewal in vain doubles that.
-TRUST_S: Final = 1.0
 #: A token that is refused in this part of its life ended early.
 EARLY_PART: Final = 0.5
 #: How often the store is asked: by those who wait, and by those who still have the old token.
@@ -121,8 +119,8 @@ class Tokens:
     def refused(self, token: Token, *, again: bool = False) -> bool:
         """Report that the provider answered 401 to a call with this token.
 
-        The next `get` renews it, once for the fleet, however many report the same; unless it is so
-        new that the call is more likely at fault than the token.
+        The next `get` renews it, once for the fleet, however many report the same. After renewals
+        that did not help, a new token is trusted for a while: the call is more likely at fault.
 
         Args:
             token: The token that was refused.
@@ -134,7 +132,7 @@ class Tokens:
         Raises:
             StoreAway: the store did not answer.
         """
-        refusal = self._shelf.refuse(token.generation, TRUST_S, vain=again)
+        refusal = self._shelf.refuse(token.generation, vain=again)
         if refusal.renewed:
             self._refused = token.generation
         if not again and 0 < refusal.age_s < EARLY_PART * refusal.lifetime_s:
@@ -149,7 +147,7 @@ class Tokens:
         Raises:
             StoreAway: the store did not answer.
         """
-        if self._shelf.refuse(token.generation, LONGEST_TRUST_S).renewed:
+        if self._shelf.refuse(token.generation, young_s=LONGEST_TRUST_S).renewed:
             self._refused = token.generation
 
     def worked(self) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from workers.store.keys import ClientKeys
 
 
+#: The scope of answers of 401, see lua/includes/evidence.lua.
+SCOPE_OF_401: Final = "token:"
 #: A scope without an open breaker fails when its answers were bad for so long.
 BAD_FOR_US: Final = 5_000_000
 
@@ -67,7 +69,7 @@ def failures(
     for scope in opened:
         pipe.hgetall(keys.breaker(scope))
     evidence, *breakers = pipe.execute()
-    names = {bucket: name for bucket, (name, _) in spans.items()}
+    names = {SCOPE_OF_401: "client"} | {bucket: name for bucket, (name, _) in spans.items()}
     every = [
         Failure(
             scope=names.get(scope, scope),

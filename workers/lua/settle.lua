@@ -35,6 +35,7 @@
 --   values          advance: what later steps need of the answer, one line
 --   provider_id     advance: what the provider calls the result
 --   health          "bad" where the provider failed, "neutral" where its answer says nothing of how it does
+--   of_token        of a bad answer: it is a 401
 --   is_first        of a bad answer: its row was never sent before, under this call
 --   retry_after_us  of a bad answer: no probe goes earlier
 --   attempt         all but advance: this was an attempt; a bad answer counts as evidence.lua says

@@ -54,6 +54,10 @@ class Run:
     tallies: dict[str, Tally]  #: by guard
 
 
+#: When the last rows are those whose 5xx the provider has stored, nothing shows that it works.
+PATIENCE_S = 15
+
+
 def run(mode: Mode, seed: int, times: int = 4, deaths: Sequence[str] = ()) -> Run:
     """Run a mixed job to its end and hold it against the sandbox's journal.
 
@@ -67,7 +71,8 @@ def run(mode: Mode, seed: int, times: int = 4, deaths: Sequence[str] = ()) -> Ru
     print(f"guards: keys by {mode.name}, seed {seed}, killed at {', '.join(deaths) or 'nothing'}")
     job, rng = mixed(seed, mode.guards, times), random.Random(seed)
     sandbox = {**SANDBOX, "idempotency": mode.sandbox, "faults": job.faults}
-    with Fleet(sandbox=sandbox, client={**LOOKS, **mode.client}) as fleet:
+    client = {**LOOKS, **mode.client, "outage_patience_s": PATIENCE_S}
+    with Fleet(sandbox=sandbox, client=client) as fleet:
         fleet.submit(job.rows)
         out = set[str]()
         for n, failpoint in enumerate(deaths, 1):

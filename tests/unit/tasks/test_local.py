@@ -11,8 +11,8 @@ from tasks.kind import LocalResult, StepPlan, StepResult
 from tasks.steps.local import judge_local
 from workers.answer.guards import Guard
 from workers.answer.judging import RetryPolicy
-from workers.answer.outcome import Outcome
-from workers.answer.verdict import Advance, Finish, Requeue, Retry
+from workers.answer.outcome import Health, Outcome
+from workers.answer.verdict import Advance, Finish, GiveUp, Requeue, Retry
 from workers.governor.grants import Grant
 from workers.ledger.batch import Place
 
@@ -49,16 +49,19 @@ def test_what_may_be_looked_at_so_often_fails_at_the_last_look() -> None:
     assert last.state == "failed"
 
 
-@pytest.mark.parametrize(("attempts", "kind"), [(0, Retry), (2, Retry), (3, Finish)])
-def test_an_attempt_that_failed_is_made_again_as_often_as_a_call(
-    attempts: int, kind: type[Retry | Finish]
+@pytest.mark.parametrize("attempts", [0, 2, 4])
+@pytest.mark.parametrize(("unknown", "state"), [(False, "failed"), (True, "unknown")])
+def test_an_attempt_that_failed_is_made_again_as_a_call_that_failed(
+    attempts: int, *, unknown: bool, state: str
 ) -> None:
-    it = comes_to(LocalResult("again", "the host answered 503"), attempts=attempts)
+    result = LocalResult("again", "the host answered 503", unknown=unknown)
 
-    assert isinstance(it, kind)
-    assert (it.attempt, it.error) == (True, "the host answered 503")
-    if isinstance(it, Retry):
-        assert it.delay_s >= 2**attempts
+    it = comes_to(result, attempts=attempts)
+
+    assert isinstance(it, Retry | Requeue)
+    assert (it.attempt, it.error, it.health) == (True, "the host answered 503", Health.BAD)
+    assert it.delay_s >= 2**attempts
+    assert it.give_up == GiveUp(state=state, max_retries=3, patience_s=1800)  # type: ignore[arg-type]
 
 
 def test_a_step_back_is_bounded_by_the_answers_that_it_keeps() -> None:

@@ -1,7 +1,7 @@
 -- Whose fault a bad answer is, the provider's or the row's: what others were answered in the same scope.
 --
 -- Expects  breaker
--- Gives    EVIDENCE, ATTEMPT, is_troubled, plan_evidence, keep_evidence
+-- Gives    ATTEMPT, TOKEN, is_troubled, plan_evidence, keep_evidence
 --
 -- Kept are the newest WINDOW answers of a scope that were good or bad, none older than OLDEST, and only while
 -- a bad one is among them: where nothing is kept, all is well. A bad answer counts as one attempt of its row
@@ -10,12 +10,17 @@
 -- answered badly at their first send, with nothing good between, the scope fails: its breaker opens. Later
 -- sends open nothing, or rows that always fail would hold their scope for ever.
 --
+-- What a 401 says concerns the client, whose scope is TOKEN here: its breaker opens sooner, after as many
+-- rows as OPEN_TOKEN_AFTER says, where no good answer is known at all.
+--
 -- The hash evidence has of each scope one text: the bad first sends in a row, since when nothing was good,
 -- and the answers, the oldest first: the second, and + or - with the end of the row's key; on a line of its
 -- own, what went wrong last.
 local EVIDENCE
 local function start_evidence() EVIDENCE = base .. "evidence" end
-local WINDOW, OLDEST, LEAST, OPEN_AFTER = 32, 600, 8, 16
+local WINDOW, OLDEST, LEAST, OPEN_AFTER, OPEN_TOKEN_AFTER = 32, 600, 8, 16, 4
+-- No limit and no route has this name.
+local TOKEN = "token:"
 -- An attempt, in the eighths in which attempts are counted.
 local ATTEMPT = 8
 
@@ -24,11 +29,16 @@ local function is_troubled() return redis.call("EXISTS", EVIDENCE) == 1 end
 
 local function was_good(answer) return string.sub(answer, -1) == "+" end
 
+local function count_good(answers)
+  local good = 0
+  for _, answer in ipairs(answers) do good = good + (was_good(answer) and 1 or 0) end
+  return good
+end
+
 -- What an answer to `holder` counts, by the answers to others.
 local function weigh(answers, own)
-  local good, others = 0, 0
+  local good, others = count_good(answers), 0
   for _, answer in ipairs(answers) do
-    if was_good(answer) then good = good + 1 end
     if string.match(answer, "%-.*$") ~= own then others = others + 1 end
   end
   if others < LEAST then return 0 end
@@ -46,10 +56,9 @@ end
 
 -- What is kept once the answer is added; nothing when all that is known is good.
 local function format_answers(answers, run, since, why)
-  local is_bad = false
   while #answers > WINDOW do table.remove(answers, 1) end
-  for _, answer in ipairs(answers) do is_bad = is_bad or not was_good(answer) end
-  return is_bad and run .. " " .. since .. " " .. table.concat(answers, " ") .. "\n" .. why
+  if count_good(answers) == #answers then return nil end
+  return run .. " " .. since .. " " .. table.concat(answers, " ") .. "\n" .. why
 end
 
 -- Reads what follows from a good or bad answer to `holder`, before the first write: what is kept of the
@@ -66,9 +75,10 @@ local function plan_evidence(scope, holder, answer)
   run = is_good and 0 or tonumber(run or 0) + (answer.is_first and 1 or 0)
   if #answers == 0 or was_good(answers[#answers]) then since = string.format("%.0f", now) end
   answers[#answers + 1] = second .. (is_good and "+" or own)
-  local fails = not is_good and run >= OPEN_AFTER
+  local is_token = scope == TOKEN and count_good(answers) == 0
+  local fails = not is_good and run >= (is_token and OPEN_TOKEN_AFTER or OPEN_AFTER)
   if fails then
-    must_be("hash", breaker_key(scope))
+    must_be("hash", breaker_key(scope == TOKEN and "client" or scope))
     must_be("hash", breaker_key("client"))
   end
   why = not is_good and answer.error or why or ""
@@ -79,5 +89,5 @@ end
 local function keep_evidence(plan)
   if plan.text then redis.call("HSET", EVIDENCE, plan.scope, plan.text)
   elseif plan.scope then redis.call("HDEL", EVIDENCE, plan.scope) end
-  if plan.fails then open_breaker(plan.scope, "failing", plan.why) end
+  if plan.fails then open_breaker(plan.scope == TOKEN and "client" or plan.scope, "failing", plan.why) end
 end

@@ -5,14 +5,14 @@
 -- Gives    read_verdict, concerns_others, plan_feedback, obey
 --
 -- An answer is a table: came_to "good", "bad" (the provider failed, see Health in workers/answer/outcome.py),
--- "neutral", "refused" (a 429) or "unsent"; is_first, whether its row was never sent before; error, a
--- sentence; and where they are known retry_after_us, pause_us with pause_reach, and remaining with reset_us,
--- which are what the provider's headers leave, and until when.
+-- "neutral", "refused" (a 429) or "unsent"; of_token, whether it is a 401; is_first, whether its row was
+-- never sent before; error, a sentence; and where they are known retry_after_us, pause_us with pause_reach,
+-- and remaining with reset_us, which are what the provider's headers leave, and until when.
 
 local function came_to(verdict)
   if verdict.throttled then return "refused" end
   if verdict.health then return verdict.health end
-  if verdict.status then return "good" end
+  if verdict.status or verdict.tag == "advance" then return "good" end
   return verdict.outcome == "not_executed" and "unsent" or "neutral"
 end
 
@@ -37,8 +37,11 @@ local function plan_feedback(answer, flow, holder, probe)
   end
   if probe then must_be("hash", breaker_key(probe)) end
   if answer.came_to == "refused" then must_be("hash", breaker_key("client")) end
-  if (answer.came_to == "good" or answer.came_to == "bad") and is_governed(flow.limits) then
-    answer.evidence = plan_evidence(flow.scope, holder, answer)
+  if answer.came_to == "good" or answer.came_to == "bad" then
+    answer.evidence = plan_evidence(answer.of_token and TOKEN or flow.scope, holder, answer)
+  end
+  if answer.came_to == "good" and is_governed(flow.limits) then
+    answer.token_evidence = plan_evidence(TOKEN, holder, answer)
   end
 end
 
@@ -48,6 +51,7 @@ local function obey(answer, flow, holder, probe)
     pause_flow(flow, answer.pause_us, answer.why or answer.error or "", answer.pause_reach)
   end
   if answer.evidence then keep_evidence(answer.evidence) end
+  if answer.token_evidence then keep_evidence(answer.token_evidence) end
   if probe then
     local is_closed, cause = end_probe(probe, holder, answer, flow)
     if is_closed and cause == "throttled" then forget_refusals() end
