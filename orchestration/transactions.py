@@ -150,6 +150,7 @@ def _check_row(client: Client, row_id: str, steps: Sequence[dict[str, Any]]) -> 
 
 def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction:
     """Create the job of the row, or go on with the one that is there."""
+    client.require_bound()
     ledger, digest = client.ledger, payload_hash([row["id"], row["steps"]])
     names = json.dumps([client.name, row["id"]]).encode()
     name = f"t-{hashlib.sha256(names).hexdigest()[:14]}"

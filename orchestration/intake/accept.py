@@ -62,6 +62,7 @@ def accept(
     """
     ledger = submission.client.ledger
     try:
+        submission.client.require_bound()
         accepted = find(submission, checked, again=again)
         if not accepted.new:
             return accepted
