@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from workers.governor.binding import binding_digest
@@ -65,6 +66,7 @@ def to_json(proposals: Iterable[Proposal]) -> str:
     return json.dumps([one.as_stored() for one in proposals], separators=(",", ":"))
 
 
+@lru_cache(maxsize=256)  # each page that is opened reads them
 def from_json(text: str) -> tuple[Proposal, ...]:
     """Read what `to_json` wrote; raises as `Proposal.from_stored`."""
     return tuple(Proposal.from_stored(stored) for stored in json.loads(text))

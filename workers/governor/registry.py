@@ -11,7 +11,7 @@ import json
 import secrets
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from workers.governor.binding import binding_digest
@@ -130,11 +130,13 @@ class Registry:
         live, expired = {}, []
         for id_, text in entries.items():
             process = _read(text)
-            # A clock that was set back leaves heartbeats of the future: they are as old.
-            age_us = abs(now_us - process.at_us) if process else None
-            if process and age_us is not None and age_us <= LIVES_S * 1e6:
+            if process is None:
+                continue
+            # A clock that was set back leaves heartbeats of the future: they count as old.
+            age_us = abs(now_us - process.at_us)
+            if age_us <= LIVES_S * 1e6:
                 live[id_] = process
-            elif age_us is None or age_us > FORGET_S * 1e6:
+            elif age_us > FORGET_S * 1e6:
                 expired.append(id_)
         return Look(now_us=now_us, live=live, expired=expired, applied=_read_applied(applied))
 
@@ -191,10 +193,11 @@ class Registry:
 
 
 def _read(text: str) -> Process | None:
-    """An entry; None where another version of Headgate wrote it in another form."""
+    """An entry; None where it cannot be read. A newer release may have added fields."""
     try:
-        return Process(**json.loads(text))
-    except (TypeError, ValueError):
+        stored = json.loads(text)
+        return Process(**{known.name: stored[known.name] for known in fields(Process)})
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestration.views.status import status
 from workers.errors import ConfigError
+from workers.governor import flows
 from workers.governor.registry import LIVES_S
 from workers.ledger import audit
 from workers.settings.limits import bucket_of
 from workers.store import keys
+from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from orchestration.dispatch.presence import Presence
@@ -35,11 +37,11 @@ def holding(world: World) -> dict[str, int]:
     }
 
 
-def die(world: World, presence: Presence) -> None:
+def die(world: World, presence: Presence, ago_s: float = LIVES_S + 1) -> None:
     """The process was killed: its heartbeat ages."""
     name = keys.registry(world.namespace)
     entry = json.loads(str(world.client.store.hget(name, presence.process.id)))
-    entry["at_us"] -= round(LIVES_S * 1e6) + 1
+    entry["at_us"] -= round(ago_s * 1e6)
     world.client.store.hset(name, presence.process.id, json.dumps(entry))
 
 
@@ -85,6 +87,37 @@ def test_a_dead_process_counts_until_its_heartbeat_has_ended(world: World) -> No
 
     assert holding(world) == {"app": 360}
     assert agreed(world) == [("app 89.993/s burst 80", "app 359.97/s burst 320")]
+
+
+def test_a_heartbeat_from_before_the_clock_was_set_back_counts_as_dead(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+
+    die(world, low, -3600)
+    high.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+
+
+def test_a_process_that_decides_while_another_one_joins_decides_anew(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+    die(world, low)
+    joined: list[str] = []
+
+    class LateScripts(Scripts):
+        def __call__(self, name: str, *args: Any) -> Any:
+            if name == "apply_limits" and not joined:
+                joined.append(name)
+                low.keep(now=True)
+            return super().__call__(name, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flows, "Scripts", LateScripts)
+        high.keep(now=True)
+
+    assert joined
+    assert holding(world) == {"app": 90}
 
 
 def test_a_process_that_was_taken_for_dead_has_its_limits_back_at_its_next_heartbeat(
