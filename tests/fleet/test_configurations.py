@@ -6,7 +6,9 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from orchestration.cli import main
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
 from workers.governor.registry import Registry
@@ -103,3 +105,29 @@ def test_two_workers_of_one_name_are_two() -> None:
         fleet.start_worker("w1", 4)
 
         until(lambda: lives(fleet) == ["w1", "w1"], what="two of one name")
+
+
+def test_a_client_of_another_account_waits_until_it_is_bound_anew_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Fleet(names=("acme", "other")) as fleet:
+        acme, other = fleet.of("acme"), fleet.of("other")
+        acme.client.require_bound()
+        rotated = fleet.folder / "rotated.toml"
+        text = fleet.config.read_text()
+        rotated.write_text(text.replace("[clients.acme]", '[clients.acme]\nkey_scope = "step"'))
+        for of_client in (acme, other):
+            of_client.submit(calls(20, prefix=of_client.client.name))
+        fleet.start_worker("w1", env={"HEADGATE_CONFIG": str(rotated)})
+
+        assert other.wait() == {"succeeded": 20}
+        assert acme.ended() == 0
+        assert "bound to another account (key_scope transaction, not step)" in fleet.log("w1")
+
+        monkeypatch.setenv("HEADGATE_CONFIG", str(rotated))
+        why = ("--reason", "rotated", "--by", "maria")
+        result = CliRunner().invoke(main, ["client", "rebind", "acme", *why])
+        assert result.exit_code == 0, result.output
+        assert acme.wait() == {"succeeded": 20}
+        effects = [effect["business_id"] for effect in fleet.effects()]
+        assert len(effects) == len(set(effects)) == 40
