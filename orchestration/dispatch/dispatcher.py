@@ -109,7 +109,6 @@ class Dispatcher(threading.Thread):
         try:
             self._presence.require_agreed(name)
             client = self._clients[name]
-            client.require_bound()
             ring = client.governor().ring(self._worker, self._threads, self._pool)
             started = time.monotonic()
             self._publish(client, ring)

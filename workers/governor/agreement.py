@@ -86,11 +86,13 @@ def change_by(
     """
 
     def change(live: Overrides) -> Sequence[Agreement]:
-        chosen = choose(live.proposals, party.own, stand())
+        standing = stand()
+        chosen = choose(live.proposals, party.own, standing)
         if chosen == live.proposals and not party.joins:
             return ()
         after = live.changed([Agreement(chosen, [])])
-        return [Agreement(chosen, _entry(live, after, client, party) if live.proposals else [])]
+        cause = _cause(live.proposals, standing.applied, party)
+        return [Agreement(chosen, _entry(live, after, client, cause) if live.proposals else [])]
 
     return change
 
@@ -109,6 +111,14 @@ def agree(
     """
     if change(overrides.read(store, keys)):
         flows.refresh(store, keys, client, change)
+
+
+def _cause(before: Sequence[Proposal], applied: Applied | None, party: Party) -> Party:
+    """Who changes what holds: the person whose choice a process is the first to follow, or it."""
+    ends = applied and any(
+        one.holds and applied.overrules(one.digest, one.serial) for one in before
+    )
+    return replace(party, by=applied.by, reason=applied.reason) if applied and ends else party
 
 
 def _entry(before: Overrides, after: Overrides, client: ClientSettings, party: Party) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from orchestration.views.status import status
 from workers.errors import ConfigError
 from workers.governor import flows
-from workers.governor.registry import LIVES_S
+from workers.governor.registry import LIVES_S, Registry
 from workers.ledger import audit
 from workers.settings.limits import bucket_of
 from workers.store import keys
@@ -189,6 +189,19 @@ def test_apply_ends_the_difference_and_the_other_file_stays_overruled(world: Wor
     assert holding(world) == {"app": 360}
     start(world, "w4", "count = 200")  # a file of which nobody knew
     assert holding(world) == {"app": 180}
+
+
+def test_the_audit_names_who_applied_also_where_a_worker_follows_first(world: World) -> None:
+    start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+    registry = Registry(world.client.store, world.namespace)
+
+    registry.apply(high.process.digest, by="maria", reason="the contract says so")
+    high.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+    (entry, *_) = audit.read(world.client.store, world.client.keys)
+    assert (entry.by, entry.reason) == ("maria", "the contract says so")
 
 
 def test_apply_refuses_a_configuration_that_no_live_worker_has(world: World) -> None:
