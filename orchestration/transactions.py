@@ -150,7 +150,6 @@ def _check_row(client: Client, row_id: str, steps: Sequence[dict[str, Any]]) -> 
 
 def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction:
     """Create the job of the row, or go on with the one that is there."""
-    client.require_bound()
     ledger, digest = client.ledger, payload_hash([row["id"], row["steps"]])
     names = json.dumps([client.name, row["id"]]).encode()
     name = f"t-{hashlib.sha256(names).hexdigest()[:14]}"
@@ -159,6 +158,7 @@ def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction
     plan = find_kind("calls").steps.plan(row, params, client.settings())
     if job is None:
         _require_acceptable(client, row, plan)
+        client.require_bound()
         job = ledger.begin(
             Job(
                 name=name,
