@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.views.status import status
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import Requeue
 from workers.errors import ConfigError
 from workers.governor import flows
 from workers.governor.registry import LIVES_S, Registry
@@ -271,7 +273,7 @@ def test_the_refusal_names_what_differs_and_never_the_id(world: World) -> None:
     assert "demo" not in str(world.client.store.hgetall(world.client.keys.bound))
 
 
-@pytest.mark.parametrize("what", ["a bell", "an unknown row", "a worker"])
+@pytest.mark.parametrize("what", ["a bell", "an unknown row", "an unknown answer", "a worker"])
 def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
     world: World, what: str
 ) -> None:
@@ -280,6 +282,11 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
         case "a bell":
             world.submit(1)
             world.bells(1)
+        case "an unknown answer":
+            world.submit(1)
+            grant = world.admit(world.bells(1)[0])
+            later = Requeue(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)
+            world.client.governor().settle(grant, later)
         case "an unknown row":
             fields = {"key": "k", "job": "j", "state": "unknown", "why": "no answer"}
             world.client.store.xadd(world.client.keys.dead, fields)
