@@ -12,7 +12,7 @@ HeadgateError
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
-│       └── CircuitOpen       the breaker of its client is open
+│       └── CircuitOpen       a breaker is open
 └── StoreUnfit            the store would lose or evict the ledger: a person must change it
 
 What a provider answers is never an exception: it is an `Outcome` (`workers.answer.outcome`).
@@ -93,7 +93,7 @@ class Throttled(NotNow):
 
 
 class CircuitOpen(Throttled):
-    """The breaker of the client is open: most of its calls were refused of late."""
+    """A breaker is open: of the client's calls, or of those of this scope, most failed of late."""
 
 
 class StoreUnfit(HeadgateError):
