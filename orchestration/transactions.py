@@ -158,6 +158,7 @@ def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction
     plan = find_kind("calls").steps.plan(row, params, client.settings())
     if job is None:
         _require_acceptable(client, row, plan)
+        client.require_bound()
         job = ledger.begin(
             Job(
                 name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,22 +12,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workers.answer.judging import RetryPolicy
 from workers.auth.credentials import NoCredentials, StaticSecret
 from workers.auth.tokens import Tokens
-from workers.governor import flows, overrides
+from workers.governor import agreement, binding, flows, overrides
 from workers.governor.governor import Governor
+from workers.governor.proposals import Proposal
 from workers.governor.refusals import Refusals
+from workers.governor.registry import Configuration, Registry
 from workers.http.connection import Caller, pool_size
 from workers.http.transfer import Transfers
-from workers.ledger import identity
+from workers.ledger import audit, identity
 from workers.ledger.ledger import Ledger
 from workers.settings.load import load
 from workers.store.connection import open_store
 from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from workers.auth.credentials import Credentials
     from workers.governor.flows import Flow
+    from workers.governor.overrides import Agreement, Overrides
     from workers.settings.client import ClientSettings
     from workers.settings.load import Settings
     from workers.store.connection import Store
@@ -48,6 +52,7 @@ class Client:
     #: Microseconds since the epoch, for tests that hold the clock; None = the store's.
     clock: Callable[[], int] | None = None
     _seen: tuple[int, ClientSettings] | None = field(default=None, init=False)
+    _bound_until_s: float = field(default=0.0, init=False)
     _built: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _building: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
@@ -77,7 +82,7 @@ class Client:
         return Refusals(self.store, self.keys)
 
     def look(self) -> tuple[int, ClientSettings]:
-        """Look for limits that were set live; returns their version, and what holds now.
+        """Look which limits hold now: agreed, and set live; returns their version, and them.
 
         Raises:
             ConfigError: they do not go together with the configuration.
@@ -101,7 +106,37 @@ class Client:
         return self._build_once("routes", self._build_routes)
 
     def _build_routes(self) -> set[str]:
-        return flows.refresh(self.store, self.keys, self.configured, clock=self.clock)
+        return flows.refresh(
+            self.store, self.keys, self.configured, self._propose, clock=self.clock
+        )
+
+    def _propose(self, live: Overrides) -> Sequence[Agreement]:
+        """Propose its own limits where no worker lives, and where nothing was proposed yet."""
+        registry = Registry(self.store, self.keys.namespace)
+        look = registry.look()
+        if live.proposals and look.live:
+            return ()
+        self.require_bound()
+        own = Configuration.of({**self.fleet.clients, self.name: self.configured})
+        party = agreement.Party(
+            own=Proposal.of(self.configured, own.digest, registry.serial_of(own)),
+            joins=False,
+            by=audit.user(),
+            reason="no worker lives, and this process has another configuration",
+        )
+        standing = agreement.Standing(live={own.digest, *look.digests}, applied=look.applied)
+        return agreement.change_by(party, self.configured, lambda: standing)(live)
+
+    def require_bound(self) -> None:
+        """Make sure that its ledger is bound to the account that it is configured for.
+
+        Raises:
+            ConfigError: it is bound to another one.
+            StoreAway: the store did not answer.
+        """
+        if time.monotonic() >= self._bound_until_s:
+            binding.bind(self.store, self.keys, self.configured)
+            self._bound_until_s = time.monotonic() + binding.CHECK_EVERY_S
 
     def governor(self) -> Governor:
         """Its quota and its backlog; its flows follow the configuration from now on.
@@ -150,6 +185,7 @@ class Client:
         Raises:
             HeadgateError: the first call will raise it too.
         """
+        self.require_bound()
         self.governor()
         with self.caller().connection():
             self.tokens().get()

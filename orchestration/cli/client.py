@@ -1,4 +1,4 @@
-"""`headgate client pause` and `resume`: whether a client may send at all."""
+"""`headgate client`: whether a client may send at all, and to which account."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
 from orchestration.operate.limits import pause, resume
+from orchestration.operate.rebind import rebind
 from orchestration.text import format_moment
 from orchestration.views.holds import FOREVER_S
 
@@ -40,7 +41,7 @@ class Span(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic 
 
 @click.group()
 def command() -> None:
-    """Pause a client for the whole fleet, and let it go on."""
+    """Pause a client for the whole fleet, let it go on, or bind it to another account."""
 
 
 @command.command("pause")
@@ -83,6 +84,26 @@ def resume_client(name: str, reason: str, by: str) -> None:
     """
     held = resume(options.clients()[name], by=by, reason=reason)
     click.echo(f"client {name} goes on" if held else f"nothing held client {name}")
+
+
+@command.command("rebind")
+@click.argument("name")
+@reasoned
+@options.configured
+def rebind_client(name: str, reason: str, by: str) -> None:
+    """Bind the ledger of a client to the account that the configuration has for it now.
+
+    At its first use a ledger is bound to base_url, token_url, client_id, idempotency_header and
+    key_scope of its client, and other values are refused. Rows that were never sent go to the new
+    account. The command is refused while a worker still serves the account before, while calls are
+    out, and while the outcome of any is not known.
+
+    \b
+    Example:  headgate client rebind acme --reason "the credentials were rotated"
+    Exit:     0 it is bound anew, 1 no store, or something is in doubt; 2 wrong usage
+    """
+    rebind(options.clients()[name], by=by, reason=reason)
+    click.echo(f"client {name} is bound to the account of this configuration")
 
 
 def _format_end(client: Client, held_us: int) -> str:

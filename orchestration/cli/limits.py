@@ -10,7 +10,8 @@ import click
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
 from orchestration.cli.limit_table import describe_limits, format_limit
-from orchestration.operate.limits import set_limit, unset_limits
+from orchestration.operate.limits import apply_configuration, set_limit, unset_limits
+from orchestration.views.workers import workers_of
 from workers.errors import UsageError
 from workers.governor import overrides
 from workers.settings.limits import Shape
@@ -66,6 +67,8 @@ def list_limits(client: str | None = None, *, as_json: bool = False) -> None:
                 click.secho(f"  {'':18}{_format_live(limit['live'])}", fg="yellow")
         if not of_client:
             click.echo("  no limits")
+        for problem in workers_of(clients[name]).problems:
+            click.secho(f"  problem: {problem}", fg="yellow")
 
 
 @command.command("set")
@@ -127,11 +130,30 @@ def unset_values(client: str, limits: tuple[str, ...], reason: str, by: str) -> 
         _show(target, limit)
 
 
+@command.command("apply")
+@click.argument("digest")
+@reasoned
+@options.configured
+def apply_limits(digest: str, reason: str, by: str) -> None:
+    """End a difference between workers: the limits of one configuration hold for all of them.
+
+    DIGEST is that of a configuration which a live worker has, as `headgate status` names it. It
+    overrules every other one that was seen until now, also where that one comes back later on.
+
+    \b
+    Example:  headgate limits apply 3f9c0a52be71 --reason "the provider lowered our quota"
+    Exit:     0 it holds, 1 no store, 2 wrong usage
+    """
+    apply_configuration(options.clients(), digest, by=by, reason=reason)
+    click.echo(f"the limits of configuration {digest} hold")
+
+
 def _describe_live(client: Client) -> Iterator[dict[str, Any]]:
     """Each limit that holds now, as `describe_limits` has it, and what is set live of it."""
     _, settings = client.look()
     set_live = overrides.read(client.store, client.keys).limits
-    configured = {limit["name"]: limit for limit in describe_limits(client.configured)}
+    agreed = overrides.read(client.store, client.keys).agreed(client.configured)
+    configured = {limit["name"]: limit for limit in describe_limits(agreed)}
     for limit in describe_limits(settings):
         live = set_live.get(limit["name"])
         yield {**limit, "live": live and _describe_override(live, configured.get(limit["name"]))}

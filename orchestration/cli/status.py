@@ -12,6 +12,7 @@ import click
 from orchestration.cli import options
 from orchestration.text import format_count, format_duration
 from orchestration.views.status import status
+from orchestration.views.workers import name_problems
 from workers.governor.flows import NO_TENANT
 
 if TYPE_CHECKING:
@@ -40,13 +41,17 @@ def command(*, as_json: bool) -> None:
     """
     clients = options.clients()
     statuses = [status(clients[name]) for name in clients.names()]
+    problems = name_problems(clients)
     if as_json:
-        click.echo(json.dumps({"clients": [shown.as_dict() for shown in statuses]}))
+        of_clients = [shown.as_dict() for shown in statuses]
+        click.echo(json.dumps({"clients": of_clients, "problems": problems}))
         return
     if not statuses:
         click.echo("there are no clients; add one to the configuration", err=True)
     for number, shown in enumerate(statuses):
         click.echo(("\n" if number else "") + _format_status(shown))
+    for problem in problems:
+        click.secho(f"\nproblem: {problem}", fg="yellow")
 
 
 def _format_status(shown: ClientStatus) -> str:
@@ -68,6 +73,7 @@ def _format_status(shown: ClientStatus) -> str:
         _format_fact("aside", f"{aside}  dead letters {_format_dead(shown)}"),
         _format_fact("workers", workers),
         *_format_media(shown),
+        *(_format_fact("problem", click.style(text, fg="yellow")) for text in shown.problems),
     ]
     if shown.advice:
         lines.append(_format_fact("advice", click.style(shown.advice, fg="yellow")))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from kombu.exceptions import KombuError
 
 from orchestration.dispatch import pages, publisher
+from orchestration.dispatch.presence import Presence
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
 from workers.errors import HeadgateError, LedgerDamaged, SchemaUnknown
@@ -58,7 +59,8 @@ class Dispatcher(threading.Thread):
         super().__init__(name="dispatcher", daemon=True)
         self._app = app
         self._clients = clients
-        self._worker = worker
+        self._presence = Presence(clients, worker, threads=threads, pool=pool)
+        self._worker = f"{worker}/{self._presence.process.id}"  # of one name there may be two
         self._threads = threads
         self._pool = pool
         self._stop_asked = threading.Event()
@@ -71,15 +73,31 @@ class Dispatcher(threading.Thread):
         """Finish the turn that is under way and ring no more."""
         self._stop_asked.set()
         self.join(timeout=10)
+        self._presence.end()
 
     def run(self) -> None:
         """Take the turns of all clients as they come."""
         turns = dict.fromkeys(self._clients.names(), 0.0)
         while turns and not self._stop_asked.is_set():
-            name = min(turns, key=turns.__getitem__)
-            self._stop_asked.wait(max(0.0, turns[name] - time.monotonic()))
-            turns[name] = time.monotonic() + self.take_turn(name)
+            if not self._is_present():
+                self._stop_asked.wait(RETRY_TURN_S)
+            else:
+                name = min(turns, key=turns.__getitem__)
+                self._stop_asked.wait(max(0.0, turns[name] - time.monotonic()))
+                turns[name] = time.monotonic() + self.take_turn(name)
             self._keep_store()
+
+    def _is_present(self) -> bool:
+        """Keep this worker in the registry; nothing is rung by one that is not there."""
+        try:
+            self._presence.keep()
+        except HeadgateError as error:
+            self._warn_once("presence", f"nothing is rung for now: {error}")
+            return False
+        except Exception:  # a dispatcher that ended would strand its clients
+            _logger.exception("this worker is not in the registry")
+            return False
+        return True
 
     def _keep_store(self) -> None:
         if time.monotonic() < self._store_due_s:
@@ -93,6 +111,7 @@ class Dispatcher(threading.Thread):
     def take_turn(self, name: str) -> float:
         """Ring once for the client of this name; returns seconds until the next turn."""
         try:
+            self._presence.require_agreed(name)
             client = self._clients[name]
             ring = client.governor().ring(self._worker, self._threads, self._pool)
             started = time.monotonic()

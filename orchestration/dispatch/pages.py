@@ -29,6 +29,7 @@ def open_next_page(client: Client, job: str) -> int | None:
     if stored is None or stored.next_page >= stored.pages:
         return None
     number, params = stored.next_page, stored.step_params
+    client.routes()  # the first call of a process may change which limits hold
     version, settings = client.look()
     page = _Page(client, settings, job, params)
     for index, row in enumerate(client.ledger.page(job, number)):

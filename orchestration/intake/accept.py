@@ -110,6 +110,7 @@ def fill(client: Client, checked: Checked, accepted: Accepted) -> None:
     ledger, job = client.ledger, accepted.job
     later = (checked.rows - checked.rejected - checked.joined) * TRANSACTION_BYTES
     require_room(client.store, later if accepted.stored else later + checked.spool.packed)
+    client.require_bound()
     begun = ledger.begin(
         Job(
             name=job,

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.views.holds import FOREVER_S
 from workers.errors import ConfigError, UsageError
-from workers.governor import flows
+from workers.governor import agreement, flows, overrides
 from workers.governor.overrides import Change, Override
+from workers.governor.registry import Registry
 from workers.ledger import audit
+from workers.store.connection import open_store
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from workers.clients import Client
+    from workers.clients import Client, Clients
     from workers.governor.overrides import Overrides
 
 
@@ -91,6 +93,34 @@ def unset_limits(client: Client, limits: Sequence[str], *, by: str, reason: str)
     flows.refresh(client.store, client.keys, client.configured, change)
 
 
+def apply_configuration(clients: Clients, digest: str, *, by: str, reason: str) -> None:
+    """Let the limits of this configuration hold, and those of no other one seen until now.
+
+    Raises:
+        UsageError: no live worker has this configuration.
+        ConfigError: what is set live of a client does not go together with it.
+    """
+    store = clients.settings.store
+    registry = Registry(open_store(store), store.namespace)
+    live = registry.look().digests
+    if digest not in live:
+        raise UsageError(
+            f"no live worker has configuration {digest} (there are: {_join_names(live)}); choose "
+            f"one of these, or start a worker with it first"
+        )
+    registry.apply(digest, by=audit.plain(by), reason=audit.plain(reason))
+
+    def stand() -> agreement.Standing:
+        look = registry.look()
+        return agreement.Standing(live=look.digests, applied=look.applied)
+
+    party = agreement.Party(own=None, joins=False, by=by, reason=reason)
+    for name in clients.names():
+        client = clients[name]
+        change = agreement.change_by(party, client.configured, stand)
+        agreement.agree(client.store, client.keys, client.configured, change)
+
+
 def pause(
     client: Client,
     *,
@@ -139,7 +169,7 @@ def _entry(
 
 
 def _limit_names(client: Client) -> set[str]:
-    settings = client.configured
+    settings = overrides.read(client.store, client.keys).agreed(client.configured)
     of_tenants = {
         f"{name}/{limit.name}"
         for name, tenant in settings.tenants.items()

@@ -124,7 +124,8 @@ def foresee(client: Client, since_us: int) -> Recovery:
 def _alive(client: Client) -> str:
     """The names of the client's live workers."""
     state = GovernorState.read(client.store, client.keys)
-    return ", ".join(sorted(name for pool in POOLS for name in state.live_threads(pool)))
+    ids = [name for pool in POOLS for name in state.live_threads(pool)]
+    return ", ".join(sorted(each.partition("/")[0] for each in ids))
 
 
 def _walk(client: Client, since_us: int, *, dry: bool) -> Recovery:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.views.invariants import check_ledger
 from orchestration.views.status import status
+from orchestration.views.workers import name_problems
 from workers.errors import HeadgateError, StoreAway
 from workers.store.connection import (
     broker_url_of,
@@ -57,6 +58,7 @@ def examine(clients: Clients) -> Iterator[Check]:
         yield Check(name="store", text="not usable", violations=[str(error)])
         return
     yield _broker(clients)
+    yield _names(clients)
     for name in clients.names():
         try:
             yield _workers(clients, name)
@@ -101,14 +103,21 @@ def _broker(clients: Clients) -> Check:
     return Check(name="broker", text=f"answers, {own}")
 
 
+def _names(clients: Clients) -> Check:
+    return Check(
+        name="workers", text="each has a name of its own", violations=name_problems(clients)
+    )
+
+
 def _workers(clients: Clients, name: str) -> Check:
     now = status(clients[name])
     alive = f"{now.workers} workers alive with {now.threads} threads"
     missing = (now.open_rows and not now.workers) or (now.media.waiting and not now.media.workers)
+    violations = [now.advice or "no worker is alive"] if missing else []
     return Check(
         name=f"client {name}",
         text=f"{alive}, {now.open_rows:,} rows to go",
-        violations=[now.advice or "no worker is alive"] if missing else [],
+        violations=violations + now.problems,
     )
 
 

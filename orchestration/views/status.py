@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.text import format_count
@@ -11,6 +11,7 @@ from orchestration.views import backlog as views_backlog
 from orchestration.views.holds import Hold, holds, provider_leaves
 from orchestration.views.progress import all_jobs, iso
 from orchestration.views.refusals import RefusedRoute, by_route, suggestions
+from orchestration.views.workers import workers_of
 from workers.governor import flows, refusals
 from workers.governor.failures import Failure, failures
 from workers.governor.state import GovernorState
@@ -19,6 +20,7 @@ from workers.store.connection import to_us
 
 if TYPE_CHECKING:
     from orchestration.views.backlog import TenantBacklog
+    from orchestration.views.workers import Workers
     from workers.clients import Client
     from workers.settings.client import ClientSettings
     from workers.settings.limits import Bucket, LimitSettings
@@ -56,7 +58,7 @@ class MediaStatus:
 
     waiting: int  #: transactions whose next step is a transfer, those in quarantine included
     out: int  #: rung or under way
-    workers: int  #: for media, that rang within the last seconds
+    workers: int  #: for media, that live
     threads: int  #: of these workers
 
     @property
@@ -92,9 +94,11 @@ class ClientStatus:
     open_jobs: int
     open_rows: int  #: rows of these jobs that have not ended, those in the backlog included
     dead_letters: int
-    workers: int  #: for calls, that rang within the last seconds
+    workers: int  #: for calls, that live and know the client
     threads: int  #: of these workers
     media: MediaStatus
+    problems: list[str] = field(default_factory=list)
+    """With the worker processes and their configurations, one sentence each."""
 
     @property
     def advice(self) -> str | None:
@@ -158,7 +162,8 @@ def status(client: Client) -> ClientStatus:
     look = _look(client)
     state, keys, store = look.state, client.keys, client.store
     calls_per_s = _calls_per_s(state)
-    threads = state.live_threads()
+    workers = workers_of(client)
+    threads = workers.threads(flows.CALLS_QUEUE)
     of_pools = {pool: state.out_of_pool(pool) for pool in flows.POOLS}
     in_calls = look.out - look.retries - state.bells_out() - sum(of_pools.values())
     spans = flows.spans(store, keys)
@@ -187,8 +192,9 @@ def status(client: Client) -> ClientStatus:
         open_rows=sum(job.rows - job.ended for job in open_jobs),
         dead_letters=look.dead,
         workers=len(threads),
-        threads=sum(threads.values()),
-        media=_media(client, look),
+        threads=sum(threads),
+        media=_media(client, look, workers),
+        problems=workers.problems,
     )
 
 
@@ -229,8 +235,8 @@ def _calls_per_s(state: GovernorState) -> float:
     return sum(grants.get(now_s - ago, 0) for ago in range(1, USE_S + 1)) / USE_S
 
 
-def _media(client: Client, look: _Look) -> MediaStatus:
-    threads = look.state.live_threads("media")
+def _media(client: Client, look: _Look, workers: Workers) -> MediaStatus:
+    threads = workers.threads(flows.MEDIA_QUEUE)
     waiting = sum(
         look.waits[flow]
         for flow, definition in look.definitions.items()
@@ -240,7 +246,7 @@ def _media(client: Client, look: _Look) -> MediaStatus:
         waiting=waiting + _quarantined_transfers(client),
         out=look.state.out_of_pool("media"),
         workers=len(threads),
-        threads=sum(threads.values()),
+        threads=sum(threads),
     )
 
 

@@ -89,7 +89,11 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         if schema != SCHEMA:  # rung again when nobody answers it, maybe for another worker
             return self.stop(f"wait: this bell has schema {schema}, this release reads {SCHEMA}")
         try:
-            return self.serve_bell(clients()[client], key, step)
+            ours = clients()[client]
+            if why := _refuse_account(ours):
+                ours.governor().requeue(key, step)  # for a worker that has the client's account
+                return self.stop(f"wait: {why}")
+            return self.serve_bell(ours, key, step)
         except HeadgateError as error:  # the ledger knows what is out, and rings again
             return self.stop(f"wait: {error}")
 
@@ -179,6 +183,15 @@ def step_of(kind: StepKind) -> Step:
     """The Celery task of a kind, ready to be registered."""
     step: Step = type("Step", (Step,), {"name": kind.task, "kind": kind, "abstract": False})()
     return step
+
+
+def _refuse_account(client: Client) -> str:
+    """Why this process may not send for the client; "" = it may."""
+    try:
+        client.require_bound()
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _checks_first(granted: GrantedStep) -> bool:

@@ -29,9 +29,10 @@ def test_a_name_that_is_not_plain_is_refused_in_one_sentence(world: World, name:
 def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
     command = [sys.executable, "-m", "orchestration.cli", "worker", "--name", "w.1_a-b", "-c", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        while not status(world.client).workers:
+        rings = ""
+        while "w:" not in rings or not status(world.client).workers:
             assert process.poll() is None
-        rings = " ".join(world.client.store.hkeys(world.gov))
+            rings = " ".join(world.client.store.hkeys(world.gov))
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=20)
 

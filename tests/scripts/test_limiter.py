@@ -35,6 +35,7 @@ def gate(rig: Rig, lane: int = 1) -> Limiter:
         fleet=Settings(),
         routes=lambda: routes,
         look=lambda: (0, rig.client),
+        require_bound=lambda: None,
     )
     client.flow = partial(Client.flow, client)
     return Limiter(cast("Client", client), lane, clock=rig.clock)

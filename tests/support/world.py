@@ -23,9 +23,11 @@ from click.testing import CliRunner
 
 from orchestration.cli import main
 from orchestration.dispatch import pages
+from orchestration.dispatch.presence import Presence
 from tests.support.stored import a_job
 from workers.answer.verdict import Advance
 from workers.clients import Clients
+from workers.governor.registry import WORKER_ID
 from workers.ledger.ledger import PageCounts
 from workers.settings.load import load
 
@@ -66,7 +68,16 @@ class World:
             f'client_id = "demo"\nclient_secret_env = "ACME_SECRET"\nidempotency = "key"\n'
             f'connect_timeout_s = 1\n{more}\n[[clients.acme.limits]]\nname = "app"\n{limits}\n'
         )
-        self.client: Client = Clients(load(self.config))["acme"]
+        self.clients = Clients(load(self.config))
+        self.client: Client = self.clients["acme"]
+
+    def start_heartbeat(
+        self, name: str = "w1@here", threads: int = 64, worker_id: str = WORKER_ID
+    ) -> Presence:
+        """A worker process with the configuration of now comes to life."""
+        presence = Presence(self.clients, name, threads=threads, pool="calls", worker_id=worker_id)
+        presence.keep()
+        return presence
 
     @property
     def gov(self) -> str:

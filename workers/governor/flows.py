@@ -17,7 +17,7 @@ from workers.store.scripts import Scripts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from workers.governor.overrides import Change, Overrides
+    from workers.governor.overrides import Agreement, Change, Overrides
     from workers.settings.client import ClientSettings
     from workers.settings.limits import Bucket
     from workers.store.connection import Store
@@ -187,7 +187,7 @@ def spans(store: Store, keys: ClientKeys) -> dict[str, tuple[str, int]]:
     return span_of
 
 
-def no_change(live: Overrides) -> Sequence[Change]:
+def no_change(live: Overrides) -> Sequence[Change | Agreement]:
     """Leave what is set live as it is."""
     del live
     return ()
@@ -197,7 +197,7 @@ def refresh(
     store: Store,
     keys: ClientKeys,
     client: ClientSettings,
-    change: Callable[[Overrides], Sequence[Change]] = no_change,
+    change: Callable[[Overrides], Sequence[Change | Agreement]] = no_change,
     clock: Callable[[], int] | None = None,
 ) -> set[str]:
     """Write the limits that hold now into all flows of the store; returns their routes.
@@ -205,8 +205,8 @@ def refresh(
     Args:
         store: The store.
         keys: The client's names.
-        client: As the configuration has it.
-        change: From what is set live to what changes of it in the same moment, all or nothing.
+        client: As the configuration of this process has it: it counts where none was agreed.
+        change: From what holds to what changes of it in the same moment, all or nothing.
         clock: Microseconds since the epoch, for tests that hold the clock.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Limits that were changed live: the store holds values that override the configuration's.
+"""The limits that hold: what the configurations agreed on, and what was changed live above it.
 
 They belong to the client, not to a process: every process reads them before it writes a flow's
 definition, and the scripts refuse a definition that was computed from older ones (`version`).
@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from workers.errors import ConfigError
+from workers.governor import proposals
 from workers.settings.client import require_kept
-from workers.settings.limits import LimitSettings
+from workers.settings.limits import AgreedLimit, LimitSettings, agree_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from workers.governor.proposals import Proposal
     from workers.settings.client import ClientSettings
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
 #: The field of the hash that is no limit: it counts the changes.
 VERSION: Final = "#"
+#: The field of the hash that holds the proposals of the configurations.
+AGREED: Final = "#agreed"
 #: An override of a limit that the configuration lacks must set at least these.
 WHOLE: Final = ("count", "shape", "match")
 
@@ -61,11 +65,28 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Overrides:
-    """All values that were set live of one client's limits."""
+class Agreement:
+    """The proposals are these from now on."""
 
-    version: int  #: how often any of them changed
-    limits: Mapping[str, Override]  #: by limit; a tenant's own is TENANT/NAME
+    proposals: tuple[Proposal, ...]
+    entry: list[str]  #: of the audit; empty: what holds stays the same
+
+    def row(self) -> tuple[str, str, list[str]]:
+        """The change as lua/apply_limits.lua reads it."""
+        return AGREED, proposals.to_json(self.proposals), self.entry
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What holds of one client's limits beside the configuration of this process."""
+
+    version: int  #: how often any of it changed
+    limits: Mapping[str, Override]  #: set live, by limit; a tenant's own is TENANT/NAME
+    proposals: tuple[Proposal, ...] = ()  #: of the configurations; empty: there was none yet
+
+    def agreed(self, client: ClientSettings) -> ClientSettings:
+        """The client as the configurations have it, without what was set live."""
+        return proposals.agreed(client, self.proposals)
 
     def over(self, client: ClientSettings) -> ClientSettings:
         """The client with the values that hold now.
@@ -74,6 +95,7 @@ class Overrides:
             ConfigError: overrides and configuration contradict each other. Nothing may leave under
                 limits that nobody knows, so neither is ignored.
         """
+        client = self.agreed(client)
         if not self.limits:
             return client
         owners = {
@@ -91,7 +113,10 @@ class Overrides:
                     f"limit {name} was set live, and is not in the configuration of client "
                     f"{client.name}; take it out: headgate limits unset {client.name} {name}"
                 )
-            merged[owner][own] = _limit(name, there, override.values)
+            same = [other for other in merged.get(owner, {}) if proposals.own_name(other) == own]
+            for limit in same or [own]:
+                before = merged[owner].get(limit)
+                merged[owner][limit] = _limit(name, before, override.values, limit)
         return client.model_copy(
             update={
                 "limits": tuple(merged[""].values()),
@@ -102,11 +127,17 @@ class Overrides:
             }
         )
 
-    def changed(self, changes: Iterable[Change]) -> Overrides:
-        """What is set live after these changes."""
-        limits = {**self.limits, **{change.limit: change.override for change in changes}}
+    def changed(self, changes: Iterable[Change | Agreement]) -> Overrides:
+        """What holds after these changes."""
+        limits: dict[str, Override | None] = dict(self.limits)
+        agreed = self.proposals
+        for change in changes:
+            if isinstance(change, Agreement):
+                agreed = change.proposals
+            else:
+                limits[change.limit] = change.override
         kept = {name: override for name, override in limits.items() if override}
-        return Overrides(self.version, kept)
+        return Overrides(self.version, kept, agreed)
 
 
 def read(store: Store, keys: ClientKeys) -> Overrides:
@@ -117,19 +148,22 @@ def read(store: Store, keys: ClientKeys) -> Overrides:
     """
     texts: dict[str, str] = store.hgetall(keys.overrides)  # type: ignore[assignment]
     version, limits = 0, {}
+    agreed: tuple[Proposal, ...] = ()
     for name, text in texts.items():
         try:
             if name == VERSION:
                 version = int(text)
+            elif name == AGREED:
+                agreed = proposals.from_json(text)
             else:
                 limits[name] = _override(text)
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise ConfigError(
                 f"what was set live of client {keys.client} cannot be read: field {name!r} of the "
                 f"hash {keys.overrides} is of another version of Headgate, or damaged; use that "
                 f"version, or delete the field in the store and set the limit anew"
             ) from None
-    return Overrides(version, limits)
+    return Overrides(version, limits, agreed)
 
 
 def _override(text: str) -> Override:
@@ -139,7 +173,18 @@ def _override(text: str) -> Override:
     return override
 
 
-def _limit(name: str, configured: LimitSettings | None, values: Mapping[str, Any]) -> LimitSettings:
+def _limit(
+    name: str, before: LimitSettings | None, values: Mapping[str, Any], own: str
+) -> LimitSettings:
+    """The limit with these values, in each of its versions; it is called `own`."""
+    versions = before.versions if isinstance(before, AgreedLimit) else [before]
+    changed = agree_on([_version(name, version, values) for version in versions])
+    return changed.model_copy(update={"name": own})
+
+
+def _version(
+    name: str, configured: LimitSettings | None, values: Mapping[str, Any]
+) -> LimitSettings:
     # Only values that were given: those that follow from them (a shape's calibration) may change.
     given = configured.model_dump(exclude_unset=True) if configured else {}
     own = name.rpartition("/")[2]
@@ -150,7 +195,7 @@ def _limit(name: str, configured: LimitSettings | None, values: Mapping[str, Any
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join([f"limit {name}", *map(str, first["loc"])])
         why = f"{place}: {first['msg'].removeprefix('Value error, ')}"
-    except ValueError as error:  # of its cell; the sentence names the limit
+    except ValueError as error:  # of its bucket; the sentence names the limit
         why = str(error)
     else:
         return limit

@@ -6,8 +6,8 @@
 -- ARGV[1]  now_us   "" or an integer (tests)
 -- ARGV[2]  version  of the overrides from which the definitions were made
 -- ARGV[3]  known    number of flows that there were
--- ARGV[4]  changes  JSON: a list of {limit, what is set live of it or "" = nothing any more, entry of
---                   the audit: a list}
+-- ARGV[4]  changes  JSON: a list of {field of overrides, its value or "" = none any more, entry of the
+--                   audit: a list, or an empty one}
 -- ARGV[5…] flow, definition: two a flow, all that were known
 -- Includes bucket
 -- Reads    deadlines, tx:<key>; writes overrides, audit, flows, gov
@@ -96,10 +96,10 @@ end
 for _, flow_name in ipairs(rung) do count_bells(read_flow(flow_name).limits, 1) end
 
 for _, change in ipairs(changes) do
-  local limit, override, entry = unpack(change)
-  redis.call("XADD", AUDIT, unpack(entry))
-  if override == "" then redis.call("HDEL", OVERRIDES, limit)
-  else redis.call("HSET", OVERRIDES, limit, override) end
+  local field, value, entry = unpack(change)
+  if entry[1] then redis.call("XADD", AUDIT, unpack(entry)) end
+  if value == "" then redis.call("HDEL", OVERRIDES, field)
+  else redis.call("HSET", OVERRIDES, field, value) end
 end
 if changes[1] then redis.call("HINCRBY", OVERRIDES, "#", 1) end
 return 1

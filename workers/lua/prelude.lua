@@ -35,7 +35,8 @@
 --   key.attempts             attempts           stream: newest sends that were no plain success
 --   key.audit                audit              stream: what was done to the client, by whom and why
 --   key.refusals             refusals           stream: newest answers of 429, see governor/refusals.py
---   key.overrides            overrides          hash: limit -> JSON of what was set live, see overrides.*
+--   key.overrides            overrides          hash: which limits hold, see overrides.*
+--   key.bound                bound              hash: account of the ledger, see governor/binding.py
 --   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
@@ -71,6 +72,7 @@
 --
 -- Fields of overrides:
 --   overrides.#        version   how often any of them changed
+--   overrides.#agreed  agreed    proposals of the configurations, JSON, see governor/proposals.py
 --   overrides.<limit>  override  what is set live of this limit, JSON
 --
 -- Fields of breaker:

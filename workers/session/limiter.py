@@ -78,7 +78,9 @@ class Limiter:
             CircuitOpen: the breaker is open for longer than that.
             Throttled: a limit or a pause holds the call for longer than that.
             StoreAway: the store gives no answer; nothing may leave.
+            ConfigError: the client's ledger is bound to another account.
         """
+        self._client.require_bound()
         asked_ns = now_ns()
         name = f"permit.{self._process}.{next(self._permits)}"
         flow = self._flow(route)

@@ -41,7 +41,7 @@ from workers.errors import ConfigError
 from workers.settings.values import NAME, Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Shape = Literal["bucket", "fixed_window", "sliding_window", "concurrent"]
 Calibration = Literal["guide", "tight"]
@@ -116,6 +116,23 @@ class LimitSettings(Model):
         return self
 
 
+class AgreedLimit(LimitSettings):
+    """A limit of which configurations that are in use say different things: all of them hold."""
+
+    versions: tuple[LimitSettings, ...]  #: the newest first; this limit repeats its values
+
+
+def agree_on(versions: Iterable[LimitSettings]) -> LimitSettings:
+    """The limit that obeys all versions of it, the newest first: of one name, match and kind."""
+    newest, *older = dict.fromkeys(versions)
+    if not older:
+        return newest
+    values = {name: getattr(newest, name) for name in LimitSettings.model_fields}
+    return AgreedLimit.model_construct(
+        _fields_set=newest.model_fields_set, **values, versions=(newest, *older)
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """What the scripts need to know of one limit."""
@@ -161,6 +178,8 @@ def bucket_of(limit: LimitSettings) -> Bucket:
     Raises:
         ConfigError: the limit is too small or too wide to be kept.
     """
+    if isinstance(limit, AgreedLimit):
+        return _strictest(limit.name, [bucket_of(version) for version in limit.versions])
     if limit.shape == "concurrent":
         return Bucket(
             name=limit.name,
@@ -181,6 +200,23 @@ def bucket_of(limit: LimitSettings) -> Bucket:
         lead_us=int(LEAD_S * 1e6) if burst - reserve < rate * BELL_LATENCY_S else 0,
         spread_us=int(spread_s * 1e6),
         reserve=reserve,
+    )
+
+
+def _strictest(name: str, buckets: Sequence[Bucket]) -> Bucket:
+    """The bucket that keeps what each of these keeps, value by value.
+
+    Each rule of this module bounds a sum of burst, rate and spread from above, or the interval of a
+    token from below. Whatever keeps it still does with a longer interval, a smaller burst and a
+    smaller spread. A smaller lead rings later. The smallest reserve is below the smallest burst.
+    """
+    return Bucket(
+        name=name,
+        interval_us=max(bucket.interval_us for bucket in buckets),
+        burst=min(bucket.burst for bucket in buckets),
+        lead_us=min(bucket.lead_us for bucket in buckets),
+        spread_us=min(bucket.spread_us for bucket in buckets),
+        reserve=min(bucket.reserve for bucket in buckets),
     )
 
 

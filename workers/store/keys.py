@@ -50,6 +50,11 @@ class ClientKeys:
         return self._of("quarantine")
 
     @property
+    def permits(self) -> str:
+        """Sorted set: permit of a call outside of jobs → its end."""
+        return self._of("permits")
+
+    @property
     def needs_page(self) -> str:
         """Set: jobs that want their next page opened."""
         return self._of("needs_page")
@@ -76,8 +81,13 @@ class ClientKeys:
 
     @property
     def overrides(self) -> str:
-        """Hash: limit → JSON of what was set live; `#` → how often any of it changed."""
+        """Hash: limits that hold beside a configuration, see workers/governor/overrides.py."""
         return self._of("overrides")
+
+    @property
+    def bound(self) -> str:
+        """Hash: the account that the ledger is bound to, see workers/governor/binding.py."""
+        return self._of("bound")
 
     @property
     def refusals(self) -> str:
@@ -143,3 +153,13 @@ class ClientKeys:
 def installation(namespace: str) -> str:
     """Hash: the `secret` of this installation, and the `schema` of all that is stored."""
     return f"{namespace}:installation"
+
+
+def registry(namespace: str) -> str:
+    """Hash: worker process → JSON of its newest heartbeat, see workers/governor/registry.py."""
+    return f"{namespace}:registry"
+
+
+def configurations(namespace: str) -> str:
+    """Hash: digest of a configuration → JSON of its serial and clients; `#` → the newest serial."""
+    return f"{namespace}:configurations"

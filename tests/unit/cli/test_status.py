@@ -37,6 +37,7 @@ def test_looking_creates_no_key(world: World, command: str) -> None:
 
 
 def test_every_transaction_is_shown_where_it_is(world: World) -> None:
+    world.start_heartbeat(threads=64)
     world.submit(6)
     rung = world.bells(4)
     world.client.governor().settle(world.admit(rung[0]), FAILED)

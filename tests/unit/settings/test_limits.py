@@ -18,7 +18,14 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from workers.errors import ConfigError
-from workers.settings.limits import Bucket, LimitSettings, bucket_of, matching, worst_case
+from workers.settings.limits import (
+    Bucket,
+    LimitSettings,
+    agree_on,
+    bucket_of,
+    matching,
+    worst_case,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,6 +171,34 @@ def test_windows_use_the_published_part_of_their_limit(
 )
 def test_only_a_tight_window_rings_ahead(count: int, window_s: float, lead_us: int) -> None:
     assert bucket_of(_limit(count, window_s, shape="fixed_window")).lead_us == lead_us
+
+
+# Several configurations
+
+
+@PROFILE
+@given(one=window_limits, other=window_limits, bucket=bucket_limits, rng=chance)
+def test_what_several_configurations_agree_on_keeps_the_limit_of_each(
+    one: LimitSettings, other: LimitSettings, bucket: LimitSettings, rng: Random
+) -> None:
+    versions = [one, other, bucket]
+    for limit in versions:
+        calibrated(limit)
+    it = bucket_of(agree_on(versions))
+
+    grants = greedy(it, 3 * max(limit.count for limit in versions) + 2, rng)
+    arrivals = arrived(it, grants, rng)
+
+    _must_serve(bucket, arrivals)
+    for limit in (one, other):
+        overflow = zip(arrivals, arrivals[limit.count :], strict=False)
+        assert all(after - before >= round(limit.window_s * S) for before, after in overflow)
+
+
+def test_places_of_several_configurations_are_the_fewest() -> None:
+    most, fewest = (LimitSettings(name="jobs", count=n, shape="concurrent") for n in (9, 4))
+
+    assert bucket_of(agree_on([most, fewest])) == bucket_of(fewest)
 
 
 # Buckets

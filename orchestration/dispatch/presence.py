@@ -1,0 +1,124 @@
+"""What a worker process says of itself: its heartbeat, and the limits that it proposes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from workers.errors import HeadgateError
+from workers.governor import agreement
+from workers.governor.proposals import Proposal
+from workers.governor.registry import EVERY_S, WORKER_ID, Configuration, Process, Registry
+from workers.store.connection import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workers.clients import Client, Clients
+    from workers.governor.registry import Look
+
+_logger = logging.getLogger(__name__)
+
+
+class Presence:
+    """This process in the registry of its namespace.
+
+    Args:
+        clients: Its configuration.
+        name: That it was given; what follows "@" is its host.
+        threads: How many steps it can do at once.
+        pool: What its threads do, one of `flows.POOLS`.
+        worker_id: Its own in the registry.
+    """
+
+    def __init__(
+        self, clients: Clients, name: str, *, threads: int, pool: str, worker_id: str = WORKER_ID
+    ) -> None:
+        self._clients = clients
+        self._configuration = Configuration.of(clients.settings.clients)
+        node, _, host = name.partition("@")
+        self.process = Process(
+            id=worker_id,
+            name=node,
+            host=host or platform.node(),
+            pid=os.getpid(),
+            pool=pool,
+            threads=threads,
+            digest=self._configuration.digest,
+            release=version("headgate"),
+        )
+        self._due_s = 0.0
+        self._seen: object = None  #: whose proposals counted when all clients were agreed on
+        self._serial = 0
+        self._left_out: dict[str, HeadgateError] = {}  #: client → why its limits were not agreed on
+
+    def keep(self, *, now: bool = False) -> None:
+        """Write the heartbeat when it is due, and let the limits hold that follow from all others.
+
+        Args:
+            now: It is due in any case.
+
+        Raises:
+            HeadgateError: there was none, and nothing may be rung before the next one.
+        """
+        if time.monotonic() < self._due_s and not now:
+            return
+        look = self._registry.look()
+        own = look.live.get(self.process.id)
+        joins = own is None or own.digest != self.process.digest or not self._serial
+        if joins:
+            self._serial = self._registry.serial_of(self._configuration)
+        self._registry.write(self.process, look)
+        seen = (look.digests | {self.process.digest}, look.applied)
+        if joins or seen != self._seen:
+            self._agree(self._clients.names(), joins=joins)
+            self._seen = seen
+        elif self._left_out:
+            self._agree([*self._left_out], joins=True)
+        self._due_s = time.monotonic() + EVERY_S
+
+    def end(self) -> None:
+        """End the entry: what only this process proposed holds no longer."""
+        try:
+            self._registry.remove(self.process)
+        except HeadgateError as error:
+            _logger.warning("the registry still has this worker for some seconds: %s", error)
+
+    def require_agreed(self, client: str) -> None:
+        """Raise why the limits of a client were not agreed on, if they were not."""
+        if error := self._left_out.get(client):
+            raise error
+
+    @cached_property
+    def _registry(self) -> Registry:
+        store = self._clients.settings.store
+        return Registry(open_store(store), store.namespace)
+
+    def _agree(self, names: Iterable[str], *, joins: bool) -> None:
+        """Decide with all others which limits hold; a client that is refused stops no other one."""
+        for name in names:
+            try:
+                self._agree_for(self._clients[name], joins=joins or name in self._left_out)
+            except HeadgateError as error:
+                self._left_out[name] = error
+            else:
+                self._left_out.pop(name, None)
+
+    def _agree_for(self, client: Client, *, joins: bool) -> None:
+        client.require_bound()
+        party = agreement.Party(
+            own=Proposal.of(client.configured, self.process.digest, self._serial),
+            joins=joins,
+            by=f"worker {self.process.title}",
+        )
+        change = agreement.change_by(party, client.configured, self._stand)
+        agreement.agree(client.store, client.keys, client.configured, change)
+
+    def _stand(self) -> agreement.Standing:
+        look: Look = self._registry.look()
+        return agreement.Standing(live=look.digests | {self.process.digest}, applied=look.applied)

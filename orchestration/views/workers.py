@@ -1,0 +1,93 @@
+"""The live worker processes as a client sees them: who serves it, and what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.governor import binding, overrides
+from workers.governor.registry import Process, Registry
+from workers.store.connection import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from workers.clients import Client, Clients
+    from workers.governor.registry import Look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Who lives, for one client."""
+
+    serving: Sequence[Process]  #: those that ring for it
+    problems: list[str]  #: what a person must know of the others, one sentence each
+
+    def threads(self, pool: str) -> list[int]:
+        """The threads of each process of a pool that serves the client."""
+        return [process.threads for process in self.serving if process.pool == pool]
+
+
+def workers_of(client: Client) -> Workers:
+    """The live workers of a client, by their newest heartbeats."""
+    registry = Registry(client.store, client.keys.namespace)
+    look, known = registry.look(), registry.configurations()
+    strangers, refused, serving = list[Process](), list[Process](), list[Process]()
+    values = binding.stored(client.store, client.keys)
+    bound = binding.digest_of(values) if values else None
+    for process in sorted(look.live.values(), key=lambda one: (one.name, one.host, one.pid)):
+        configuration = known.get(process.digest)  # an entry of old may be forgotten
+        own = configuration.clients.get(client.name) if configuration else bound
+        group = strangers if own is None and configuration else serving
+        (refused if own and bound and own != bound else group).append(process)
+    problems = [*_differences(client, look)]
+    if strangers:
+        problems.append(
+            f"{_titles(strangers)} has no client {client.name} in its configuration, and does "
+            f"nothing for it; start it again with the configuration of today"
+        )
+    if refused:
+        problems.append(
+            f"{_titles(refused)} has another account for client {client.name} than its ledger is "
+            f"bound to, and does nothing for it; correct its configuration, or bind the client "
+            f"anew: headgate client rebind {client.name}"
+        )
+    return Workers(serving=serving, problems=problems)
+
+
+def name_problems(clients: Clients) -> list[str]:
+    """Live workers that people cannot tell apart, one sentence for each name."""
+    settings = clients.settings.store
+    look = Registry(open_store(settings), settings.namespace).look()
+    return [
+        f"{_titles(group)} have one name; give each worker a --name of its own"
+        for group in look.namesakes()
+    ]
+
+
+def _differences(client: Client, look: Look) -> Iterator[str]:
+    """What live workers propose differently for the client's limits."""
+    proposals = overrides.read(client.store, client.keys).proposals
+    holding = [one for one in proposals if one.holds]
+    contents = {(one.limits, tuple(one.tenants.items())) for one in holding}
+    if len(contents) > 1:
+        who = "; ".join(f"{one.digest}: {_who(look, one.digest)}" for one in holding)
+        yield (
+            f"the workers have different limits for it ({who}), and a call obeys all of them; "
+            f"start them with one configuration, or: headgate limits apply DIGEST"
+        )
+    for one in proposals:
+        if not one.holds and one.digest in look.digests and look.applied:
+            yield (
+                f"{_who(look, one.digest)} has limits that were overruled by {look.applied.by}: "
+                f"those of {look.applied.digest} hold ({look.applied.reason})"
+            )
+
+
+def _who(look: Look, digest: str) -> str:
+    return _titles([one for one in look.live.values() if one.digest == digest]) or "nobody"
+
+
+def _titles(processes: Sequence[Process]) -> str:
+    titles = sorted(process.title for process in processes)
+    return f"worker {' and '.join(titles)}" if titles else ""

@@ -1,0 +1,321 @@
+"""Live processes with different configurations, and what a person sees and does of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestration.views.status import status
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import Requeue
+from workers.errors import ConfigError
+from workers.governor import flows
+from workers.governor.registry import LIVES_S, Registry
+from workers.ledger import audit
+from workers.settings.limits import bucket_of
+from workers.store import keys
+from workers.store.scripts import Scripts
+
+if TYPE_CHECKING:
+    from orchestration.dispatch.presence import Presence
+    from tests.support.world import World
+
+WHY = ("--reason", "the contract says so", "--by", "maria")
+REPORTS = "\n[[clients.acme.limits]]\nname = 'reports'\ncount = 5\nmatch = 'GET /reports'"
+
+
+def start(world: World, name: str, limits: str) -> Presence:
+    """A worker process with these limits comes to life."""
+    world.configure(limits=limits)
+    return world.start_heartbeat(f"{name}@here", worker_id=name)
+
+
+def holding(world: World) -> dict[str, int]:
+    """Limit → how many calls per second it lets through, by the store."""
+    return {
+        limit.name: round(bucket_of(limit).rate or 0) for limit in world.client.look()[1].limits
+    }
+
+
+def die(world: World, presence: Presence, ago_s: float = LIVES_S + 1) -> None:
+    """The process was killed: its heartbeat ages."""
+    name = keys.registry(world.namespace)
+    entry = json.loads(str(world.client.store.hget(name, presence.process.id)))
+    entry["at_us"] -= round(ago_s * 1e6)
+    world.client.store.hset(name, presence.process.id, json.dumps(entry))
+
+
+def agreed(world: World) -> list[tuple[str, str]]:
+    """The audited changes, the oldest first: before and after, without digests."""
+    entries = audit.read(world.client.store, world.client.keys)
+    return [
+        (entry.before.partition(": ")[2], entry.after.partition(": ")[2])
+        for entry in reversed(entries)
+        if entry.action == "limits agreed"
+    ]
+
+
+def test_a_call_obeys_every_limit_that_any_live_process_has(world: World) -> None:
+    start(world, "w1", "count = 100" + REPORTS)
+    start(world, "w2", "count = 400\nburst = 10")
+
+    assert holding(world) == {"app": 90, "reports": 4}
+    (app, _) = world.client.look()[1].limits
+    assert bucket_of(app).burst == 10
+
+
+def test_of_one_name_that_counts_other_calls_both_limits_hold(world: World) -> None:
+    start(world, "w1", "count = 100")
+    start(world, "w2", "count = 400\nmatch = 'POST /x'")
+    names = {limit.match: limit for limit in world.client.look()[1].limits}
+
+    assert {match: round(bucket_of(limit).rate or 0) for match, limit in names.items()} == {
+        "* *": 90,
+        "POST /x": 360,
+    }
+    assert len({limit.name for limit in names.values()}) == 2
+
+
+def test_a_dead_process_counts_until_its_heartbeat_has_ended(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+    high.keep(now=True)
+    assert holding(world) == {"app": 90}
+
+    die(world, low)
+    high.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+    assert agreed(world) == [("app 89.993/s burst 80", "app 359.97/s burst 320")]
+
+
+def test_a_heartbeat_from_before_the_clock_was_set_back_counts_as_dead(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+
+    die(world, low, -3600)
+    high.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+
+
+def test_a_process_that_decides_while_another_one_joins_decides_anew(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+    die(world, low)
+    joined: list[str] = []
+
+    class LateScripts(Scripts):
+        def __call__(self, name: str, *args: Any) -> Any:
+            if name == "apply_limits" and not joined:
+                joined.append(name)
+                low.keep(now=True)
+            return super().__call__(name, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flows, "Scripts", LateScripts)
+        high.keep(now=True)
+
+    assert joined
+    assert holding(world) == {"app": 90}
+
+
+def test_a_process_that_was_taken_for_dead_has_its_limits_back_at_its_next_heartbeat(
+    world: World,
+) -> None:
+    low = start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+    die(world, low)
+    high.keep(now=True)
+
+    low.keep(now=True)
+
+    assert holding(world) == {"app": 90}
+
+
+def test_where_nobody_lives_what_holds_stays_until_a_process_starts(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    low.end()
+    world.configure(limits="count = 400")
+
+    assert holding(world) == {"app": 90}
+
+    world.start_heartbeat("w2@here", worker_id="w2")
+
+    assert holding(world) == {"app": 360}
+
+
+def test_a_command_never_changes_which_limits_hold(world: World) -> None:
+    start(world, "w1", "count = 100")
+    before = world.client.store.hgetall(world.client.keys.overrides)
+    world.configure(limits="count = 400")
+
+    for command in (("status",), ("limits",), ("doctor",), ("config", "check"), ("jobs",)):
+        world.run(*command)
+
+    assert world.client.store.hgetall(world.client.keys.overrides) == before
+
+
+def test_a_command_works_where_no_limits_were_agreed_on_yet(world: World) -> None:
+    assert world.run("limits", "set", "acme", "app", "--count", "50", *WHY).exit_code == 0
+    assert holding(world) == {"app": 45}
+    assert world.run("status").exit_code == 0
+
+
+def test_what_was_set_live_stands_above_each_configuration(world: World) -> None:
+    start(world, "w1", "count = 100")
+    start(world, "w2", "count = 400")
+
+    world.run("limits", "set", "acme", "app", "--count", "50", *WHY)
+    assert holding(world) == {"app": 45}
+
+    world.run("limits", "unset", "acme", "app", *WHY)
+    assert holding(world) == {"app": 90}
+
+
+def test_apply_ends_the_difference_and_the_other_file_stays_overruled(world: World) -> None:
+    start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+    (problem,) = status(world.client).problems
+    assert high.process.digest in problem
+
+    result = world.run("limits", "apply", high.process.digest, *WHY)
+
+    assert result.exit_code == 0
+    assert holding(world) == {"app": 360}
+    assert agreed(world) == [("app 89.993/s burst 80", "app 359.97/s burst 320")]
+    high.end()
+    start(world, "w3", "count = 100")  # yesterday's file comes back
+    assert holding(world) == {"app": 360}
+    start(world, "w4", "count = 200")  # a file of which nobody knew
+    assert holding(world) == {"app": 180}
+
+
+def test_the_audit_names_who_applied_also_where_a_worker_follows_first(world: World) -> None:
+    start(world, "w1", "count = 100")
+    high = start(world, "w2", "count = 400")
+    registry = Registry(world.client.store, world.namespace)
+
+    registry.apply(high.process.digest, by="maria", reason="the contract says so")
+    high.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+    (entry, *_) = audit.read(world.client.store, world.client.keys)
+    assert (entry.by, entry.reason) == ("maria", "the contract says so")
+
+
+def test_apply_refuses_a_configuration_that_no_live_worker_has(world: World) -> None:
+    start(world, "w1", "count = 100")
+
+    result = world.run("limits", "apply", "0123456789ab", *WHY)
+
+    assert result.exit_code == 2
+    assert "no live worker has configuration 0123456789ab" in result.output
+
+
+def test_two_workers_of_one_name_are_counted_and_named(world: World) -> None:
+    world.start_heartbeat("w1@here", threads=8, worker_id="one")
+    world.start_heartbeat("w1@here", threads=4, worker_id="other")
+
+    assert (status(world.client).workers, status(world.client).threads) == (2, 12)
+    assert "have one name" in world.run("status").stdout
+    result = world.run("doctor")
+    assert result.exit_code == 1
+    assert "have one name" in result.stdout
+
+
+def test_a_worker_that_does_not_know_a_new_client_is_named(world: World) -> None:
+    world.start_heartbeat("w1@here")
+    text = world.config.read_text()
+    world.config.write_text(f"{text}\n[clients.later]\nbase_url = 'http://127.0.0.1:9'\n")
+
+    result = world.run("status", "--json")
+
+    later = next(it for it in json.loads(result.stdout)["clients"] if it["client"] == "later")
+    assert later["workers"] == 0
+    assert "w1@here" in later["problems"][0]
+    assert "later" in later["problems"][0]
+    assert world.run("doctor").exit_code == 1
+
+
+@pytest.mark.parametrize("more", ["key_scope = 'step'", "idempotency_header = 'X-Key'"])
+def test_a_ledger_of_another_account_is_refused_until_the_client_is_bound_anew(
+    world: World, more: str
+) -> None:
+    world.client.require_bound()
+    world.configure(more=more)
+
+    with pytest.raises(ConfigError, match="headgate client rebind acme"):
+        world.client.require_bound()
+
+    assert world.run("client", "rebind", "acme", *WHY).exit_code == 0
+    world.client.require_bound()
+    (entry,) = audit.read(world.client.store, world.client.keys)
+    assert (entry.action, entry.by) == ("client rebind", "maria")
+    world.configure()
+    with pytest.raises(ConfigError, match="another account"):
+        world.client.require_bound()
+
+
+def test_the_refusal_names_what_differs_and_never_the_id(world: World) -> None:
+    world.client.require_bound()
+    text = world.config.read_text().replace('client_id = "demo"', 'client_id = "other-id"')
+    world.config.write_text(text.replace("http://127.0.0.1:9", "http://127.0.0.1:8"))
+
+    result = world.run("submit", "calls", str(rows(world)), "--client", "acme")
+
+    assert result.exit_code == 2
+    assert "base_url http://127.0.0.1:9, not http://127.0.0.1:8" in result.output
+    assert "another client_id" in result.output
+    assert "other-id" not in result.output
+    assert "demo" not in str(world.client.store.hgetall(world.client.keys.bound))
+
+
+@pytest.mark.parametrize("what", ["a bell", "an unknown row", "an unknown answer", "a worker"])
+def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
+    world: World, what: str
+) -> None:
+    world.client.require_bound()
+    match what:
+        case "a bell":
+            world.submit(1)
+            world.bells(1)
+        case "an unknown answer":
+            world.submit(1)
+            grant = world.admit(world.bells(1)[0])
+            later = Requeue(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)
+            world.client.governor().settle(grant, later)
+        case "an unknown row":
+            fields = {"key": "k", "job": "j", "state": "unknown", "why": "no answer"}
+            world.client.store.xadd(world.client.keys.dead, fields)
+        case "a worker":
+            world.start_heartbeat("w1@here")
+    before = world.client.store.hgetall(world.client.keys.bound)
+    world.configure(more="key_scope = 'step'")
+
+    result = world.run("client", "rebind", "acme", *WHY)
+
+    assert result.exit_code == 1
+    assert world.client.store.hgetall(world.client.keys.bound) == before
+
+
+def test_a_worker_with_another_account_serves_its_other_clients_only(world: World) -> None:
+    world.client.require_bound()
+    world.configure(more="key_scope = 'step'")
+
+    presence = world.start_heartbeat("w1@here")
+
+    with pytest.raises(ConfigError, match="another account"):
+        presence.require_agreed("acme")
+    shown = status(world.client)
+    assert shown.workers == 0
+    assert "another account" in shown.problems[0]
+
+
+def rows(world: World) -> object:
+    """A file with one row."""
+    path = world.config.with_name("rows.jsonl")
+    path.write_text('{"id": "a", "method": "POST", "path": "/x", "body": {}, "guard": "key"}\n')
+    return path

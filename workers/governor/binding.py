@@ -1,0 +1,94 @@
+"""What a client's ledger is bound to: who sends, where to, and under which idempotency keys.
+
+A ledger says what was sent to one account of one provider. With another account its keys, counts
+and look-ups would mean nothing, so another value is refused until a person binds the client anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from workers.errors import ConfigError
+from workers.store.scripts import Scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workers.settings.client import ClientSettings
+    from workers.store.connection import Store
+    from workers.store.keys import ClientKeys
+
+#: Seconds after which a process looks again.
+CHECK_EVERY_S: Final = 2.0
+#: Characters of a digest: of who sends, and of all bound values.
+_DIGEST: Final = 12
+
+
+def binding_of(client: ClientSettings) -> dict[str, str]:
+    """The values to which a ledger is bound; of the client's id a digest, and never a secret."""
+    return {
+        "base_url": str(client.base_url or "").rstrip("/"),
+        "token_url": str(client.token_url or "").rstrip("/"),
+        "client_id": _digest(client.client_id) if client.client_id else "",
+        "idempotency_header": client.idempotency_header.lower(),
+        "key_scope": client.key_scope,
+    }
+
+
+def binding_digest(client: ClientSettings) -> str:
+    """One short text that differs where any bound value does."""
+    return digest_of(binding_of(client))
+
+
+def digest_of(values: Mapping[str, str]) -> str:
+    """The digest of such values."""
+    return _digest("\0".join(values[name] for name in sorted(values)))
+
+
+def stored(store: Store, keys: ClientKeys) -> dict[str, str]:
+    """What the client's ledger is bound to; empty: to nothing yet."""
+    bound: dict[str, str] = store.hgetall(keys.bound)  # type: ignore[assignment]
+    return bound
+
+
+def format_binding(values: Mapping[str, str]) -> str:
+    """The values for people, without those that are empty."""
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value)
+
+
+def bind(store: Store, keys: ClientKeys, client: ClientSettings) -> None:
+    """Bind the client's ledger at its first use; later make sure that it is bound to the same.
+
+    Raises:
+        ConfigError: the ledger is bound to other values.
+        StoreAway: the store did not answer.
+    """
+    own = binding_of(client)
+    flat = [text for pair in own.items() for text in pair]
+    reply: list[str] = Scripts(store, keys, None)("bind", *flat)
+    bound = dict(zip(reply[::2], reply[1::2], strict=True))
+    if bound != own:
+        raise ConfigError(describe_refusal(client.name, bound, own))
+
+
+def describe_refusal(name: str, bound: Mapping[str, str], own: Mapping[str, str]) -> str:
+    """Why a client is refused: which values differ, and what to do."""
+    other = [_describe(field, bound.get(field), own[field]) for field in own.keys() & bound.keys()]
+    differ = ", ".join(sorted(filter(None, other)))
+    return (
+        f"client {name}: its ledger is bound to another account ({differ}); use a client of "
+        f'another name, or: headgate client rebind {name} --reason "…"'
+    )
+
+
+def _describe(field: str, bound: str | None, own: str) -> str:
+    if bound == own:
+        return ""
+    if field == "client_id":
+        return "another client_id"
+    return f"{field} {bound or 'none'}, not {own or 'none'}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
