@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.rig import APP, DONE, FAILS, LEASE_US, MS, Rig, S, breaker, grants, probe
+from tests.support.rig import (
+    APP,
+    DONE,
+    FAILS,
+    LEASE_US,
+    MS,
+    Rig,
+    S,
+    breaker,
+    change,
+    grants,
+    probe,
+)
 from tests.support.stored import transaction_hash
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import Finish, GiveUp, Requeue
@@ -454,3 +466,52 @@ def test_a_look_up_that_was_answered_badly_is_made_again_and_counts_nothing(stor
 
     assert counted(rig, key) == 0
     assert transaction_hash(rig, key)["at"] == "0"
+
+
+def test_a_scope_that_gets_a_limit_of_its_own_stays_held(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    before = breaker(rig, scope_of(rig))
+
+    change(rig, WIDE, LimitSettings(name="ep", count=1000, shape="bucket", match="POST /x"))
+
+    assert scope_of(rig) == "ep"
+    assert breaker(rig, "ep") == before
+    assert [it for it in store.hkeys(rig.keys.governor) if it.startswith("k:")] == ["k:ep"]  # type: ignore[union-attr]
+    for _ in range(2):
+        rig.governor.settle(probe(rig), DONE)
+    assert not breaker(rig, "ep")
+
+
+def test_401s_to_several_rows_hold_the_client_where_nothing_good_is_known(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+    out = out_of(rig, 4)
+
+    for grant in out[:3]:
+        rig.governor.settle(grant, replace(FAILS, status=401, of_token=True))
+    assert not breaker(rig)
+    rig.governor.settle(out[3], replace(FAILS, status=401, of_token=True))
+
+    assert breaker(rig)["cause"] == "failing"
+
+
+def test_one_row_that_is_always_answered_401_beside_good_ones_holds_nothing(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1, lane=0)
+    rig.line_up(200)
+    bad, *others = out_of(rig, 100)
+    assert bad.key == key
+    refused = replace(AGAIN, status=401, of_token=True, delay_s=0.05)
+    for number, grant in enumerate(others):
+        rig.governor.settle(grant, DONE)
+        if number in {5, 30, 60}:
+            rig.governor.settle(bad, refused)
+            rig.us += S
+            (bad,) = grants(rig, 1)
+            assert bad.key == key
+    rig.governor.settle(bad, refused)
+
+    assert not breaker(rig)
+    assert not breaker(rig, scope_of(rig))
+    assert rig.state(key) == "unknown"

@@ -9,8 +9,8 @@
 -- ARGV[4]  changes  JSON: a list of {field of overrides, its value or "" = none any more, entry of the
 --                   audit: a list, or an empty one}
 -- ARGV[5…] flow, definition: two a flow, all that were known
--- Includes bucket
--- Reads    deadlines, tx:<key>; writes overrides, audit, flows, gov
+-- Includes bucket, breaker
+-- Reads    deadlines, tx:<key>; writes overrides, audit, flows, gov, breaker:<scope>
 -- Returns  1 = done, 0 = overrides or flows are others by now: nothing was written
 -- Cost     O(flows + transactions out)
 local OVERRIDES, AUDIT, changes = base .. "overrides", base .. "audit", cjson.decode(ARGV[4])
@@ -88,6 +88,7 @@ end
 
 for name, full in pairs(fulls) do redis.call("HSET", GOV, "c:" .. name, full) end
 for name, why in pairs(whys) do redis.call("HSET", GOV, "y:" .. name, why or "") end
+for _, scope in ipairs(scopes) do rename_breaker(scope.before, scope.after) end
 redis.call("HSET", GOV, "capped", capped)
 for i = 5, #ARGV, 2 do redis.call("HSET", FLOWS, ARGV[i], ARGV[i + 1]) end
 for _, field in ipairs(redis.call("HKEYS", GOV)) do

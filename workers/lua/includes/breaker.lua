@@ -1,7 +1,8 @@
 -- The breaker of a scope: a route, the limit of an endpoint, or the whole client.
 --
 -- Expects  bucket
--- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, forget_breaker, close_breaker, move_breaker
+-- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, forget_breaker, close_breaker, move_breaker,
+--          rename_breaker
 --
 -- throttling.lua and evidence.lua open it, and probes.lua closes it. While it is open gov has "k:" + scope,
 -- from when on the next probe may go, and nothing else leaves; the hash breaker:<scope> has the rest. Two
@@ -62,4 +63,15 @@ local function move_breaker(scope, back)
     local moment = redis.call("HGET", breaker_key(scope), field)
     if moment then redis.call("HSET", breaker_key(scope), field, tonumber(moment) - back, "probers", "") end
   end
+end
+
+-- What was this scope is another one from now on, which keeps a breaker of its own.
+local function rename_breaker(before, after)
+  local probe_from, other = unpack(redis.call("HMGET", GOV, "k:" .. before, "k:" .. after))
+  if not probe_from or before == "client" then return end
+  if not other then
+    redis.call("HSET", breaker_key(after), unpack(redis.call("HGETALL", breaker_key(before))))
+    redis.call("HSET", GOV, "k:" .. after, probe_from)
+  end
+  forget_breaker(before)
 end
