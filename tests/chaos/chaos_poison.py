@@ -113,8 +113,17 @@ def test_a_route_all_of_whose_rows_fail_waits_beyond_their_patience_and_says_so(
 def test_one_refused_row_fails_by_its_name_and_the_others_keep_their_rate(
     kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = run(mixed_rows(ROWS, 0))
-    beside = run(mixed_rows(ROWS, 1), never(kind), wait_s=120)
+    """Beside a client without such a row, at the same time: the machine is the same for both."""
+    names = ("alone", "beside")
+    half = {**LIMIT, "count": 100}
+    with Fleet([half], sandbox={"faults": [never(kind)]}, client=CLIENT, names=names) as fleet:
+        fleet.of("alone").submit(mixed_rows(ROWS, 0))
+        fleet.of("beside").submit(mixed_rows(ROWS, 1))
+        for name in ("w1", "w2"):
+            fleet.start_worker(name)
+        for name in names:
+            fleet.of(name).wait(timeout_s=180)
+        alone, beside = (spent(fleet.of(name)) for name in names)
 
     show(capsys, ("no bad row", alone), (f"one row is answered {kind}", beside))
     assert beside.good_states == {"succeeded": ROWS}
