@@ -13,39 +13,47 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
-from tests.support.faults.checks import check_all
+from orchestration.views.invariants import check_ledger
+from tests.support.faults.checks import assert_nothing_left, check_all
 from tests.support.faults.outage import rows_of
 from tests.support.faults.poison import BAD, Spent, mixed_rows, never, spent, table
 from tests.support.fleet import Fleet
-from workers.settings.limits import LimitSettings, bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROWS: Final = 3000
-LIMIT: Final = {"name": "app", "count": 200}
-RATE: Final = bucket_of(LimitSettings(**LIMIT)).rate
-#: How long a row may be in doubt before it ends by itself, and how far apart its sends may be.
+LIMIT: Final = {"name": "app", "count": 100}
+NAMES: Final = ("alone", "beside")
+#: How long a row may be in doubt before it ends by itself.
 PATIENCE_S: Final = 20.0
-LONGEST_BACKOFF_S: Final = 60.0
 #: The product's own backoff; calls are over soon.
 CLIENT: Final = {"backoff_base_s": 1.0, "outage_patience_s": PATIENCE_S}
-#: The part of the rate that is used, by good rows and by poison.
+#: The part of the rate that is used, by good rows and by poison, of what is used without poison.
 USED: Final = 0.9
 #: The rate that one refused row leaves to all others, as a part of the rate without it.
 LEFT: Final = 0.97
 
 
-def run(rows: list[dict[str, Any]], *faults: Mapping[str, Any], wait_s: float = 120) -> Spent:
-    """Two workers, one job, to its end; what it cost."""
-    with Fleet([LIMIT], sandbox={"faults": faults}, client=CLIENT) as fleet:
-        fleet.submit(rows)
+def run(
+    rows: list[dict[str, Any]], fault: Mapping[str, Any], wait_s: float = 180
+) -> tuple[Spent, Spent]:
+    """Two workers, and two clients at once: one has good rows alone, the other one these rows.
+
+    The machine is the same for both at each moment, so that their rates can be compared.
+    """
+    with Fleet([LIMIT], sandbox={"faults": [fault]}, client=CLIENT, names=NAMES) as fleet:
+        alone, beside = (fleet.of(name) for name in NAMES)
+        alone.submit(mixed_rows(ROWS, 0))
+        beside.submit(rows)
         for name in ("w1", "w2"):
             fleet.start_worker(name)
-        fleet.wait(timeout_s=wait_s)
-        cost = spent(fleet)
-        check_all(fleet, healthy=False)
-        return cost
+        for each in (alone, beside):
+            each.wait(timeout_s=wait_s)
+            broken = [text for texts in check_ledger(each.client).values() for text in texts]
+            assert broken == []
+            assert_nothing_left(each)
+        return spent(alone), spent(beside)
 
 
 def show(capsys: pytest.CaptureFixture[str], *named: tuple[str, Spent]) -> None:
@@ -60,28 +68,23 @@ def test_good_rows_lose_at_most_the_quota_that_poison_spends_and_poison_ends_by_
 ) -> None:
     bad = round(ROWS * share)
 
-    cost = run(
-        mixed_rows(ROWS - bad, bad),
-        never("5xx_before"),
-        wait_s=ROWS * (4 / RATE) + PATIENCE_S + 2 * LONGEST_BACKOFF_S,
-    )
+    alone, beside = run(mixed_rows(ROWS - bad, bad), never("5xx_before"), wait_s=400)
 
-    show(capsys, (f"{share:.0%} poison", cost))
-    assert cost.good_states == {"succeeded": ROWS - bad}
-    assert cost.bad_states == {"unknown": bad}  # a 503 leaves in doubt what was done
-    assert cost.doubled == 0
-    assert cost.sent_per_s >= USED * RATE
-    assert cost.bad_lived_s <= PATIENCE_S + 2
+    show(capsys, ("no poison", alone), (f"{share:.0%} poison", beside))
+    assert beside.good_states == {"succeeded": ROWS - bad}
+    assert beside.bad_states == {"unknown": bad}  # a 503 leaves in doubt what was done
+    assert beside.doubled == 0
+    assert beside.sent_per_s >= USED * alone.sent_per_s
+    assert beside.bad_lived_s <= PATIENCE_S + 2
 
 
 def test_a_lone_row_is_sent_until_its_patience_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    cost = run(rows_of("key", 1, BAD), never("5xx_before"))
+    _, beside = run(rows_of("key", 1, BAD), never("5xx_before"))
 
-    show(capsys, ("a lone row", cost))
-    assert cost.bad_states == {"unknown": 1}
+    show(capsys, ("a lone row", beside))
+    assert beside.bad_states == {"unknown": 1}
     # Nothing else says whether the provider or the row is at fault: attempts do not end it.
-    assert cost.bad_lived_s >= PATIENCE_S / 2
-    assert cost.bad_lived_s <= PATIENCE_S + 2
+    assert PATIENCE_S / 2 <= beside.bad_lived_s <= PATIENCE_S + 2
 
 
 def test_a_route_all_of_whose_rows_fail_waits_beyond_their_patience_and_says_so() -> None:
@@ -113,17 +116,7 @@ def test_a_route_all_of_whose_rows_fail_waits_beyond_their_patience_and_says_so(
 def test_one_refused_row_fails_by_its_name_and_the_others_keep_their_rate(
     kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Beside a client without such a row, at the same time: the machine is the same for both."""
-    names = ("alone", "beside")
-    half = {**LIMIT, "count": 100}
-    with Fleet([half], sandbox={"faults": [never(kind)]}, client=CLIENT, names=names) as fleet:
-        fleet.of("alone").submit(mixed_rows(ROWS, 0))
-        fleet.of("beside").submit(mixed_rows(ROWS, 1))
-        for name in ("w1", "w2"):
-            fleet.start_worker(name)
-        for name in names:
-            fleet.of(name).wait(timeout_s=180)
-        alone, beside = (spent(fleet.of(name)) for name in names)
+    alone, beside = run(mixed_rows(ROWS, 1), never(kind))
 
     show(capsys, ("no bad row", alone), (f"one row is answered {kind}", beside))
     assert beside.good_states == {"succeeded": ROWS}

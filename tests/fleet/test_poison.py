@@ -150,7 +150,7 @@ def test_tokens_that_another_system_ends_early_are_renewed_few_times_and_somebod
         fleet.submit(rows_of("key", 600))
         fleet.start_worker("w1")
         for n in range(1, times + 1):
-            fleet.wait_for(100 * n)
+            fleet.wait_for(100 * n, timeout_s=60)
             fleet.sandbox.post("revoke")
 
         assert fleet.wait(timeout_s=60) == {"succeeded": 600}

@@ -24,6 +24,7 @@ GUARDS: Final = ("key", "upsert", "lookup", "none")
 #: What the provider does to each call; none of these calls has an effect.
 SHAPES: Final[dict[str, dict[str, Any]]] = {
     "503": {"kind": "5xx_before"},
+    "503 and when": {"kind": "5xx_before", "retry_after": 2},
     "500": {"kind": "5xx_before", "status": 500},
     "resets": {"kind": "reset"},
     "hangs": {"kind": "hang_before", "hang_s": 3600},
