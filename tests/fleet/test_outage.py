@@ -32,7 +32,7 @@ THREADS = 8
 #: Sends of one scope into a total outage; probes of a run that took longer than it should included.
 MOST = 2 * THREADS + IN_A_ROW + most_probes(10 * OUTAGE_S)
 #: What people are told of an outage.
-FAILING = re.compile(r"has been failing since .*next probe in")
+FAILING = re.compile(r"has been failing since .*next probe (in|at)")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
