@@ -29,7 +29,7 @@ OUTAGE_S = 4.0
 GUARDED = ("key", "upsert", "lookup")
 LOOKS = {"lookup_after_s": 0.3, "lookups": 2, "lookup_every_s": 0.3}
 THREADS = 8
-#: Sends of one scope into a total outage; probes of a run that took longer than it should included.
+#: Rows of one scope that are sent into a total outage, with the probes of one that lasts longer.
 MOST = 2 * THREADS + IN_A_ROW + most_probes(10 * OUTAGE_S)
 #: What people are told of an outage.
 FAILING = re.compile(r"has been failing since .*next probe (in|at)")
@@ -47,12 +47,20 @@ def test_an_outage_ends_no_row_that_a_guard_protects(shape: str) -> None:
 
         assert fleet.wait() == {"succeeded": 240}
 
-        scopes = Counter(
-            (entry["method"], entry["path"]) for entry in fleet.requests() if entry.get("fault")
-        )
-        assert scopes.total() > 0
-        assert not is_total(shape) or max(scopes.values()) <= MOST
+        hit = rows_hit(fleet)
+        assert hit
+        assert not is_total(shape) or max(hit.values()) <= MOST
         check_all(fleet)
+
+
+def rows_hit(fleet: Fleet) -> Counter[str]:
+    """Path → how many rows met a fault there.
+
+    A re-send is not counted: with a backoff as short as here, some come before the breaker opens.
+    """
+    rows = {(entry["path"], entry["key"]) for entry in fleet.requests() if entry.get("fault")
+            and entry.get("key")}  # fmt: skip
+    return Counter(path for path, _ in rows)
 
 
 def test_a_closed_port_ends_no_row_and_spends_no_attempt() -> None:
@@ -88,7 +96,7 @@ def test_without_a_guard_only_what_went_into_the_outage_ends_unknown() -> None:
 
 def test_an_outage_of_one_route_leaves_the_other_route_alone() -> None:
     with Fleet() as fleet:
-        broken = rows_of("key", 60, "broken")
+        broken = rows_of("key", 120, "broken")
         for row in broken:
             row["steps"][0]["path"] = "/broken"
         fleet.sandbox.post("faults", [{"kind": "page", "match": "* /broken"}])
@@ -100,9 +108,8 @@ def test_an_outage_of_one_route_leaves_the_other_route_alone() -> None:
 
         assert fleet.ended("broken") == 0
         fleet.sandbox.post("faults", [])
-        assert fleet.wait("broken") == {"succeeded": 60}
-        sent = sum(entry["path"] == "/broken" for entry in fleet.requests())
-        assert sent <= 60 + MOST
+        assert fleet.wait("broken") == {"succeeded": 120}
+        assert rows_hit(fleet)["/broken"] <= MOST
         check_all(fleet, "job", "broken")
 
 
@@ -118,7 +125,7 @@ def test_status_watch_and_log_say_since_when_the_provider_fails_and_when_it_is_a
 
         with watching(fleet) as watch:
             until(lambda: FAILING.search(status()), what="a status that says so", fleet=fleet)
-            until(lambda: FAILING.search(watch.read_text()), what="a watch that does", fleet=fleet)
+            until(lambda: FAILING.search(watch.read_text()), 60, "a watch that does", fleet)
             until(lambda: FAILING.search(fleet.log("w1")), what="a log that does", fleet=fleet)
             assert fleet.ended() == 0
 
@@ -129,11 +136,12 @@ def test_status_watch_and_log_say_since_when_the_provider_fails_and_when_it_is_a
 
 @contextmanager
 def watching(fleet: Fleet) -> Iterator[Path]:
-    """A `headgate watch` of the job; the file to which it prints."""
+    """A `headgate watch` of the job as a wide terminal shows it; the file to which it prints."""
     output = fleet.folder / "watch.txt"
     command = [sys.executable, "-m", "orchestration.cli", "watch", "job"]
+    env = {**fleet.environment, "FORCE_COLOR": "1", "COLUMNS": "200"}
     with output.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=fleet.environment)
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=env)
         try:
             yield output
         finally:
