@@ -23,6 +23,7 @@ from orchestration.sandbox.journal import Journal
 from orchestration.sandbox.provider import Provider
 from orchestration.sandbox.servers import (
     ApiServer,
+    Listener,
     RequestTasks,
     TransferServer,
     answer_control,
@@ -119,7 +120,7 @@ def _start_servers(
             api.handle(request)
 
     calls = HTTPServer(answer, max_buffer_size=_MAX_REQUEST_BYTES)
-    calls.add_sockets(sockets)
+    provider.close_port = Listener(calls, sockets).close_for
     transfers = HTTPServer(
         TransferServer(provider, tasks), max_buffer_size=_CHUNK_BYTES, max_body_size=_MAX_FILE_BYTES
     )

@@ -13,6 +13,8 @@ from orchestration.sandbox.platforms import Platforms
 from orchestration.sandbox.quota import QuotaEnforcer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestration.sandbox.calls import Call, Reply
     from orchestration.sandbox.config import Config, Storm
     from orchestration.sandbox.journal import Journal
@@ -29,13 +31,15 @@ class Provider:
         self.oauth = OAuth()
         self.max_lag_us = 0  #: longest time that this process kept arrivals waiting
         self.in_flight = 0  #: calls that wait for their latency or are broken off slowly
+        #: closes the port of the API for so many seconds; None where nobody listens
+        self.close_port: Callable[[float], None] | None = None
         self._start_empty()
 
     def _start_empty(self) -> None:
         self.keys = KeyStore()
         self.platforms = Platforms(self.transfer_port)
         self.quota = QuotaEnforcer(self.config.limits)
-        self.faults = FaultBook(self.config.faults)
+        self.faults = FaultBook(self.config.faults, self.clock.real_us())
         self.storm: StormInForce | None = None
         self._random = SeededRandom(self.config.seed)
 
@@ -55,7 +59,7 @@ class Provider:
     def set_faults(self, config: Config) -> None:
         """Take a configuration's faults, with their counters at zero."""
         self.config = config
-        self.faults = FaultBook(config.faults)
+        self.faults = FaultBook(config.faults, self.clock.real_us())
 
     def start_storm(self, storm: Storm) -> None:
         """Let a storm begin now, in place of the last one."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from orchestration.sandbox.config import Fault, When
+from orchestration.sandbox.calls import Call
+from orchestration.sandbox.config import Config, Fault, When
 from orchestration.sandbox.faults import FaultBook
 
 if TYPE_CHECKING:
@@ -142,6 +146,19 @@ def test_a_429_on_command_carries_the_ordered_retry_after(
     assert post(sandbox, http).headers.get("Retry-After") == value
 
 
+def test_a_403_that_says_when_to_come_again_is_a_limit_and_not_a_permission(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("faults", [{"kind": "403", "times": 1, "retry_after": 40}, {"kind": "403"}])
+
+    limited, forbidden = post(sandbox, http), post(sandbox, http)
+
+    assert (limited.status_code, limited.headers["Retry-After"]) == (403, "40")
+    assert limited.json()["code"] == "rate.limit.exceeded"
+    assert "Retry-After" not in forbidden.headers
+    assert forbidden.json()["code"] == "missing.permissions"
+
+
 def test_a_storm_refuses_every_call_until_it_is_over(
     sandbox: SandboxProcess, http: requests.Session
 ) -> None:
@@ -195,13 +212,21 @@ def test_the_token_endpoint_fails_only_when_a_rule_names_it(sandbox: SandboxProc
     assert (unnamed, named) == (200, 503)
 
 
+def a_call(method: str = "POST", path: str = "/orders", client: str = "", t_us: int = 0) -> Call:
+    start = RequestStartLine(method, path, "HTTP/1.1")
+    request = HTTPServerRequest(start_line=start, headers=HTTPHeaders(Host="sandbox"))
+    call = Call(request, Config(), t_us, path)
+    call.client = client
+    return call
+
+
 def hits(fault: Fault, names: list[str]) -> list[int]:
     """Return the positions of the calls that a rule hits; each call has one business id."""
-    book = FaultBook([fault])
+    book = FaultBook([fault], since_us=0)
     return [
         index
         for index, name in enumerate(names)
-        if book.pick("POST", "/orders", lambda name=name: (name,))  # type: ignore[misc]
+        if book.pick(a_call(), lambda name=name: (name,))  # type: ignore[misc]
     ]
 
 
@@ -216,6 +241,88 @@ def test_a_rule_hits_just_the_calls_it_names() -> None:
     assert hits(Fault(kind="400", when=When(first=3)), names) == [0, 1, 2]
     assert hits(Fault(kind="400", when=When(business_ids=("b",))), names) == [1, 3, 5]
     assert hits(Fault(kind="400", when=When(business_ids=("b",), every=2)), names) == [3]
+    assert hits(Fault(kind="400", when=When(id_match="[b-z]")), names) == [1, 3, 5]
+    assert hits(Fault(kind="400", when=When(id_match="b*", business_ids=("a",))), names) == []
+
+
+def test_a_fault_can_be_bound_to_clients_and_to_a_time_after_its_order() -> None:
+    outage = When(from_s=2, until_s=5, clients=("acme", "other"))
+    book = FaultBook([Fault(kind="5xx_before", when=outage)], since_us=10_000_000)
+
+    def is_hit(second: float, client: str = "acme") -> bool:
+        call = a_call(client=client, t_us=round(second * 1e6))
+        return book.pick(call, tuple) is not None
+
+    assert [is_hit(second) for second in (11.9, 12, 14.9, 15)] == [False, True, True, False]
+    assert (is_hit(13, "other"), is_hit(13, "third"), is_hit(13, "")) == (True, False, False)
+
+
+def test_an_outage_ends_by_itself_and_hits_the_rows_of_its_client_alone(
+    sandbox: SandboxProcess, http: requests.Session, wait_until: Wait
+) -> None:
+    of_another = {"kind": "400", "when": {"clients": ["another"]}}
+    sandbox.post("faults", [of_another, {"kind": "5xx_before", "when": {"until_s": 0.3}}])
+
+    failed = post(sandbox, http)
+    wait_until(lambda: post(sandbox, http).status_code == 201)
+
+    assert failed.status_code == 503
+    assert sandbox.get("report")["effects"] == 1
+
+
+def test_the_page_of_a_proxy_is_the_same_to_the_byte_and_tells_nothing_of_the_api(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    sandbox.post("config", {"rate_headers": "x-ratelimit"})
+    sandbox.post("faults", [{"kind": "page", "times": 2}])
+
+    pages = [post(sandbox, http, name) for name in ("a", "b")]
+
+    assert [page.status_code for page in pages] == [502, 502]
+    assert len({page.content for page in pages}) == 1
+    assert pages[0].headers["Content-Type"] == "text/html"
+    assert "ININ-Correlation-Id" not in pages[0].headers
+    assert post(sandbox, http).status_code == 201  # nothing was done, and no key remembers it
+
+
+def test_a_reset_is_one_of_tcp_before_the_effect(
+    sandbox: SandboxProcess, http: requests.Session
+) -> None:
+    order(sandbox, kind="reset")
+
+    with pytest.raises(requests.ConnectionError, match="reset by peer"):
+        post(sandbox, http)
+
+    assert sandbox.get("counts")["effects"] == 0
+    assert post(sandbox, http).status_code == 201
+
+
+def test_a_closed_port_refuses_to_connect_for_a_while_and_nothing_is_forgotten(
+    sandbox: SandboxProcess, http: requests.Session, wait_until: Wait
+) -> None:
+    sandbox.post("faults", [{"kind": "hang_before", "match": "GET /slow", "hang_s": 3600}])
+    with pytest.raises(requests.ReadTimeout):
+        http.get(f"{sandbox.url}/slow", timeout=0.1)
+    post(sandbox, http)
+
+    sandbox.post("refuse", {"seconds": 0.5})
+    wait_until(lambda: not connects(sandbox))
+    wait_until(lambda: connects(sandbox))
+
+    assert post(sandbox, http).headers["Idempotency-Replayed"] == "true"
+    assert sandbox.get("report")["effects"] == 1
+    with pytest.raises(ValueError, match="seconds"):
+        sandbox.post("refuse", {"seconds": 0})
+
+
+def connects(sandbox: SandboxProcess) -> bool:
+    """Tell whether somebody listens; a connection that is kept would not."""
+    address = urlsplit(sandbox.url)
+    try:
+        with socket.create_connection((address.hostname, address.port), timeout=5):
+            return True
+    except ConnectionRefusedError:
+        return False
 
 
 def test_a_probability_is_kept_and_repeats_with_its_seed() -> None:
@@ -228,9 +335,9 @@ def test_a_probability_is_kept_and_repeats_with_its_seed() -> None:
 
 
 def test_the_first_rule_that_hits_decides() -> None:
-    book = FaultBook([Fault(kind="400", times=1), Fault(kind="404")])
+    book = FaultBook([Fault(kind="400", times=1), Fault(kind="404")], since_us=0)
 
-    kinds = [fault.kind for _ in range(2) if (fault := book.pick("GET", "/", tuple))]
+    kinds = [fault.kind for _ in range(2) if (fault := book.pick(a_call("GET", "/"), tuple))]
 
     assert kinds == ["400", "404"]
 

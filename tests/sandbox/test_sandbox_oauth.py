@@ -99,6 +99,15 @@ def test_an_api_key_is_taken_as_header_or_bearer_until_it_is_replaced(
     assert status(sandbox) == 401
 
 
+def test_a_token_that_is_not_valid_may_be_answered_403_as_some_providers_do(
+    sandbox: SandboxProcess,
+) -> None:
+    sandbox.post("config", {"api_keys": {"one": "demo"}, "unauthorised": "403"})
+
+    assert status(sandbox, Authorization="Bearer old") == 403
+    assert status(sandbox, Authorization="Bearer one") == 200
+
+
 def test_no_secret_is_in_the_configuration_that_it_tells(sandbox: SandboxProcess) -> None:
     sandbox.post("config", {"api_keys": {"canary": "demo"}, "access_keys": {"id": "canary"}})
 

@@ -64,6 +64,8 @@ class Config:
     )  #: access keys of the CXone token endpoints: id -> secret
     api_keys: dict[str, str] = field(default_factory=dict, repr=False)  #: key -> its client
     token_lifetime_s: float = 86_400.0  #: of tokens from `/oauth/token`
+    #: answer to a call whose token is missing, unknown or too old
+    unauthorised: Literal["401", "403"] = "401"
     cxone_lifetime_s: float = 3_600.0  #: of tokens from the CXone token endpoints
     limits: tuple[Limit, ...] = ()
     #: form of Retry-After on a 429. seconds: rounded up; date: HTTP date; none: no header;

@@ -26,6 +26,8 @@ FaultKind = Literal[
     "redirect",
     "huge_body",
     "truncated",
+    "page",
+    "reset",
 ]
 
 
@@ -34,8 +36,13 @@ class When:
     """Which of the matching calls a fault hits.
 
     A call is hit where all the conditions that are set hold. Without a condition every call is hit.
+    `every`, `first` and `probability` count the calls for which the other conditions hold.
     """
 
+    from_s: float = 0.0  #: seconds from the order of the faults on until it begins
+    until_s: float | None = None  #: seconds from the order on until it is over; None: never
+    clients: tuple[str, ...] | None = None  #: hits calls of these OAuth clients
+    id_match: str | None = None  #: glob over a business id; hits calls that carry such an id
     every: int | None = None  #: hits the n-th, 2n-th, ... matching call
     first: int | None = None  #: hits the first n matching calls
     probability: float | None = None  #: 0..1, drawn with the seed of the fault
@@ -46,8 +53,8 @@ class When:
 class Fault:
     """One way to misbehave.
 
-    The kinds `*_before`, the plain statuses and `redirect` act before the call has its effect. All
-    other kinds act after it.
+    The kinds `*_before`, the plain statuses, `redirect`, `page` and `reset` act before the call has
+    its effect. All other kinds act after it.
     """
 
     kind: FaultKind
@@ -56,9 +63,10 @@ class Fault:
     when: When = field(default_factory=When)
     times: int | None = None  #: most hits of this fault; None: no bound
     per_business_id_times: int | None = None  #: most hits per business id; None: no bound
-    #: status of 5xx_before (None: 503), 5xx_after and 5xx_stored (500), and redirect (302)
+    #: status of 5xx_before (None: 503), 5xx_after and 5xx_stored (500), page (502), redirect (302)
     status: int | None = None
-    #: header Retry-After of a 429 or 5xx, sent as it stands; None: no header
+    #: header Retry-After of a 429, 403 or 5xx, sent as it stands; None: no header. A 403 with it
+    #: has the code rate.limit.exceeded
     retry_after: str | int | None = None
     hang_s: float = 30.0  #: seconds of silence before the connection is closed
     slow_s: float = 5.0  #: seconds that a slow body takes

@@ -27,6 +27,12 @@ KINDS_WITH_EFFECT: frozenset[FaultKind] = frozenset(
 #: Kinds whose answer is remembered under the key where `Config.store_5xx` is set.
 _REMEMBERED_IF_SET = frozenset({"5xx_before", "5xx_after"})
 
+#: What a proxy answers whose application is down: the same to the byte, whoever asks.
+_PAGE = (
+    b"<html><head><title>502 Bad Gateway</title></head>"
+    b"<body><center><h1>502 Bad Gateway</h1></center><hr></body></html>"
+)
+
 #: Code and message of the error body of a plain status; the 403 is worded as the platform words it.
 _REFUSALS = {
     "400": ("bad.request", "Refused on command."),
@@ -56,19 +62,33 @@ def damage_reply(call: Call, fault: Fault, done: Reply | None) -> Reply:
         case "429":
             return call.too_many_requests(_header_of(fault))
         case "400" | "401" | "403" | "404" | "409":
-            return call.error_reply(ApiError(int(fault.kind), *_REFUSALS[fault.kind]), kind="fault")
+            return _refused(call, fault)
         case "5xx_before" | "5xx_after" | "5xx_stored":
             return _failed(call, fault, done)
+        case "page":
+            html = {"Content-Type": "text/html"}
+            return Reply(status=fault.status or 502, kind="fault", body=_PAGE, headers=html)
         case "redirect":
             location = {"Location": fault.location}
             return Reply(status=fault.status or 302, kind="fault", headers=location)
         case "bad_json":
             done = replace(done, body=b'{"id": "')
-        case "drop_before" | "drop_after" | "hang_before" | "hang":
+        case "drop_before" | "drop_after" | "hang_before" | "hang" | "reset":
             done = replace(done, status=0)
         case "slow_body" | "truncated" | "huge_body":
             pass  # the reply is whole; only its delivery is not
     return done
+
+
+def _refused(call: Call, fault: Fault) -> Reply:
+    """Return a plain refusal; a 403 that says when to come again is a limit in disguise."""
+    code, message = _REFUSALS[fault.kind]
+    headers = {}
+    if fault.kind == "403" and (retry_after := _header_of(fault)) is not None:
+        code, message = "rate.limit.exceeded", "Too many requests."
+        headers = {"Retry-After": retry_after}
+    reply = call.error_reply(ApiError(int(fault.kind), code, message), kind="fault")
+    return replace(reply, headers=headers)
 
 
 def _failed(call: Call, fault: Fault, done: Reply) -> Reply:

@@ -13,30 +13,38 @@ from orchestration.sandbox.oauth import OPEN_PATHS
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from orchestration.sandbox.calls import Call
     from orchestration.sandbox.config import Fault, Storm
 
 
 class _Rule:
     """One fault, with the calls that it has met and hit."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, since_us: int) -> None:
         self.fault = fault
         self._pattern = compile_glob(fault.match)
+        when = fault.when
+        self._from_us = since_us + round(when.from_s * 1e6)
+        self._until_us = None if when.until_s is None else since_us + round(when.until_s * 1e6)
+        self._id_pattern = None if when.id_match is None else compile_glob(when.id_match)
+        self._needs_ids = (
+            when.business_ids is not None
+            or when.id_match is not None
+            or fault.per_business_id_times is not None
+        )
         self._names_token_path = any(path in fault.match for path in OPEN_PATHS)
         self._names_transfers = TRANSFER_PREFIX in fault.match
         self._random = SeededRandom(fault.seed)
         self._seen = self._hits = 0
         self._hits_by_id: Counter[str] = Counter()
 
-    def hits(self, method: str, path: str, business_ids: Callable[[], Collection[str]]) -> bool:
+    def hits(self, call: Call, business_ids: Callable[[], Collection[str]]) -> bool:
         """Tell whether this call is hit; counts the matching calls and the hits."""
         fault, when = self.fault, self.fault.when
-        if not self._matches(method, path):
+        if not (self._matches(call.method, call.path) and self._is_in_force(call)):
             return False
-        ids: Collection[str] = ()
-        if when.business_ids is not None or fault.per_business_id_times is not None:
-            ids = business_ids()
-        if when.business_ids is not None and not set(ids) & set(when.business_ids):
+        ids = business_ids() if self._needs_ids else ()
+        if not self._names_one_of(ids):
             return False
         self._seen += 1
         if (
@@ -53,6 +61,21 @@ class _Rule:
         self._hits_by_id.update(ids)
         return True
 
+    def _is_in_force(self, call: Call) -> bool:
+        clients = self.fault.when.clients
+        return (
+            self._from_us <= call.t_us
+            and (self._until_us is None or call.t_us < self._until_us)
+            and (clients is None or call.client in clients)
+        )
+
+    def _names_one_of(self, ids: Collection[str]) -> bool:
+        """Tell whether both conditions on business ids hold."""
+        exact, pattern = self.fault.when.business_ids, self._id_pattern
+        return (exact is None or not set(exact).isdisjoint(ids)) and (
+            pattern is None or any(pattern.match(name) for name in ids)
+        )
+
     def _matches(self, method: str, path: str) -> bool:
         if not self._pattern.match(f"{method} {path}"):
             return False
@@ -64,18 +87,17 @@ class _Rule:
 class FaultBook:
     """The rules in their order; the first one that hits decides."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self._rules = [_Rule(fault) for fault in faults]
+    def __init__(self, faults: Sequence[Fault], since_us: int) -> None:
+        """Begin with all counters at zero; `since_us` is the moment of the order."""
+        self._rules = [_Rule(fault, since_us) for fault in faults]
 
-    def pick(
-        self, method: str, path: str, business_ids: Callable[[], Collection[str]]
-    ) -> Fault | None:
+    def pick(self, call: Call, business_ids: Callable[[], Collection[str]]) -> Fault | None:
         """Return the fault that hits this call, None without one.
 
         `business_ids` is called only where a rule needs the ids.
         """
         for rule in self._rules:
-            if rule.hits(method, path, business_ids):
+            if rule.hits(call, business_ids):
                 return rule.fault
         return None
 

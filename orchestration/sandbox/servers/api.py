@@ -50,7 +50,7 @@ class ApiServer:
             self._finish(call, refusal)
             return
         operation = self._operation(call)
-        fault = provider.faults.pick(call.method, call.path, operation.business_ids)
+        fault = provider.faults.pick(call, operation.business_ids)
         delay_s = provider.draw_latency_s()
         if fault is None and not delay_s:
             scope, early = self._claim_key(call, operation)
@@ -59,13 +59,14 @@ class ApiServer:
             self._tasks.spawn(self._serve(call, operation, fault, delay_s), request)
 
     def _refuse(self, call: Call) -> Reply | None:
-        """Return the 401 or 429 that ends a call at its arrival; None: it is accepted."""
+        """Return the 401, 403 or 429 that ends a call at its arrival; None: it is accepted."""
         provider = self._provider
         if call.config.auth:
             headers, now_us = call.request.headers, provider.clock.lifetime_us()
             client = provider.oauth.client_of(headers, call.config.api_keys, now_us)
             if client is None:
-                error = ApiError(401, "bad.credentials", "Invalid login.")
+                status = int(call.config.unauthorised)
+                error = ApiError(status, "bad.credentials", "Invalid login.")
                 return call.error_reply(error, kind="unauthorised")
             call.client = client
         if provider.storm is not None and provider.storm.hits(call.t_us, call.method, call.path):
@@ -159,4 +160,6 @@ class ApiServer:
 
 
 def _headers_of(call: Call) -> dict[str, str]:
+    if call.fault == "page":  # a proxy answered, which knows nothing of the API
+        return {}
     return {"ININ-Correlation-Id": call.context_id, **call.rate_headers}

@@ -8,6 +8,7 @@ POST  reset, revoke
       faults [fault, ...]            replaces the list, with its counters at zero
       storm {"seconds": N, "share": 1, "match": "* *", "retry_after": null}
                                      answers that share of the calls with 429; replaces a storm
+      refuse {"seconds": N}          closes the port of the API, and of these calls, for N seconds
       clock {"advance_s": N}         moves the clock ahead for tokens, keys, signed URLs, the
                                      read lag, dialling and transcoding
 """
@@ -93,6 +94,12 @@ def _start_storm(provider: Provider, request: HTTPServerRequest) -> None:
     provider.start_storm(build_from_json(Storm, _parse_object(request), "storm"))
 
 
+def _refuse_connections(provider: Provider, request: HTTPServerRequest) -> None:
+    seconds = _parse_number(_parse_object(request), "seconds")
+    if provider.close_port is not None:
+        provider.close_port(seconds)
+
+
 def _advance_clock(provider: Provider, request: HTTPServerRequest) -> JsonObject:
     provider.clock.advance(_parse_number(_parse_object(request), "advance_s"))
     return {"t_us": provider.clock.lifetime_us()}
@@ -113,6 +120,7 @@ ORDERS_BY_NAME: dict[str, _Answer] = {
     "config": _set_config,
     "faults": _set_faults,
     "storm": _start_storm,
+    "refuse": _refuse_connections,
     "clock": _advance_clock,
     "revoke": lambda provider, _: {"revoked": provider.oauth.revoke_all()},
     "expire": lambda provider, _: provider.platforms.genesys.presigned.expire_all(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import zlib
 from http import HTTPStatus
 from itertools import repeat
@@ -26,8 +28,19 @@ _CHUNK_BYTES = 65_536
 
 #: Kinds that take the connection away from HTTP and leave it closed.
 BREAKING_KINDS: frozenset[FaultKind] = frozenset(
-    {"drop_before", "drop_after", "hang_before", "hang", "slow_body", "truncated", "huge_body"}
+    {
+        "drop_before",
+        "drop_after",
+        "hang_before",
+        "hang",
+        "reset",
+        "slow_body",
+        "truncated",
+        "huge_body",
+    }
 )
+#: Value of SO_LINGER with which a close sends a TCP reset: on, for 0 seconds.
+_LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 def send(request: HTTPServerRequest, reply: Reply, headers: dict[str, str]) -> None:
@@ -59,6 +72,8 @@ async def _break(stream: IOStream, reply: Reply, headers: dict[str, str], fault:
     match fault.kind:
         case "hang" | "hang_before":
             await _until_closed(stream, fault.hang_s)
+        case "reset":
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
         case "slow_body":
             await stream.write(_encode_head(reply, headers, len(reply.body)))
             for index in range(len(reply.body)):

@@ -80,7 +80,7 @@ class _Transfer(HTTPMessageDelegate):
             self._refusal = _refusal_reply(refusal)
             return
         self._slot = slot
-        self._fault = provider.faults.pick(call.method, call.path, lambda: (slot.name,))
+        self._fault = provider.faults.pick(call, lambda: (slot.name,))
         call.fault = self._fault.kind if self._fault else ""
 
     def data_received(self, chunk: bytes) -> None:
