@@ -131,6 +131,7 @@ class ClientStatus:
         for hold in values["holds"]:
             hold["until"] = iso(hold.pop("until_us"))
         for failure in values["failures"]:
+            failure.pop("seen_us")
             probe_us = failure.pop("probe_us")
             failure["since"] = iso(failure.pop("since_us"))
             failure["next_probe"] = None if probe_us is None else iso(probe_us)

@@ -32,7 +32,7 @@ THREADS = 8
 #: Rows of one scope that are sent into a total outage, with the probes of one that lasts longer.
 MOST = 2 * THREADS + IN_A_ROW + most_probes(10 * OUTAGE_S)
 #: What people are told of an outage.
-FAILING = re.compile(r"has been failing since .*next probe (in|at)")
+FAILING = re.compile(r"has been failing since .*next probe (in|now)")
 
 
 @pytest.mark.parametrize("shape", SHAPES)

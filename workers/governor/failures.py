@@ -28,6 +28,7 @@ class Failure:
     cause: Literal["failing", "throttled"]
     since_us: int
     why: str  #: one sentence
+    seen_us: int  #: when this was so
     probe_us: (
         int | None
     )  #: when the next probe may go; None: no breaker is open, each row goes again
@@ -42,7 +43,8 @@ class Failure:
         if self.cause == "throttled":
             text = f"{who} has refused most calls since {since}"
         if self.probe_us is not None:
-            text += f", next probe at {_clock_time(self.probe_us)}"
+            left_s = max(0, self.probe_us - self.seen_us) / 1e6
+            text += f", next probe {f'in {left_s:.0f} s' if left_s >= 1 else 'now'}"
         return f"{text}: {self.why}" if self.why else text
 
 
@@ -76,24 +78,32 @@ def failures(
             cause=breaker.get("cause", "failing"),
             since_us=int(float(breaker.get("opened_us", state.now_us))),
             why=breaker.get("why", ""),
+            seen_us=state.now_us,
             probe_us=probe_us,
         )
         for (scope, probe_us), breaker in zip(opened.items(), breakers, strict=True)
     ]
     for scope, text in evidence.items():
-        failure = _only_bad(names.get(scope, scope), text)
+        failure = _only_bad(names.get(scope, scope), text, state.now_us)
         if scope not in opened and failure and state.now_us - failure.since_us >= BAD_FOR_US:
             every.append(failure)
     return sorted(every, key=lambda failure: failure.since_us)
 
 
-def _only_bad(scope: str, text: str) -> Failure | None:
+def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
     """What the evidence of a scope says whose newest answer was bad; None: the newest was good."""
     answers, _, why = text.partition("\n")
     _, since_us, *newest = answers.split(" ")
     if not newest or newest[-1].endswith("+"):
         return None
-    return Failure(scope=scope, cause="failing", since_us=int(since_us), why=why, probe_us=None)
+    return Failure(
+        scope=scope,
+        cause="failing",
+        since_us=int(since_us),
+        why=why,
+        seen_us=now_us,
+        probe_us=None,
+    )
 
 
 def _clock_time(at_us: int) -> str:

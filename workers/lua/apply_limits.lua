@@ -14,13 +14,11 @@
 -- Returns  1 = done, 0 = overrides or flows are others by now: nothing was written
 -- Cost     O(flows + transactions out)
 local OVERRIDES, AUDIT, changes = base .. "overrides", base .. "audit", cjson.decode(ARGV[4])
-must_be("hash", OVERRIDES)
-must_be("hash", FLOWS)
-must_be("hash", GOV)
+for _, name in ipairs({OVERRIDES, FLOWS, GOV}) do must_be("hash", name) end
 must_be("zset", DEADLINES)
 must_be("stream", AUDIT)
-if (redis.call("HGET", OVERRIDES, "#") or "0") ~= ARGV[2] then return 0 end
-if redis.call("HLEN", FLOWS) ~= tonumber(ARGV[3]) then return 0 end
+local version, known = redis.call("HGET", OVERRIDES, "#") or "0", redis.call("HLEN", FLOWS)
+if version ~= ARGV[2] or known ~= tonumber(ARGV[3]) then return 0 end
 
 -- Each bucket before and after, and each scope that becomes another one. A bucket that comes to a flow did
 -- not count what that one sent so far, and none of calls at once knows a rate.
@@ -88,7 +86,7 @@ end
 
 for name, full in pairs(fulls) do redis.call("HSET", GOV, "c:" .. name, full) end
 for name, why in pairs(whys) do redis.call("HSET", GOV, "y:" .. name, why or "") end
-for _, scope in ipairs(scopes) do rename_breaker(scope.before, scope.after) end
+rename_breakers(scopes)
 redis.call("HSET", GOV, "capped", capped)
 for i = 5, #ARGV, 2 do redis.call("HSET", FLOWS, ARGV[i], ARGV[i + 1]) end
 for _, field in ipairs(redis.call("HKEYS", GOV)) do

@@ -363,8 +363,8 @@ def test_an_open_breaker_says_since_when_why_and_when_the_next_probe_goes(world:
     assert (failure.scope, failure.cause, failure.probe_us) == ("client", "failing", soon)
     told = world.run("status").stdout
     assert re.search(
-        r"breaker +the provider has been failing since \d\d:\d\d:\d\d, next probe at "
-        r"\d\d:\d\d:\d\d: the provider answered 503\n",
+        r"breaker +the provider has been failing since \d\d:\d\d:\d\d, next probe in \d+ s"
+        r": the provider answered 503\n",
         told,
     )
     shown = json.loads(world.run("status", "--json").stdout)["clients"][0]["failures"][0]

@@ -2,7 +2,7 @@
 --
 -- Expects  bucket
 -- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, forget_breaker, close_breaker, move_breaker,
---          rename_breaker
+--          rename_breakers
 --
 -- throttling.lua and evidence.lua open it, and probes.lua closes it. While it is open gov has "k:" + scope,
 -- from when on the next probe may go, and nothing else leaves; the hash breaker:<scope> has the rest. Two
@@ -65,13 +65,17 @@ local function move_breaker(scope, back)
   end
 end
 
--- What was this scope is another one from now on, which keeps a breaker of its own.
-local function rename_breaker(before, after)
-  local probe_from, other = unpack(redis.call("HMGET", GOV, "k:" .. before, "k:" .. after))
-  if not probe_from or before == "client" then return end
-  if not other then
-    redis.call("HSET", breaker_key(after), unpack(redis.call("HGETALL", breaker_key(before))))
-    redis.call("HSET", GOV, "k:" .. after, probe_from)
+-- Each scope `before` is another one, `after`, from now on; that keeps a breaker of its own.
+local function rename_breakers(scopes)
+  for _, scope in ipairs(scopes) do
+    local before, after = scope.before, scope.after
+    local probe_from, other = unpack(redis.call("HMGET", GOV, "k:" .. before, "k:" .. after))
+    if probe_from and before ~= "client" then
+      if not other then
+        redis.call("HSET", breaker_key(after), unpack(redis.call("HGETALL", breaker_key(before))))
+        redis.call("HSET", GOV, "k:" .. after, probe_from)
+      end
+      forget_breaker(before)
+    end
   end
-  forget_breaker(before)
 end
