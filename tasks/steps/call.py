@@ -17,12 +17,12 @@ from celery import Task
 from celery.exceptions import Reject
 
 from tasks.kind import CannotSay
-from tasks.steps.detours import request_key, take_detour
+from tasks.steps.detours import take_detour
 from tasks.steps.granted import GrantedStep, finish_undone
+from tasks.steps.outgoing import Outgoing
 from tasks.steps.reading import read_answer
 from workers import clock, failpoints
-from workers.answer.guards import READS, Guard
-from workers.answer.verdict import UNSENT, Finish, Pause, Reach, Requeue, Retry
+from workers.answer.verdict import UNSENT, Advance, Finish, Pause, Reach, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
     ConfigError,
@@ -34,14 +34,14 @@ from workers.errors import (
 )
 from workers.governor.grants import Grant, Settled
 from workers.http.connection import ConnectFailed
-from workers.ledger.identity import SCHEMA, part_key, step_key
+from workers.ledger.identity import SCHEMA
 
 if TYPE_CHECKING:
     from tasks.kind import StepKind
     from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
     from workers.clients import Client
-    from workers.http.connection import Connection, Request
+    from workers.http.connection import Connection
 
 #: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
 AWAY_HOLD_S: Final = 1.0
@@ -118,8 +118,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         """Send what the grant allows, read the answer, and do at once what it asks for."""
         try:
             granted = GrantedStep.load(client, self.kind, grant)
-            request = self.kind.request(granted.row, granted.job_params, grant)
-            request = replace(request, headers=_headers(request, granted, token))
+            outgoing = Outgoing.of(granted)
+            if stopped := outgoing.refuse_changed(granted):
+                return stopped
+            request = outgoing.with_headers(granted, token)
             if grant.start_in_s:
                 clock.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
@@ -130,6 +132,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         failpoints.reach("answer_read")
         refused = client.refusals.note(granted.route, granted.tenant, answer)
         verdict = read_answer(granted, answer, self.rng)
+        if answer.sent and not isinstance(verdict, Advance):
+            verdict = replace(verdict, sent_digest=outgoing.digest(granted))
         match verdict:
             case Requeue(throttled=True):
                 return replace(verdict, refused=refused)
@@ -171,26 +175,6 @@ def step_of(kind: StepKind) -> Step:
     """The Celery task of a kind, ready to be registered."""
     step: Step = type("Step", (Step,), {"name": kind.task, "kind": kind, "abstract": False})()
     return step
-
-
-def _headers(request: Request, granted: GrantedStep, token: Token | None) -> dict[str, str]:
-    """The request's headers with what every request carries: the key, and the token of the client.
-
-    A read and a look-up have no key: a provider that matches keys alone would answer them with
-    what it remembers of another call.
-    """
-    grant, plan, settings = granted.grant, granted.plan, granted.client.settings()
-    headers = dict(request.headers)
-    if not (grant.looking or plan.guard is Guard.READ or request.method in READS):
-        key = request_key(granted.client, grant, granted.row)
-        if plan.parts > 1:
-            key = part_key(key, grant.step, grant.part + 1)
-        elif settings.key_scope == "step":
-            key = step_key(key, grant.step)
-        headers[settings.idempotency_header] = key
-    if token:
-        headers |= token.headers
-    return headers
 
 
 def _renew_token(client: Client, token: Token, verdict: Requeue, sent_ago_s: float) -> Requeue:

@@ -100,6 +100,7 @@ class Grant(NamedTuple):
     memo: Memo = Memo()
     generation: int = 1  #: of its idempotency key
     part: int = 0  #: calls of this step that are done: parts, or polls
+    sent_digest: str = ""  #: of the newest request under its key, see `identity.request_digest`
 
     @property
     def values(self) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class Grant(NamedTuple):
     @classmethod
     def _granted(cls, reply: Sequence[Any], asked: Asked, leases: Leases) -> Grant:
         _, start_us, spread_us, job, place, attempts, unknown, throttled, *rest = reply
-        answers, memo, generation, part = rest
+        answers, memo, generation, part, sent_digest = rest
         return cls(
             key=asked.key,
             step=asked.step,
@@ -144,6 +145,7 @@ class Grant(NamedTuple):
             memo=Memo.from_text(memo),
             generation=int(generation),
             part=int(part),
+            sent_digest=sent_digest,
         )
 
 
@@ -158,7 +160,7 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeyExpired:
-    """The call may not leave under its key, which is too old; see `Governor.rotate`."""
+    """The call may not leave under its key, which is of no more use; see `Governor.rotate`."""
 
     key: str
     step: int

@@ -142,6 +142,8 @@ class Transaction:
         str
     ] = ()  #: limits of concurrent calls in which it has a place while it is out
     is_probe: bool = False  #: its call is a probe of the breaker
+    #: digest of the newest request that went out under its key; "" = not known
+    sent_digest: str = ""
     memo: str = ""  #: what the next call of this step must know, see `workers.answer.guards`
     maybe_executed: bool = False  #: an earlier send of this step may have been executed
     status: int | None = None  #: newest HTTP status
@@ -289,6 +291,9 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     ),
     "pb": StoredField(
         "is_probe", "1 while its call is a probe of the breaker.", read_flag, write_flag
+    ),
+    "sd": StoredField(
+        "sent_digest", "Digest of the newest request under its key; absent or empty = not known."
     ),
     "m": StoredField("memo", "What the next call of this step must know."),
     "u": StoredField(

@@ -111,6 +111,7 @@ local TX = {
   crashes = "cr",          -- workers that died under it
   places = "cc",           -- while it is out: limits in which it has a place, + between
   is_probe = "pb",         -- 1 while its call is a probe of the breaker
+  sent_digest = "sd",      -- digest of the newest request that went out under its key, see settle.lua
   memo = "m",              -- what the next call of this step must know, JSON, see workers/answer/guards.py
   maybe_executed = "u",    -- 1 while an earlier send of this step may have been executed
   status = "st",           -- newest HTTP status

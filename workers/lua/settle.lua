@@ -31,6 +31,7 @@
 --   remaining       calls that the provider's headers leave; with reset_us, until they leave more
 --   values          advance: what later steps need of the answer, one line
 --   provider_id     advance: what the provider calls the result
+--   sent_digest     all but advance: digest of the request that went out under the key
 --   attempt         all but advance: this was an attempt
 --   error           all but advance: what went wrong, one sentence
 --   memo            all but advance: what the next call must know, "" = nothing; absent = as before
@@ -47,10 +48,10 @@
 local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), cjson.decode(ARGV[5]), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
-  is_probe, memo, provider_ids, backup_us, guards, done_calls, generation = unpack(redis.call("HMGET", name,
-  TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows, TX.crashes, TX.answer_lines,
-  TX.attempts, TX.throttled, TX.places, TX.is_probe, TX.memo, TX.provider_ids, TX.backup_us, TX.guards,
-  TX.done_calls, TX.generation))
+  is_probe, memo, provider_ids, backup_us, guards, done_calls, generation, sent_digest = unpack(
+  redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows,
+  TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.is_probe, TX.memo, TX.provider_ids,
+  TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.sent_digest))
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
 
 -- Decide: the next call, or the end.
@@ -89,6 +90,8 @@ elseif done_calls and next_step ~= step then write(TX.done_calls, 0) end
 if next_memo ~= (memo or "") then write(TX.memo, next_memo) end
 if goes_on then begin_next(key, crashes, generation, write) end
 if next_flows ~= flows then write(TX.flows, next_flows) end
+if not goes_on then write(TX.sent_digest, verdict.sent_digest)
+elseif sent_digest then write(TX.sent_digest, "") end
 write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)
 write(TX.correlation_id, verdict.correlation_id)
 write(TX.error, reason or verdict.error)

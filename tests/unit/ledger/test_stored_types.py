@@ -44,6 +44,7 @@ WHOLE = Transaction(
     crashes=1,
     places=("app", "cap"),
     is_probe=True,
+    sent_digest="0123456789abcdef",
     memo="m",
     maybe_executed=True,
     status=503,

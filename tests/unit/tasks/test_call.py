@@ -43,7 +43,10 @@ class Recorder:
                 name="acme",
                 fleet=SimpleNamespace(worker=SimpleNamespace(bell_grace_s=1.0)),
                 settings=lambda: SimpleNamespace(
-                    idempotency="key", idempotency_header="Idempotency-Key", key_scope="call"
+                    idempotency="key",
+                    idempotency_header="Idempotency-Key",
+                    key_scope="call",
+                    base_url="http://provider",
                 ),
                 look=lambda: (1, "limits of now"),
                 retry_policy=RetryPolicy(),
