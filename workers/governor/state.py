@@ -30,6 +30,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "at": "When somebody rang last, us since the epoch.",
     "asked": "When a call from outside of jobs was asked for last.",
     "tick": "The newest turn that was given to a dispatcher.",
+    "set_back": "By how much the store's clock was set back, all in all.",
     "breaker": "Until when no probe goes; there while the breaker is not closed.",
     "prober": "The transaction or permit whose call is the probe.",
     "probes": "Probes in a row that were answered well.",

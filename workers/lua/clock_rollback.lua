@@ -47,5 +47,6 @@ for i = 1, #gov, 2 do
     redis.call("HSET", GOV, field, moved)
   end
 end
+redis.call("HINCRBY", GOV, "set_back", back) -- for records that are not moved, see begin_write.lua
 redis.call("HSET", GOV, "at", now)
 return back

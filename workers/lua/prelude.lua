@@ -31,6 +31,8 @@
 --   key.job:<job>            job                hash: one job, see job.*
 --   key.job:<job>:page:<n>   page               string: one page of its rows, compressed
 --   key.tx:<key>             transaction        hash: one transaction, or one permit, see tx.*
+--   key.writes:<task>        writes             hash with expiry: key of a write of a task outside of jobs ->
+--                                               when it was first sent, and its digest, a space between
 --   key.dead                 dead_letters       stream: transactions that ended without success
 --   key.attempts             attempts           stream: newest sends that were no plain success
 --   key.audit                audit              stream: what was done to the client, by whom and why
@@ -58,6 +60,7 @@
 --   gov.tick               next_tick      when the fleet rings next
 --   gov.at                 rung_at        when somebody rang last
 --   gov.asked              asked_at       when a call outside of jobs asked last
+--   gov.set_back           set_back       by how much the clock was set back, all in all
 --   gov.breaker            breaker        while it is not closed: until when no other probe goes
 --   gov.prober             prober         transaction or permit of the newest probe
 --   gov.probes             good_probes    probes in a row that were not refused
