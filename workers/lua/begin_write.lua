@@ -18,7 +18,8 @@
 local name, key, digest = base .. "writes:" .. ARGV[2], ARGV[3], ARGV[4]
 -- A clock that was set back goes on here: the record is not moved along.
 local moment = now + tonumber(redis.call("HGET", GOV, "set_back") or 0)
-local first_us, sent_digest = string.match(redis.call("HGET", name, key) or "", "^(%d+) (.*)$")
+local known = redis.call("HGET", name, key)
+local first_us, sent_digest = string.match(known or "", "^(%d+) (%x*)")
 if not first_us then
   redis.call("HSET", name, key, string.format("%.0f %s", moment, digest))
   redis.call("EXPIRE", name, ARGV[6])
@@ -27,5 +28,6 @@ end
 local age = moment - tonumber(first_us)
 if age > tonumber(ARGV[5]) or age < -SET_BACK then return {"OLD", age} end
 if sent_digest ~= digest then return {"OTHER", age} end
+if not string.find(known, " again$") then redis.call("HSET", name, key, known .. " again") end
 redis.call("EXPIRE", name, ARGV[6])
 return {"AGAIN", age}

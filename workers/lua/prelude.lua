@@ -32,7 +32,8 @@
 --   key.job:<job>:page:<n>   page               string: one page of its rows, compressed
 --   key.tx:<key>             transaction        hash: one transaction, or one permit, see tx.*
 --   key.writes:<task>        writes             hash with expiry: key of a write of a task outside of jobs ->
---                                               when it was first sent, and its digest, a space between
+--                                               when it was first sent, its digest, and "again" where
+--                                               more than one run began it; spaces between
 --   key.dead                 dead_letters       stream: transactions that ended without success
 --   key.attempts             attempts           stream: newest sends that were no plain success
 --   key.audit                audit              stream: what was done to the client, by whom and why

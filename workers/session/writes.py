@@ -74,7 +74,7 @@ class Writes:
     def forget(self, write: Write) -> None:
         """Forget a write that was surely not executed, when it was the first under its key."""
         with suppress(StoreAway):  # it is only taken for older than it is
-            self._client.store.hdel(self._client.keys.writes(write.task), write.key)
+            self._run("forget_write", write.task, write.key)
 
     def end(self, task: str) -> None:
         """Keep what a task has sent only for a while, for it has succeeded."""

@@ -16,7 +16,7 @@ from tasks.governed import Governed
 from workers.clients import Client
 from workers.errors import RepeatRefused, StoreAway, Throttled
 from workers.governor.governor import KEY_LIFE_S
-from workers.session.writes import KEPT_ENDED_S, KEPT_S
+from workers.session.writes import KEPT_ENDED_S, KEPT_S, Write, Writes
 from workers.settings.client import ClientSettings
 from workers.settings.load import Settings
 
@@ -261,3 +261,18 @@ def test_it_is_not_retried_as_a_failure_that_would_pass(world: World) -> None:
 
     with pytest.raises(RepeatRefused):
         world.run()
+
+
+def test_what_a_second_run_of_the_same_message_sent_is_not_forgotten_by_the_first(
+    world: World,
+) -> None:
+    """The message came twice, and both runs go at once."""
+    writes, write = Writes(world.client, 2.0), Write("task", "key", "0a")
+    assert writes.begin(write)
+    assert not writes.begin(write)
+
+    writes.forget(write)
+
+    world.us += 24 * HOUR_US
+    with pytest.raises(RepeatRefused):
+        writes.begin(write)
