@@ -22,7 +22,7 @@ from tasks.steps.granted import GrantedStep, finish_undone
 from tasks.steps.outgoing import Outgoing
 from tasks.steps.reading import read_answer
 from workers import clock, failpoints
-from workers.answer.verdict import UNSENT, Advance, Finish, Pause, Reach, Requeue, Retry
+from workers.answer.verdict import UNSENT, Finish, Pause, Reach, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
     ConfigError,
@@ -131,9 +131,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))
         failpoints.reach("answer_read")
         refused = client.refusals.note(granted.route, granted.tenant, answer)
-        verdict = read_answer(granted, answer, self.rng)
-        if answer.sent and not isinstance(verdict, Advance):
-            verdict = replace(verdict, sent_digest=outgoing.digest(granted))
+        verdict = outgoing.note(granted, answer, read_answer(granted, answer, self.rng))
         match verdict:
             case Requeue(throttled=True):
                 return replace(verdict, refused=refused)

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Final, Self
 from tasks.steps.detours import request_key
 from workers.answer.guards import READS, Guard, Memo, NextCall
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Finish, Requeue
+from workers.answer.verdict import Advance, Finish, Requeue
 from workers.ledger.identity import part_key, request_digest, step_key
 
 if TYPE_CHECKING:
     from tasks.steps.granted import GrantedStep
+    from workers.answer.outcome import Answer
+    from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
     from workers.http.connection import Request
 
@@ -82,6 +84,14 @@ class Outgoing:
         url = f"{settings.base_url}{request.path}"
         header = (settings.idempotency_header, self.key)
         return request_digest(request.method, url, header, request.body)
+
+    def note(self, granted: GrantedStep, answer: Answer, verdict: Verdict) -> Verdict:
+        """The verdict with the digest of what was sent, where it may have to be sent again."""
+        if isinstance(verdict, Advance) or not (self.key and answer.sent):
+            return verdict
+        if isinstance(verdict, Requeue) and verdict.part_done:
+            return verdict
+        return replace(verdict, sent_digest=self.digest(granted))
 
     def with_headers(self, granted: GrantedStep, token: Token | None) -> Request:
         """The request with what every request carries: its key, and the token of the client."""

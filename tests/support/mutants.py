@@ -113,7 +113,7 @@ _SCRIPTS: Final = (
         "workers/lua/includes/bucket.lua",
         "is_route(bucket) and now or now + bucket[INTERVAL] * bucket[BURST], now)",
         "now, now)",
-        "tests/scripts/test_scripts.py::test_a_limit_without_state_starts_empty",
+        "tests/scripts/test_scripts.py::test_a_limit_that_lost_its_state_grants_nothing_and_starts_empty",
     ),
     Mutant(
         "the reserve is for all lanes",
@@ -176,7 +176,7 @@ _SCRIPTS: Final = (
         "workers/lua/accept.lua",
         'if pages ~= page or job.started == "1" then return pages end',
         "-- it is stored once more",
-        "tests/unit/intake/test_accept.py::test_two_submissions_of_one_file_at_once_make_one_job",
+        "tests/scripts/test_scripts.py::test_a_page_that_is_accepted_twice_is_stored_and_counted_once",
     ),
     Mutant(
         "halves of what may have been executed are sent as new",
