@@ -54,6 +54,8 @@ class Writes:
         """
         word, age_us = self._run("begin_write", *write, self._max_age_us, KEPT_S)
         match word:
+            case "OLD" if age_us < 0:
+                why = "was first sent before the store's clock was set back, so its key may be old"
             case "OLD":
                 why = (
                     f"was first sent {age_us / 3.6e9:.0f} h ago, and its key is too old for the "

@@ -183,7 +183,7 @@ def test_a_clock_that_was_set_back_unseen_stops_what_was_sent_since(world: World
         world.run(None, HELD)
     world.us -= HOUR_US
 
-    with pytest.raises(RepeatRefused):
+    with pytest.raises(RepeatRefused, match="clock was set back"):
         world.run()
 
 
