@@ -152,12 +152,11 @@ class _Session(GovernedSession):
         request.headers[header] = key
         digest = request_digest(request.method, str(request.url), (header, key), read_body(request))
         write = Write(execution.record(self.client, self._writes), key, digest)
-        is_first = self._writes.begin(write)
+        self._writes.begin(write)
         try:
             return super().send(request, **kwargs)
         except NotNow:  # nothing was sent, or it was refused before anything was done
-            if is_first:
-                self._writes.forget(write)
+            self._writes.forget(write)
             raise
 
 

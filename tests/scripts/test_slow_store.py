@@ -86,3 +86,16 @@ def test_an_answer_is_offered_until_the_store_takes_it_or_the_lease_is_over(
     with pytest.raises(StoreAway):
         rig.governor.settle(grant, DONE)
     assert 0 < len(away) < 1000
+
+
+def test_a_call_that_no_limit_binds_starts_before_it_could_outlive_its_lease(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(store)
+    (key,) = rig.line_up(1)
+    rig.fill()
+    assert rig.ring() == [key]
+    monkeypatch.setattr(governor, "now_ns", lambda: 0)
+
+    margin_s = rig.governor._worker.lease_margin_s
+    assert rig.grant(key).stale_at_ns == margin_s * 1e9

@@ -228,7 +228,7 @@ _WORKERS: Final = (
         "workers/governor/grants.py",
         "min(start_us + spread_us, self.margin_us)",
         "(start_us + spread_us)",
-        "tests/scripts/test_scripts.py",
+        "tests/scripts/test_slow_store.py",
     ),
     Mutant(
         "a 5xx was surely not executed",
@@ -333,7 +333,7 @@ _WORKERS: Final = (
         "workers/ledger/identity.py",
         'return str(uuid.uuid5(uuid.UUID(key), f"step {step}"))',
         'return str(uuid.uuid5(uuid.UUID(key), "step"))',
-        "tests/unit/ledger",
+        "tests/unit/tasks/test_same_request.py",
     ),
     Mutant(
         "halves that overlap",
@@ -358,9 +358,9 @@ _WORKERS: Final = (
     ),
     Mutant(
         "what a task sent is forgotten with each hold",
-        "tasks/governed.py",
-        "            if is_first:\n",
-        "            if True:\n",
+        "workers/lua/forget_write.lua",
+        'if not known or string.find(known, " again$") then return 0 end',
+        "if not known then return 0 end",
         "tests/unit/tasks/test_governed_keys.py",
     ),
     Mutant(

@@ -45,8 +45,8 @@ class Writes:
         life_s = KEY_LIFE_S - client.configured.total_timeout_s - wait_s
         self._max_age_us = round(max(0.0, life_s) * 1e6)
 
-    def begin(self, write: Write) -> bool:
-        """Keep that a write is about to be sent; returns whether it is the first time.
+    def begin(self, write: Write) -> None:
+        """Keep that a write is about to be sent.
 
         Raises:
             RepeatRefused: it was sent before, and must not be sent as it is now.
@@ -67,14 +67,14 @@ class Writes:
                     "same in each run, or give it a key of its own"
                 )
             case _:
-                return bool(word == "FIRST")
+                return
         raise RepeatRefused(
             f"client {self._client.name}: a write of this task {why}; it was not sent again, so "
             f"look at the provider what became of it"
         )
 
     def forget(self, write: Write) -> None:
-        """Forget a write that was surely not executed, when it was the first under its key."""
+        """Forget a write that was surely not executed, unless it was begun more than once."""
         with suppress(StoreAway):  # it is only taken for older than it is
             self._run("forget_write", write.task, write.key)
 

@@ -259,3 +259,14 @@ def test_the_next_step_has_a_request_of_its_own(store: Store) -> None:
     provider.serve(DONE)
 
     assert provider.transaction["s"] == "succeeded"
+
+
+@pytest.mark.parametrize(("scope", "keys"), [("transaction", 1), ("step", 2)])
+def test_the_steps_share_a_key_or_have_one_each(store: Store, scope: str, keys: int) -> None:
+    provider = Provider(store, key_scope=scope)
+
+    provider.serve(DONE)
+    provider.serve(DONE)
+
+    assert len({it.headers[provider.header] for it in provider.sent}) == keys
+    assert (len(provider.sent), provider.transaction["s"]) == (2, "succeeded")
