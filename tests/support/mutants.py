@@ -486,7 +486,7 @@ _ORCHESTRATION: Final = (
         "orchestration/views/invariants.py",
         "if ended != after.ended:",
         "if ended < 0:",
-        "tests/unit/cli/test_invariants.py",
+        "tests/unit/cli/test_doctor.py",
     ),
     Mutant(
         "a backup of tomorrow",
@@ -521,7 +521,7 @@ _ORCHESTRATION: Final = (
         "orchestration/sandbox/journal/windows.py",
         "most = max(most, last - first + 1)",
         "most = max(most, last - first)",
-        "tests/sandbox/test_sandbox_limits.py",
+        "tests/sandbox/test_sandbox_api.py",
     ),
 )
 
