@@ -12,7 +12,7 @@ HeadgateError
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
-│       └── CircuitOpen       the breaker of its client is open
+│       └── CircuitOpen       a breaker is open
 ├── RepeatRefused         a task sent this write before: look at the provider, it is not repeated
 └── StoreUnfit            the store would lose or evict the ledger: a person must change it
 
@@ -94,7 +94,7 @@ class Throttled(NotNow):
 
 
 class CircuitOpen(Throttled):
-    """The breaker of the client is open: most of its calls were refused of late."""
+    """A breaker is open: of the client's calls, or of those of this scope, most failed of late."""
 
 
 class RepeatRefused(HeadgateError):

@@ -122,6 +122,8 @@ def explain_still(client: Client) -> str:
         shown = status(client)
     except StoreAway:
         return ""
+    if shown.failures:
+        return shown.failures[0].sentence
     if shown.holds:
         hold = shown.holds[0]
         left = f"for another {format_duration(hold.left_s)}"

@@ -124,14 +124,14 @@ def _name_tenant(tenant: str) -> str:
 
 
 def _format_holds(shown: ClientStatus) -> Iterator[str]:
-    """What holds the client: pauses, its breaker, and what the provider's headers leave."""
+    """What holds the client: pauses, what fails, and what the provider's headers leave."""
     if not shown.holds:
         yield _format_fact("holds", "none")
     for hold in shown.holds:
         yield _format_fact("hold", _format_hold(hold))
-    if shown.half_open:
-        text = "half open: one call at a time is let through"
-        yield _format_fact("breaker", click.style(text, fg="yellow"))
+    for failure in shown.failures:
+        name = "failing" if failure.probe_us is None else "breaker"
+        yield _format_fact(name, click.style(failure.sentence, fg="yellow"))
     for scope, left in shown.provider_leaves.items():
         yield _format_fact("provider", f"leaves {left:,} to {scope}")
 

@@ -1,4 +1,4 @@
-"""What holds a client: pauses, open breakers, and the calls that the provider leaves. Pure."""
+"""What holds a client: pauses, and the calls that the provider leaves. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from workers.governor.state import GovernorState
 
@@ -48,11 +48,6 @@ def holds(state: GovernorState, spans: Mapping[str, tuple[str, int]]) -> list[Ho
     client_us = max((hold.until_us for hold in every if hold.scope == "client"), default=0)
     shown = [hold for hold in every if hold.scope == "client" or hold.until_us > client_us]
     return sorted(shown, key=attrgetter("until_us"), reverse=True)
-
-
-def half_open(state: GovernorState, holds: Iterable[Hold]) -> bool:
-    """Whether the breaker lets one call at a time through, to see if the provider is back."""
-    return state.half_open and all(hold.scope != "client" for hold in holds)
 
 
 def provider_leaves(state: GovernorState, spans: Mapping[str, tuple[str, int]]) -> dict[str, int]:

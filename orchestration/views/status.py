@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.text import format_count
 from orchestration.views import backlog as views_backlog
-from orchestration.views.holds import Hold, half_open, holds, provider_leaves
+from orchestration.views.holds import Hold, holds, provider_leaves
 from orchestration.views.progress import all_jobs, iso
 from orchestration.views.refusals import RefusedRoute, by_route, suggestions
 from workers.governor import flows, refusals
+from workers.governor.failures import Failure, failures
 from workers.governor.state import GovernorState
 from workers.settings.limits import bucket_of, tenant_bucket
 from workers.store.connection import to_us
@@ -78,7 +79,7 @@ class ClientStatus:
     binds: str | None  #: the limit for which the backlog waits; None: none is short
     calls_per_s: float  #: granted, over the last `USE_S` seconds
     holds: list[Hold]  #: that are not over, the longest first
-    half_open: bool  #: its breaker lets one call at a time through
+    failures: list[Failure]  #: what fails just now, what has failed the longest first
     provider_leaves: dict[str, int]  #: calls by the provider's headers, by limit or route
     refused: list[RefusedRoute]  #: over the last `REFUSALS_S` seconds
     suggestions: list[str]  #: what these refusals say about the limits, one sentence each
@@ -98,7 +99,7 @@ class ClientStatus:
     @property
     def advice(self) -> str | None:
         """What holds this client back although its quota does not; None: nothing."""
-        if self.media.advice or not self.open_rows or self.holds:
+        if self.media.advice or not self.open_rows or self.holds or self.failures:
             return self.media.advice
         if not self.workers:
             return "no worker is alive; start one with `headgate worker`"
@@ -125,6 +126,10 @@ class ClientStatus:
         values = asdict(self)
         for hold in values["holds"]:
             hold["until"] = iso(hold.pop("until_us"))
+        for failure in values["failures"]:
+            probe_us = failure.pop("probe_us")
+            failure["since"] = iso(failure.pop("since_us"))
+            failure["next_probe"] = None if probe_us is None else iso(probe_us)
         for route in values["refused"]:
             route["last"] = iso(route.pop("last_us"))
         return {**values, "advice": self.advice}
@@ -168,7 +173,7 @@ def status(client: Client) -> ClientStatus:
         binds=views_backlog.binding(definitions, client.settings(), state),
         calls_per_s=calls_per_s,
         holds=held,
-        half_open=half_open(state, held),
+        failures=failures(store, keys, state, spans),
         provider_leaves=provider_leaves(state, spans),
         refused=by_route(seen, state.now_us),
         suggestions=suggestions(seen, client.settings().limits),

@@ -11,6 +11,7 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from celery import Task
@@ -19,10 +20,10 @@ from celery.exceptions import Reject
 from tasks.kind import CannotSay
 from tasks.steps.detours import take_detour
 from tasks.steps.granted import GrantedStep, finish_undone
-from tasks.steps.outgoing import Outgoing
-from tasks.steps.reading import read_answer
+from tasks.steps.outgoing import Outgoing, checks_first
+from tasks.steps.reading import read_answer, read_probe
 from workers import clock, failpoints
-from workers.answer.verdict import UNSENT, Finish, Pause, Reach, Requeue, Retry
+from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
     ConfigError,
@@ -38,15 +39,15 @@ from workers.ledger.identity import SCHEMA
 
 if TYPE_CHECKING:
     from tasks.kind import StepKind
+    from workers.answer.outcome import Answer
     from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
     from workers.clients import Client
     from workers.http.connection import Connection
 
-#: A provider that cannot be reached, or gives no token, holds its client for 1 to 2 of this.
+#: A provider that gives no token holds its client for 1 to 2 of this; one to which no connection
+#: comes about holds the transaction.
 AWAY_HOLD_S: Final = 1.0
-#: A token that is refused although it is new holds its client for so long.
-TOKEN_REFUSED_HOLD_S: Final = 30.0
 #: Why each client that is held is so; a new reason is logged once.
 _warned: dict[str, str] = {}
 
@@ -103,14 +104,19 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 failpoints.reach("admitted")
                 verdict = self.call(client, grant, token, connection)
         except (TokenUnavailable, ConnectFailed, ConfigError) as error:
-            _warn(client, str(error))
-            hold_s = AWAY_HOLD_S + self.rng.uniform(0, AWAY_HOLD_S)
-            client.governor().requeue(key, step, hold_s, str(error))
-            return self.stop(f"wait: {error}")
+            return self.put_back(client, key, step, error)
         _warned.pop(client.name, None)
         settled = client.governor().settle(grant, verdict)
         _record_refusal(client, verdict)
         return self.go_on(settled, verdict)
+
+    def put_back(self, client: Client, key: str, step: int, error: HeadgateError) -> str:
+        """Requeue a bell for which nothing could be sent: no token holds the whole client."""
+        _warn(client, str(error))
+        wait_s = AWAY_HOLD_S + self.rng.uniform(0, AWAY_HOLD_S)
+        waits = "delay_s" if isinstance(error, ConnectFailed) else "pause_s"
+        client.governor().requeue(key, step, why=str(error), **{waits: wait_s})
+        return self.stop(f"wait: {error}")
 
     def call(
         self, client: Client, grant: Grant, token: Token | None, connection: Connection
@@ -130,13 +136,14 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))
         failpoints.reach("answer_read")
+        renews_token = _report_token(client, token, grant, answer)
+        if checks_first(granted):
+            return read_probe(answer)
         refused = client.refusals.note(granted.route, granted.tenant, answer)
-        verdict = outgoing.note(granted, answer, read_answer(granted, answer, self.rng))
-        match verdict:
-            case Requeue(throttled=True):
-                return replace(verdict, refused=refused)
-            case Requeue(token_refused=True) if token:
-                return _renew_token(client, token, verdict, answer.elapsed_s)
+        verdict = read_answer(granted, answer, self.rng, renews_token=renews_token)
+        verdict = outgoing.note(granted, answer, verdict)
+        if isinstance(verdict, Requeue) and verdict.throttled:
+            return replace(verdict, refused=refused)
         return verdict
 
     def go_on(self, settled: Settled, verdict: Verdict) -> str:
@@ -147,6 +154,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 return verdict.summary  # Celery publishes the next link of the chain
             case Settled.RETRY if isinstance(verdict, Retry):
                 self.retry_later(verdict)
+            case Settled.END if not isinstance(verdict, Advance | Finish) and verdict.give_up:
+                raise TransactionFailed(self.stop(verdict.summary_as(verdict.give_up.state)))
         word = self.stop(verdict.summary)
         if isinstance(verdict, Finish):
             raise TransactionFailed(word)
@@ -175,15 +184,22 @@ def step_of(kind: StepKind) -> Step:
     return step
 
 
-def _renew_token(client: Client, token: Token, verdict: Requeue, sent_ago_s: float) -> Requeue:
-    """Let the next call ask for a new token; one refused although it is new holds the client."""
-    tokens = client.tokens()
+def _report_token(client: Client, token: Token | None, grant: Grant, answer: Answer) -> bool:
+    """Report what an answer says of the token; returns whether a new one will be asked for.
+
+    A 401 renews the token, unless that is so new that the call is more likely at fault.
+    """
+    if token is None:
+        return False
+    tokens, again = client.tokens(), grant.memo.token_refusals > 0
     with suppress(StoreAway):
-        if tokens.refused(token, sent_ago_s):
-            error = f"{verdict.error} {tokens.hopeless}"
-            _warn(client, error)
-            return replace(verdict, pause=Pause(TOKEN_REFUSED_HOLD_S, Reach.CLIENT), error=error)
-    return verdict
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            return tokens.refused(token, again=again)
+        if answer.status == HTTPStatus.FORBIDDEN and grant.attempts == 1:
+            tokens.doubted(token)  # a token that expired early may be answered so
+        elif again and answer.status is not None:
+            tokens.worked()
+    return False
 
 
 def _record_refusal(client: Client, verdict: Verdict) -> None:
@@ -196,7 +212,7 @@ def _record_refusal(client: Client, verdict: Verdict) -> None:
 
 
 def _warn(client: Client, text: str) -> None:
-    """Say why a client is held, once until it changes."""
+    """Say why calls of a client wait, once until it changes."""
     if _warned.get(client.name) != text:
         _warned[client.name] = text
-        logger.warning("client %s is held: %s", client.name, text)
+        logger.warning("calls of client %s wait: %s", client.name, text)

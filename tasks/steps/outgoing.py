@@ -18,6 +18,7 @@ from tasks.steps.detours import request_key
 from workers.answer.guards import READS, Guard, Memo, NextCall
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Advance, Finish, Requeue
+from workers.http.request import Request
 from workers.ledger.identity import part_key, request_digest, step_key
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
     from workers.answer.outcome import Answer
     from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
-    from workers.http.connection import Request
 
 #: What is wrong with a request that is not the first one under its key.
 CHANGED: Final = "this is another request than was sent first under its key, so it was not sent"
+
+
+def checks_first(granted: GrantedStep) -> bool:
+    """Whether the client's own probe goes out instead of the call: nothing guards that one."""
+    return granted.grant.checks and granted.client.settings().probe is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Outgoing:
 
     @classmethod
     def of(cls, granted: GrantedStep) -> Self:
-        """What the kind sends for this step.
+        """What the kind sends for this step, or the client's probe.
 
         A read and a look-up have no key: a provider that matches keys alone would answer them with
         what it remembers of another call.
@@ -49,7 +54,9 @@ class Outgoing:
             CannotSay: the step cannot be sent as it was given.
             ValueError: nor can its request.
         """
-        grant, plan = granted.grant, granted.plan
+        grant, plan, probe = granted.grant, granted.plan, granted.client.settings().probe
+        if grant.checks and probe:
+            return cls(Request("GET", probe), "")
         request = granted.kind.request(granted.row, granted.job_params, grant)
         if grant.looking or plan.guard is Guard.READ or request.method in READS:
             return cls(request, "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tasks.kind import CannotSay, Polled, StepResult
 from workers.answer.guards import StepState, in_doubt, is_done
 from workers.answer.judging import judge
-from workers.answer.outcome import Next, Outcome, read
+from workers.answer.outcome import Outcome, read
 from workers.answer.quota_headers import read_shortage
 from workers.answer.verdict import Advance, Finish, Requeue, continue_step, fail_poll
 from workers.ledger.batch import rows_of
@@ -24,23 +24,47 @@ if TYPE_CHECKING:
     from workers.answer.verdict import Verdict
 
 
-def read_answer(granted: GrantedStep, answer: Answer, rng: Random) -> Verdict:
-    """The verdict on an answer, with what its headers leave of the quota."""
-    verdict = _verdict(granted, answer, rng)
+def read_answer(
+    granted: GrantedStep, answer: Answer, rng: Random, *, renews_token: bool = True
+) -> Verdict:
+    """The verdict on an answer, with what its headers leave of the quota.
+
+    Args:
+        granted: The step whose call was answered.
+        answer: What came back.
+        rng: Source of the jitter.
+        renews_token: After a 401: a new token is asked for.
+    """
+    verdict = _verdict(granted, answer, rng, renews_token=renews_token)
     quota = read_shortage(answer.headers)
     return replace(verdict, quota=quota) if quota else verdict
 
 
-def _verdict(granted: GrantedStep, answer: Answer, rng: Random) -> Verdict:
+def read_probe(answer: Answer) -> Requeue:
+    """The verdict on the client's own probe, which went out in the place of a call.
+
+    The call goes back to its backlog, as not sent.
+    """
+    return Requeue(
+        outcome=Outcome.NOT_EXECUTED,
+        status=answer.status,
+        health=answer.health,
+        error=f"the probe came first: {read(answer).reason}",
+        is_first=True,
+        retry_after_s=answer.retry_after_s or 0.0,
+    )
+
+
+def _verdict(granted: GrantedStep, answer: Answer, rng: Random, *, renews_token: bool) -> Verdict:
     """A poll goes first, then success; else the judge."""
-    state = _state_of(granted, answer)
+    state = _state_of(granted, answer, renews_token=renews_token)
     reading = read(answer, earlier_unknown=state.doubt and not granted.grant.looking)
     if granted.plan.polls and (verdict := _read_poll(granted, answer, reading)):
         return verdict
     if is_done(answer, reading, state):
         return _done(granted, answer)
     verdict = judge(answer, reading, state, granted.client.retry_policy, rng)
-    return _explain(granted, answer, reading, verdict) if isinstance(verdict, Finish) else verdict
+    return _explain(granted, answer, verdict) if isinstance(verdict, Finish) else verdict
 
 
 def _read_poll(granted: GrantedStep, answer: Answer, reading: Reading) -> Verdict | None:
@@ -59,15 +83,13 @@ def _read_poll(granted: GrantedStep, answer: Answer, reading: Reading) -> Verdic
     return None
 
 
-def _explain(granted: GrantedStep, answer: Answer, reading: Reading, verdict: Finish) -> Verdict:
-    """The end with the kind's advice; a poll that showed nothing is made again instead."""
-    if granted.plan.polls and reading.next is Next.RETRY:
-        return _poll_again(granted, answer, reading)
+def _explain(granted: GrantedStep, answer: Answer, verdict: Finish) -> Verdict:
+    """The end with the kind's advice."""
     advice = granted.kind.advise(granted.route, answer.status)
     return replace(verdict, error=f"{verdict.error}: {advice}") if advice else verdict
 
 
-def _state_of(granted: GrantedStep, answer: Answer) -> StepState:
+def _state_of(granted: GrantedStep, answer: Answer, *, renews_token: bool) -> StepState:
     """What is known of the step beside its answer, but for what the look-up saw in that."""
     grant, plan = granted.grant, granted.plan
     return StepState(
@@ -79,6 +101,8 @@ def _state_of(granted: GrantedStep, answer: Answer) -> StepState:
         after_unknown=plan.after_unknown,
         lookup=granted.kind.read_lookup(granted.row, grant, answer) if grant.looking else None,
         rows=len(rows_of(granted.row)),
+        is_poll=bool(plan.polls) and not grant.looking,
+        renews_token=renews_token,
     )
 
 

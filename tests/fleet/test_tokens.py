@@ -383,8 +383,8 @@ def together(name):
         time.sleep(0.01)
 
 def again(_):
-    fresh = tokens.refused(token)
-    return fresh, tokens.get().generation
+    renewed = tokens.refused(token)
+    return renewed, tokens.get().generation
 
 with ThreadPoolExecutor(16) as threads:
     together(namespace + ":start")
@@ -819,18 +819,19 @@ def test_after_a_quiet_time_the_endpoint_is_asked_again(
 
 
 def test_after_a_refusal_the_token_is_renewed_once_however_many_report_it(
-    store: Store, keys: ClientKeys, server: TokenServer
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock
 ) -> None:
-    here, there = (Tokens(a_client(server.url), store, keys) for _ in range(2))
+    here, there = (Tokens(a_client(server.url), store, keys, clock) for _ in range(2))
     token = here.get()
     there.get()
     assert token
+    clock.pass_s(2)
 
     for tokens in (here, here, there):
-        tokens.refused(token)
+        assert tokens.refused(token)
     values = {value_of(it.get()) for it in (here, there, here)}
     for tokens in (here, there):
-        assert tokens.refused(token) is False
+        assert tokens.refused(token)  # it was renewed before
     values |= {value_of(it.get()) for it in (here, there)}
 
     assert values == {"token-2"}
@@ -838,14 +839,16 @@ def test_after_a_refusal_the_token_is_renewed_once_however_many_report_it(
 
 
 def test_a_late_report_of_an_older_token_does_not_bring_a_refused_one_back(
-    store: Store, keys: ClientKeys, server: TokenServer
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock
 ) -> None:
-    tokens, other = (Tokens(a_client(server.url), store, keys) for _ in range(2))
+    tokens, other = (Tokens(a_client(server.url), store, keys, clock) for _ in range(2))
     first = tokens.get()
     assert first
+    clock.pass_s(2)
     tokens.refused(first)
     second = tokens.get()
     assert second
+    clock.pass_s(2)
     tokens.refused(second)
 
     other.refused(first)
@@ -853,37 +856,79 @@ def test_a_late_report_of_an_older_token_does_not_bring_a_refused_one_back(
     assert value_of(other.get()) == "token-3"
 
 
-@pytest.mark.parametrize(
-    ("lifetime_s", "age_s", "sent_ago_s", "fresh"),
-    [
-        (3_600, 0.0, 0.0, True),
-        (3_600, 9.9, 0.0, True),
-        (3_600, 10.1, 0.0, False),
-        (3_600, 25.0, 20.0, True),  # it was fresh when the slow call was sent
-        (3_600, 35.0, 20.0, False),
-        (4, 1.9, 0.0, True),
-        (4, 2.1, 0.0, False),  # an early end is no refusal that a new token could not help
-        (4, 5.0, 0.0, False),
-    ],
-)
-def test_only_a_second_refusal_of_a_fresh_token_says_that_another_cannot_help(
+@pytest.mark.parametrize(("age_s", "renewed"), [(0.9, False), (1.1, True)])
+def test_a_token_that_was_renewed_just_now_is_not_renewed_once_more(
     store: Store,
     keys: ClientKeys,
     server: TokenServer,
     clock: HeldClock,
-    lifetime_s: float,
     age_s: float,
-    sent_ago_s: float,
-    fresh: bool,  # noqa: FBT001 -- a row of a table
+    renewed: bool,  # noqa: FBT001 -- a row of a table
 ) -> None:
-    server.lifetime_s = lifetime_s
     tokens = Tokens(a_client(server.url), store, keys, clock)
-    first = tokens.get()
-    assert first
-    assert tokens.refused(first) is False  # the first refusal: a new one may help
     token = tokens.get()
-    assert token
     clock.pass_s(age_s)
 
-    assert tokens.refused(token, sent_ago_s) is fresh
-    assert tokens.refused(token, sent_ago_s) is fresh
+    assert tokens.refused(token) is renewed
+
+    assert value_of(tokens.get()) == ("token-2" if renewed else "token-1")
+
+
+def test_each_renewal_that_did_not_help_doubles_the_time_to_the_next_one_up_to_five_minutes(
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock
+) -> None:
+    tokens = Tokens(a_client(server.url), store, keys, clock)
+    trusted = []
+    for _ in range(10):  # one call is refused with each of the tokens
+        token, age_s = tokens.get(), 0
+        while not tokens.refused(token, again=bool(trusted)):
+            clock.pass_s(1)
+            age_s += 1
+        trusted.append(age_s)
+
+    assert trusted == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+
+
+def test_a_renewal_that_helped_ends_the_doubt_of_those_before(
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock
+) -> None:
+    tokens = Tokens(a_client(server.url), store, keys, clock)
+    for _ in range(5):
+        clock.pass_s(400)
+        tokens.refused(tokens.get(), again=True)
+        tokens.get()
+
+    tokens.worked()
+
+    clock.pass_s(2)
+    assert tokens.refused(tokens.get())
+
+
+def test_a_doubted_token_is_renewed_every_five_minutes_at_most(
+    store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock
+) -> None:
+    tokens = Tokens(a_client(server.url), store, keys, clock)
+    values = []
+    for _ in range(4):
+        tokens.doubted(tokens.get())
+        values.append(value_of(tokens.get()))
+        clock.pass_s(151)
+
+    assert values == ["token-1", "token-1", "token-2", "token-2"]
+
+
+def test_a_token_that_ends_long_before_its_time_is_spoken_of(
+    store: Store,
+    keys: ClientKeys,
+    server: TokenServer,
+    clock: HeldClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tokens = Tokens(a_client(server.url), store, keys, clock)
+    token = tokens.get()
+    clock.pass_s(4)
+
+    tokens.refused(token)
+
+    assert "refused 4 s after it was issued for 3600 s" in caplog.text
+    assert "another system may use the same credentials" in caplog.text

@@ -1,4 +1,4 @@
-"""The breaker of a client, by a held clock: when it opens, who may probe, and when it closes."""
+"""The breaker of a client that is refused most calls, by a held clock: opening, probes, closing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from tests.support.rig import (
     APP,
     DONE,
+    LEASE_US,
     LEAST,
     MS,
     OPEN_S,
@@ -21,13 +22,13 @@ from tests.support.rig import (
     opened,
     probe,
 )
-from workers.answer.outcome import Outcome
-from workers.answer.verdict import Pause, Reach, Requeue
+from workers.answer.outcome import Health, Outcome
+from workers.answer.verdict import UNSENT, Pause, Reach, Requeue
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
 
-SILENT = Requeue(outcome=Outcome.UNKNOWN, attempt=True, delay_s=0.1)
+FAILED = Requeue(outcome=Outcome.UNKNOWN, status=500, health=Health.BAD, delay_s=0.1)
 
 
 @pytest.mark.parametrize(("good", "then"), [(8, "closed"), (7, "open")])
@@ -84,17 +85,15 @@ def test_while_it_is_open_nothing_leaves_and_bells_that_are_out_go_back(store: S
 
     assert all(rig.word(key).startswith("wait: ") for key in rung)
     assert rig.ring_on(OPEN_S * S - 50 * MS) == []
-    reason: Any = rig.store.hget(rig.keys.governor, "y:client")
-    assert reason == "the breaker is open: 13 of 20 calls in 10 s were refused"
+    assert breaker(rig)["cause"] == "throttled"
+    assert breaker(rig)["why"] == "13 of 20 calls in 10 s were refused"
 
 
-def test_half_open_one_call_at_a_time_is_out_whoever_rings(store: Store) -> None:
+def test_half_open_the_next_probe_goes_when_the_one_before_was_answered(store: Store) -> None:
     rig, _ = opened(store)
     first = probe(rig)
 
-    others = [rig.ring(worker=f"w{n % 4}") for n in range(400)]
-
-    assert not any(others)
+    assert not any(rig.ring(worker=f"w{n % 4}") for n in range(100))
     rig.governor.settle(first, DONE)
     assert len(rig.ring_on(2 * S)) == 1
 
@@ -105,10 +104,21 @@ def test_a_bell_that_waits_for_its_thread_is_the_only_one(store: Store) -> None:
     assert len(rig.ring_on(OPEN_S * S + S)) == 1
 
 
-def test_five_good_probes_in_a_row_close_it_and_forget_what_was_counted(store: Store) -> None:
+def test_probes_go_at_distances_that_double_and_at_most_two_are_out(store: Store) -> None:
+    rig, _ = opened(store)
+    opened_us, went = rig.us, []
+    for _ in range(2):
+        probe(rig)
+        went.append(round((rig.us - opened_us) / S))
+
+    assert went == [2, 6]
+    assert rig.ring_on(60 * S) == []  # both are still out: 60 s of 70 s
+
+
+def test_two_good_probes_in_a_row_close_it_and_forget_what_was_counted(store: Store) -> None:
     rig, _ = opened(store)
 
-    for _ in range(5):
+    for _ in range(2):
         assert breaker(rig)
         rig.governor.settle(probe(rig), DONE)
 
@@ -118,41 +128,57 @@ def test_five_good_probes_in_a_row_close_it_and_forget_what_was_counted(store: S
     assert len(rig.ring_on(S)) > 1
 
 
-def test_a_refused_probe_opens_it_again_and_the_count_starts_anew(store: Store) -> None:
+@pytest.mark.parametrize("answer", [REFUSED, FAILED], ids=["refused", "failed"])
+def test_a_bad_probe_counts_the_good_ones_anew_and_the_next_one_waits_longer(
+    store: Store, answer: Requeue
+) -> None:
     rig, _ = opened(store)
-    for _ in range(4):
-        rig.governor.settle(probe(rig), DONE)
+    rig.governor.settle(probe(rig), DONE)
 
-    rig.governor.settle(probe(rig), REFUSED)
+    rig.governor.settle(probe(rig), answer)
+    assert rig.ring_on(4 * S - 50 * MS) == []
+    rig.governor.settle(probe(rig), answer)
+    assert rig.ring_on(8 * S - 50 * MS) == []
 
-    assert rig.ring_on(OPEN_S * S - 50 * MS) == []
-    for _ in range(5):
+    for _ in range(2):
         assert breaker(rig)
         rig.governor.settle(probe(rig), DONE)
     assert not breaker(rig)
 
 
-def test_a_probe_without_an_answer_is_no_verdict(store: Store) -> None:
+def test_a_probe_waits_as_long_as_the_one_before_was_told(store: Store) -> None:
     rig, _ = opened(store)
 
-    for _ in range(6):
-        rig.governor.settle(probe(rig), SILENT)
+    rig.governor.settle(probe(rig), replace(REFUSED, retry_after_s=60, delay_s=0))
 
-    assert breaker(rig)["probes"] == "0"
-    assert rig.ring_on(S - 50 * MS) == []
+    assert rig.ring_on(60 * S - 50 * MS) == []
+    assert probe(rig)
+
+
+def test_a_probe_that_was_not_sent_says_nothing(store: Store) -> None:
+    rig, _ = opened(store)
+    rig.governor.settle(probe(rig), DONE)
+
+    rig.governor.settle(probe(rig), UNSENT)
+
+    rig.governor.settle(probe(rig), DONE)
+    assert not breaker(rig)
 
 
 def test_a_probe_whose_worker_died_makes_room_for_another_after_its_lease(store: Store) -> None:
     rig, _ = opened(store)
-    dead = probe(rig)
+    dead, slow = probe(rig), probe(rig)
+    rig.us += LEASE_US - 5 * S
+    assert rig.ring_on(500 * MS) == []
 
-    assert rig.ring_on(69 * S) == []
+    rig.us += S
     rig.governor.sweep()
     other = probe(rig)
     rig.governor.settle(other, DONE)
 
-    assert other.key != dead.key
-    assert breaker(rig)["probes"] == "1"
+    assert rig.state(dead.key) == "w"
+    assert rig.state(slow.key) == "s"
+    assert breaker(rig)["good"] == "1"
 
 
 def test_answers_of_calls_that_were_out_before_decide_nothing(store: Store) -> None:

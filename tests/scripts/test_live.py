@@ -17,14 +17,19 @@ from tests.support.rig import (
     BURSTY,
     DONE,
     EP,
+    FAILS,
     HELD,
+    LEAST,
     MS,
+    REFUSED,
     SAID,
     STEADY,
     Rig,
     S,
+    breaker,
     change,
     client_of,
+    grants,
     pause,
     resume,
     spent,
@@ -44,6 +49,7 @@ from workers.settings.load import Settings, StoreSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.answer.verdict import Requeue
     from workers.store.connection import Store
 
 HOUR_US = 3600 * S
@@ -373,17 +379,18 @@ def test_a_resume_leaves_a_limit_held_that_the_provider_holds_for_itself(store: 
     assert set(rig.ring_on(S)) <= set(others)
 
 
-def test_a_resume_closes_the_breaker(store: Store) -> None:
+@pytest.mark.parametrize("verdict", [REFUSED, FAILS], ids=["throttled", "failing"])
+def test_a_resume_closes_each_breaker(store: Store, verdict: Requeue) -> None:
     rig = Rig(store, APP)
-    rig.line_up(20)
-    rig.fill()
-    gov = rig.keys.governor
-    store.hset(gov, mapping={"breaker": 0, "probes": 2, "c:client": rig.us + 5 * S})
-    assert rig.ring_on(S) == []
+    rig.line_up(80)
+    for grant in grants(rig, LEAST):
+        rig.governor.settle(grant, verdict)
+    rig.us += 40 * S
+    (scope,) = [it[2:] for it in store.hkeys(rig.keys.governor) if it.startswith("k:")]  # type: ignore[union-attr]
 
     assert resume(rig)
 
-    assert store.hmget(gov, "breaker", "probes") == [None, None]
+    assert not breaker(rig, scope)
     assert len(spent(rig, S)) > 1
 
 

@@ -26,7 +26,7 @@ SHORT: Final = {"i", "j", "_", "tx", "TX"}
 _TEXT: Final = re.compile(r'"((?:\\.|[^"\\])*)"')
 _PAGES: Final = re.compile(r'^local PAGES = "([^"]*)"$', re.MULTILINE)
 _CALL: Final = re.compile(
-    r'redis\.call\("(H[A-Z]+)", (GOV|OVERRIDES|OAUTH|tx_key|job_key|name|[A-Z]+)'
+    r'redis\.call\("(H[A-Z]+)", (GOV|OVERRIDES|OAUTH|breaker_key|tx_key|job_key|name|[A-Z]+)'
 )
 
 
@@ -80,7 +80,7 @@ def full_names_of(where: str, code: str) -> set[str]:
 
 
 #: Where a key that a call names directly is described. Those of transactions and jobs have tables.
-PLACES: Final = {"GOV": "gov", "OVERRIDES": "overrides", "OAUTH": "oauth"}
+PLACES: Final = {"GOV": "gov", "OVERRIDES": "overrides", "OAUTH": "oauth", "breaker_key": "breaker"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -218,7 +218,7 @@ def test_settle_is_read_from_top_to_bottom() -> None:
     assert len(code) < 60
 
 
-@pytest.mark.parametrize("where", ["tx", "gov", "oauth"])
+@pytest.mark.parametrize("where", ["tx", "gov", "oauth", "breaker"])
 def test_what_the_legend_names_is_used_by_a_script(where: str) -> None:
     code = "\n".join(map(code_of, FILES))
     for stored, full in read_legend()[where].items():

@@ -38,7 +38,7 @@ def test_a_step_that_makes_no_call_leaves_whatever_holds_the_client_and_is_charg
     rig = Rig(store, APP)
     (key,) = rig.line_up(1, "calls", guards="r")
     rig.governor._run("pause", 60 * S, "an operator's", *audit.addition("pause"))
-    store.hset(rig.keys.governor, "breaker", rig.us + 60 * S)
+    store.hset(rig.keys.governor, "k:client", rig.us + 60 * S)
 
     assert pools(rig, calls=1) == [(key, "calls", True)]
     assert rig.governor.settle(rig.grant(key), AGAIN) is Settled.BACKLOG

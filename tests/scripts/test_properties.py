@@ -28,12 +28,13 @@ from hypothesis.stateful import (
 from tests.support.model import MS, Model, S
 from tests.support.stored import a_job, transaction_hash
 from workers.answer.guards import Memo, NextCall
-from workers.answer.outcome import Answer, Outcome
+from workers.answer.outcome import Answer, Health, Outcome
 from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import (
     UNSENT,
     Advance,
     Finish,
+    GiveUp,
     Pause,
     Reach,
     Requeue,
@@ -91,12 +92,25 @@ DONE = Advance(outcome=Outcome.EXECUTED, status=200)
 #: A 429 that does not say for how long.
 REFUSED = Requeue(outcome=Outcome.NOT_EXECUTED, throttled=True, status=429, delay_s=0.04)
 SPLIT = Memo(next=NextCall.SPLIT)
+#: An outage: it goes again until its attempts or its patience are spent.
+GIVE_UP = GiveUp(state="unknown", max_retries=2, patience_s=90)
+FAILS = Retry(
+    outcome=Outcome.UNKNOWN,
+    status=503,
+    health=Health.BAD,
+    attempt=True,
+    is_first=True,
+    delay_s=2.0,
+    give_up=GIVE_UP,
+    error="the provider answered 503",
+)
 #: A batch of which a row is bad.
 TO_BE_SPLIT = Requeue(outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=SPLIT)
 MEMOS = (
     None,
     Memo(),
-    Memo(same_answers=1, digest="0a1b2c3d"),
+    Memo(waits=1),
+    Memo(token_refusals=1),
     Memo(next=NextCall.LOOKUP, lookups=0),
     Memo(next=NextCall.LOOKUP, lookups=1),
     Memo(next=NextCall.FRESH_KEY),
@@ -130,6 +144,8 @@ def some_verdict(chance: Random) -> Verdict:
             return Finish(
                 state=some(["failed", "unknown", "cancelled"]),
                 outcome=some([*Outcome]),
+                status=some([400, 503]),
+                health=some([*Health]),
                 error="refused",
                 memo=some([None, Memo(), Memo(next=NextCall.LOOKUP, lookups=0)]),
             )
@@ -140,7 +156,7 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
     """Any verdict on a call that is tried again."""
     some = chance.choice
     pause_s = some([0.0, 0.0, 0.0, 0.7, 3.0])
-    reach = some([Reach.SCOPE, Reach.SCOPE, Reach.CLIENT, Reach.OPERATION])
+    reach = some([Reach.SCOPE, Reach.SCOPE, Reach.CLIENT])
     common: dict[str, Any] = {
         "outcome": some([Outcome.UNKNOWN, Outcome.NOT_EXECUTED]),
         "attempt": some([True, False]),
@@ -150,6 +166,10 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
         "delay_s": some([0.0, 0.04, 2.0, 20.0]),
         "memo": some(MEMOS),
         "quota": quota,
+        "health": some([*Health]),
+        "is_first": some([True, False]),
+        "retry_after_s": some([0.0, 0.0, 7.0]),
+        "give_up": some([None, GIVE_UP, replace(GIVE_UP, max_retries=None)]),
     }
     if some([True, False]):
         return Retry(**common)
@@ -255,9 +275,25 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "seconds": dict(divmod(it, 100_000) for it in numbers("n:").values()),
         "unsent": dict(divmod(it, 100_000) for it in numbers("u:").values()),
         "turned away": dict(divmod(it, 100_000) for it in numbers("x:").values()),
-        "breaker": (int(gov["breaker"]), gov.get("prober"), int(gov["probes"]))
-        if "breaker" in gov
-        else None,
+        "evidence": found.get("evidence", {}),
+        "breakers": {
+            it: _breaker(fields, gov[f"k:{it}"]) for it, fields in named("breaker:").items()
+        },
+        "opened": (gov["opened"], int(gov["opened_us"])) if "opened" in gov else None,
+    }
+
+
+def _breaker(fields: dict[str, str], until: str) -> dict[str, Any]:
+    probers = (it.split("=") for it in fields.get("probers", "").split())
+    numbers = {"opened": "opened_us", "due": "due_us", "every": "every_us"}
+    return {
+        "cause": fields["cause"],
+        "why": fields["why"],
+        **{name: int(fields[stored]) for name, stored in numbers.items()},
+        "next": int(until),
+        "good": int(fields["good"]),
+        "probes": int(fields["probes"]),
+        "probers": {holder: int(till) for holder, till in probers},
     }
 
 
@@ -273,6 +309,9 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "pt": int(tx.get("pt", 0)),
         "b": int(tx["b"]) if "b" in tx else None,
         "at": int(tx.get("at", 0)),
+        "ca": int(tx.get("ca", 0)),
+        "t3": int(tx["t3"]) if "t3" in tx else None,
+        "pb": tx.get("pb"),
         "th": int(tx.get("th", 0)),
         "cr": int(tx.get("cr", 0)),
         "u": tx.get("u", "0") == "1",
@@ -528,9 +567,11 @@ class Governed(RuleBasedStateMachine):
         txs = list(self.model.txs.values())
         tx = chance.choice(chance.choice([self.model.standing("r", "t"), txs]) or txs)
         step, pause_s = chance.choice([tx.step, 1, 2]), chance.choice([0.0, 0.0, 1.5])
-        pause_s = 0.0 if self.model.flows[tx.flow].pool else pause_s
-        self.governor.requeue(tx.key, step, pause_s, "nobody is there")
-        self.model.requeue(tx.key, step, pause_s, "nobody is there")
+        delay_s = chance.choice([0.0, 0.0, 1.2])
+        if self.model.flows[tx.flow].pool:
+            pause_s = delay_s = 0.0
+        self.governor.requeue(tx.key, step, pause_s, "nobody is there", delay_s=delay_s)
+        self.model.requeue(tx.key, step, pause_s, "nobody is there", delay_s)
 
     def replay(self, chance: Random) -> None:
         """Somebody replays a dead letter, or what is none."""
@@ -561,13 +602,24 @@ class Governed(RuleBasedStateMachine):
                     usual = None if chance.random() < 0.2 else REFUSED
                     self.settle(grant, self.verdict(grant, chance, usual))
         good = chance.choice([0.8, 1])
-        for _ in range(chance.choice([0, 15, 30]) if self.model.breaker else 0):
+        for _ in range(chance.choice([0, 15, 30]) if self.model.health.breakers else 0):
             self.us += chance.choice([450 * MS, S])
             self.ring("w1", 8)
             for tx in self.model.standing("r"):
                 if grant := self.admit(tx.key, tx.step):
                     usual = DONE if chance.random() < good else None
                     self.settle(grant, self.verdict(grant, chance, usual))
+
+    def fail_everything(self, chance: Random) -> None:
+        """The provider fails whatever comes, or most of it; then it works again, or mostly."""
+        for good in (chance.choice([0, 0, 0.3]), chance.choice([0.5, 1])):
+            for _ in range(chance.choice([5, 20, 40])):
+                self.us += chance.choice([50, 50, 450]) * MS
+                self.ring("w1", 8)
+                for tx in [*self.model.standing("r"), *self.model.standing("t")]:
+                    if grant := self.admit(tx.key, tx.step):
+                        usual = DONE if chance.random() < good else FAILS
+                        self.settle(grant, self.verdict(grant, chance, usual))
 
     def lose_a_cell(self, chance: Random) -> None:
         """The state of a limit is lost."""
@@ -692,6 +744,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.set_back: 1,
     Governed.lose_a_cell: 1,
     Governed.refuse_everything: 2,
+    Governed.fail_everything: 3,
     Governed.replay: 3,
     Governed.recover: 1,
 }

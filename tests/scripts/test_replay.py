@@ -302,14 +302,16 @@ def test_one_under_which_workers_died_is_no_suspect_any_more(store: Store) -> No
     assert transaction_hash(rig, key).get("cr") is None
 
 
-def test_the_answer_that_a_provider_only_remembers_is_counted_anew(store: Store) -> None:
-    rig, key = a_dead_one(store, replace(UNKNOWN, memo=Memo(same_answers=3, digest="abcdef01")))
+def test_what_its_attempts_counted_is_forgotten_and_its_patience_begins_anew(store: Store) -> None:
+    rig, key = a_dead_one(store, replace(UNKNOWN, memo=Memo(waits=3), attempt=True))
+    assert "ca" in transaction_hash(rig, key)
 
     replayed(rig, key)
     rig.fill()
     rig.ring()
 
     assert rig.grant(key).memo == Memo()
+    assert not {"ca", "t3"} & set(transaction_hash(rig, key))
 
 
 def test_a_late_settle_of_the_send_before_the_death_is_void(store: Store) -> None:

@@ -31,7 +31,6 @@ from workers.answer.verdict import (
     UNSENT,
     Finish,
     Pause,
-    Reach,
     Requeue,
     Verdict,
     to_json,
@@ -687,21 +686,6 @@ def test_a_suspect_that_fails_again_stays_one(store: Store) -> None:
 
     assert rig.serve(key, 1, RETRY) is Settled.BACKLOG
     assert store.zrange(rig.keys.quarantine, 0, -1) == [key]
-
-
-def test_a_hold_of_one_operation_alone_is_not_widened_and_widens_nothing(store: Store) -> None:
-    rig = Rig(store, APP)
-    first, second, third = (rig.line_up(1, f"POST /{it}")[0] for it in "xyz")
-    rig.fill()
-    assert len(rig.ring()) == 3
-    forbidden = replace(LATER, pause=Pause(30, Reach.OPERATION), delay_s=30)
-
-    for key in (first, second):  # two scopes within one second
-        rig.serve(key, verdict=forbidden)
-
-    assert rig.serve(third) is Settled.END
-    assert rig.ring_on(29 * S) == []
-    assert sorted(rig.ring_on(3 * S)) == sorted([first, second])
 
 
 # Order and fairness

@@ -10,7 +10,7 @@ from tests.support.source import ROOT
 PRELUDE: Final = ROOT / "workers/lua/prelude.lua"
 
 #: A line of a comment: where, stored name, full name, meaning.
-_COMMENT: Final = re.compile(r"--   (key|gov|overrides|oauth)\.(\S+) +(\S+)(?: +(.+))?")
+_COMMENT: Final = re.compile(r"--   (key|gov|overrides|oauth|breaker)\.(\S+) +(\S+)(?: +(.+))?")
 #: A table of the fields of a hash, and one row of it: full name, stored name, meaning.
 _TABLE: Final = re.compile(r"^local (TX|JOB) = \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
 _ROW: Final = re.compile(r'  (?:\["([\w.]+)"\]|(\w+)) = "([^"]+)",(?: +-- (.+))?')

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.support.health_model import ATTEMPT, Health
 from workers.answer.guards import Memo, NextCall
+from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Advance, Finish, Reach, Requeue
 from workers.governor.governor import MOST_KEYS
@@ -36,6 +38,7 @@ from workers.ledger.transaction import DEAD, ENDED, FINAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from tests.support.health_model import CameTo
     from workers.answer.verdict import Retry, Verdict
     from workers.governor.grants import Half
     from workers.ledger.ledger import NewTransaction
@@ -124,6 +127,8 @@ class Transaction:
     generation: int = 1  #: of its key
     first_generation: int = 1  #: of the key with which this step, or its replay, began
     attempts: int = 0
+    counted: int = 0  #: what they count, in eighths
+    first_bad: int | None = None  #: since when this step goes on trying
     throttled: int = 0
     crashes: int = 0
     unknown: bool = False
@@ -138,7 +143,7 @@ class Transaction:
         default_factory=Counter
     )  #: of them, how often others repeat each
     halves: tuple[int, str, str] | None = None  #: the row with which the second begins, and both
-    probe: bool = False  #: it was let through to see whether the breaker may close
+    probe: str | None = None  #: of which scope it is to show whether the breaker may close
 
     @property
     def flow(self) -> str:
@@ -149,6 +154,11 @@ class Transaction:
     def looking(self) -> bool:
         """The next call, or the one that is out, is the look-up of its step."""
         return self.memo.next is NextCall.LOOKUP
+
+    @property
+    def guard(self) -> str:
+        """The guard of its step."""
+        return self.guards[min(self.step, self.steps) - 1]
 
     @property
     def keyed(self) -> bool:
@@ -163,6 +173,7 @@ class Transaction:
     def begin(self) -> None:
         """What comes now was never sent, and no worker died under it."""
         self.attempts, self.crashes, self.unknown = 0, 0, False
+        self.counted, self.first_bad = 0, None
         self.first_generation = self.generation
 
     def remember(self, memo: Memo) -> None:
@@ -186,15 +197,6 @@ class Job:
     throttled: int = 0
     finished_us: int | None = None
     since: int | None = None  #: the backup from which the store came back
-
-
-@dataclass
-class Breaker:
-    """Not closed: after its hold one call at a time is let through."""
-
-    until: int = 0  #: no other probe goes before
-    prober: str | None = None
-    good: int = 0  #: probes in a row that were not refused
 
 
 class Model:
@@ -239,7 +241,7 @@ class Model:
         self.sent: dict[int, tuple[int, int]] = {}  #: second modulo 16 → second, grants in it
         self.unsent: dict[int, tuple[int, int]] = {}  #: the same of grants that were not used
         self.turned_away: dict[int, tuple[int, int]] = {}  #: the same of answers of 429
-        self.breaker: Breaker | None = None  #: None: it is closed
+        self.health = Health(clock)
 
     @property
     def now(self) -> int:
@@ -296,8 +298,10 @@ class Model:
         if not flow.pool:
             if self.held_until > self.now:
                 return 0
-            at_once = int(self.breaker.until <= self.now) if self.breaker else 10**6
-            free = [at_once - self.bells()]
+            for scope in ("client", *flow.limits, *flow.slots):
+                if breaker := self.health.breakers.get(scope):
+                    bells = self.bells(None if scope == "client" else scope)
+                    free.append(int(breaker.next <= self.now) - bells)
         for limit in flow.limits:
             bucket = self.buckets[limit]
             lead = Fraction(bucket.lead_us * ahead, bucket.interval_us)
@@ -439,7 +443,8 @@ class Model:
             for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
             for pool in (self.flows[tx.flow].pool,)
         ]
-        return Ring((turn - now) / 1e6, overdue, answer.needs_page, bells)
+        open_breakers = len(self.health.breakers)
+        return Ring((turn - now) / 1e6, overdue, answer.needs_page, bells, open_breakers)
 
     def _next_suspect(self) -> Transaction | None:
         """The suspect that may go now: one at a time."""
@@ -473,7 +478,29 @@ class Model:
         """Who may go next: the first of each line of the first lane's least pass."""
         able = [it for it in passes if self.line(it.name) and self.able(it)]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
-        return {self.line(it.name)[0].key for it in able if (it.lane, passes[it]) == least}
+        first = [it for it in able if (it.lane, passes[it]) == least]
+        choices = set()
+        for tenant in {flow.tenant for flow in first}:
+            own = [flow for flow in first if flow.tenant == tenant]
+            choices |= self._probers(own) or {self.line(it.name)[0].key for it in own}
+        return choices
+
+    def _probers(self, flows: Iterable[Flow]) -> set[str]:
+        """Who of a tenant may be a probe; those that nothing guards only when no other one may."""
+        found: dict[bool, set[str]] = {False: set(), True: set()}
+        for flow in flows:
+            if not (scope := None if flow.pool else self.health.scope_of(flow.scope)):
+                continue
+            here = [tx for tx in self.waiting() if tx.flow == flow.name]
+            due, new = _by_due(here, self.now)[:128], [it for it in here if it.due is None][:128]
+            for unguarded in found:
+                may = [it for it in due + new if unguarded or it.guard != "n"]
+                in_doubt = next((it.key for it in may if it.unknown or it.attempts), None)
+                fresh = next((it.key for it in may if not (it.unknown or it.attempts)), None)
+                even = self.health.breakers[scope].probes % 2 == 0
+                key = in_doubt if in_doubt and (even or not fresh) else fresh
+                found[unguarded] |= {key} if key else set()
+        return found[False] or found[True]
 
     def _share(self, passes: dict[Flow, int], moved: Flow) -> None:
         """All flows of a tenant in a lane have one pass."""
@@ -502,10 +529,11 @@ class Model:
             return KeyExpired(key, step, tx.job, tx.place, tx.generation)
 
         flow = self.flows[tx.flow]
-        breaker = None if flow.pool else self.breaker
-        if breaker and breaker.until > now:
+        scope = None if flow.pool else self.health.scope_of(flow.scope)
+        breaker = self.health.breakers[scope] if scope else None
+        if breaker and breaker.next > now:
             self._to_line(tx, now)
-            return Denied(DeniedKind.WAIT, short_us=breaker.until - now)
+            return Denied(DeniedKind.WAIT, short_us=breaker.next - now)
         limits = [self.buckets[limit] for limit in flow.limits]
         held = self.held_until > now and not flow.pool
         waits = [(self.held_until - now if held else 0, 0)]
@@ -527,8 +555,8 @@ class Model:
         tx.first_sent = now if tx.first_sent is None and tx.keyed else tx.first_sent
         if not flow.pool:
             self._count(self.sent)
-        if breaker:
-            breaker.until, breaker.prober, tx.probe = now + self.lease_us, key, True
+        tx.probe = scope
+        good = breaker.start(now, key, now + self.lease_us) if breaker else 1
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
         return Grant(
             key=key,
@@ -545,6 +573,7 @@ class Model:
             memo=tx.memo,
             generation=tx.generation,
             part=tx.part,
+            checks=good == 0 and tx.keyed and tx.guard == "n",
         )
 
     def split(self, key: str, halves: Iterable[Half]) -> str:
@@ -591,6 +620,7 @@ class Model:
             tx.generation += 1
             self.rotations.append((tx.key, tx.generation, tx.attempts))
             tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, Memo(), None, 0
+            tx.counted, tx.first_bad = 0, None
             tx.kept.pop("e", None)
             self._to_line(tx, self.now)
             return "old: fresh"
@@ -604,10 +634,11 @@ class Model:
         now, tx = self.now, self.txs[grant.key]
         if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
             return Settled.STALE
+        verdict, final = self._count_attempt(tx, verdict)
         self._hear(tx, verdict)
         self._break(tx, verdict)
-        tx.places, tx.probe = (), False
-        self._tell_of(tx, verdict)
+        tx.places, tx.probe = (), None
+        self._tell_of(tx, verdict, dead=final in DEAD)
         memo = self._told(tx, verdict)
         kept = {"id": "", "co": verdict.correlation_id, "e": ""}
         if isinstance(verdict, Advance):
@@ -627,8 +658,8 @@ class Model:
             tx.memo = memo
             return self._advance(tx, verdict)
         tx.remember(memo)
-        if isinstance(verdict, Finish):
-            return self._finish(tx, verdict.state, verdict.error)
+        if final or isinstance(verdict, Finish):
+            return self._finish(tx, final or verdict.state, verdict.error)
         return self._again(tx, verdict)
 
     def _again(self, tx: Transaction, verdict: Retry | Requeue) -> Settled:
@@ -662,7 +693,8 @@ class Model:
             return Settled.END
         flow = self.flows[tx.flow]
         ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
-        if tx.suspect or ahead or self.breaker or self.free(flow) < 1 or flow.pool != done.pool:
+        held = self.health.scope_of(flow.scope)
+        if tx.suspect or ahead or held or self.free(flow) < 1 or flow.pool != done.pool:
             return self._to_line(tx, self.now)
         self._bell(tx)
         return Settled.RING
@@ -687,7 +719,8 @@ class Model:
                 self._to_line(tx, self.now)
                 continue
             leases += 1
-            tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + 1, True, (), False
+            hung = self.health.scope_of(self.flows[tx.flow].scope)  # no crash of the row
+            tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + (not hung), True, (), None
             outcome = "not_executed" if tx.guards[tx.step - 1] == "r" else "unknown"
             if tx.crashes >= self.max_crashes:
                 why = f"its worker died or froze {tx.crashes} times"
@@ -705,12 +738,21 @@ class Model:
             self._finish(tx, "unknown", why)
         return bells, leases, ended
 
-    def requeue(self, key: str, step: int, pause_s: float, why: str) -> None:
+    def requeue(self, key: str, step: int, pause_s: float, why: str, delay_s: float) -> None:
         """Put a bell that could not be answered back into its line."""
         tx = self.txs[key]
         if tx.state in {"r", "t"} and tx.step == step:
+            scope = self.flows[tx.flow].scope
+            held = self.health.scope_of(scope)
+            probes = held and self.health.breakers[held].next <= self.now
+            if delay_s:
+                first = not (tx.attempts or tx.unknown)
+                self.health.note(scope, key, "bad", why, first=first)
+            if delay_s and held and probes:
+                self.health.breakers[held].start(self.now)
+                self.health.breakers[held].good = 0
             self._pause(tx, round(pause_s * 1e6), why, Reach.CLIENT)
-            self._to_line(tx, self.now)
+            self._to_line(tx, self.now + round(delay_s * 1e6))
 
     def replay(self, key: str, *, not_executed: bool) -> Replayed:
         """Let a dead transaction wait again, as if it had not yet tried this step."""
@@ -725,6 +767,7 @@ class Model:
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
         tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
+        tx.counted, tx.first_bad = 0, None
         tx.backup = None if not_executed else tx.backup
         tx.first_generation = tx.generation
         tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
@@ -787,8 +830,7 @@ class Model:
         self.opening = {job: till - back for job, till in self.opening.items()}
         self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
         self.beat, self.at = self.beat - back, self.now
-        if self.breaker:
-            self.breaker.until -= back
+        self.health.move(back)
         if self.refused:
             self.refused = self.refused[0], self.refused[1] - back
         for tx in self.standing("w", "r", "t", "s"):
@@ -797,14 +839,14 @@ class Model:
             tx.until -= back
             tx.due = None if tx.due is None else tx.due - back
             tx.first_sent = None if tx.first_sent is None else tx.first_sent - back
+            tx.first_bad = None if tx.first_bad is None else tx.first_bad - back
             tx.last_heard -= back if tx.last_heard else 0
 
     def _look(self, flow: Flow) -> None:
         for limit in flow.limits:
             self.buckets[limit].look(self.now)
 
-    def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
-        dead = isinstance(verdict, Finish) and verdict.state in DEAD
+    def _tell_of(self, tx: Transaction, verdict: Verdict, *, dead: bool) -> None:
         failed = verdict.outcome is Outcome.UNKNOWN or self._is_lost(tx, verdict) or dead
         error = ""
         if not isinstance(verdict, Advance):
@@ -855,12 +897,11 @@ class Model:
         if pause_us <= 0:
             return
         flow = self.flows[tx.flow]
-        wide, alone = reach is Reach.CLIENT, reach is Reach.OPERATION
-        if not alone:
-            other = self.refused and self.refused[0] != flow.scope
-            if self.refused and other and self.now - self.refused[1] < S:
-                wide = True
-            self.refused = flow.scope, self.now
+        wide = reach is Reach.CLIENT
+        other = self.refused and self.refused[0] != flow.scope
+        if self.refused and other and self.now - self.refused[1] < S:
+            wide = True
+        self.refused = flow.scope, self.now
         held = "client" if wide else flow.scope
         if wide or flow.scope == "client":
             self._hold(self.now + pause_us, why)
@@ -893,19 +934,43 @@ class Model:
         second, count = seconds.get(now % 16, (0, 0))
         seconds[now % 16] = (now, count + 1 if second == now else 1)
 
+    def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
+        """What an answer counts; returns the verdict, and the state in which it ends the step."""
+        flow, came_to, weight = self.flows[tx.flow], _came_to(verdict), ATTEMPT
+        if came_to in {"good", "bad"} and not flow.pool:
+            first = bool(_of_not_done(verdict, "is_first", otherwise=False))
+            error = _of_not_done(verdict, "error", otherwise="")
+            noted = self.health.note(flow.scope, tx.key, came_to, error, first=first)
+            weight = noted if came_to == "bad" else weight
+        if isinstance(verdict, Advance):
+            return verdict, None
+        tx.counted += weight if verdict.attempt else 0
+        if isinstance(verdict, Finish):
+            return verdict, verdict.state
+        if not (rule := verdict.give_up):
+            return verdict, None
+        tx.first_bad = self.now if tx.first_bad is None else tx.first_bad
+        late_us = self.now - tx.first_bad
+        spent = rule.max_retries is not None and tx.counted > rule.max_retries * ATTEMPT
+        late = late_us >= round(rule.patience_s * 1e6)
+        if self.health.scope_of(flow.scope) or not (spent or late):
+            return verdict, None
+        text = verdict.error if spent else f"{verdict.error}; so it went for {late_us / 1e6:.0f} s"
+        return replace(verdict, error=text), rule.state
+
     def _break(self, tx: Transaction, verdict: Verdict) -> None:
-        """What an answer says of the breaker."""
-        acts = self.flows[tx.flow].pool
+        """What an answer says of the breakers."""
+        came_to, flow = _came_to(verdict), self.flows[tx.flow]
         if tx.probe:
-            self._probed(tx, verdict)
-        elif _is_429(verdict):
+            self._end_probe(tx, tx.probe, verdict)
+        elif came_to == "refused":
             self._turned_away()
-        elif verdict.outcome.value == "not_executed" and verdict.status is None and not acts:
+        elif came_to == "unsent" and not flow.pool:
             self._count(self.unsent)
 
     def _turned_away(self) -> None:
         """More than 60 % of at least 20 calls of ten seconds open the breaker."""
-        if self.breaker:
+        if "client" in self.health.breakers:
             return
         self._count(self.turned_away)
         newest = self.now // S
@@ -915,27 +980,26 @@ class Model:
         )
         calls = grants - unsent
         if calls >= 20 and Fraction(refusals, calls) > Fraction(60, 100):
-            self._open(f"the breaker is open: {refusals} of {calls} calls in 10 s were refused")
+            why = f"{refusals} of {calls} calls in 10 s were refused"
+            self.health.open("client", "throttled", why)
 
-    def _open(self, why: str) -> None:
-        self.breaker = Breaker(prober=self.breaker and self.breaker.prober)
-        self._hold(self.now + 5 * S, why)
-
-    def _probed(self, tx: Transaction, verdict: Verdict) -> None:
-        it = self.breaker
-        if it is None or it.prober != tx.key:
+    def _end_probe(self, tx: Transaction, scope: str, verdict: Verdict) -> None:
+        error = _of_not_done(verdict, "error", otherwise="")
+        retry_after_s = _of_not_done(verdict, "retry_after_s", otherwise=0.0)
+        closed = self.health.end_probe(
+            scope,
+            tx.key,
+            _came_to(verdict),
+            why=error,
+            retry_after_us=round(retry_after_s * 1e6),
+        )
+        if closed is None:
             return
-        if _is_429(verdict):
-            self._open("the breaker is open: a probe was refused")
-        elif verdict.status is None or verdict.outcome.value == "unknown":
-            it.until = self.now + S
-        elif it.good < 4:
-            it.until, it.good = 0, it.good + 1
-        else:
-            self.breaker, self.sent, self.unsent, self.turned_away = None, {}, {}, {}
-            for limit in self.flows[tx.flow].limits:
-                if not self.buckets[limit].route:
-                    self.buckets[limit].empty(self.now)
+        if closed.cause == "throttled":
+            self.sent, self.unsent, self.turned_away = {}, {}, {}
+        for limit in self.flows[tx.flow].limits:
+            if limit == scope or (scope == "client" and not self.buckets[limit].route):
+                self.buckets[limit].empty(self.now)
 
     def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
         tx.state = state
@@ -991,8 +1055,9 @@ class Model:
             "seconds": dict(self.sent.values()),
             "unsent": dict(self.unsent.values()),
             "turned away": dict(self.turned_away.values()),
-            "breaker": self.breaker
-            and (self.breaker.until, self.breaker.prober, self.breaker.good),
+            "evidence": {scope: it.text for scope, it in self.health.evidence.items()},
+            "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
+            "opened": self.health.opened,
         }
 
     def _counters(self, name: str) -> dict[str, int | None]:
@@ -1015,6 +1080,21 @@ def _is_429(verdict: Verdict) -> bool:
     return isinstance(verdict, Requeue) and verdict.throttled
 
 
+def _of_not_done(verdict: Verdict, name: str, *, otherwise: Any) -> Any:
+    """A field of a verdict that an `Advance` has not."""
+    return otherwise if isinstance(verdict, Advance) else getattr(verdict, name)
+
+
+def _came_to(verdict: Verdict) -> CameTo:
+    if _is_429(verdict):
+        return "refused"
+    if verdict.health is not Answered.GOOD:
+        return "bad" if verdict.health is Answered.BAD else "neutral"
+    if verdict.status is not None:
+        return "good"
+    return "unsent" if verdict.outcome is Outcome.NOT_EXECUTED else "neutral"
+
+
 def _by_due(txs: Iterable[Transaction], now: int) -> list[Transaction]:
     due = [(tx.due, tx.key, tx) for tx in txs if tx.due is not None and tx.due <= now]
     return [tx for *_, tx in sorted(due, key=lambda it: it[:2])]
@@ -1034,6 +1114,9 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "pt": tx.part,
         "b": tx.backup,
         "at": tx.attempts,
+        "ca": tx.counted,
+        "t3": tx.first_bad,
+        "pb": tx.probe,
         "th": tx.throttled,
         "cr": tx.crashes,
         "u": tx.unknown,

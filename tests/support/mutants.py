@@ -187,9 +187,9 @@ _SCRIPTS: Final = (
     ),
     Mutant(
         "the next step is compared with the one before",
-        "workers/lua/settle.lua",
-        'elseif sent_digest then write(TX.sent_digest, "") end',
-        "end",
+        "workers/lua/includes/result.lua",
+        'if sent_digest then write(TX.sent_digest, "") end',
+        "-- as it was",
         "tests/unit/tasks/test_same_request.py",
     ),
     Mutant(
@@ -233,8 +233,8 @@ _WORKERS: Final = (
     Mutant(
         "a 5xx was surely not executed",
         "workers/answer/outcome.py",
-        "_ANY_OTHER: Final = (Outcome.UNKNOWN,",
-        "_ANY_OTHER: Final = (Outcome.NOT_EXECUTED,",
+        "_FAILED: Final = (Outcome.UNKNOWN,",
+        "_FAILED: Final = (Outcome.NOT_EXECUTED,",
         "tests/unit/answer/test_outcome.py",
     ),
     Mutant(
@@ -268,8 +268,8 @@ _WORKERS: Final = (
     Mutant(
         "what nothing guards is sent again",
         "workers/answer/judging.py",
-        "if self._has_retries and self.state.guard is not Guard.NONE:",
-        "if self._has_retries:",
+        "if self.state.guard is Guard.NONE:",
+        "if self.state.guard is None:",
         "tests/unit/answer/test_guards.py",
     ),
     Mutant(
@@ -308,11 +308,11 @@ _WORKERS: Final = (
         "tests/unit/http/test_transfer.py",
     ),
     Mutant(
-        "no new token helps after the first refusal",
-        "workers/auth/tokens.py",
-        "return again and fresh",
-        "return fresh",
-        "tests/fleet/test_tokens.py::test_only_a_second_refusal_of_a_fresh_token_says_that_another_cannot_help",
+        "a token that is brand-new is renewed",
+        "workers/lua/token_refuse.lua",
+        "if now - asked < math.min(",
+        "if now - asked < 0 * math.min(",
+        "tests/fleet/test_tokens.py::test_a_token_that_was_renewed_just_now_is_not_renewed_once_more",
     ),
     Mutant(
         "a token that another secret can read",

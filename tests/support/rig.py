@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Memo, NextCall
-from workers.answer.outcome import Outcome
+from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import Finish, Verdict
 from workers.governor import flows
 from workers.governor.grants import Settled
@@ -29,7 +29,7 @@ from uuid import uuid4
 
 from orchestration.operate import limits as operate_limits
 from tests.support.stored import a_job
-from workers.answer.verdict import Pause
+from workers.answer.verdict import GiveUp, Pause
 from workers.clients import Client
 from workers.ledger.ledger import PageCounts
 from workers.settings.client import ClientSettings, TenantSettings
@@ -232,17 +232,31 @@ class Rig:
         return {it: self.store.execute_command("DUMP", it, NEVER_DECODE=True) for it in names}
 
 
-#: How long the client is held when the breaker opens, and calls before it may.
-OPEN_S, LEAST = 5, 20
+#: From the moment when a breaker opens to its first probe, seconds; and calls before it may open.
+OPEN_S, LEAST = 2, 20
 
 
 REFUSED = Requeue(outcome=Outcome.NOT_EXECUTED, throttled=True, status=429, delay_s=0.1)
 
 
-def breaker(rig: Rig) -> dict[str, Any]:
-    """What is known of the breaker; empty when it is closed."""
-    gov: Any = rig.store.hgetall(rig.keys.governor)
-    return {it: gov[it] for it in ("breaker", "prober", "probes") if it in gov}
+#: A call that the provider failed, sent for the first time.
+FAILS = Requeue(
+    outcome=Outcome.UNKNOWN,
+    status=503,
+    health=Health.BAD,
+    attempt=True,
+    is_first=True,
+    delay_s=1,
+    give_up=GiveUp(state="unknown", max_retries=3, patience_s=1800),
+    error="the provider answered 503",
+)
+
+
+def breaker(rig: Rig, scope: str = "client") -> dict[str, Any]:
+    """What is known of a breaker; empty when it is closed."""
+    stored: Any = rig.store.hgetall(rig.keys.breaker(scope))
+    assert bool(stored) == bool(rig.store.hexists(rig.keys.governor, f"k:{scope}"))
+    return stored
 
 
 def grants(rig: Rig, count: int) -> list[Grant]:

@@ -16,6 +16,7 @@ If no send before was of unknown outcome, `key_expired` leads to a fresh key
 
 A look-up that finds nothing leads to a re-send, which is refused once more if it was right: after
 as many as `max_retries` the step has failed. For a stale version the look-up is the new reading.
+A look-up that was answered badly is none: it is made again.
 
 What the next call of a step must know of those before it is its `Memo` in the ledger.
 """
@@ -23,10 +24,8 @@ What the next call of a step must know of those before it is its `Memo` in the l
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from hashlib import sha256
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from workers.answer.outcome import Next, machine_code
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 READS: Final = frozenset({"GET", "HEAD"})
 #: With these statuses a batch may be refused for what stands in one of its rows, or for its size.
 BATCH_REFUSALS: Final = frozenset({400, 413, 422})
-#: The same 5xx so often under one key is the provider's memory of its first answer.
-STORED_AFTER_TIMES: Final = 3
 
 
 class Guard(StrEnum):
@@ -97,8 +94,8 @@ class Memo:
     next: NextCall = NextCall.SEND
     #: Look-ups that found nothing; None: not even the wait before the first one is over.
     lookups: int | None = None
-    same_answers: int = 0  #: how often the same 5xx came in a row
-    digest: str = ""  #: of that 5xx
+    waits: int = 0  #: answers in a row that decided nothing: it waits longer after each
+    token_refusals: int = 0  #: answers of 401 in a row
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -117,8 +114,8 @@ class Memo:
         stored = {
             "next": None if self.next is NextCall.SEND else self.next,
             "lookups": self.lookups,
-            "same_answers": self.same_answers or None,
-            "digest": self.digest or None,
+            "waits": self.waits or None,
+            "token_refusals": self.token_refusals or None,
         }
         known = {name: value for name, value in stored.items() if value is not None}
         return json.dumps(known, separators=(",", ":"))
@@ -128,18 +125,13 @@ class Memo:
         lookups = 0 if self.lookups is None else self.lookups + 1
         return Memo(next=NextCall.LOOKUP, lookups=lookups)
 
-    def after_failure(self, answer: Answer) -> Memo:
-        """The memo after a failed send: it counts how often the same 5xx came, to the byte."""
-        if answer.status is None or answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _NOTHING
-        digest = sha256(b"%d %b" % (answer.status, answer.body)).hexdigest()[:8]
-        times = self.same_answers + 1 if self.digest == digest else 1
-        return Memo(same_answers=times, digest=digest)
+    def after_wait(self) -> Memo:
+        """The memo after one more answer that decided nothing."""
+        return replace(self, waits=self.waits + 1)
 
-    @property
-    def is_stored_answer(self) -> bool:
-        """Whether a 5xx came so often that the provider only remembers it."""
-        return self.same_answers >= STORED_AFTER_TIMES
+    def after_401(self) -> Memo:
+        """The memo after one more 401."""
+        return replace(self, token_refusals=self.token_refusals + 1)
 
 
 _NOTHING: Final = Memo()
@@ -157,6 +149,8 @@ class StepState:
     after_unknown: Mapping[str, str] = field(default_factory=dict)  #: see `find_meaning`
     lookup: LookupResult | None = None  #: what the look-up saw; None: it was a send
     rows: int = 1  #: more: it was a batch
+    is_poll: bool = False  #: the step waits for something; it polled
+    renews_token: bool = True  #: after a 401: a new token is asked for
 
     @property
     def may_split(self) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Self, TypedDict
 
 from workers.answer.backoff import countdown_s, pause_s
 from workers.answer.guards import (
     BATCH_REFUSALS,
-    STORED_AFTER_TIMES,
     Guard,
     LookupResult,
     Meaning,
@@ -18,8 +17,8 @@ from workers.answer.guards import (
     find_meaning,
     is_key_refused,
 )
-from workers.answer.outcome import Next, Outcome, permissions
-from workers.answer.verdict import Finish, Pause, Reach, Requeue, Retry
+from workers.answer.outcome import Health, Next, Outcome, permissions
+from workers.answer.verdict import Finish, GiveUp, Pause, Requeue, Retry
 
 if TYPE_CHECKING:
     from random import Random
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
     from workers.settings.client import ClientSettings
     from workers.settings.load import WorkerSettings
 
-#: An operation that is not permitted is held for so long, and then tried again.
-FORBIDDEN_HOLD_S: Final = 30.0
+
+#: A Retry-After of an answer that is no 429 is obeyed up to so long.
+LONGEST_ORDER_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class RetryPolicy:
     """How a client's calls are tried again."""
 
     max_retries: int = 3  #: failed attempts of a step after the first one
+    patience_s: float = 1800.0  #: how long a row is tried again that others cannot be compared with
     base_s: float = 1.0  #: of the backoff, and of every jitter
     cap_s: float = 30.0  #: longest backoff
     backlog_after_s: float = 15.0  #: a longer one waits in the backlog, not in Celery
@@ -46,12 +47,14 @@ class RetryPolicy:
     lookup_after_s: float = 2.0  #: from a send of unknown outcome to the first one
     lookup_every_s: float = 5.0  #: between two of them
     renews_tokens: bool = True  #: after a 401 a call comes back with a new token
+    token_advice: str = ""  #: what to do about one more 401, after "the provider answered 401"
 
     @classmethod
     def of(cls, client: ClientSettings, worker: WorkerSettings) -> Self:
         """The policy that a client's settings state."""
         return cls(
             max_retries=client.max_retries,
+            patience_s=client.outage_patience_s,
             base_s=client.backoff_base_s,
             cap_s=client.backoff_cap_s,
             backlog_after_s=worker.backlog_after_s,
@@ -59,6 +62,7 @@ class RetryPolicy:
             lookup_after_s=client.lookup_after_s,
             lookup_every_s=client.lookup_every_s,
             renews_tokens=client.auth != "none",
+            token_advice=_advise_on_token(client),
         )
 
     def after_429_s(self, answer: Answer, earlier: int, rng: Random) -> float:
@@ -79,16 +83,27 @@ class RetryPolicy:
         return retry if retry.delay_s <= self.backlog_after_s else retry.from_backlog()
 
 
+def _advise_on_token(client: ClientSettings) -> str:
+    if client.auth in {"bearer", "api_key"}:
+        what = "API key" if client.auth == "api_key" else "token"
+        return f"to the {what} of {client.names('client_secret')}; put a valid one there"
+    return (
+        "to a token that is valid; see that base_url and token_url are of the same region, and "
+        "what the client may do"
+    )
+
+
 def judge(
     answer: Answer, reading: Reading, state: StepState, policy: RetryPolicy, rng: Random
 ) -> Retry | Requeue | Finish:
     """The verdict on an answer that does not prove the step done.
 
-    A 429, a 401, and a call that was not sent are no attempts. Nor is a look-up: the send that it
-    looked for is one, when it was not found. A read has no effect: its outcome is never
-    unknown. An unknown outcome is repeated only under a guard, and only
-    `max_retries` times; then the transaction ends, as `unknown` when any of its sends may have
-    been executed and as `failed` when surely none was.
+    A 429, the 401 that renews a token, and a call that was not sent are no attempts; nor is a
+    look-up. A read has no effect: its outcome is never unknown. An unknown outcome is repeated only
+    under a guard. How often, settle decides (`GiveUp`): an attempt counts while other rows succeed,
+    and less or not at all where the provider fails as a whole (lua/includes/evidence.lua). A row
+    ends when its attempts are spent, or after `outage_patience_s`: as `unknown` when any of its
+    sends may have been executed, and as `failed` when surely none was.
     """
     return _Judgement(answer, reading, state, policy, rng).verdict()
 
@@ -100,6 +115,8 @@ class _Recorded(TypedDict):
     status: int | None
     correlation_id: str
     error: str
+    health: Health
+    retry_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +140,8 @@ class _Judgement:
                 verdict = self._after_401()
             case Next.RETRY if not self.answer.sent:
                 verdict = Requeue(delay_s=self.policy.base_s, **self._recorded())
+            case Next.RETRY if state.lookup is not None or state.is_poll:
+                verdict = self._ask_again()
             case Next.REFUSED if self._is_key_refused:
                 memo = Memo(next=NextCall.FRESH_KEY)
                 verdict = Requeue(attempt=True, memo=memo, **self._recorded())
@@ -149,10 +168,6 @@ class _Judgement:
         return self.state.doubt or self._outcome is Outcome.UNKNOWN
 
     @property
-    def _has_retries(self) -> bool:
-        return self.state.attempts < self.policy.max_retries
-
-    @property
     def _is_keyed(self) -> bool:
         return self.state.guard in {Guard.KEY, Guard.UPSERT}
 
@@ -162,39 +177,98 @@ class _Judgement:
         plain = state.lookup is None and not state.doubt
         return plain and is_key_refused(self.answer, state.after_unknown)
 
+    @property
+    def _final(self) -> FinalState:
+        """How the transaction ends, if it must: `unknown` when a send may have been executed."""
+        return "unknown" if self._maybe_executed else "failed"
+
     def _recorded(self, error: str = "") -> _Recorded:
         return {
             "outcome": self._outcome,
             "status": self.answer.status,
             "correlation_id": self.answer.correlation_id or "",
             "error": error or self.reading.reason,
+            "health": self.answer.health,
+            "retry_after_s": self._ordered_s,
         }
 
-    def _finish(self, error: str = "", *, attempt: bool = False) -> Finish:
-        """The end: `unknown` when any of its sends may have been executed."""
-        state: FinalState = "unknown" if self._maybe_executed else "failed"
-        return Finish(state=state, attempt=attempt, **self._recorded(error))
+    @property
+    def _ordered_s(self) -> float:
+        """The wait that the answer orders, 0 = none; of a 429 `RetryPolicy.after_429_s` has it."""
+        return min(self.answer.retry_after_s or 0.0, LONGEST_ORDER_S)
 
-    def _back_off(self, memo: Memo, error: str = "", *, at_least_s: float = 0.0) -> Retry:
-        """One more attempt after the backoff, which doubles with each that failed before."""
+    def _finish(self, error: str = "", *, attempt: bool = False) -> Finish:
+        return Finish(state=self._final, attempt=attempt, **self._recorded(error))
+
+    def _give_up(self, state: FinalState, *, counts: bool = True) -> GiveUp:
         policy = self.policy
-        backoff_s = countdown_s(self.state.attempts, policy.base_s, policy.cap_s, self.rng)
-        delay_s = max(backoff_s, at_least_s)
-        return Retry(delay_s=delay_s, attempt=True, memo=memo, **self._recorded(error))
+        attempts = policy.max_retries if counts else None
+        return GiveUp(state=state, max_retries=attempts, patience_s=policy.patience_s)
+
+    def _backoff_s(self, failed: int) -> float:
+        """The wait after so many failures before this one, and no less than the answer orders."""
+        policy = self.policy
+        backoff_s = countdown_s(failed, policy.base_s, policy.cap_s, self.rng)
+        return max(backoff_s, self._ordered_s)
+
+    def _try_again(self, error: str = "") -> Retry:
+        """The same call once more after the backoff, as long as it has attempts or patience left.
+
+        Its failure may be the provider's: settle weighs it against the answers to other rows.
+        """
+        state = self.state
+        recorded = self._recorded(error)
+        recorded["health"] = Health.BAD
+        return Retry(
+            delay_s=self._backoff_s(state.attempts),
+            attempt=True,
+            memo=Memo(token_refusals=state.memo.token_refusals),
+            give_up=self._give_up(self._final),
+            is_first=state.attempts == 0 and not state.doubt,
+            **recorded,
+        )
 
     def _after_429(self) -> Requeue:
         wait_s = self.policy.after_429_s(self.answer, self.state.throttled, self.rng)
         return Requeue(throttled=True, pause=Pause(wait_s), delay_s=wait_s, **self._recorded())
 
-    def _after_401(self) -> Requeue | Finish:
-        if self.policy.renews_tokens:
-            return Requeue(token_refused=True, **self._recorded())
-        return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
+    def _after_401(self) -> Requeue | Retry | Finish:
+        """The call comes back once, with a new token; one more 401 is as any other failure."""
+        if not self.policy.renews_tokens:
+            return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
+        memo = self.state.memo.after_401()
+        if not self.state.memo.token_refusals:
+            wait_s = 0.0 if self.state.renews_token else self.policy.base_s
+            return Requeue(delay_s=wait_s, memo=memo, **self._recorded())
+        if self.state.lookup is not None or self.state.is_poll:
+            return replace(self._ask_again(), memo=memo.after_wait())
+        return replace(
+            self._try_again(f"{self.reading.reason} {self.policy.token_advice}"), memo=memo
+        )
+
+    def _ask_again(self) -> Retry:
+        """A look-up or poll that was answered badly is none, and no attempt: it is made again."""
+        state = self.state
+        recorded = self._recorded()
+        recorded["health"] = Health.BAD
+        return Retry(
+            delay_s=self._backoff_s(state.memo.waits),
+            memo=state.memo.after_wait(),
+            give_up=self._give_up(self._final, counts=False),
+            is_first=state.memo.waits == 0,
+            **recorded,
+        )
 
     def _look_up(self) -> Retry:
-        """A send of unknown outcome is looked up; it was an attempt if it is not found."""
-        memo = Memo(next=NextCall.LOOKUP, lookups=0)
-        return Retry(delay_s=self.policy.lookup_after_s, memo=memo, **self._recorded())
+        """A send of unknown outcome, or one that was refused in doubt, is looked up."""
+        state = self.state
+        return Retry(
+            delay_s=self.policy.lookup_after_s,
+            attempt=True,
+            memo=Memo(next=NextCall.LOOKUP, lookups=0),
+            is_first=state.attempts == 0 and not state.doubt,
+            **self._recorded(),
+        )
 
     def _after_lookup(self, seen: LookupResult) -> Retry | Finish:
         """What follows when a look-up did not find it."""
@@ -205,42 +279,32 @@ class _Judgement:
             wait_s = policy.lookup_every_s if lookups else policy.lookup_after_s
             return Retry(delay_s=wait_s, memo=memo, **self._recorded(error))
         if seen is LookupResult.UNSURE:
-            return self._finish(error, attempt=True)
-        if self._has_retries:
-            return self._back_off(Memo(), error)
-        return Finish(state="failed", attempt=True, memo=Memo(), **self._recorded(error))
+            return self._finish(error)
+        return Retry(  # surely not executed: it is sent again
+            delay_s=self._backoff_s(max(self.state.attempts - 1, 0)),
+            memo=Memo(),
+            give_up=self._give_up("failed"),
+            **self._recorded(error),
+        )
 
     def _after_failure(self) -> Retry | Finish:
         """What follows when a send did not succeed, and was not refused either."""
-        memo = self.state.memo.after_failure(self.answer)
-        if self._is_keyed and memo.is_stored_answer:
-            times = f"{STORED_AFTER_TIMES} times the same: it only remembers that answer"
-            return self._finish(f"{self.reading.reason}, {times}", attempt=True)
-        if self._has_retries and self.state.guard is not Guard.NONE:
-            return self._back_off(memo)
-        return self._finish(attempt=True)
+        if self.state.guard is Guard.NONE:
+            return replace(self._finish(attempt=True), is_first=True)
+        return self._try_again()
 
     def _after_refusal(self) -> Retry | Finish:
         """What follows when the request was refused as it is."""
         answer, state = self.answer, self.state
-        if not self._has_retries:
-            return self._finish()
         if answer.status == HTTPStatus.FORBIDDEN:
-            return self._after_403()
+            needed = " ".join(permissions(answer)) or "what it needs"
+            return self._try_again(f"{self.reading.reason}: grant the OAuth client {needed}")
         meaning = find_meaning(answer, state.after_unknown)
         if self._is_keyed and state.doubt and meaning is Meaning.IN_PROGRESS:
-            return self._back_off(Memo(), at_least_s=answer.retry_after_s or 0.0)
+            return Retry(  # as long as the operation may take
+                delay_s=self._backoff_s(state.memo.waits),
+                memo=state.memo.after_wait(),
+                give_up=self._give_up("unknown", counts=False),
+                **self._recorded(),
+            )
         return self._finish()
-
-    def _after_403(self) -> Retry:
-        """The client may not do this; a new token would not help, a person might."""
-        needed = " ".join(permissions(self.answer)) or "what it needs"
-        grant = f"grant the OAuth client {needed}; this operation is held"
-        wait_s = pause_s(FORBIDDEN_HOLD_S, self.policy.base_s, self.rng)
-        return Retry(
-            delay_s=wait_s,
-            attempt=True,
-            memo=Memo(),
-            pause=Pause(wait_s, Reach.OPERATION),
-            **self._recorded(f"{self.reading.reason}: {grant}"),
-        )

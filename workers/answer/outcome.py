@@ -1,15 +1,20 @@
 """What one attempt did at the provider: from the answer, or its absence, to an outcome. Pure.
 
-| what came back                          | outcome        | next        |
-| --------------------------------------- | -------------- | ----------- |
-| nothing was sent                        | `not_executed` | `retry`     |
-| sent, and no status came back           | `unknown`      | `retry`     |
-| 2xx, whatever became of its body        | `executed`     | `done`      |
-| 3xx: redirects are not followed         | `not_executed` | `refused`   |
-| 401                                     | `not_executed` | `token`     |
-| 408, 5xx                                | `unknown`      | `retry`     |
-| 429                                     | `not_executed` | `throttled` |
-| any other 4xx                           | `not_executed` | `refused`   |
+| what came back                          | outcome        | next        | health    |
+| --------------------------------------- | -------------- | ----------- | --------- |
+| nothing was sent                        | `not_executed` | `retry`     | `neutral` |
+| sent, and no status came back           | `unknown`      | `retry`     | `bad`     |
+| 2xx, whatever became of its body        | `executed`     | `done`      | `good`    |
+| 3xx: redirects are not followed         | `not_executed` | `refused`   | `good`    |
+| 401                                     | `not_executed` | `token`     | `neutral` |
+| 403 that says that it is a rate limit   | `not_executed` | `throttled` | `neutral` |
+| 403                                     | `not_executed` | `refused`   | `neutral` |
+| 408, 5xx                                | `unknown`      | `retry`     | `bad`     |
+| 425                                     | `not_executed` | `refused`   | `neutral` |
+| 429                                     | `not_executed` | `throttled` | `neutral` |
+| any other 4xx                           | `not_executed` | `refused`   | `good`    |
+
+A 403 says that it is a rate limit by a Retry-After, or by a code such as `rate_limit_exceeded`.
 """
 
 from __future__ import annotations
@@ -41,6 +46,8 @@ _CORRELATION_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 #: As Genesys Cloud names them: domain, entity, action.
 _PERMISSION = re.compile(r"\b[a-z][A-Za-z]{1,31}:[a-z][A-Za-z]{1,31}:(?:[a-z][A-Za-z]{1,31}\b|\*)")
 _PERMISSION_BYTES: Final = 4096
+#: A code of a 403 that stands for too many requests, whatever stands between its words.
+_RATE_CODE = re.compile(r"(?i)rate.?limit|limit.?exceeded|too.?many.?requests|throttl|quota")
 _MACHINE_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -62,10 +69,18 @@ class Next(StrEnum):
     REFUSED = auto()  #: never again as it is
 
 
+class Health(StrEnum):
+    """What an answer says of the provider, whatever it says of the request."""
+
+    GOOD = auto()  #: it works
+    BAD = auto()  #: it failed
+    NEUTRAL = auto()  #: neither: the answer is for who asks
+
+
 #: What a status means, and where it is not listed what its class means, the first digit.
 _BY_STATUS: Final[dict[int, tuple[Outcome, Next]]] = {
     HTTPStatus.UNAUTHORIZED: (Outcome.NOT_EXECUTED, Next.TOKEN),
-    HTTPStatus.REQUEST_TIMEOUT: (Outcome.UNKNOWN, Next.RETRY),
+    HTTPStatus.REQUEST_TIMEOUT: (Outcome.UNKNOWN, Next.RETRY),  # as _FAILED
     HTTPStatus.TOO_MANY_REQUESTS: (Outcome.NOT_EXECUTED, Next.THROTTLED),
 }
 _BY_CLASS: Final = {
@@ -75,8 +90,18 @@ _BY_CLASS: Final = {
     3: (Outcome.NOT_EXECUTED, Next.REFUSED),
     4: (Outcome.NOT_EXECUTED, Next.REFUSED),
 }
-_ANY_OTHER: Final = (Outcome.UNKNOWN, Next.RETRY)
+#: Of 408 and of every other class.
+_FAILED: Final = (Outcome.UNKNOWN, Next.RETRY)
 _REDIRECT: Final = range(300, 400)
+#: These are for the client or the moment, and say nothing of how the provider works.
+_NEUTRAL: Final = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +123,14 @@ class Answer:
         """
         now = http_date(self.headers.get("date")) or datetime.now(UTC)
         return parse_retry_after(self.headers.get("retry-after"), now)
+
+    @property
+    def health(self) -> Health:
+        """What it says of the provider."""
+        if not self.sent or self.status in _NEUTRAL:
+            return Health.NEUTRAL
+        failed = self.status is None or _meaning_of(self.status) == _FAILED
+        return Health.BAD if failed else Health.GOOD
 
     @property
     def correlation_id(self) -> str | None:
@@ -162,8 +195,9 @@ def _read(answer: Answer) -> Reading:
     if status is None:
         reason = f"no answer came back ({answer.error or 'no reason is known'})"
         return Reading(Outcome.UNKNOWN, Next.RETRY, reason)
-    by_class = _BY_CLASS.get(status // 100, _ANY_OTHER)
-    outcome, asked = _BY_STATUS.get(status, by_class)
+    outcome, asked = _meaning_of(status)
+    if status == HTTPStatus.FORBIDDEN and is_rate_limit(answer):
+        asked = Next.THROTTLED
     reason = _summary(answer)
     if status in _REDIRECT:
         reason += "; a redirect is not followed, correct base_url or the path"
@@ -187,6 +221,17 @@ def machine_code(answer: Answer) -> str | None:
         if isinstance(value, str) and _MACHINE_CODE.fullmatch(value):
             return value
     return None
+
+
+def is_rate_limit(forbidden: Answer) -> bool:
+    """Whether a 403 means too many requests, as some providers say it."""
+    if forbidden.retry_after_s is not None:
+        return True
+    return bool(_RATE_CODE.search(machine_code(forbidden) or ""))
+
+
+def _meaning_of(status: int) -> tuple[Outcome, Next]:
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, _FAILED)
 
 
 def permissions(answer: Answer) -> list[str]:

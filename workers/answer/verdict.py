@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from workers.answer.guards import Memo
-from workers.answer.outcome import Outcome
+from workers.answer.outcome import Health, Outcome
 
 if TYPE_CHECKING:
     from workers.answer.outcome import Answer, Refused
@@ -27,7 +27,6 @@ class Reach(StrEnum):
     """What a pause holds; lua/includes/pause.lua reads it."""
 
     SCOPE = "scope"  #: what was refused; refusals of other scopes may widen it
-    OPERATION = "operation"  #: what was refused, whatever else is
     CLIENT = "client"  #: all calls of the client
 
 
@@ -40,6 +39,21 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """When a call that is tried again ends in its place; never while its breaker is open."""
+
+    state: FinalState
+    max_retries: int | None  #: attempts after the first one; None: any number of them
+    patience_s: float  #: from the first answer since which it is tried again
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """As lua/settle.lua takes it."""
+        stated = {"state": self.state, "patience_us": round(self.patience_s * 1e6)}
+        return stated if self.max_retries is None else {**stated, "attempts": self.max_retries}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Settlement:
     """What is recorded of an answer, whatever follows from it."""
 
@@ -47,6 +61,7 @@ class _Settlement:
 
     outcome: Outcome
     status: int | None = None
+    health: Health = Health.GOOD  #: of a call: what its answer says of the provider
     correlation_id: str = ""
     quota: Feedback | None = None  #: what the provider's headers leave, where that is news
 
@@ -75,6 +90,9 @@ class _NotDone(_Settlement):
     memo: Memo | None = None  #: what the step's next call must know; None: as it was
     sent_digest: str = ""  #: of what went out under a key, see `identity.request_digest`
     pause: Pause | None = None
+    give_up: GiveUp | None = None  #: None: it goes on as long as its key lives
+    is_first: bool = False  #: of a bad answer: the row was never sent before under this call
+    retry_after_s: float = 0.0  #: of a bad answer: no probe of its breaker goes earlier
 
     def summary_as(self, state: str) -> str:
         """The state with what went wrong, which names the status."""
@@ -110,7 +128,6 @@ class Requeue(_NotDone):
     delay_s: float = 0.0
     throttled: bool = False  #: it was a 429
     refused: Refused | None = None  #: what such an answer says, for the record
-    token_refused: bool = False  #: it was a 401: the call comes back with a new token
     part_done: bool = False  #: one call of the step is done, a part or a poll, and others follow
     step_back: bool = False  #: the step before is done once more
 
@@ -145,6 +162,8 @@ def to_json(verdict: Verdict) -> str:
     stated: dict[str, Any] = {"tag": verdict.tag, "outcome": verdict.outcome}
     if verdict.status is not None:
         stated["status"] = verdict.status
+    if verdict.health is not Health.GOOD:
+        stated["health"] = verdict.health
     if verdict.correlation_id:
         stated["correlation_id"] = verdict.correlation_id
     if verdict.quota:
@@ -164,8 +183,11 @@ def to_json(verdict: Verdict) -> str:
 
 def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
     stated: dict[str, Any] = {}
-    if verdict.attempt:
-        stated["attempt"] = True
+    flags = ["attempt", "is_first"]
+    if verdict.retry_after_s:
+        stated["retry_after_us"] = round(verdict.retry_after_s * 1e6)
+    if verdict.give_up:
+        stated["give_up"] = verdict.give_up.stated
     if verdict.error:
         stated["error"] = verdict.error[:MAX_TEXT]
     if verdict.memo is not None:
@@ -180,9 +202,8 @@ def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
         case Retry() | Requeue() if delay_us := round(verdict.delay_s * 1e6):
             stated["delay_us"] = delay_us
     if isinstance(verdict, Requeue):
-        flags = ("throttled", "part_done", "step_back")
-        stated |= {name: True for name in flags if getattr(verdict, name)}
-    return stated
+        flags += ["throttled", "part_done", "step_back"]
+    return stated | {name: True for name in flags if getattr(verdict, name)}
 
 
 #: The verdict on a grant that was not used: back to the head of its backlog.
@@ -210,6 +231,7 @@ def fail_poll(answer: Answer, error: str) -> Finish:
         state="failed",
         outcome=Outcome.NOT_EXECUTED,
         status=answer.status,
+        health=answer.health,
         error=error,
         correlation_id=answer.correlation_id or "",
     )

@@ -4,7 +4,7 @@ Whoever sends a call asks for a token before admit, puts its headers on, and rep
 
     token = credentials.get(wait_s)            None: calls of this client carry nothing
     headers |= token.headers
-    if credentials.refused(token): hold the client, and say `credentials.hopeless`
+    if credentials.refused(token): the call comes back with another token
 """
 
 from __future__ import annotations
@@ -42,30 +42,36 @@ class Token:
 class Credentials(Protocol):
     """The tokens of one client, for all threads of this process."""
 
-    @property
-    def hopeless(self) -> str:
-        """After "the provider answered 401": why the client is held, and what to do."""
-
     def get(self, wait_s: float | None = None) -> Token | None:
         """What the next call carries; raises `TokenUnavailable` or `StoreAway`."""
 
-    def refused(self, token: Token, sent_ago_s: float = 0.0) -> bool:
-        """Report a 401; True = the next token would be refused too. May raise `StoreAway`."""
+    def refused(self, token: Token, *, again: bool = False) -> bool:
+        """Report a 401; returns whether there will be another token. May raise `StoreAway`."""
+
+    def doubted(self, token: Token) -> None:
+        """Report a 403, which a token that ended early may be given. May raise `StoreAway`."""
+
+    def worked(self) -> None:
+        """Report that a call came back with another token and was answered. As above."""
 
 
 class NoCredentials:
     """Calls go without a token."""
 
-    hopeless = "although no access token is configured; set auth"
-
     def get(self, wait_s: float | None = None) -> None:
         """Return nothing: the call carries no token."""
         del wait_s
 
-    def refused(self, token: Token, sent_ago_s: float = 0.0) -> bool:
+    def refused(self, token: Token, *, again: bool = False) -> bool:
         """There is nothing that could be renewed."""
-        del token, sent_ago_s
-        return True
+        del token, again
+        return False
+
+    def doubted(self, token: Token) -> None:
+        """Nothing follows."""
+
+    def worked(self) -> None:
+        """Nothing follows."""
 
 
 class StaticSecret:
@@ -78,12 +84,6 @@ class StaticSecret:
         self._client = client
         self._last = Token(SecretStr(""), 0)
         self._reading = threading.Lock()
-
-    @property
-    def hopeless(self) -> str:
-        """Where to find the secret that the provider does not accept."""
-        what = "API key" if self._client.auth == "api_key" else "token"
-        return f"to the {what} of {self._client.names('client_secret')}; put a valid one there"
 
     def get(self, wait_s: float | None = None) -> Token:
         """The secret as it is now.
@@ -107,13 +107,19 @@ class StaticSecret:
                 self._last = self._token(value, self._last.generation + 1)
             return self._last
 
-    def refused(self, token: Token, sent_ago_s: float = 0.0) -> bool:
-        """Whether the secret is still the one that was refused; there is no other."""
-        del sent_ago_s
+    def refused(self, token: Token, *, again: bool = False) -> bool:
+        """Whether another secret stands there by now; nobody renews this one."""
+        del again
         try:
-            return self.get() == token
+            return self.get() != token
         except TokenUnavailable:
-            return True
+            return False
+
+    def doubted(self, token: Token) -> None:
+        """Nothing follows."""
+
+    def worked(self) -> None:
+        """Nothing follows."""
 
     def _token(self, value: SecretStr, generation: int) -> Token:
         if self._client.auth == "api_key" and self._client.api_key_header:

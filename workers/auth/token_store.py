@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from workers.store.keys import ClientKeys
 
 
+#: A token that is older is renewed after a 401, however often that was in vain.
+LONGEST_TRUST_S: Final = 300.0
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLook:
     """The answer of lua/token_look.lua, field by field; times by the store's clock."""
@@ -39,6 +43,14 @@ class TokenLook:
     expires_us: int
     failure: str
     refused: bool
+
+
+class TokenRefusal(NamedTuple):
+    """What became of a token that was refused."""
+
+    renewed: bool  #: the next look renews it, or one did before
+    age_s: float  #: of the token, and its lifetime, seconds; 0 = not by this refusal
+    lifetime_s: float
 
 
 class TokenShelf:
@@ -99,15 +111,21 @@ class TokenShelf:
         """Give the lock back without a token, and let everybody see why for `quiet_s` seconds."""
         self._scripts("token_release", owner, failure, int(refused), int(quiet_s * 1e6))
 
-    def refuse(self, generation: int) -> tuple[int, int, bool] | None:
-        """Mark a token as refused.
+    def refuse(self, generation: int, least_s: float, *, vain: bool = False) -> TokenRefusal:
+        """Mark a token as refused, unless it is younger than `least_s`.
 
-        Returns:
-            Its age and lifetime in microseconds, and whether the one before it was refused too;
-            None when it was renewed before.
+        Args:
+            generation: The token's.
+            least_s: What each renewal in vain doubles, up to `LONGEST_TRUST_S`.
+            vain: The caller was refused with the token before it too.
         """
-        reply = self._scripts("token_refuse", generation)
-        return (reply[0], reply[1], bool(reply[2])) if reply else None
+        span = (round(least_s * 1e6), round(LONGEST_TRUST_S * 1e6))
+        renewed, age_us, lifetime_us = self._scripts("token_refuse", generation, int(vain), *span)
+        return TokenRefusal(renewed == 1, age_us / 1e6, lifetime_us / 1e6)
+
+    def worked(self) -> None:
+        """Say that renewing the token helped."""
+        self._scripts("token_worked")
 
     def seal(self, value: str, secrets: Secrets) -> str:
         """Encrypt a token."""

@@ -14,6 +14,7 @@ restart, a new one is asked for within `COMPARE_SECRETS_EVERY_S`.
 
 from __future__ import annotations
 
+import logging
 import random
 import secrets
 import threading
@@ -26,13 +27,14 @@ from pydantic import SecretStr
 
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
-from workers.auth.token_store import TokenLook, TokenShelf
+from workers.auth.token_store import LONGEST_TRUST_S, TokenLook, TokenShelf
 from workers.clock import now_ns
 from workers.errors import ConfigError, StoreAway, TokenUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.auth.token_store import TokenRefusal
     from workers.settings.access import Secrets
     from workers.settings.client import ClientSettings
     from workers.store.connection import Store
@@ -42,8 +44,10 @@ if TYPE_CHECKING:
 #: in its last fifth.
 RENEW_AHEAD_S: Final = (60.0, 300.0)
 MAX_AHEAD_PART: Final = 0.2
-#: A token that is refused before this age, and in its first half, was refused fresh.
-FRESH_AGE_S: Final = 10.0
+#: A token younger than this is not renewed after a 401; each renewal in vain doubles that.
+TRUST_S: Final = 1.0
+#: A token that is refused in this part of its life ended early.
+EARLY_PART: Final = 0.5
 #: How often the store is asked: by those who wait, and by those who still have the old token.
 ASK_STORE_EVERY_S: Final = (0.02, 0.05)
 LOOK_EVERY_S: Final = 1.0
@@ -52,6 +56,8 @@ COMPARE_SECRETS_EVERY_S: Final = 1.0
 #: How much longer than a request (TCP, TLS, answer) the lock outlives an owner that died.
 LOCK_SPARE_S: Final = 5.0
 _CHANCE: Final = random.SystemRandom()
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,6 @@ class Tokens:
     Raises:
         ConfigError: the way to the token endpoint cannot be used.
     """
-
-    hopeless: Final = (
-        "to a fresh token; see that base_url and token_url are of the same region, and what the "
-        "client may do"
-    )
 
     def __init__(
         self,
@@ -117,29 +118,56 @@ class Tokens:
             return held.token
         return self._look(held, self._wait_s if wait_s is None else wait_s)
 
-    def refused(self, token: Token, sent_ago_s: float = 0.0) -> bool:
+    def refused(self, token: Token, *, again: bool = False) -> bool:
         """Report that the provider answered 401 to a call with this token.
 
-        The next `get` renews it, once for the fleet, however many report the same.
+        The next `get` renews it, once for the fleet, however many report the same; unless it is so
+        new that the call is more likely at fault than the token.
 
         Args:
             token: The token that was refused.
-            sent_ago_s: How long ago the call was sent.
+            again: The call was refused with an earlier token too.
 
         Returns:
-            Whether the one before it was refused too and this one was fresh when it was sent, so
-            that yet another will not help.
+            Whether a new token is asked for, or was meanwhile.
 
         Raises:
             StoreAway: the store did not answer.
         """
-        self._refused = token.generation
-        refused = self._shelf.refuse(token.generation)
-        if refused is None:
-            return False
-        age_us, lifetime_us, again = refused
-        fresh = age_us - sent_ago_s * 1e6 < min(FRESH_AGE_S * 1e6, lifetime_us / 2)
-        return again and fresh
+        refusal = self._shelf.refuse(token.generation, TRUST_S, vain=again)
+        if refusal.renewed:
+            self._refused = token.generation
+        if not again and 0 < refusal.age_s < EARLY_PART * refusal.lifetime_s:
+            self._warn_early(refusal)
+        return refusal.renewed
+
+    def doubted(self, token: Token) -> None:
+        """Report an answer that a token may be given which ended early, though rarely: a 403.
+
+        It is renewed, unless it is younger than `LONGEST_TRUST_S`.
+
+        Raises:
+            StoreAway: the store did not answer.
+        """
+        if self._shelf.refuse(token.generation, LONGEST_TRUST_S).renewed:
+            self._refused = token.generation
+
+    def worked(self) -> None:
+        """Report that a call which was refused came back with a new token and was answered.
+
+        Raises:
+            StoreAway: the store did not answer.
+        """
+        self._shelf.worked()
+
+    def _warn_early(self, refusal: TokenRefusal) -> None:
+        logger.warning(
+            "an access token of client %s was refused %.0f s after it was issued for %.0f s; if "
+            "that goes on, another system may use the same credentials",
+            self._client.name,
+            refusal.age_s,
+            refusal.lifetime_s,
+        )
 
     def _may_use(self, held: _Held, until_ns: int) -> bool:
         return held.token.generation != self._refused and now_ns() < until_ns

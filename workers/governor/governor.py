@@ -149,16 +149,21 @@ class Governor:
                     raise
                 wait(SETTLE_AGAIN_S)
 
-    def requeue(self, key: str, step: int, pause_s: float = 0.0, why: str = "") -> None:
+    def requeue(
+        self, key: str, step: int, pause_s: float = 0.0, why: str = "", *, delay_s: float = 0.0
+    ) -> None:
         """Put a bell that could not be answered back into its backlog, due at once.
 
         Args:
             key: The transaction.
             step: Its step.
             pause_s: How long nothing may leave for this client.
-            why: The reason of such a pause, one sentence for people.
+            why: The reason of such a pause, or of the failure, one sentence for people.
+            delay_s: More than 0: no connection came about. It is due after so long, and its scope
+                has one more bad answer.
         """
-        self._run("requeue", key, step, round(pause_s * 1e6), why[:MAX_TEXT])
+        waits = (round(pause_s * 1e6), why[:MAX_TEXT], round(delay_s * 1e6))
+        self._run("requeue", key, step, *waits)
 
     def sweep(self) -> tuple[int, int, int]:
         """Take back what nobody answered: (bells, leases taken over, transactions ended).

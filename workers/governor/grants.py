@@ -71,16 +71,17 @@ class Ring:
     sweep: bool  #: something is out past its time
     needs_page: str  #: a job of which the caller opens the next page, or ""
     bells: list[Bell]
+    open_breakers: int = 0  #: of the client and of its scopes
 
     @classmethod
     def from_reply(cls, reply: Sequence[Any]) -> Self:
         """The answer from the reply of lua/ring.lua."""
-        turn_us, sweep, needs_page, *flat = reply
+        turn_us, sweep, needs_page, open_breakers, *flat = reply
         bells = [
             Bell(key, int(step), int(steps), job, pool, bool(local))
             for key, step, steps, job, pool, local in zip(*[iter(flat)] * 6, strict=True)
         ]
-        return cls(turn_us / 1e6, bool(sweep), needs_page, bells)
+        return cls(turn_us / 1e6, bool(sweep), needs_page, bells, open_breakers)
 
 
 class Grant(NamedTuple):
@@ -100,6 +101,7 @@ class Grant(NamedTuple):
     memo: Memo = Memo()
     generation: int = 1  #: of its idempotency key
     part: int = 0  #: calls of this step that are done: parts, or polls
+    checks: bool = False  #: a probe without a guard: the client's own probe goes in its place
     sent_digest: str = ""  #: of the newest request under its key, see `identity.request_digest`
 
     @property
@@ -129,7 +131,7 @@ class Grant(NamedTuple):
     @classmethod
     def _granted(cls, reply: Sequence[Any], asked: Asked, leases: Leases) -> Grant:
         _, start_us, spread_us, job, place, attempts, unknown, throttled, *rest = reply
-        answers, memo, generation, part, sent_digest = rest
+        answers, memo, generation, part, checks, sent_digest = rest
         return cls(
             key=asked.key,
             step=asked.step,
@@ -145,6 +147,7 @@ class Grant(NamedTuple):
             memo=Memo.from_text(memo),
             generation=int(generation),
             part=int(part),
+            checks=checks == "1",
             sent_digest=sent_digest,
         )
 

@@ -31,9 +31,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "asked": "When a call from outside of jobs was asked for last.",
     "tick": "The newest turn that was given to a dispatcher.",
     "set_back": "By how much the store's clock was set back, all in all.",
-    "breaker": "Until when no probe goes; there while the breaker is not closed.",
-    "prober": "The transaction or permit whose call is the probe.",
-    "probes": "Probes in a row that were answered well.",
+    "opened": "The scope whose breaker opened last.",
+    "opened_us": "When it opened.",
     "refused": "The scope that was refused last.",
     "refused_us": "When it was refused.",
     "paused": "An operator's pause: its end, and that of the hold which was there before.",
@@ -46,6 +45,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "l:": "bucket of concurrent calls: its places that are taken.",
     "b:": "bucket: bells that are out for it.",
     "g:": "bucket: until when its next token is left to a permit.",
+    "k:": "scope: while its breaker is open, from when on a probe may go.",
     "y:": "scope: the reason of its pause.",
     "z:": "scope: calls that the provider's headers leave, and until when.",
     "q:": "lane: transactions that wait.",
@@ -80,9 +80,13 @@ class GovernorState:
         return cls(stored, to_us(now))
 
     @property
-    def half_open(self) -> bool:
-        """Whether the breaker is not closed: once no hold is left it lets one call at a time go."""
-        return "breaker" in self.stored
+    def open_breakers(self) -> dict[str, int]:
+        """Each scope whose breaker is open → from when on a probe may go, us since the epoch."""
+        return {
+            field.removeprefix("k:"): int(float(value))
+            for field, value in self.stored.items()
+            if field.startswith("k:")
+        }
 
     def bells_out(self, bucket: str = "client") -> int:
         """Bells that are out for a bucket, all those of calls by default."""

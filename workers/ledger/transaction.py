@@ -136,12 +136,14 @@ class Transaction:
     first_generation: int = 1  #: with which this step, or its replay, began
     done_calls: int | None = None  #: finished calls of this step: parts or polls; None: it has none
     attempts: int = 0  #: of this step
+    counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
+    first_bad_us: int | None = None  #: first answer since which this step goes on trying
     throttled: int = 0  #: answers of 429
     crashes: int = 0  #: workers that died under it
     places: Sequence[
         str
     ] = ()  #: limits of concurrent calls in which it has a place while it is out
-    is_probe: bool = False  #: its call is a probe of the breaker
+    probe: str | None = None  #: while its call is a probe: the scope of the breaker
     #: digest of the newest request that went out under its key; "" = not known
     sent_digest: str = ""
     memo: str = ""  #: what the next call of this step must know, see `workers.answer.guards`
@@ -284,14 +286,14 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "g0": StoredField("first_generation", "Generation with which its step, or replay, began.", int),
     "pt": StoredField("done_calls", "Finished calls of this step: its parts, or polls.", int),
     "at": StoredField("attempts", "Attempts of this step.", int),
+    "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
+    "t3": StoredField("first_bad_us", "First answer since which this step goes on trying.", int),
     "th": StoredField("throttled", "Answers of 429.", int),
     "cr": StoredField("crashes", "Workers that died under it.", int),
     "cc": StoredField(
         "places", "While it is out: limits of concurrent calls, + between.", _read_places, "+".join
     ),
-    "pb": StoredField(
-        "is_probe", "1 while its call is a probe of the breaker.", read_flag, write_flag
-    ),
+    "pb": StoredField("probe", "While its call is a probe: the scope of the breaker."),
     "sd": StoredField(
         "sent_digest", "Digest of the newest request under its key; absent or empty = not known."
     ),

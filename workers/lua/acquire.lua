@@ -8,12 +8,12 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
--- Includes seconds, bucket, charge
--- Reads    flows, gov; writes gov, permits, tx:<permit>
+-- Includes seconds, bucket, charge, breaker, probes
+-- Reads    flows, gov; writes gov, permits, tx:<permit>, of a probe breaker:<scope>
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
 --          {"HELD", left_us}   nothing leaves for this client until then
---          {"OPEN", left_us}   the same, by the breaker; 0 = a probe is out
+--          {"OPEN", left_us}   a breaker is open so long, for this client or for the call's scope
 --          {"FLOW", 0}         the flow is not defined
 -- Cost     O(limits), 4 commands
 
@@ -26,20 +26,22 @@ if not definition then return {"FLOW", 0} end
 local flow = decode(definition)
 local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local extra = #fields + 1
-fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3] =
-  slot_of("n:"), "breaker", "tick", "asked"
+fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[extra + 4] =
+  slot_of("n:"), "tick", "asked", "k:client", "k:" .. flow.scope
 local states = redis.call("HMGET", GOV, unpack(fields))
-local seen = math.max(tonumber(states[extra + 2] or 0), tonumber(states[extra + 3] or 0))
+local seen = math.max(tonumber(states[extra + 1] or 0), tonumber(states[extra + 2] or 0))
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
     states[2 * i - 1] = math.max(tonumber(states[2 * i - 1] or 0), empty)
   end
 end
-local held, probe = full_at(states[1] or now, limits[1]) - now, tonumber(states[extra + 1])
-if probe and (held > 0 or probe > now) then return {"OPEN", held} end
+local probe, probe_from = open_scope(flow, states[extra + 3], states[extra + 4])
+if probe and probe_from > now then return {"OPEN", probe_from - now} end
+local held = full_at(states[1] or now, limits[1]) - now
 if held > 0 then return {"HELD", held} end
 must_be("zset", PERMITS)
+if probe then must_be("hash", breaker_key(probe)) end
 
 local wait, spread, short, keep = 0, NO_SPREAD, 0, {"asked", now}
 local function leave_to_permit(field, value) keep[#keep + 1], keep[#keep + 2] = field, value end
@@ -67,12 +69,10 @@ local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
 write(fields[extra], one_more(states[extra]))
 write("asked", now)
-if probe then
-  write("breaker", now + lease)
-  write("prober", permit)
-end
 redis.call("ZADD", PERMITS, now + lease, permit)
 redis.call("HSET", GOV, unpack(writes))
-redis.call("HSET", tx_key(permit), TX.flows, ARGV[3], TX.places, table.concat(places, "+"),
-  TX.is_probe, probe and 1 or 0, TX.state, "g")
+local given, write_given = writer({TX.flows, ARGV[3], TX.places, table.concat(places, "+"), TX.state, "g"})
+write_given(TX.probe, probe)
+if probe then start_probe(probe, permit, now + lease) end
+redis.call("HSET", tx_key(permit), unpack(given))
 return {"GO", wait, spread}

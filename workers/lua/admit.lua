@@ -10,14 +10,16 @@
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
 -- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
+-- Includes breaker (open_scope), probes (start_probe: what may go while a breaker is open)
 -- Includes backlog (requeue: state w, in backlog:<flow>:due), lookups
--- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries; on WAIT the backlog, active
---          and quarantine
+-- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, of a probe breaker:<scope>; on
+--          WAIT the backlog, active and quarantine
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
---           memo, generation of the key, calls of this step that are done, digest of the newest
---           request that went out under the key or ""}
+--           memo, generation of the key, calls of this step that are done, "1" = it is a probe of the
+--           breaker that nothing guards: the client's own probe goes out in its place, digest of
+--           the newest request that went out under the key or ""}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
---                              taken), or a probe of the breaker is out: back in the backlog,
+--                              taken), or a breaker is open so long: back in the backlog,
 --                              nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the backlog, lease held
 --          {"SPLIT", job, place}  the batch was refused: nothing is written, split.lua does it
@@ -59,9 +61,9 @@ local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local governed = is_governed(limits)
 local bell = state == "r"
 
--- `fields` has a pair for each limit, the level of its bucket and its bells, and then two more.
+-- `fields` has a pair for each limit, the level of its bucket and its bells, and then three more.
 local extra = #fields + 1
-fields[extra], fields[extra + 1] = slot_of("n:"), "breaker"
+fields[extra], fields[extra + 1], fields[extra + 2] = slot_of("n:"), "k:client", "k:" .. flow.scope
 local states = redis.call("HMGET", GOV, unpack(fields))
 local function back(short)
   check_requeue_types(flow_name)
@@ -69,8 +71,9 @@ local function back(short)
   requeue(key, flow_name, flow.lane, now, crashes)
   return {"WAIT", short}
 end
-local probe = governed and tonumber(states[extra + 1])
-if probe and probe > now then return back(probe - now) end
+local probe, probe_from
+if governed then probe, probe_from = open_scope(flow, states[extra + 1], states[extra + 2]) end
+if probe and probe_from > now then return back(probe_from - now) end
 local wait, spread = 0, NO_SPREAD
 for i, bucket in ipairs(limits) do
   local level, short = states[2 * i - 1], nil
@@ -83,10 +86,7 @@ local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
 if governed then write(fields[extra], one_more(states[extra])) end
 for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
-if probe then
-  write("breaker", now + lease)
-  write("prober", key)
-end
+if probe then must_be("hash", breaker_key(probe)) end
 
 -- The lease comes first: it stops the script if deadlines is of a wrong type. The hashes were read above.
 redis.call("ZADD", DEADLINES, now + lease, key)
@@ -95,8 +95,10 @@ if not bell then redis.call("ZREM", RETRIES, key) end
 local sent, write_sent = writer({TX.fence, ARGV[4], TX.state, "s"})
 write_sent(TX.first_sent_us, not first_sent_us and keyed and now)
 write_sent(TX.places, places[1] and table.concat(places, "+"))
-write_sent(TX.is_probe, probe and 1)
+write_sent(TX.probe, probe)
+local good = probe and start_probe(probe, key, now + lease)
 redis.call("HSET", tx_key(key), unpack(sent))
-return {"GO", wait, spread, job, place, attempts or "0", maybe_executed or "0",
-  throttled or "0", answer_lines or "", memo or "", generation or "1", done_calls or "0",
+local checks = good == 0 and keyed and guard_of(guards, step) == "n"
+return {"GO", wait, spread, job, place, attempts or "0", maybe_executed or "0", throttled or "0",
+  answer_lines or "", memo or "", generation or "1", done_calls or "0", checks and "1" or "0",
   sent_digest or ""}

@@ -4,8 +4,9 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
--- Includes bucket, quarantine, backlog
--- Reads    gov, flows; writes gov, deadlines, permits, retries, quarantine, tx:<key>, the backlogs
+-- Includes bucket, quarantine, backlog, breaker
+-- Reads    gov, flows; writes gov, deadlines, permits, retries, quarantine, tx:<key>, the backlogs,
+--          breaker:<scope>; evidence goes
 -- Returns  how far the clock was set back, in us; 0 = it was not
 -- Cost     O(transactions that were sent and are open)
 local back = tonumber(redis.call("HGET", GOV, "at") or 0) - now
@@ -21,7 +22,7 @@ end
 local function move_sent(name)
   local flat = move(name)
   for i = 1, #flat, 2 do
-    for _, field in ipairs({TX.first_sent_us, TX.last_answer_us}) do
+    for _, field in ipairs({TX.first_sent_us, TX.last_answer_us, TX.first_bad_us}) do
       local moment = redis.call("HGET", tx_key(flat[i]), field)
       if moment then redis.call("HSET", tx_key(flat[i]), field, tonumber(moment) - back) end
     end
@@ -32,12 +33,13 @@ move_sent(DEADLINES)
 move(PERMITS)
 move_sent(QUARANTINE)
 for _, flow in ipairs(flows) do move_sent(backlog_key(flow) .. ":due") end
-local MOMENTS = {tick = true, refused_us = true, breaker = true, asked = true}
+local MOMENTS = {tick = true, refused_us = true, opened_us = true, asked = true}
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
-  if string.find(field, "^[cgo]:") or MOMENTS[field] then
+  if string.find(field, "^[cgok]:") or MOMENTS[field] then
     redis.call("HSET", GOV, field, tonumber(value) - back)
+    if string.find(field, "^k:") then move_breaker(string.sub(field, 3), back) end
   elseif string.find(field, "^[wm]:") then
     local count, till = string.match(value, "(%d+) (%d+)")
     redis.call("HSET", GOV, field, count .. " " .. string.format("%.0f", till - back))
@@ -47,6 +49,7 @@ for i = 1, #gov, 2 do
     redis.call("HSET", GOV, field, moved)
   end
 end
+redis.call("DEL", base .. "evidence") -- its answers have no place in the new time
 redis.call("HINCRBY", GOV, "set_back", back) -- for records that are not moved, see begin_write.lua
 redis.call("HSET", GOV, "at", now)
 return back

@@ -39,6 +39,8 @@
 --   key.audit                audit              stream: what was done to the client, by whom and why
 --   key.refusals             refusals           stream: newest answers of 429, see governor/refusals.py
 --   key.overrides            overrides          hash: limit -> JSON of what was set live, see overrides.*
+--   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua
+--   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
 --
@@ -62,9 +64,9 @@
 --   gov.at                 rung_at        when somebody rang last
 --   gov.asked              asked_at       when a call outside of jobs asked last
 --   gov.set_back           set_back       by how much the clock was set back, all in all
---   gov.breaker            breaker        while it is not closed: until when no other probe goes
---   gov.prober             prober         transaction or permit of the newest probe
---   gov.probes             good_probes    probes in a row that were not refused
+--   gov.k:<scope>          probe_at       while its breaker is open: from when on a probe may go
+--   gov.opened             opened         scope whose breaker opened last
+--   gov.opened_us          opened_at      when that was
 --   gov.quarantined        quarantined    the one transaction of the quarantine that is out
 --   gov.paused             paused         end of an operator's pause, and of the provider's hold before it
 --   gov.refused            refused_scope  scope that was refused last
@@ -75,6 +77,16 @@
 --   overrides.#        version   how often any of them changed
 --   overrides.<limit>  override  what is set live of this limit, JSON
 --
+-- Fields of breaker:
+--   breaker.cause      cause      "throttled" or "failing"
+--   breaker.why        why        the newest reason, one sentence
+--   breaker.opened_us  opened_at  when it opened
+--   breaker.due_us     due_at     when the next probe is due, whoever is out
+--   breaker.every_us   every      from the start of the next probe to the one after it
+--   breaker.probers    probers    who is out, and until when each is waited for
+--   breaker.probes     probes     how many went; a row in doubt and a fresh one take turns
+--   breaker.good       good       probes in a row that were answered well
+--
 -- Fields of oauth:
 --   oauth.token            token            the access token, encrypted
 --   oauth.generation       generation       counts the tokens
@@ -82,7 +94,8 @@
 --   oauth.renew_us         renew_us         from when on it is to be renewed
 --   oauth.expires_us       expires_us       from when on it is invalid
 --   oauth.refused          refused          generation that the provider refused
---   oauth.again            again            1 when the one before was refused too
+--   oauth.vain             vain             renewals in a row after a 401 that did not help
+--   oauth.vain_generation  vain_generation  generation that was counted so last
 --   oauth.failed_until_us  failed_until_us  until then nobody asks again
 --   oauth.failure          failure          what the newest attempt to renew it met
 --   oauth.failure_refused  failure_refused  1 = a person must act
@@ -92,7 +105,7 @@
 --   r rung          in deadlines until its bell is answered    admit; sweep, when nobody came
 --   t counts down   in retries and deadlines                   admit; ring makes it r when it is due
 --   s sent          in deadlines until its lease ends          settle; sweep, when its worker died
--- Fields of a transaction. A permit has flows, places, is_probe and state alone.
+-- Fields of a transaction. A permit has flows, places, probe and state alone.
 local TX = {
   state = "s",             -- w waits, r rung, t counts down, s sent, g permit; else the final word
   step = "k",              -- step that is next, out, or where it ended, from 1
@@ -111,10 +124,12 @@ local TX = {
   first_generation = "g0", -- generation with which its step, or replay, began; absent = 1
   done_calls = "pt",       -- calls of this step that are done: parts, or polls; absent = 0
   attempts = "at",         -- attempts of this step
+  counted = "ca",          -- what they count, in eighths, see includes/evidence.lua; absent = 0
+  first_bad_us = "t3",     -- first answer since which this step goes on trying
   throttled = "th",        -- answers of 429
   crashes = "cr",          -- workers that died under it
   places = "cc",           -- while it is out: limits in which it has a place, + between
-  is_probe = "pb",         -- 1 while its call is a probe of the breaker
+  probe = "pb",            -- while its call is a probe: the scope of the breaker
   sent_digest = "sd",      -- digest of the newest request that went out under its key, see settle.lua
   memo = "m",              -- what the next call of this step must know, JSON, see workers/answer/guards.py
   maybe_executed = "u",    -- 1 while an earlier send of this step may have been executed

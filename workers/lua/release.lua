@@ -5,27 +5,26 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us     "" or an integer (tests)
 -- ARGV[2]  permit     as given to acquire
--- ARGV[3]  came_to    "answered" | "refused" (429) | "none" (no answer, or of unknown outcome) |
---                     "unsent"
+-- ARGV[3]  came_to    "good" | "bad" | "neutral" | "refused" | "unsent", see includes/feedback.lua
 -- ARGV[4]  pause_us   how long nothing may leave for what was refused, 0 = no pause
--- ARGV[5]  why        the reason of the pause
+-- ARGV[5]  why        the reason of the pause, or what went wrong
 -- ARGV[6]  remaining  calls that the provider's headers leave, "" = they say nothing
 -- ARGV[7]  reset_us   from now until they leave more
--- Includes seconds, bucket, breaker, pause, feedback
--- Reads    tx:<permit>, flows, gov; writes gov, permits, tx:<permit>
+-- Includes seconds, bucket, breaker, probes, throttling, evidence, pause, feedback
+-- Reads    tx:<permit>, flows, gov, evidence; writes gov, permits, tx:<permit>, evidence, breaker:<scope>
 -- Returns  1 = recorded, 0 = its lease was over
 -- Cost     O(limits)
 local permit, pause = ARGV[2], tonumber(ARGV[4])
-local tx = read_tx(permit, "flows places is_probe")
+local tx = read_tx(permit, "flows places probe")
 if not tx.flows then return 0 end
 must_be("zset", PERMITS)
 redis.call("HLEN", GOV)
 local flow = read_flow(tx.flows)
-local answer = {came_to = ARGV[3], pause_us = pause > 0 and pause or nil, error = ARGV[5],
+local answer = {came_to = ARGV[3], is_first = true, pause_us = pause > 0 and pause or nil, error = ARGV[5],
   remaining = tonumber(ARGV[6]), reset_us = tonumber(ARGV[7])}
-plan_pause(answer)
+plan_feedback(answer, flow, permit, tx.probe)
 
-obey(answer, flow, permit, tx.is_probe == "1")
+obey(answer, flow, permit, tx.probe)
 free_places(tx.places)
 redis.call("ZREM", PERMITS, permit)
 redis.call("DEL", tx_key(permit))

@@ -48,7 +48,7 @@ redis.call("HINCRBY", job_name, JOB.ended_transactions, -1)
 redis.call("HDEL", job_name, JOB.finished_us)
 local open = count_open(job.released, job.ended_transactions) + 1
 leave_needs_page(tx.job, job, job.next_page, open)
-redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes)
+redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes, TX.counted, TX.first_bad_us)
 if not_executed then redis.call("HDEL", name, TX.backup_us) end -- then no later step was sent either
 -- A poll waits as long again; parts of a step that are done stay done.
 if guard == "r" then redis.call("HDEL", name, TX.done_calls) end

@@ -1,21 +1,23 @@
 #!lua flags=allow-oom
--- Ends what holds a client: an operator's pause, the provider's, an open breaker. What waited is
+-- Ends what holds a client: an operator's pause, the provider's, breakers that are open. What waited is
 -- paced: every bucket starts empty. A limit or route that is held for longer than the client was by
 -- its provider is so for itself, and stays so.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2…] the entry of the audit
--- Includes seconds, bucket, breaker
--- Reads    gov, flows; writes audit, gov
+-- Includes seconds, bucket, breaker, throttling
+-- Reads    gov, flows; writes audit, gov, breaker:<scope>
 -- Returns  1 = it goes on, 0 = nothing held it, and nothing was written
 -- Cost     O(flows)
 must_be("stream", base .. "audit")
-local held, paused, breaker = unpack(redis.call("HMGET", GOV, "c:client", "paused", "breaker"))
+local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
+local open = {}
+for _, field in ipairs(redis.call("HKEYS", GOV)) do open[#open + 1] = string.match(field, "^k:(.*)$") end
 held = tonumber(held or 0)
-if held <= now and not breaker then return 0 end
+if held <= now and #open == 0 then return 0 end
 local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
-if tonumber(paused_until or 0) == held then held = tonumber(provider) end
+if paused and tonumber(paused_until) == held then held = tonumber(provider) end
 
 local buckets, seen = {}, {}
 for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
@@ -34,7 +36,8 @@ for name, bucket in pairs(buckets) do
     redis.call("HSET", GOV, "c:" .. name, now + bucket[INTERVAL] * bucket[BURST])
   end
 end
-close_breaker()
+for _, scope in ipairs(open) do forget_breaker(scope) end
+forget_refusals()
 redis.call("HDEL", GOV, "paused", "y:client")
 redis.call("HSET", GOV, "c:client", now)
 return 1

@@ -13,13 +13,15 @@
 -- Includes tick (take_turn, count_retries, start_all_empty, is_overdue, job_to_open: of needs_page)
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
+-- Includes lookups, probers
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
 --          gov, active, the backlogs, tx:<key>, deadlines, retries, quarantine
--- Returns  {turn_us, sweep, page_job, key, step, steps, job, pool, local, key, …}: when the caller's next
---          turn is, in us from now; 1 when the sweep has work; a job of which the caller opens the
---          next page or ""; then six values for each bell, which the caller publishes: pool "calls"
---          or "media", whose threads do the step, and local 1 = it makes no call, else 0
+-- Returns  {turn_us, sweep, page_job, open, key, step, steps, job, pool, local, key, …}: when the caller's
+--          next turn is, in us from now; 1 when the sweep has work; a job of which the caller opens the
+--          next page or ""; how many breakers are open; then six values for each bell, which the caller
+--          publishes: pool "calls" or "media", whose threads do the step, and local 1 = it makes no
+--          call, else 0
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
 -- Cost     O(fields of gov + flows with work × log + 4 per bell)
 
@@ -81,14 +83,14 @@ check_requeue_types("")
 must_be("set", NEEDS_PAGE)
 must_be("hash", FLOWS)
 read_gov()
-if number("at") - now >= SET_BACK then return {tick, 1, ""} end
+if number("at") - now >= SET_BACK then return {tick, 1, "", 0} end
 local is_silent = now - number("tick") > SILENT
 local turn, calls_threads, media_threads = take_turn(worker, threads, pool, tick)
 count_retries() -- a countdown that is over is state r from now on: who does not come is swept
 if is_silent then start_all_empty() end
 share_threads(calls_threads, media_threads)
 local is_sweep_due = is_overdue(DEADLINES) or is_overdue(PERMITS)
-reply[1], reply[2], reply[3] = turn - now, is_sweep_due and 1 or 0, job_to_open()
+reply[1], reply[2], reply[3], reply[4] = turn - now, is_sweep_due and 1 or 0, job_to_open(), count_breakers()
 if has_free_threads() then
   ring_quarantine()
   ring_tenants(math.floor(turn / tick))

@@ -8,8 +8,11 @@
 -- ARGV[4]  fence     as given to admit
 -- ARGV[5]  verdict   JSON, see below
 -- ARGV[6]  grace_us  how long a bell may stay unanswered
--- Includes seconds, bucket, breaker, pause, feedback (obey: counters, pauses and breaker), quarantine
+-- Includes seconds, bucket, breaker, probes, throttling, pause, quarantine
+-- Includes evidence (ATTEMPT, is_troubled: whether a bad answer is the fault of its row)
+-- Includes feedback (read_verdict; plan_feedback, obey: counters, pauses and breakers)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
+-- Includes giving_up (plan_attempts: what this answer counts, and whether its row ends by that)
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
 -- Includes result (ring_next: state r, or the backlog; count_down: state t)
@@ -32,12 +35,17 @@
 --   values          advance: what later steps need of the answer, one line
 --   provider_id     advance: what the provider calls the result
 --   sent_digest     all but advance: digest of the request that went out under the key
---   attempt         all but advance: this was an attempt
+--   health          "bad" where the provider failed, "neutral" where its answer says nothing of how it does
+--   is_first        of a bad answer: its row was never sent before, under this call
+--   retry_after_us  of a bad answer: no probe goes earlier
+--   attempt         all but advance: this was an attempt; a bad answer counts as evidence.lua says
+--   give_up         retry, requeue: when it ends in place of going again: the final state, the most attempts
+--                   after the first one, absent = any number, and patience_us, how long it may go on so
 --   error           all but advance: what went wrong, one sentence
 --   memo            all but advance: what the next call must know, "" = nothing; absent = as before
 --   pause_us        all but advance: how long nothing may leave for what was refused; with pause_reach
---                   "scope" = for the flow's scope, which other refusals may widen, "operation" = for the
---                   flow's scope alone, "client" = for the whole client
+--                   "scope" = for the flow's scope, which other refusals may widen, "client" = for the
+--                   whole client
 --   delay_us        retry, requeue: backoff
 --   throttled       requeue: it was a 429
 --   part_done       requeue: one part of the step is done, or one poll
@@ -45,26 +53,29 @@
 --   state           finish: the final state
 
 -- Read: what is stored, and what the verdict says.
-local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), cjson.decode(ARGV[5]), tonumber(ARGV[6])
+local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV[5]), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
-  is_probe, memo, provider_ids, backup_us, guards, done_calls, generation, sent_digest = unpack(
-  redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows,
-  TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.is_probe, TX.memo, TX.provider_ids,
-  TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.sent_digest))
+  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us,
+  sent_digest = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job,
+  TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo,
+  TX.provider_ids, TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us,
+  TX.sent_digest))
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
 
--- Decide: the next call, or the end.
+-- Decide: what all obey, the next call, or the end.
+local flow_name = flow_of(flows, step)
+local flow = (probe or concerns_others(verdict) or is_troubled()) and read_flow(flow_name)
+if flow then plan_feedback(verdict, flow, key, probe) end
+local count, since = plan_attempts(verdict, flow, counted, first_bad_us)
 local goes_on, next_step, next_memo, next_flows, looked, reason, final = plan_next(verdict, step, steps,
   flows, guards, memo, backup_us)
 attempts = tonumber(attempts or 0)
-local flow_name, next_name = flow_of(flows, step), flow_of(next_flows, next_step)
-plan_pause(verdict)
+local next_name = flow_of(next_flows, next_step)
 
 -- Check the types of all that is written.
 local ending = final and plan_ending(key, job, final, tonumber(rows or 1), crashes)
-local concerns_all = verdict.pause_us or verdict.remaining or not verdict.status or is_probe
-local flow = (concerns_all or not ending) and read_flow(flow_name)
+flow = flow or not ending and read_flow(flow_name)
 if flow or verdict.throttled or places then redis.call("HLEN", GOV) end
 if verdict.throttled then must_be("hash", job_key(job)) end
 if not ending then check_requeue_types(next_name) end
@@ -73,10 +84,9 @@ local recorded = failed or looked
 if recorded then check_record_types() end
 
 -- Write: what all obey, the record of the attempt, and the transaction.
-verdict.came_to = came_to(verdict)
-obey(verdict, flow, key, is_probe)
+obey(verdict, flow, key, probe)
 if places then free_places(places) end
-if places or is_probe then redis.call("HDEL", name, TX.places, TX.is_probe) end
+if places or probe then redis.call("HDEL", name, TX.places, TX.probe) end
 if verdict.throttled then redis.call("HINCRBY", job_key(job), JOB.throttled, 1) end
 if recorded then
   record_attempt(key, step, {job = job, memo = memo, done_calls = done_calls}, verdict)
@@ -88,10 +98,10 @@ write(TX.maybe_executed, verdict.outcome == "unknown" and 1 or goes_on and (back
 if verdict.part_done then write(TX.done_calls, tonumber(done_calls or 0) + 1)
 elseif done_calls and next_step ~= step then write(TX.done_calls, 0) end
 if next_memo ~= (memo or "") then write(TX.memo, next_memo) end
-if goes_on then begin_next(key, crashes, generation, write) end
+if goes_on then begin_next(key, crashes, generation, sent_digest, write)
+else write(TX.sent_digest, verdict.sent_digest) end
 if next_flows ~= flows then write(TX.flows, next_flows) end
-if not goes_on then write(TX.sent_digest, verdict.sent_digest)
-elseif sent_digest then write(TX.sent_digest, "") end
+if since or count > 0 then keep_attempts(key, count, since, goes_on, write) end
 write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)
 write(TX.correlation_id, verdict.correlation_id)
 write(TX.error, reason or verdict.error)

@@ -32,12 +32,15 @@ end
 
 -- SENT is durable and no answer is recorded: the provider may have executed the call. `sent` is what is
 -- stored of its transaction. Returns whether the transaction ended.
-local function take_over(key, sent, flow_name, lane)
-  local crashes = tonumber(sent.crashes or 0)
+-- In an outage a lease that ends is no crash of its row: the call hung.
+local function take_over(key, sent, flow_name, flow)
+  local crashes, lane = tonumber(sent.crashes or 0), flow.lane
   local name, guard, deaths = tx_key(key), guard_of(sent.guards, sent.step), crashes + 1
+  local client, own = unpack(redis.call("HMGET", GOV, "k:client", "k:" .. flow.scope))
+  if client or own then deaths = crashes end
   local why = reason_to_end(deaths, guard)
   if sent.places then free_places(sent.places) end
-  if sent.places or sent.is_probe then redis.call("HDEL", name, TX.places, TX.is_probe) end
+  if sent.places or sent.probe then redis.call("HDEL", name, TX.places, TX.probe) end
   local outcome = guard == "r" and "not_executed" or "unknown"
   record_attempt(key, sent.step, sent, {outcome = outcome, error = why or DIED})
   if why then
@@ -56,7 +59,7 @@ end
 
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", DEADLINES, "-inf", now, "LIMIT", 0, most)) do
-  local tx = read_tx(key, "state step flows guards job rows crashes places is_probe memo done_calls")
+  local tx = read_tx(key, "state step flows guards job rows crashes places probe memo done_calls")
   local state = tx.state
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", DEADLINES, key)
@@ -67,7 +70,7 @@ for _, key in ipairs(redis.call("ZRANGEBYSCORE", DEADLINES, "-inf", now, "LIMIT"
     local flow = read_flow(flow_name)
     if state == "s" then
       leases = leases + 1
-      if take_over(key, tx, flow_name, flow.lane) then ended = ended + 1 end
+      if take_over(key, tx, flow_name, flow) then ended = ended + 1 end
     else
       if state == "r" then count_bells(flow.limits, -1) end
       bells = bells + 1

@@ -13,7 +13,7 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from workers.answer.outcome import Answer, Next, Outcome, read
+from workers.answer.outcome import Answer, Next, read
 from workers.answer.quota_headers import read_shortage
 from workers.clock import now_ns, wait
 from workers.errors import GrantStale
@@ -77,14 +77,13 @@ class GovernedAdapter(BaseAdapter):
                 if unsent == MAX_UNSENT:
                     raise requests.ConnectionError(f"nothing was sent: {answer.error}")
             else:
-                known = answer.status and reading.outcome is not Outcome.UNKNOWN
                 quota = read_shortage(answer.headers)
-                self._limiter.release(permit, "answered" if known else "none", quota=quota)
-                if reading.next is not Next.TOKEN or token is None or renewed:
+                self._limiter.release(permit, answer.health, why=reading.reason, quota=quota)
+                if reading.next is not Next.TOKEN or token is None:
+                    return _response(request, answer)
+                if not self._client.tokens().refused(token, again=renewed) or renewed:
                     return _response(request, answer)
                 renewed = True
-                if self._client.tokens().refused(token, answer.elapsed_s):
-                    return _response(request, answer)
 
     def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Permit]:
         """One send, as soon as there is a permit."""
@@ -100,7 +99,7 @@ class GovernedAdapter(BaseAdapter):
                             self._limiter.release(permit, "unsent")
                             continue
                         except BaseException:
-                            self._limiter.release(permit, "none")
+                            self._limiter.release(permit, "neutral")
                             raise
             except ConnectFailed as error:
                 raise requests.ConnectionError(str(error)) from None

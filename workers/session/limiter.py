@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal
 
+    from workers.answer.outcome import Health
     from workers.answer.quota_headers import Feedback
     from workers.clients import Client
 
@@ -94,7 +95,7 @@ class Limiter:
             client = self._client.name
             if reply[0] == "OPEN":
                 raise CircuitOpen(
-                    f"client {client}: the breaker is open, another {left_s:.1f} s", left_s
+                    f"client {client}: a breaker is open, another {left_s:.1f} s", left_s
                 )
             raise Throttled(f"client {client}: no token for another {left_s:.1f} s", left_s)
         least, most = ASK_EVERY_S
@@ -103,7 +104,7 @@ class Limiter:
     def release(
         self,
         permit: Permit,
-        came_to: Literal["answered", "refused", "none", "unsent"],
+        came_to: Literal["good", "bad", "neutral", "refused", "unsent"] | Health,
         *,
         pause_s: float = 0.0,
         why: str = "",
@@ -116,9 +117,9 @@ class Limiter:
 
         Args:
             permit: What `acquire` gave.
-            came_to: Refused is a 429, none an unknown outcome.
+            came_to: What the answer says of the provider, "refused" of a 429, "unsent".
             pause_s: How long nothing may leave for what was refused.
-            why: The reason of such a pause, one sentence for people.
+            why: The reason of such a pause, or what went wrong, one sentence for people.
             quota: What the answer's headers leave.
         """
         left = (quota.remaining, round(quota.reset_s * 1e6)) if quota else ("", 0)

@@ -87,6 +87,9 @@ class ClientSettings(AuthSettings, RouteSettings):
     max_retries: int = Field(3, ge=0, le=100)
     backoff_base_s: Seconds = 1.0
     backoff_cap_s: Seconds = 30.0
+    #: How long a row is tried again while nothing shows whether it or the provider is at fault.
+    outage_patience_s: Seconds = 1800.0
+    probe: str | None = Field(None, pattern=r"^/[!-~]*$")  #: a GET that changes nothing, see docs
     # How long what was written may stay unseen by the provider's own reads: guard `lookup`.
     lookup_after_s: Seconds = 2.0  #: from a send of unknown outcome to the first look-up
     lookups: int = Field(3, ge=1, le=100)  #: how often it may be asked in vain

@@ -85,6 +85,15 @@ class ClientKeys:
         return self._of("refusals")
 
     @property
+    def evidence(self) -> str:
+        """Hash: scope → its newest answers, while bad ones are among them."""
+        return self._of("evidence")
+
+    def breaker(self, scope: str) -> str:
+        """Hash: the breaker of a scope, while it is open."""
+        return self._of("breaker", scope)
+
+    @property
     def active(self) -> str:
         """Set: flows in which something waits."""
         return self._of("active")

@@ -25,8 +25,8 @@ class Rule:
     window_s: int = 10
     least: int = 20  #: calls in the window
     refused: float = 0.6  #: more than this part of them
-    open_s: float = 5.0  #: from the opening, or a refused probe, to the next probe
-    good: int = 5  #: probes in a row that close it
+    open_s: float = 2.0  #: from the opening to the first probe; after a refused one it is longer
+    good: int = 2  #: probes in a row that close it
     #: The window holds the second that runs and the whole ones before it, as counters of seconds
     #: do; False: it begins exactly `window_s` ago.
     seconds: bool = True

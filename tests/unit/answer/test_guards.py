@@ -18,8 +18,8 @@ from workers.answer.guards import (
     is_done,
 )
 from workers.answer.judging import RetryPolicy, judge
-from workers.answer.outcome import Answer, Outcome, read
-from workers.answer.verdict import Finish, Requeue, Retry
+from workers.answer.outcome import Answer, Health, Outcome, read
+from workers.answer.verdict import Finish, GiveUp, Requeue, Retry
 
 POLICY = RetryPolicy(lookup_after_s=4, lookups=2, lookup_every_s=20)
 #: Before the first wait, and after so many look-ups in vain.
@@ -98,11 +98,11 @@ def test_a_refusal_means_what_its_operation_says(
 @pytest.mark.parametrize(
     ("said", "by_key", "by_lookup"),
     [
-        ("in_progress", "send unknown attempt", "look unknown"),
-        ("exists", "done", "look unknown"),
-        ("key_expired", "unknown", "look unknown"),
-        ("stale", "unknown", "look unknown"),
-        ("unproven", "unknown", "look unknown"),
+        ("in_progress", "send unknown", "look unknown attempt"),
+        ("exists", "done", "look unknown attempt"),
+        ("key_expired", "unknown", "look unknown attempt"),
+        ("stale", "unknown", "look unknown attempt"),
+        ("unproven", "unknown", "look unknown attempt"),
     ],
 )
 def test_after_an_unknown_attempt_a_refusal_proves_only_what_its_operation_says(
@@ -117,16 +117,20 @@ def test_after_an_unknown_attempt_a_refusal_proves_only_what_its_operation_says(
         assert words(fresh) == alone
 
 
-def test_in_progress_is_waited_for_as_long_as_the_provider_asks_and_not_for_ever() -> None:
+def test_in_progress_is_waited_for_at_growing_distances_and_not_as_attempts() -> None:
     patient = after(refused(409, **{"retry-after": "9"}), KEY)
     assert isinstance(patient, Retry)
-    assert (patient.delay_s, patient.pause) == (9, None)
+    assert (patient.delay_s, patient.pause, patient.attempt) == (9, None, False)
+    assert patient.give_up == GiveUp(state="unknown", max_retries=None, patience_s=1800)
 
-    assert words(after(refused(409), KEY, attempts=POLICY.max_retries)) == "unknown"
+    waits = [after(refused(409), KEY, attempts=9, memo=Memo(waits=n)) for n in range(8)]
+    delays = [it.delay_s for it in waits if isinstance(it, Retry | Requeue)]
+    assert delays == sorted(delays)
+    assert delays[-1] == POLICY.cap_s
 
 
 def test_a_refusal_of_a_resend_is_looked_up_although_the_look_before_found_nothing() -> None:
-    assert words(after(refused(409), LOOKUP, unknown=False, attempts=1)) == "look unknown"
+    assert words(after(refused(409), LOOKUP, unknown=False, attempts=1)) == "look unknown attempt"
     assert words(after(refused(409), KEY, unknown=False, attempts=1)) == "failed"
 
 
@@ -135,11 +139,11 @@ def test_an_unknown_send_is_looked_up_once_the_provider_may_show_it(answer: Answ
     it = after(answer, LOOKUP, unknown=False, attempts=POLICY.max_retries)
 
     assert isinstance(it, Retry)
-    assert (it.memo, it.delay_s, it.attempt) == (LOOK_0, 4, False)
+    assert (it.memo, it.delay_s, it.attempt) == (LOOK_0, 4, True)
     assert it.outcome is Outcome.UNKNOWN
 
 
-NOTHING, NO_WORD = Answer(status=200, body=b"[]"), Answer(error="read timeout")
+NOTHING, NO_WORD = Answer(status=200, body=b"[]"), Answer(status=404)
 
 
 @pytest.mark.parametrize(
@@ -157,15 +161,14 @@ NOTHING, NO_WORD = Answer(status=200, body=b"[]"), Answer(error="read timeout")
         (FIRST_LOOK, LookupResult.UNSURE, 0, "look not_executed", LOOK_0),
         (LOOK_0, LookupResult.ABSENT, 0, "look not_executed", LOOK_1),
         (LOOK_0, LookupResult.UNSURE, 0, "look not_executed", LOOK_1),
-        (LOOK_1, LookupResult.ABSENT, 0, "send not_executed attempt", SEND),
-        (LOOK_1, LookupResult.ABSENT, 2, "send not_executed attempt", SEND),
-        (LOOK_1, LookupResult.ABSENT, 3, "failed", SEND),
+        (LOOK_1, LookupResult.ABSENT, 1, "send not_executed", SEND),
+        (LOOK_1, LookupResult.ABSENT, 3, "send not_executed", SEND),
         (LOOK_1, LookupResult.UNSURE, 0, "unknown", None),
         (
             LOOK_7,
             LookupResult.ABSENT,
             0,
-            "send not_executed attempt",
+            "send not_executed",
             SEND,
         ),  # there were more looks once
     ],
@@ -191,28 +194,48 @@ def test_a_look_waits_first_for_the_read_lag_and_then_for_the_spacing() -> None:
     assert later.delay_s == 20
 
 
+def test_a_step_that_was_surely_not_executed_fails_when_its_attempts_are_spent() -> None:
+    it = after(NOTHING, LOOKUP, memo=LOOK_1, lookup=LookupResult.ABSENT)
+
+    assert isinstance(it, Retry)
+    assert it.give_up == GiveUp(state="failed", max_retries=3, patience_s=1800)
+
+
 @pytest.mark.parametrize(
-    "answer", [refused(429), Answer(status=401), Answer(error="closed before the send", sent=False)]
+    ("answer", "memo"),
+    [
+        (refused(429), None),
+        (Answer(status=401), Memo(next=NextCall.LOOKUP, lookups=1, token_refusals=1)),
+        (Answer(error="closed before the send", sent=False), None),
+    ],
 )
-def test_a_look_that_was_not_answered_is_none(answer: Answer) -> None:
+def test_a_look_that_was_not_answered_is_none(answer: Answer, memo: Memo | None) -> None:
     it = after(answer, LOOKUP, memo=LOOK_1, lookup=LookupResult.UNSURE)
 
     assert isinstance(it, Requeue)
-    assert (it.attempt, it.memo) == (False, None)
+    assert (it.attempt, it.memo) == (False, memo)
 
 
-def test_the_same_5xx_three_times_is_a_stored_answer_and_another_one_is_not() -> None:
-    other = Answer(status=503, body=b'{"code": "away", "id": 2}')
-    once = SEND.after_failure(FAILED)
-    twice = once.after_failure(FAILED)
+@pytest.mark.parametrize("answer", [FAILED, DROPPED])
+def test_a_look_that_was_answered_badly_is_none_and_is_made_again_as_long_as_patience_lasts(
+    answer: Answer,
+) -> None:
+    first = after(answer, LOOKUP, memo=LOOK_1, lookup=LookupResult.UNSURE)
+    later = after(answer, LOOKUP, memo=LOOK_1.after_wait(), lookup=LookupResult.UNSURE)
 
-    assert words(after(FAILED, KEY, memo=once)) == "send unknown attempt"
-    assert words(after(FAILED, KEY, memo=twice)) == "unknown"
-    assert words(after(FAILED, UPSERT, memo=twice)) == "unknown"
-    assert words(after(other, KEY, memo=twice)) == "send unknown attempt"
-    assert words(after(FAILED, READ, memo=twice)) == "send not_executed attempt"
-    assert twice.after_failure(other) == SEND.after_failure(other)
-    assert twice.after_failure(DROPPED) == once.after_failure(refused(409)) == SEND
+    assert isinstance(first, Retry)
+    assert (first.attempt, first.memo, first.is_first) == (False, LOOK_1.after_wait(), True)
+    assert first.health is Health.BAD
+    assert first.give_up == GiveUp(state="unknown", max_retries=None, patience_s=1800)
+    assert isinstance(later, Retry)
+    assert not later.is_first
+    assert later.delay_s > first.delay_s
+
+
+def test_the_same_5xx_however_often_is_no_answer_that_is_remembered() -> None:
+    for attempts in (0, 3, 30):
+        assert words(after(FAILED, KEY, attempts=attempts)) == "send unknown attempt"
+        assert words(after(FAILED, READ, attempts=attempts)) == "send not_executed attempt"
 
 
 def test_without_a_guard_an_unknown_send_is_the_end() -> None:

@@ -11,9 +11,19 @@ import pytest
 
 from workers.answer.guards import Guard, Memo, NextCall, StepState, in_doubt
 from workers.answer.judging import RetryPolicy, judge
-from workers.answer.outcome import Answer, Outcome, read
+from workers.answer.outcome import Answer, Health, Outcome, read
 from workers.answer.quota_headers import Feedback
-from workers.answer.verdict import UNSENT, Advance, Finish, Pause, Reach, Requeue, Retry, to_json
+from workers.answer.verdict import (
+    UNSENT,
+    Advance,
+    Finish,
+    GiveUp,
+    Pause,
+    Reach,
+    Requeue,
+    Retry,
+    to_json,
+)
 from workers.settings.client import ClientSettings
 from workers.settings.load import WorkerSettings
 
@@ -66,8 +76,27 @@ def test_after_its_retries_a_write_is_unknown_and_a_read_has_failed(
 ) -> None:
     it = verdict_on(Answer(status=503), guard, CLIENT.max_retries)
 
-    assert isinstance(it, Finish)
-    assert (it.state, it.outcome, it.attempt) == (state, outcome, True)
+    assert isinstance(it, Retry)
+    assert (it.outcome, it.attempt, it.health) == (outcome, True, Health.BAD)
+    assert it.give_up == GiveUp(state=state, max_retries=3, patience_s=1800)  # type: ignore[arg-type]
+
+
+def test_a_bad_answer_is_the_first_only_where_nothing_was_sent_before() -> None:
+    first = verdict_on(Answer(status=503), Guard.KEY)
+    again = verdict_on(Answer(status=503), Guard.KEY, 1)
+    taken_over = verdict_on(Answer(status=503), Guard.KEY, unknown=True)
+
+    assert [it.is_first for it in (first, again, taken_over)] == [True, False, False]
+
+
+@pytest.mark.parametrize(("order", "least_s"), [("7", 7), ("100000", 900)])
+def test_a_bad_answers_own_wait_is_obeyed_up_to_a_quarter_of_an_hour(
+    order: str, least_s: float
+) -> None:
+    it = verdict_on(Answer(status=503, headers={"retry-after": order}), Guard.KEY)
+
+    assert isinstance(it, Retry | Requeue)
+    assert (it.delay_s, it.retry_after_s) == (least_s, least_s)
 
 
 def test_a_read_whose_worker_died_is_refused_as_failed_a_write_as_unknown() -> None:
@@ -93,23 +122,50 @@ def test_a_401_is_no_attempt_where_a_token_can_be_renewed_and_the_end_where_none
     assert "set token_url" in ended.error
 
 
-def test_a_403_holds_its_operation_alone_and_names_the_permission_that_is_missing() -> None:
+def test_a_second_401_in_a_row_is_the_rows_own_failure() -> None:
+    state = StepState(guard=Guard.KEY, memo=Memo(token_refusals=1))
+    answer = Answer(status=401)
+
+    it = judge(answer, read(answer), state, POLICY, Random(1))
+
+    assert isinstance(it, Retry)
+    assert (it.attempt, it.health, it.memo) == (True, Health.BAD, Memo(token_refusals=2))
+    assert it.give_up == GiveUp(state="failed", max_retries=3, patience_s=1800)
+    assert it.error.startswith("the provider answered 401 to a token that is valid; see that")
+
+
+def test_a_403_is_an_attempt_of_its_row_and_names_the_permission_that_is_missing() -> None:
     said = b'{"code": "missing.permissions", "message": "Jane Doe lacks [outbound:contact:add]"}'
 
     it = verdict_on(Answer(status=403, body=said), Guard.KEY)
-    ended = verdict_on(Answer(status=403, body=said), Guard.KEY, CLIENT.max_retries)
 
-    assert isinstance(it, Requeue)
-    assert it.attempt is True
-    assert it.pause is not None
-    assert it.pause.reach is Reach.OPERATION
-    assert 30 <= it.pause.duration_s <= it.delay_s <= 31
+    assert isinstance(it, Retry)
+    assert (it.attempt, it.pause, it.health) == (True, None, Health.BAD)
+    assert it.give_up == GiveUp(state="failed", max_retries=3, patience_s=1800)
     assert it.error == (
         "the provider answered 403 (missing.permissions): grant the OAuth client "
-        "outbound:contact:add; this operation is held"
+        "outbound:contact:add"
     )
-    assert isinstance(ended, Finish)
-    assert (ended.state, ended.pause) == ("failed", None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"retry-after": "40"}, b""),
+        ({}, b'{"code": "rate_limit_exceeded"}'),
+        ({}, b'{"error": "REQUEST_LIMIT_EXCEEDED"}'),
+        ({}, b'{"code": "userRateLimitExceeded"}'),
+    ],
+)
+def test_a_403_that_says_that_it_is_a_rate_limit_is_a_429(
+    headers: dict[str, str], body: bytes
+) -> None:
+    it = verdict_on(Answer(status=403, headers=headers, body=body), Guard.KEY)
+
+    assert isinstance(it, Requeue)
+    assert (it.throttled, it.attempt, it.health) == (True, False, Health.NEUTRAL)
+    assert it.delay_s >= 40 * len(headers)
+    assert "grant" not in it.error
 
 
 def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
@@ -140,6 +196,10 @@ def test_what_is_absent_is_left_out_and_nothing_is_null() -> None:
         throttled=True,
         part_done=True,
         step_back=True,
+        health=Health.NEUTRAL,
+        is_first=True,
+        retry_after_s=7.0,
+        give_up=GiveUp(state="unknown", max_retries=3, patience_s=60.0),
     )
     assert as_settle_reads(full) == {
         **unsent,
@@ -156,6 +216,10 @@ def test_what_is_absent_is_left_out_and_nothing_is_null() -> None:
         "throttled": True,
         "part_done": True,
         "step_back": True,
+        "health": "neutral",
+        "is_first": True,
+        "retry_after_us": 7_000_000,
+        "give_up": {"state": "unknown", "attempts": 3, "patience_us": 60_000_000},
     }
 
 
@@ -167,7 +231,7 @@ def test_what_is_absent_is_left_out_and_nothing_is_null() -> None:
         Memo(next=NextCall.LOOKUP, lookups=0),
         Memo(next=NextCall.FRESH_KEY),
         Memo(next=NextCall.SPLIT),
-        Memo(same_answers=2, digest="0a1b2c3d"),
+        Memo(waits=2, token_refusals=1),
     ],
 )
 def test_a_memo_comes_back_from_the_ledger_as_it_went(memo: Memo) -> None:
@@ -212,6 +276,8 @@ def test_a_retry_that_would_count_down_for_long_waits_in_the_backlog_and_says_th
         memo=Memo(next=NextCall.LOOKUP),
         pause=Pause(3.0),
         delay_s=15.0,
+        health=Health.BAD,
+        give_up=GiveUp(state="failed", max_retries=None, patience_s=60.0),
     )
 
     assert policy.countdown_or_backlog(retry) is retry

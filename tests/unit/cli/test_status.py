@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tests.support.world import FAILED
 from workers.answer.outcome import Answer, Outcome
 from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import Advance, Pause, Reach, Requeue, Retry
+from workers.governor import flows
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -149,7 +151,7 @@ BOUND = ClientStatus(
     binds=None,
     calls_per_s=50.0,
     holds=[],
-    half_open=False,
+    failures=[],
     provider_leaves={},
     refused=[],
     suggestions=[],
@@ -344,19 +346,47 @@ def test_nothing_binds_when_nothing_waits(world: World) -> None:
     assert status(world.client).binds is None
 
 
-def test_an_open_breaker_is_a_hold_and_half_open_when_its_hold_is_over(world: World) -> None:
+def test_an_open_breaker_says_since_when_why_and_when_the_next_probe_goes(world: World) -> None:
     world.submit(2)
     world.bells(1)
-    soon = round(time.time() * 1e6) + 30_000_000
-    why = "most calls were refused"
-    world.client.store.hset(world.gov, mapping={"breaker": "", "c:client": soon, "y:client": why})
-    hold, is_open = status(world.client).holds, status(world.client)
-    world.client.store.hset(world.gov, "c:client", 1)
+    soon, keys = round(time.time() * 1e6) + 30_000_000, world.client.keys
+    failing = {
+        "cause": "failing",
+        "why": "the provider answered 503",
+        "opened_us": soon - 60 * 10**6,
+    }
+    world.client.store.hset(world.gov, "k:client", soon)
+    world.client.store.hset(keys.breaker("client"), mapping=failing)
 
-    assert [(it.scope, it.why) for it in hold] == [("client", why)]
-    assert not is_open.half_open
-    assert status(world.client).half_open
-    assert "half open: one call at a time is let through" in world.run("status").stdout
+    (failure,) = status(world.client).failures
+    assert (failure.scope, failure.cause, failure.probe_us) == ("client", "failing", soon)
+    told = world.run("status").stdout
+    assert re.search(
+        r"breaker +the provider has been failing since \d\d:\d\d:\d\d, next probe at "
+        r"\d\d:\d\d:\d\d: the provider answered 503\n",
+        told,
+    )
+    shown = json.loads(world.run("status", "--json").stdout)["clients"][0]["failures"][0]
+    assert shown["next_probe"].endswith("Z")
+    assert shown["since"] < shown["next_probe"]
+
+
+def test_a_scope_that_was_only_answered_badly_for_a_while_is_shown_without_a_breaker(
+    world: World,
+) -> None:
+    world.submit(2)
+    world.bells(1)
+    now_us, evidence = round(time.time() * 1e6), world.client.keys.evidence
+    spans = flows.spans(world.client.store, world.client.keys)
+    scope = next(it for it in spans if it.startswith("r:"))
+    bad = f"3 {now_us - 9_000_000} {now_us // 10**6}-{'a' * 8}"
+    world.client.store.hset(evidence, scope, f"{bad}\nthe provider answered 403")
+
+    (failure,) = status(world.client).failures
+    assert (failure.probe_us, failure.why) == (None, "the provider answered 403")
+    assert failure.scope == spans[scope][0]
+    world.client.store.hset(evidence, scope, f"{bad} {now_us // 10**6}+\nthe provider answered 403")
+    assert status(world.client).failures == []
 
 
 def test_refusals_are_shown_with_the_tokens_that_were_left_and_what_they_suggest(

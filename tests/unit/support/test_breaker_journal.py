@@ -6,7 +6,7 @@ from tests.support.faults.breaker import Call, Rule, calls_of, first_true_us, op
 
 MS, S = 1_000, 1_000_000
 BEGAN_US = 1_790_000_000 * S
-RULE = Rule()
+RULE = Rule(open_s=5, good=5)
 
 
 def at(ms: float, *, refused: bool = False, work_ms: float = 1) -> Call:

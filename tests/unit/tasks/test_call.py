@@ -10,10 +10,11 @@ import pytest
 from celery import Celery
 
 from tasks.rest.calls import CallSteps
-from tasks.steps.call import TOKEN_REFUSED_HOLD_S, step_of
+from tasks.steps.call import step_of
+from workers.answer.guards import Memo
 from workers.answer.judging import RetryPolicy
-from workers.answer.outcome import Answer
-from workers.answer.verdict import Pause, Reach, Requeue
+from workers.answer.outcome import Answer, Health, Outcome
+from workers.answer.verdict import Requeue, Retry
 from workers.governor.grants import Grant, Settled
 from workers.ledger.batch import Place
 from workers.ledger.job import JobParams
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
     from workers.clients import Client
+    from workers.http.request import Request
 
 GRANT = Grant("key", 1, "fence", 0.0, 0, "job", Place(0, 0), 0, False, 0, [])  # noqa: FBT003
 ROW: dict[str, Any] = {"line": 1, "id": "r", "steps": [{"method": "POST", "path": "/things"}]}
@@ -33,10 +35,12 @@ REFUSED = "what the 429 says"
 class Recorder:
     """A client whose parts write down what is asked of them."""
 
-    def __init__(self, status: int, *, hopeless: bool = False) -> None:
+    def __init__(self, status: int, *, renews: bool = True, probe: str | None = None) -> None:
         self.done: list[str] = []
         self.verdict: Verdict | None = None
-        self._status, self._hopeless = status, hopeless
+        self.sent: list[Request] = []
+        self.grant = GRANT
+        self._status, self._renews = status, renews
         self.client = cast(
             "Client",
             SimpleNamespace(
@@ -47,6 +51,7 @@ class Recorder:
                     idempotency_header="Idempotency-Key",
                     key_scope="call",
                     base_url="http://provider",
+                    probe=probe,
                 ),
                 look=lambda: (1, "limits of now"),
                 retry_policy=RetryPolicy(),
@@ -54,28 +59,33 @@ class Recorder:
                     job_params=lambda _: JobParams(kind="calls"), row=lambda *_: ROW
                 ),
                 caller=lambda: SimpleNamespace(connection=self.connection),
-                governor=lambda: SimpleNamespace(admit=lambda *_: GRANT, settle=self.settle),
+                governor=lambda: SimpleNamespace(admit=lambda *_: self.grant, settle=self.settle),
                 refusals=SimpleNamespace(note=self.note, record=self.record),
                 tokens=lambda: SimpleNamespace(
                     get=lambda _: cast("Token", SimpleNamespace(headers={})),
                     refused=self.refuse_token,
-                    hopeless="to a fresh token",
+                    doubted=lambda _: self.done.append("doubted the token"),
+                    worked=lambda: self.done.append("said that renewing helped"),
                 ),
             ),
         )
 
     @contextmanager
     def connection(self) -> Iterator[Any]:
-        yield SimpleNamespace(send=lambda *_: Answer(status=self._status))
+        yield SimpleNamespace(send=self.send)
         self.done.append("gave the connection back")
+
+    def send(self, request: Request, _: int) -> Answer:
+        self.sent.append(request)
+        return Answer(status=self._status)
 
     def note(self, route: str, tenant: str, answer: Answer) -> str | None:
         self.done.append(f"noted {answer.status} to {route} of {tenant}")
         return REFUSED if self._status == 429 else None
 
-    def refuse_token(self, *_: object) -> bool:
-        self.done.append("reported the token")
-        return self._hopeless
+    def refuse_token(self, _: Token, *, again: bool) -> bool:
+        self.done.append("reported the token" + (" again" if again else ""))
+        return self._renews
 
     def settle(self, _: Grant, verdict: Verdict) -> Settled:
         self.verdict = verdict
@@ -105,13 +115,65 @@ def test_a_429_is_recorded_once_it_is_settled() -> None:
     assert done[1:] == ["gave the connection back", "settled", f"recorded {REFUSED}"]
 
 
-@pytest.mark.parametrize("hopeless", [False, True])
-def test_a_401_reports_the_token_before_it_is_settled_and_holds_the_client_if_it_was_new(
-    *, hopeless: bool
+@pytest.mark.parametrize("renews", [True, False])
+def test_a_401_reports_the_token_before_it_is_settled_and_comes_back_at_once_if_that_is_renewed(
+    *, renews: bool
 ) -> None:
-    recorder = Recorder(401, hopeless=hopeless)
+    recorder = Recorder(401, renews=renews)
 
-    assert serve(recorder)[1:] == ["reported the token", "gave the connection back", "settled"]
+    done = serve(recorder)
+
+    assert done[0] == "reported the token"
+    assert done[-2:] == ["gave the connection back", "settled"]
     assert isinstance(recorder.verdict, Requeue)
-    hold = Pause(TOKEN_REFUSED_HOLD_S, Reach.CLIENT)
-    assert recorder.verdict.pause == (hold if hopeless else None)
+    assert not recorder.verdict.attempt
+    assert recorder.verdict.delay_s == (0 if renews else 1)
+
+
+def test_a_second_401_in_a_row_is_an_attempt_of_its_row_although_the_token_is_renewed() -> None:
+    recorder = Recorder(401)
+    recorder.grant = GRANT._replace(memo=Memo(token_refusals=1))
+
+    assert serve(recorder)[0] == "reported the token again"
+
+    assert isinstance(recorder.verdict, Retry)
+    assert recorder.verdict.attempt
+
+
+def test_an_answer_after_a_401_says_that_renewing_helped() -> None:
+    recorder = Recorder(201)
+    recorder.grant = GRANT._replace(memo=Memo(token_refusals=1))
+
+    assert serve(recorder)[0] == "said that renewing helped"
+
+
+def test_a_second_403_of_a_row_doubts_the_token() -> None:
+    recorder = Recorder(403)
+    recorder.grant = GRANT._replace(attempts=1)
+
+    assert serve(recorder)[0] == "doubted the token"
+
+
+@pytest.mark.parametrize(("status", "health"), [(200, Health.GOOD), (503, Health.BAD)])
+def test_the_clients_own_probe_goes_in_the_place_of_a_call_that_nothing_guards(
+    status: int, health: Health
+) -> None:
+    recorder = Recorder(status, probe="/status")
+    recorder.grant = GRANT._replace(checks=True)
+
+    serve(recorder)
+
+    ((request),) = recorder.sent
+    assert (request.method, request.path) == ("GET", "/status")
+    assert isinstance(recorder.verdict, Requeue)
+    assert (recorder.verdict.health, recorder.verdict.attempt) == (health, False)
+    assert recorder.verdict.outcome is Outcome.NOT_EXECUTED
+
+
+def test_without_a_probe_of_the_client_the_call_itself_is_the_probe() -> None:
+    recorder = Recorder(200)
+    recorder.grant = GRANT._replace(checks=True)
+
+    serve(recorder)
+
+    assert [request.path for request in recorder.sent] == ["/things"]

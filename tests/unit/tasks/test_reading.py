@@ -50,17 +50,13 @@ def test_a_success_keeps_what_the_kind_reads_in_it() -> None:
     assert verdict.provider_id == "7f3a"
 
 
-@pytest.mark.parametrize(
-    ("status", "throttled", "token_refused"),
-    [(429, True, False), (401, False, True), (400, False, False), (503, False, False)],
-)
+@pytest.mark.parametrize(("status", "throttled"), [(429, True), (401, False), (400, False)])
 def test_a_verdict_says_what_is_to_be_done_at_once_and_does_not_do_it(
-    status: int, *, throttled: bool, token_refused: bool
+    status: int, *, throttled: bool
 ) -> None:
     verdict = verdict_on(Answer(status=status))
 
-    asks = isinstance(verdict, Requeue) and (verdict.throttled, verdict.token_refused)
-    assert asks == ((throttled, token_refused) if throttled or token_refused else False)
+    assert (isinstance(verdict, Requeue) and verdict.throttled) is throttled
 
 
 @pytest.mark.parametrize(("reset_s", "is_news"), [("0", False), ("1", False), ("30", True)])

@@ -28,16 +28,16 @@ local function requeue(key, flow, lane, due, crashes)
 end
 
 -- Whether the next step of a transaction may be rung at once: the same threads do it, by the next link of
--- the same message; nobody of its lane or before it waits, the breaker is closed, no permit is asked for,
+-- the same message; nobody of its lane or before it waits, no breaker is open, no permit is asked for,
 -- and no bell has spoken for the tokens.
 local function may_ring(flow, from)
   if pool_of(flow.limits) ~= pool_of(from.limits) then return false end
   local fields, lanes = {unpack(flow.fields)}, #flow.fields -- a copy: it grows
   for lane = 0, flow.lane do fields[lanes + 1 + lane] = "q:" .. lane end
   local more = #fields
-  fields[more + 1], fields[more + 2] = "breaker", "g:client"
+  fields[more + 1], fields[more + 2], fields[more + 3] = "k:client", "k:" .. flow.scope, "g:client"
   local states = redis.call("HMGET", GOV, unpack(fields))
-  if states[more + 1] or tonumber(states[more + 2] or 0) > now then return false end
+  if states[more + 1] or states[more + 2] or tonumber(states[more + 3] or 0) > now then return false end
   for i = lanes + 1, more do
     if tonumber(states[i] or 0) > 0 then return false end
   end

@@ -3,10 +3,10 @@
 -- Expects  bucket, tick, capacity
 -- Gives    reply, share_threads, move_counter, set_value, ring_bell, write_bells
 --
--- `reply` is what ring answers: three values, and then six for each bell. `moves` says how much counters of
+-- `reply` is what ring answers: four values, and then six for each bell. `moves` says how much counters of
 -- gov change, `values` which fields of gov get new ones; `deadlines` has by when each bell is answered.
 local reply, moves, values, deadlines
-local function start_bells() reply, moves, values, deadlines = {0, 0, ""}, {}, {}, {} end
+local function start_bells() reply, moves, values, deadlines = {0, 0, "", 0}, {}, {}, {} end
 
 -- Bells and leases together never exceed so many percent of the threads of the pool calls: a thread finds its
 -- next bell waiting, and the broker holds next to nothing.

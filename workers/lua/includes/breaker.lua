@@ -1,76 +1,65 @@
--- The breaker of a client.
+-- The breaker of a scope: a route, the limit of an endpoint, or the whole client.
 --
--- Expects  seconds, bucket
--- Gives    count, count_refusal, record_probe, close_breaker
+-- Expects  bucket
+-- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, forget_breaker, close_breaker, move_breaker
 --
--- It opens when more than 60 % of at least 20 calls of the newest ten seconds were refused: a hold of the
--- client for 5 s. From then on gov has `breaker`, and once the hold is over one call at a time is let
--- through, a probe (`prober`, its key): `breaker` is the moment until which no other one goes. A refused
--- probe opens it again, five good ones in a row (`probes`) close it; what was counted before is then
--- forgotten, and buckets start empty, so that what waited is paced. A probe without an answer, or with
--- one of unknown outcome, is no verdict.
-local LOOK_BACK, LEAST_CALLS, MOST_REFUSED, OPEN, PROBES = 10, 20, 60, 5000000, 5
+-- throttling.lua and evidence.lua open it, and probes.lua closes it. While it is open gov has "k:" + scope,
+-- from when on the next probe may go, and nothing else leaves; the hash breaker:<scope> has the rest. Two
+-- scopes that open within TOGETHER open the client in their place.
 
-local function counters(kind)
-  local names = {}
-  for slot = 0, 15 do names[#names + 1] = kind .. slot end
-  return names
+-- From the moment when it opens to its first probe.
+local FIRST_PROBE = 2000000
+local TOGETHER = 10000000
+
+local function breaker_key(scope) return base .. "breaker:" .. scope end
+
+-- The scope whose breaker is open for a call of `flow`, the client's before its own, and from when on a probe
+-- may go. `client` and `own` are "k:client" and "k:" + its scope of gov.
+local function open_scope(flow, client, own)
+  if client then return "client", tonumber(client) end
+  if own then return flow.scope, tonumber(own) end
 end
 
-local function sum_of_newest(kind)
-  local sum = 0
-  for _, counter in ipairs(redis.call("HMGET", GOV, unpack(counters(kind)))) do
-    sum = sum + newest(counter, LOOK_BACK)
+-- Ends what is kept of an open breaker, and lets nothing go.
+local function forget_breaker(scope)
+  redis.call("HDEL", GOV, "k:" .. scope)
+  redis.call("DEL", breaker_key(scope))
+end
+
+-- `why` is one sentence. The types of breaker:<scope> and breaker:client are checked.
+local function open_breaker(scope, cause, why)
+  local client, own, other, other_us = unpack(redis.call("HMGET", GOV,
+    "k:client", "k:" .. scope, "opened", "opened_us"))
+  if client or own then return end
+  redis.call("HSET", GOV, "opened", scope, "opened_us", now)
+  local together = other and other ~= scope and now - other_us < TOGETHER
+  if together and redis.call("HEXISTS", GOV, "k:" .. other) == 1 then
+    forget_breaker(other)
+    scope = "client"
   end
-  return sum
+  redis.call("DEL", breaker_key(scope))
+  redis.call("HSET", breaker_key(scope), "cause", cause, "why", why, "opened_us", now, "good", 0, "probes", 0,
+    "every_us", 2 * FIRST_PROBE, "due_us", now + FIRST_PROBE)
+  redis.call("HSET", GOV, "k:" .. scope, now + FIRST_PROBE)
 end
 
-local function close_breaker()
-  redis.call("HDEL", GOV, "breaker", "prober", "probes")
-  for _, kind in ipairs({"n:", "u:", "x:"}) do redis.call("HDEL", GOV, unpack(counters(kind))) end
-end
-
-local function open_breaker(why)
-  local full = tonumber(redis.call("HGET", GOV, "c:client") or 0)
-  if now + OPEN > full then redis.call("HSET", GOV, "c:client", now + OPEN, "y:client", why) end
-  redis.call("HSET", GOV, "breaker", 0, "probes", 0)
-end
-
--- Counts one event of this kind, "u:" or "x:", in this second.
-local function count(kind)
-  local slot = slot_of(kind)
-  redis.call("HSET", GOV, slot, one_more(redis.call("HGET", GOV, slot)))
-end
-
--- A call was refused; while the breaker is not closed only those of probes count.
-local function count_refusal()
-  if redis.call("HEXISTS", GOV, "breaker") == 1 then return end
-  count("x:")
-  local calls, refusals = sum_of_newest("n:") - sum_of_newest("u:"), sum_of_newest("x:")
-  if calls >= LEAST_CALLS and refusals * 100 > calls * MOST_REFUSED then
-    local counts = refusals .. " of " .. calls .. " calls in " .. LOOK_BACK .. " s"
-    open_breaker("the breaker is open: " .. counts .. " were refused")
-  end
-end
-
--- A probe came back: "answered", "refused", or anything else. After its lease another one may have gone,
--- whose answer counts instead.
-local function record_probe(holder, came_to, limits)
-  if redis.call("HGET", GOV, "prober") ~= holder then return end
-  if came_to == "refused" then
-    open_breaker("the breaker is open: a probe was refused")
-  elseif came_to ~= "answered" then
-    redis.call("HSET", GOV, "breaker", now + 1000000)
-  elseif redis.call("HINCRBY", GOV, "probes", 1) < PROBES then
-    redis.call("HSET", GOV, "breaker", 0)
-  else
-    close_breaker()
-    for _, bucket in ipairs(limits) do
-      if bucket[INTERVAL] > 0 and not is_route(bucket) then
-        local state = "c:" .. bucket[NAME]
-        local full = tonumber(redis.call("HGET", GOV, state) or 0)
-        redis.call("HSET", GOV, state, math.max(full, now + bucket[INTERVAL] * bucket[BURST]))
-      end
+-- What waited is paced: its buckets start empty, those of others do not.
+local function close_breaker(scope, flow)
+  forget_breaker(scope)
+  for _, bucket in ipairs(flow.limits) do
+    local name = bucket[NAME]
+    local own = name == scope or scope == "client" and not is_route(bucket)
+    if own and bucket[INTERVAL] > 0 then
+      local full = full_at(redis.call("HGET", GOV, "c:" .. name), bucket)
+      redis.call("HSET", GOV, "c:" .. name, math.max(full, now + bucket[INTERVAL] * bucket[BURST]))
     end
+  end
+end
+
+-- The store's clock was set back by so many us. What is out is waited for no longer.
+local function move_breaker(scope, back)
+  for _, field in ipairs({"opened_us", "due_us"}) do
+    local moment = redis.call("HGET", breaker_key(scope), field)
+    if moment then redis.call("HSET", breaker_key(scope), field, tonumber(moment) - back, "probers", "") end
   end
 end

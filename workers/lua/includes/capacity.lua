@@ -23,8 +23,9 @@ local function read_bucket(bucket)
   end
   local for_permit = number("g:" .. name) > now and 1 or 0
   left[name] = tokens(state, bucket, now + bucket[LEAD]) - number("b:" .. name) - for_permit
-  if name == "client" and gov.breaker then -- half open: a probe, if none is out
-    left[name] = math.min(left[name], (number("breaker") <= now and 1 or 0) - number("b:client"))
+  local probe_from = gov["k:" .. name]
+  if probe_from then -- its breaker is open: one probe, when that may go
+    left[name] = math.min(left[name], (tonumber(probe_from) <= now and 1 or 0) - number("b:" .. name))
   end
 end
 

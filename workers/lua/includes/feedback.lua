@@ -1,35 +1,56 @@
--- What an answer says beside its result, obeyed by all: a pause, what is left of the quota, and whether the
+-- What an answer says beside its result, obeyed by all: a pause, what is left of the quota, and whether a
 -- breaker opens or closes.
 --
--- Expects  seconds, bucket, breaker, pause
--- Gives    came_to, plan_pause, obey
+-- Expects  seconds, bucket, breaker, probes, throttling, evidence, pause
+-- Gives    read_verdict, concerns_others, plan_feedback, obey
 --
--- An answer is a table: came_to "answered", "refused" (a 429), "none" (no answer, or one of unknown
--- outcome) or "unsent"; error, a sentence; and where they are known pause_us with pause_reach,
--- and remaining with reset_us, which are what the provider's headers leave, and until when.
+-- An answer is a table: came_to "good", "bad" (the provider failed, see Health in workers/answer/outcome.py),
+-- "neutral", "refused" (a 429) or "unsent"; is_first, whether its row was never sent before; error, a
+-- sentence; and where they are known retry_after_us, pause_us with pause_reach, and remaining with reset_us,
+-- which are what the provider's headers leave, and until when.
 
--- How the call of a verdict (see settle.lua) ended.
 local function came_to(verdict)
   if verdict.throttled then return "refused" end
-  if not verdict.status then return verdict.outcome == "not_executed" and "unsent" or "none" end
-  return verdict.outcome == "unknown" and "none" or "answered"
+  if verdict.health then return verdict.health end
+  if verdict.status then return "good" end
+  return verdict.outcome == "not_executed" and "unsent" or "neutral"
 end
 
--- Sets pause_us and its reason, why, to what follows from the headers, where the answer itself asks for no
--- pause. Called before the first write.
-local function plan_pause(answer)
+-- The verdict of settle.lua as a table, which is an answer, too.
+local function read_verdict(text)
+  local verdict = cjson.decode(text)
+  verdict.came_to = came_to(verdict)
+  return verdict
+end
+
+-- Whether it says anything to other calls, or depends on what these were answered.
+local function concerns_others(verdict)
+  return verdict.came_to ~= "good" or verdict.pause_us or verdict.remaining or verdict.give_up
+end
+
+-- Reads what follows from an answer, and checks the types that `obey` needs, before the first write. Sets
+-- its evidence, and pause_us with the reason, why, where the headers ask for a pause. `holder` is the key or
+-- permit of the call; `probe` is the scope of which its call was a probe, if it was one.
+local function plan_feedback(answer, flow, holder, probe)
   if answer.remaining and not answer.pause_us then
     answer.pause_us, answer.why = pause_of_quota(answer.remaining, answer.reset_us)
   end
+  if probe then must_be("hash", breaker_key(probe)) end
+  if answer.came_to == "refused" then must_be("hash", breaker_key("client")) end
+  if (answer.came_to == "good" or answer.came_to == "bad") and is_governed(flow.limits) then
+    answer.evidence = plan_evidence(flow.scope, holder, answer)
+  end
 end
 
--- `holder` is the key or permit of the call; a probe settles what becomes of the breaker.
-local function obey(answer, flow, holder, is_probe)
+local function obey(answer, flow, holder, probe)
   if answer.remaining then keep_quota(flow, answer.remaining, answer.reset_us) end
   if (answer.pause_us or 0) > 0 then
     pause_flow(flow, answer.pause_us, answer.why or answer.error or "", answer.pause_reach)
   end
-  if is_probe then record_probe(holder, answer.came_to, flow.limits)
+  if answer.evidence then keep_evidence(answer.evidence) end
+  if probe then
+    local is_closed, cause = end_probe(probe, holder, answer, flow)
+    if is_closed and cause == "throttled" then forget_refusals() end
   elseif answer.came_to == "refused" then count_refusal()
   elseif answer.came_to == "unsent" and is_governed(flow.limits) then count("u:") end
 end

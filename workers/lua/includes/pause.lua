@@ -7,13 +7,11 @@
 
 -- No tokens until the pause ends, and then from empty: what waited is paced, not released. Held is
 -- the flow's scope; a second scope that is refused in the same second widens the pause to all. `reach`
--- "client" holds all from the start, "operation" the flow's scope alone: for a reason that no other
--- scope shares.
+-- "client" holds all from the start.
 local function pause_flow(flow, pause, why, reach)
-  local alone = reach == "operation"
   local scope, refused_us = unpack(redis.call("HMGET", GOV, "refused", "refused_us"))
   local wide = reach == "client"
-    or not alone and scope and scope ~= flow.scope and now - refused_us < 1000000
+    or scope and scope ~= flow.scope and now - refused_us < 1000000
   local held = wide and "client" or flow.scope
   for _, bucket in ipairs(flow.limits) do
     local name = bucket[NAME]
@@ -26,7 +24,7 @@ local function pause_flow(flow, pause, why, reach)
       end
     end
   end
-  if not alone then redis.call("HSET", GOV, "refused", flow.scope, "refused_us", now) end
+  redis.call("HSET", GOV, "refused", flow.scope, "refused_us", now)
 end
 
 -- The pause that follows from what the headers leave, and its reason: what is out will take it, this call

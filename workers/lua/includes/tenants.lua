@@ -1,6 +1,6 @@
 -- Who goes next: stride scheduling within a lane.
 --
--- Expects  tick, capacity
+-- Expects  tick, capacity, probers
 -- Gives    before, tenants_of, next_of
 --
 -- The tenant with the least pass goes. One that was idle starts at the lane's virtual time, so that it is
@@ -57,7 +57,8 @@ local function backlogs_of(tenant)
     if due + new > 0 then
       local flow = read_flow(flow_name)
       tenant.stride = flow.stride
-      backlogs[#backlogs + 1] = {flow_name = flow_name, key = key, limits = flow.limits, due = due, new = new}
+      backlogs[#backlogs + 1] = {flow_name = flow_name, key = key, limits = flow.limits, scope = flow.scope,
+        due = due, new = new}
     elseif redis.call("EXISTS", key .. ":due") == 0 then
       redis.call("SREM", ACTIVE, flow_name)
     end
@@ -72,6 +73,8 @@ local function next_of(tenant, turns)
   for _, flow_name in ipairs(tenant) do open = open or available(flow_name, tenant.lane) > 0 end
   if not open then return nil end
   tenant.backlogs = tenant.backlogs or backlogs_of(tenant)
+  local prober, limits = next_prober(tenant.backlogs, tenant.lane)
+  if prober then return prober, limits end
   local chosen
   for i = 1, #tenant.backlogs do
     local backlog = tenant.backlogs[(turns + i) % #tenant.backlogs + 1]

@@ -2,8 +2,8 @@
 -- over, and buckets that start empty.
 --
 -- Expects  bucket
--- Gives    gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty, start_all_empty,
---          is_overdue
+-- Gives    gov, read_gov, number, count_breakers, take_turn, job_to_open, count_retries, start_empty,
+--          start_all_empty, is_overdue
 --
 -- `gov` is the whole hash of that name, and kept true.
 
@@ -15,18 +15,20 @@ local OPENING = 250000
 -- stays short.
 local MOST_JOBS, MOST_COUNTDOWNS = 4, 200
 
-local gov, workers
-local function start_tick() gov, workers = {}, {} end
+local gov, workers, open_breakers
+local function start_tick() gov, workers, open_breakers = {}, {}, 0 end
 
 local function read_gov()
   local flat = redis.call("HGETALL", GOV)
   for i = 1, #flat, 2 do
     local field = flat[i]
     gov[field] = flat[i + 1]
-    local kind = string.byte(field) -- the first byte, w or m, goes first: there are many fields
-    if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field end
+    local kind = string.byte(field) -- the first byte, w, m or k, goes first: there are many fields
+    if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field
+    elseif kind == 107 and string.find(field, "^k:") then open_breakers = open_breakers + 1 end
   end
 end
+local function count_breakers() return open_breakers end
 local function number(field) return tonumber(gov[field] or 0) end
 
 -- Each caller is given the next free turn, so that N dispatchers tick evenly and one alone suffices. Of

@@ -1,0 +1,456 @@
+"""Outages by a held clock: what a bad answer counts, when a scope is held, who probes, and the end.
+
+The rules are those of lua/includes/evidence.lua, breaker.lua, probes.lua and probers.lua.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.rig import APP, DONE, FAILS, LEASE_US, MS, Rig, S, breaker, grants, probe
+from tests.support.stored import transaction_hash
+from workers.answer.outcome import Health, Outcome
+from workers.answer.verdict import Finish, GiveUp, Requeue
+from workers.governor import flows
+from workers.governor.grants import Grant, Settled
+from workers.settings.limits import LimitSettings
+
+if TYPE_CHECKING:
+    from workers.answer.verdict import Verdict
+    from workers.store.connection import Store
+
+#: A limit that never binds: what is held here is held by a breaker.
+WIDE = LimitSettings(name="app", count=10_000, shape="bucket", reserve=0)
+#: As many rows as open a scope.
+MANY = 16
+GIVE_UP = FAILS.give_up
+#: The same row once more: no first send.
+AGAIN = replace(FAILS, is_first=False)
+#: A send of unknown outcome that nothing guards.
+LOST = Finish(
+    state="unknown",
+    outcome=Outcome.UNKNOWN,
+    status=503,
+    health=Health.BAD,
+    attempt=True,
+    is_first=True,
+    error="the provider answered 503",
+)
+
+
+def scope_of(rig: Rig, route: str = "POST /x") -> str:
+    """The scope of a route."""
+    definition = flows.flow(rig.client, 1, "-", route).definition(rig.client)
+    scope: str = json.loads(definition.partition("\n")[0])["scope"]
+    return scope
+
+
+def out_of(rig: Rig, count: int) -> list[Grant]:
+    """So many calls that are out at one moment."""
+    rig.fill()
+    return grants(rig, count)
+
+
+def counted(rig: Rig, key: str) -> int:
+    """What the attempts of a transaction count, in eighths."""
+    return int(transaction_hash(rig, key).get("ca", 0))
+
+
+def fail(rig: Rig, verdict: Verdict = FAILS, count: int = MANY) -> list[str]:
+    """So many calls fail, and bells that were out go back; returns the keys of these rows."""
+    out = out_of(rig, count)
+    for grant in out:
+        rig.governor.settle(grant, verdict)
+    for name in rig.store.keys(f"{rig.keys.transactions}*"):  # type: ignore[union-attr]
+        rig.governor.admit(name.removeprefix(rig.keys.transactions), 1)
+    return [grant.key for grant in out]
+
+
+def failed(rig: Rig) -> list[str]:
+    """A scope that has just opened; returns the keys of its rows in doubt."""
+    rig.line_up(MANY * 3)
+    return fail(rig)
+
+
+# What a bad answer counts.
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "eighths"),
+    [(31, 1, 8), (29, 3, 8), (28, 4, 1), (11, 21, 1), (10, 22, 0), (0, 32, 0), (3, 4, 0)],
+)
+def test_a_bad_answer_counts_by_the_share_of_good_answers_to_other_rows(
+    store: Store, good: int, bad: int, eighths: int
+) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+    *others, last = out_of(rig, good + bad + 1)
+    for number, grant in enumerate(others):  # from the first bad one on there is evidence
+        rig.governor.settle(grant, AGAIN if number < bad else DONE)
+
+    rig.governor.settle(last, AGAIN)
+
+    assert counted(rig, last.key) == eighths
+
+
+def test_where_nothing_bad_is_known_a_bad_answer_counts_whole(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(40)
+    *good, last = out_of(rig, 20)
+    for grant in good:
+        rig.governor.settle(grant, DONE)
+
+    rig.governor.settle(last, FAILS)
+
+    assert counted(rig, last.key) == 8
+
+
+def test_a_row_is_no_evidence_against_itself(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1)
+
+    for _ in range(12):
+        (grant,) = grants(rig, 1)
+        assert rig.governor.settle(grant, AGAIN) is Settled.BACKLOG
+        rig.us += S
+
+    assert counted(rig, key) == 8  # the first one: nothing was known then
+
+
+def test_answers_older_than_ten_minutes_are_no_evidence(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+    first, *others = out_of(rig, 20)
+    rig.governor.settle(first, AGAIN)
+    for grant in others:
+        rig.governor.settle(grant, DONE)
+
+    rig.us += 601 * S
+    rig.governor.sweep()
+    late, *_ = (grant for grant in out_of(rig, 2) if grant.key != first.key)
+    rig.governor.settle(late, AGAIN)
+
+    assert counted(rig, late.key) == 0
+
+
+def test_where_all_is_well_nothing_is_kept(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+    first, *others = out_of(rig, 40)
+    rig.governor.settle(first, FAILS)
+    assert store.hlen(rig.keys.evidence) == 1
+
+    for grant in others:
+        rig.governor.settle(grant, DONE)
+
+    assert not store.exists(rig.keys.evidence)
+
+
+# When a row ends.
+
+
+def test_a_row_ends_when_its_attempts_are_spent_beside_others_that_succeed(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1)
+    rig.line_up(400, lane=2)
+
+    for attempt in range(4):
+        out = out_of(rig, 40)
+        mine = [grant for grant in out if grant.key == key]
+        for grant in out:
+            if grant.key != key:
+                rig.governor.settle(grant, DONE)
+        (grant,) = mine
+        settled = rig.governor.settle(grant, replace(AGAIN, delay_s=0.05))
+        assert settled is (Settled.END if attempt == 3 else Settled.BACKLOG)
+        rig.us += S
+
+    assert rig.state(key) == "unknown"
+    assert rig.dead()[0]["why"] == "the provider answered 503"
+
+
+def test_a_lone_row_ends_when_patience_is_over_and_says_how_long_it_was(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1)
+    impatient = replace(AGAIN, give_up=GiveUp(state="failed", max_retries=3, patience_s=100))
+    (grant,) = grants(rig, 1)
+    rig.governor.settle(grant, impatient)
+
+    rig.us += 99 * S
+    (grant,) = grants(rig, 1)
+    assert rig.governor.settle(grant, impatient) is Settled.BACKLOG
+    rig.us += 2 * S
+    (grant,) = grants(rig, 1)
+    assert rig.governor.settle(grant, impatient) is Settled.END
+
+    assert rig.state(key) == "failed"
+    assert rig.dead()[0]["why"].startswith("the provider answered 503; so it went for 101 s")
+
+
+def test_attempts_without_end_are_bounded_by_patience_alone(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(1)
+    rule = GiveUp(state="unknown", max_retries=None, patience_s=50)
+    endless = replace(AGAIN, attempt=False, give_up=rule)
+
+    for _ in range(8):
+        (grant,) = grants(rig, 1)
+        assert rig.governor.settle(grant, endless) is Settled.BACKLOG
+        rig.us += 5 * S
+    rig.us += 10 * S
+    (grant,) = grants(rig, 1)
+    assert rig.governor.settle(grant, endless) is Settled.END
+
+
+def test_while_its_scope_is_held_no_row_ends(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    rig.us += 7200 * S
+    rig.governor.sweep()
+
+    grant = probe(rig)
+    assert rig.governor.settle(grant, AGAIN) is not Settled.END
+
+
+def test_a_step_that_is_done_forgets_what_was_counted(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1, "POST /x", "POST /y")
+    (grant,) = grants(rig, 1)
+    rig.governor.settle(grant, FAILS)
+    rig.us += S
+    (grant,) = grants(rig, 1)
+
+    rig.governor.settle(grant, DONE)
+
+    assert not {"ca", "t3"} & set(transaction_hash(rig, key))
+
+
+# When a scope is held.
+
+
+def test_a_scope_is_held_when_sixteen_first_sends_in_a_row_were_bad(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+    scope = scope_of(rig)
+    out = out_of(rig, MANY)
+
+    for grant in out[:-1]:
+        rig.governor.settle(grant, FAILS)
+    assert not breaker(rig, scope)
+    rig.governor.settle(out[-1], FAILS)
+
+    assert breaker(rig, scope)["cause"] == "failing"
+    assert breaker(rig, scope)["why"] == "the provider answered 503"
+    assert rig.ring_on(2 * S - 50 * MS) == []
+
+
+def test_one_good_answer_between_counts_anew(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+    out = out_of(rig, 2 * MANY - 1)
+
+    for grant in out[: MANY - 1]:
+        rig.governor.settle(grant, FAILS)
+    rig.governor.settle(out[MANY - 1], DONE)
+    for grant in out[MANY:]:
+        rig.governor.settle(grant, FAILS)
+
+    assert not breaker(rig, scope_of(rig))
+
+
+def test_rows_that_were_sent_before_open_nothing(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+
+    for grant in out_of(rig, 2 * MANY):
+        rig.governor.settle(grant, AGAIN)
+
+    assert not breaker(rig, scope_of(rig))
+
+
+def test_another_scope_goes_on(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+
+    others = rig.line_up(3, "POST /other")
+
+    assert sorted(rig.ring()) == sorted(others)
+
+
+@pytest.mark.parametrize(("after_s", "held"), [(9, "client"), (11, "both")])
+def test_two_scopes_that_open_within_ten_seconds_open_the_client(
+    store: Store, after_s: int, held: str
+) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(MANY * 2, "POST /x")
+    rig.line_up(MANY * 2, "POST /y", lane=0)
+    out = out_of(rig, MANY * 3)
+    of_y = [grant for grant in out if transaction_hash(rig, grant.key)["j"] == "j2"][:MANY]
+    of_x = [grant for grant in out if transaction_hash(rig, grant.key)["j"] == "j1"][:MANY]
+    assert len(of_x) == len(of_y) == MANY
+
+    for grant in of_x:
+        rig.governor.settle(grant, FAILS)
+    rig.us += after_s * S
+    for grant in of_y:
+        rig.governor.settle(grant, FAILS)
+
+    scopes = {scope_of(rig, "POST /x"), scope_of(rig, "POST /y")}
+    opened = {it for it in ("client", *scopes) if breaker(rig, it)}
+    assert opened == ({"client"} if held == "client" else scopes)
+
+
+def test_connections_that_never_came_about_hold_the_scope_too(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    keys = rig.line_up(40)
+    rig.fill()
+    rung = rig.ring()
+
+    for key in rung[:MANY]:
+        rig.governor.requeue(key, 1, why="cannot connect", delay_s=1.5)
+
+    assert breaker(rig, scope_of(rig))["why"] == "cannot connect"
+    assert set(rung) <= set(keys)
+    assert counted(rig, rung[0]) == 0
+
+
+def test_a_missed_probe_has_its_turn(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    rung = rig.ring_on(3 * S)
+    assert len(rung) == 1
+
+    rig.governor.requeue(rung[0], 1, why="cannot connect", delay_s=1.5)
+
+    assert rig.ring_on(4 * S - 50 * MS) == []
+    assert len(rig.ring_on(S)) == 1
+
+
+# Who probes.
+
+
+def test_a_row_in_doubt_and_a_fresh_one_take_turns(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    in_doubt = set(failed(rig))
+
+    went = []
+    for _ in range(6):
+        grant = probe(rig)
+        went.append(grant.key in in_doubt)
+        rig.governor.settle(grant, AGAIN if went[-1] else FAILS)
+        in_doubt.add(grant.key)
+        rig.us += 30 * S
+
+    assert went == [True, False] * 3
+
+
+def test_rows_in_doubt_take_turns_so_that_poison_costs_one(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    in_doubt = failed(rig)
+
+    went = []
+    for _ in range(8):
+        grant = probe(rig)
+        went.append(grant.key)
+        rig.governor.settle(grant, AGAIN)
+        rig.us += 30 * S
+
+    old = [key for key in went if key in in_doubt]
+    assert len(set(old)) == len(old) == 4
+
+
+def test_a_row_that_nothing_guards_probes_only_when_no_other_waits(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(20, guards="n")
+    keyed = rig.line_up(MANY, lane=0)
+    assert set(fail(rig, replace(FAILS, delay_s=20.0))) == set(keyed)
+    rig.us += 60 * S
+
+    first = probe(rig)
+    assert first.key in keyed
+    assert not first.checks
+
+
+def test_a_probe_that_nothing_guards_is_told_to_let_the_clients_own_go_first(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(40, guards="n")
+    fail(rig, LOST)
+
+    first = probe(rig)
+    assert first.checks
+    checked = Requeue(outcome=Outcome.NOT_EXECUTED, status=200, error="the probe came first")
+    assert rig.governor.settle(first, checked) is Settled.BACKLOG
+    assert transaction_hash(rig, first.key).get("u", "0") == "0"
+    second = probe(rig)
+    assert not second.checks
+    assert rig.governor.settle(second, DONE) is Settled.END
+    assert not breaker(rig, scope_of(rig))
+
+
+def test_what_waited_is_paced_when_the_scope_is_free_again(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(60)
+    for grant in grants(rig, MANY):
+        rig.governor.settle(grant, FAILS)
+    rig.us += 5 * S
+
+    for _ in range(2):
+        rig.governor.settle(probe(rig), DONE)
+
+    assert not breaker(rig, scope_of(rig))
+    assert len(rig.ring(after_us=0)) <= 1
+
+
+def test_a_lease_that_ends_while_its_scope_is_held_is_no_crash_of_its_row(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(60)
+    hung, *out = out_of(rig, MANY + 1)
+    for grant in out:
+        rig.governor.settle(grant, FAILS)
+
+    rig.us += LEASE_US
+    rig.governor.sweep()
+
+    assert rig.state(hung.key) == "w"
+    assert transaction_hash(rig, hung.key)["cr"] == "0"
+    assert transaction_hash(rig, hung.key)["u"] == "1"
+
+
+def test_a_clock_set_back_moves_the_breaker_along(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    before: Any = breaker(rig, scope_of(rig))
+
+    rig.us -= 3600 * S
+    rig.ring()
+    rig.governor.sweep()
+
+    after = breaker(rig, scope_of(rig))
+    for moment in ("opened_us", "due_us"):
+        assert int(before[moment]) - int(after[moment]) in range(3599 * S, 3601 * S)
+    assert probe(rig)
+
+
+def test_a_look_up_that_was_answered_badly_is_made_again_and_counts_nothing(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1)
+    bad_look = Requeue(
+        outcome=Outcome.NOT_EXECUTED,
+        status=503,
+        health=Health.BAD,
+        delay_s=1,
+        give_up=replace(GIVE_UP, max_retries=None),  # type: ignore[type-var]
+        error="the provider answered 503",
+    )
+
+    for _ in range(6):
+        (grant,) = grants(rig, 1)
+        assert rig.governor.settle(grant, bad_look) is Settled.BACKLOG
+        rig.us += S
+
+    assert counted(rig, key) == 0
+    assert transaction_hash(rig, key)["at"] == "0"

@@ -1,0 +1,98 @@
+"""What fails at a provider just now: open breakers, and scopes with only bad answers of late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workers.governor.state import GovernorState
+    from workers.store.connection import Store
+    from workers.store.keys import ClientKeys
+
+
+#: A scope without an open breaker fails when its answers were bad for so long.
+BAD_FOR_US: Final = 5_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Calls of a scope fail, or are refused."""
+
+    scope: str  #: "client", the name of a limit, or a route: method and path
+    cause: Literal["failing", "throttled"]
+    since_us: int
+    why: str  #: one sentence
+    probe_us: (
+        int | None
+    )  #: when the next probe may go; None: no breaker is open, each row goes again
+
+    @property
+    def sentence(self) -> str:
+        """What people are told, with times of this host."""
+        of_client = self.scope == "client"
+        who = "the provider" if of_client else self.scope
+        since = _clock_time(self.since_us)
+        text = f"{who} has been failing since {since}"
+        if self.cause == "throttled":
+            text = f"{who} has refused most calls since {since}"
+        if self.probe_us is not None:
+            text += f", next probe at {_clock_time(self.probe_us)}"
+        return f"{text}: {self.why}" if self.why else text
+
+
+def failures(
+    store: Store,
+    keys: ClientKeys,
+    state: GovernorState,
+    spans: Mapping[str, tuple[str, int]],
+) -> list[Failure]:
+    """What fails just now, what has failed the longest first.
+
+    Args:
+        store: The store.
+        keys: The client's names.
+        state: The governor's.
+        spans: As `flows.spans`.
+
+    Raises:
+        StoreAway: the store gives no answer.
+    """
+    opened = state.open_breakers
+    pipe = store.pipeline(transaction=False)
+    pipe.hgetall(keys.evidence)
+    for scope in opened:
+        pipe.hgetall(keys.breaker(scope))
+    evidence, *breakers = pipe.execute()
+    names = {bucket: name for bucket, (name, _) in spans.items()}
+    every = [
+        Failure(
+            scope=names.get(scope, scope),
+            cause=breaker.get("cause", "failing"),
+            since_us=int(float(breaker.get("opened_us", state.now_us))),
+            why=breaker.get("why", ""),
+            probe_us=probe_us,
+        )
+        for (scope, probe_us), breaker in zip(opened.items(), breakers, strict=True)
+    ]
+    for scope, text in evidence.items():
+        failure = _only_bad(names.get(scope, scope), text)
+        if scope not in opened and failure and state.now_us - failure.since_us >= BAD_FOR_US:
+            every.append(failure)
+    return sorted(every, key=lambda failure: failure.since_us)
+
+
+def _only_bad(scope: str, text: str) -> Failure | None:
+    """What the evidence of a scope says whose newest answer was bad; None: the newest was good."""
+    answers, _, why = text.partition("\n")
+    _, since_us, *newest = answers.split(" ")
+    if not newest or newest[-1].endswith("+"):
+        return None
+    return Failure(scope=scope, cause="failing", since_us=int(since_us), why=why, probe_us=None)
+
+
+def _clock_time(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, UTC).astimezone():%H:%M:%S}"

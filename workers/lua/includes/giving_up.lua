@@ -1,0 +1,36 @@
+-- When a call that is tried again ends in its place.
+--
+-- Expects  evidence
+-- Gives    plan_attempts, keep_attempts
+
+-- Counts the attempts of a step after this answer, in eighths, and says since when it goes on so; returns
+-- both. When that is long enough by verdict.give_up, the verdict gets the final state. While a breaker holds
+-- its scope nothing ends: an outage is not the row's fault.
+local function plan_attempts(verdict, flow, counted, since)
+  counted = tonumber(counted or 0)
+  if verdict.attempt then
+    counted = counted + (verdict.came_to == "bad" and verdict.evidence.weight or ATTEMPT)
+  end
+  local rule = verdict.give_up
+  if not rule then return counted, since end
+  since = tonumber(since or now)
+  local is_spent = rule.attempts and counted > rule.attempts * ATTEMPT
+  local is_late = now - since >= rule.patience_us
+  if not (is_spent or is_late) or verdict.evidence and verdict.evidence.fails then return counted, since end
+  local client, own = unpack(redis.call("HMGET", GOV, "k:client", "k:" .. flow.scope))
+  if client or own then return counted, since end
+  if not is_spent then
+    verdict.error = string.format("%s; so it went for %.0f s", verdict.error or "", (now - since) / 1000000)
+  end
+  verdict.state = rule.state
+  return counted, since
+end
+
+-- Keeps both; a call that was never sent has none.
+local function keep_attempts(key, count, since, goes_on, write)
+  if goes_on then redis.call("HDEL", tx_key(key), TX.counted, TX.first_bad_us)
+  else
+    write(TX.counted, count > 0 and count)
+    write(TX.first_bad_us, since)
+  end
+end
