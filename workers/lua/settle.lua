@@ -56,11 +56,10 @@
 local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV[5]), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
-  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us,
-  sent_digest = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job,
-  TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo,
-  TX.provider_ids, TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us,
-  TX.sent_digest))
+  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, sent_digest
+  = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows,
+  TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo, TX.provider_ids,
+  TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us, TX.sent_digest))
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
 
 -- Decide: what all obey, the next call, or the end.
