@@ -5,7 +5,8 @@
         self.session.post("/orders", json=order)
 
 A call that would have to wait for long holds no worker: Celery runs the task again, from its top,
-when there is a token. What it had written before is then written again, under the same keys.
+when there is a token. What it had written before is then written again, under the same keys; if
+these have grown old, or a request is another one now, that raises `RepeatRefused`.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from celery.exceptions import Retry
 
 from workers.answer.backoff import pause_s
 from workers.clients import clients
-from workers.errors import Throttled, UsageError
+from workers.errors import NotNow, RepeatRefused, Throttled, UsageError
 from workers.governor.flows import NO_TENANT
-from workers.session.adapter import WRITES
+from workers.ledger.identity import request_digest
+from workers.session.adapter import WRITES, read_body
 from workers.session.session import GovernedSession
+from workers.session.writes import Write, Writes
 
 if TYPE_CHECKING:
     import requests
@@ -53,7 +56,7 @@ class Governed(Task):  # type: ignore[misc]  # Celery ships no types
     lane = "normal"  #: urgent, normal or bulk
     tenant = NO_TENANT  #: who sends, where the client has tenants
     wait_s = 2.0  #: longest wait of a call for its tokens in a worker's thread, seconds >= 0
-    dont_autoretry_for = (Throttled,)  # it is no failure
+    dont_autoretry_for = (Throttled, RepeatRefused)  # the one is no failure, the other would stay
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
     @property
@@ -73,13 +76,18 @@ class Governed(Task):  # type: ignore[misc]  # Celery ships no types
         """Run the task for a message, or for who calls it directly."""
         if self.request.called_directly or _execution.get():
             return super().__call__(*args, **kwargs)
-        outer = _execution.set(Execution(self.request.id))
+        execution = Execution(self.request.id)
+        outer = _execution.set(execution)
         try:
-            return self.run(*args, **kwargs)
+            result = self.run(*args, **kwargs)
         except Throttled as error:
             if self.request.is_eager:
                 raise
             raise self.later(error) from None
+        else:
+            if not self.acks_late:  # else its message may still come again
+                execution.end()
+            return result
         finally:
             _execution.reset(outer)
 
@@ -103,12 +111,25 @@ class Execution:
     def __init__(self, task_id: str) -> None:
         self._task_id = task_id  # not the root's: members of a group would share their keys
         self._calls: Counter[str] = Counter()
+        self._begun: dict[Writes, str] = {}  # with the name of the task's record there
 
     def key(self, client: Client, request: requests.PreparedRequest) -> str:
         """The key of the next call with this method and path."""
         call = f"{request.method} {request.path_url}"
         self._calls[call] += 1
-        return client.key(f"task:{self._task_id}", f"{self._calls[call]} {call}")
+        return self._derive(client, f"{self._calls[call]} {call}")
+
+    def record(self, client: Client, writes: Writes) -> str:
+        """The name under which `writes` keeps what this task sends, until it ends."""
+        return self._begun.setdefault(writes, self._derive(client, "record"))
+
+    def end(self) -> None:
+        """Let go of what was kept: the task has succeeded."""
+        for writes, record in self._begun.items():
+            writes.end(record)
+
+    def _derive(self, client: Client, what: str) -> str:
+        return client.key(f"task:{self._task_id}", what)
 
 
 _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
@@ -117,12 +138,26 @@ _execution: ContextVar[Execution | None] = ContextVar("execution", default=None)
 class _Session(GovernedSession):
     """A session that puts the key of the running task on each write without one."""
 
+    def __init__(self, client: Client, lane: int, tenant: str, wait_s: float) -> None:
+        super().__init__(client, lane, tenant, wait_s)
+        self._writes = Writes(client, wait_s)
+
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 -- as requests
-        header = self.client.configured.idempotency_header
-        execution = _execution.get()
-        if execution and request.method in WRITES:
-            request.headers.setdefault(header, execution.key(self.client, request))
-        return super().send(request, **kwargs)
+        header, execution = self.client.configured.idempotency_header, _execution.get()
+        if execution is None or request.method not in WRITES:
+            return super().send(request, **kwargs)
+        key = execution.key(self.client, request)
+        if header in request.headers:  # the task's own, for which it answers
+            return super().send(request, **kwargs)
+        request.headers[header] = key
+        digest = request_digest(request.method, str(request.url), (header, key), read_body(request))
+        write = Write(execution.record(self.client, self._writes), key, digest)
+        self._writes.begin(write)
+        try:
+            return super().send(request, **kwargs)
+        except NotNow:  # nothing was sent, or it was refused before anything was done
+            self._writes.forget(write)
+            raise
 
 
 @cache

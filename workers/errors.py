@@ -13,6 +13,7 @@ HeadgateError
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
 │       └── CircuitOpen       a breaker is open
+├── RepeatRefused         a task sent this write before: look at the provider, it is not repeated
 └── StoreUnfit            the store would lose or evict the ledger: a person must change it
 
 What a provider answers is never an exception: it is an `Outcome` (`workers.answer.outcome`).
@@ -94,6 +95,13 @@ class Throttled(NotNow):
 
 class CircuitOpen(Throttled):
     """A breaker is open: of the client's calls, or of those of this scope, most failed of late."""
+
+
+class RepeatRefused(HeadgateError):
+    """A write of a task was sent in an earlier run, and was not sent again.
+
+    Its key is too old for the provider to remember, or its request is another one now.
+    """
 
 
 class StoreUnfit(HeadgateError):

@@ -18,11 +18,11 @@ from celery import Task
 from celery.exceptions import Reject
 
 from tasks.kind import CannotSay
-from tasks.steps.detours import request_key, take_detour
+from tasks.steps.detours import take_detour
 from tasks.steps.granted import GrantedStep, finish_undone
+from tasks.steps.outgoing import Outgoing, checks_first
 from tasks.steps.reading import read_answer, read_probe
 from workers import clock, failpoints
-from workers.answer.guards import READS, Guard
 from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
@@ -35,8 +35,7 @@ from workers.errors import (
 )
 from workers.governor.grants import Grant, Settled
 from workers.http.connection import ConnectFailed
-from workers.http.request import Request
-from workers.ledger.identity import SCHEMA, part_key, step_key
+from workers.ledger.identity import SCHEMA
 
 if TYPE_CHECKING:
     from tasks.kind import StepKind
@@ -129,7 +128,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         """Send what the grant allows, read the answer, and do at once what it asks for."""
         try:
             granted = GrantedStep.load(client, self.kind, grant)
-            request = _request(granted, token)
+            outgoing = Outgoing.of(granted)
+            if stopped := outgoing.refuse_changed(granted):
+                return stopped
+            request = outgoing.with_headers(granted, token)
             if grant.start_in_s:
                 clock.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
@@ -139,10 +141,11 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))
         failpoints.reach("answer_read")
         renews_token = _report_token(client, token, grant, answer)
-        if _checks_first(granted):
+        if checks_first(granted):
             return read_probe(answer)
         refused = client.refusals.note(granted.route, granted.tenant, answer)
         verdict = read_answer(granted, answer, self.rng, renews_token=renews_token)
+        verdict = outgoing.note(granted, answer, verdict)
         if isinstance(verdict, Requeue) and verdict.throttled:
             return replace(verdict, refused=refused)
         return verdict
@@ -192,40 +195,6 @@ def _refuse_account(client: Client) -> str:
     except ConfigError as error:
         return str(error)
     return ""
-
-
-def _checks_first(granted: GrantedStep) -> bool:
-    """Whether the client's own probe goes out instead of the call: nothing guards that one."""
-    return granted.grant.checks and granted.client.settings().probe is not None
-
-
-def _request(granted: GrantedStep, token: Token | None) -> Request:
-    """What goes out: the call of the step with all its headers, or the client's probe."""
-    probe = granted.client.settings().probe
-    if granted.grant.checks and probe:
-        return Request("GET", probe, dict(token.headers) if token else {}, None)
-    request = granted.kind.request(granted.row, granted.job_params, granted.grant)
-    return replace(request, headers=_headers(request, granted, token))
-
-
-def _headers(request: Request, granted: GrantedStep, token: Token | None) -> dict[str, str]:
-    """The request's headers with what every request carries: the key, and the token of the client.
-
-    A read and a look-up have no key: a provider that matches keys alone would answer them with
-    what it remembers of another call.
-    """
-    grant, plan, settings = granted.grant, granted.plan, granted.client.settings()
-    headers = dict(request.headers)
-    if not (grant.looking or plan.guard is Guard.READ or request.method in READS):
-        key = request_key(granted.client, grant, granted.row)
-        if plan.parts > 1:
-            key = part_key(key, grant.step, grant.part + 1)
-        elif settings.key_scope == "step":
-            key = step_key(key, grant.step)
-        headers[settings.idempotency_header] = key
-    if token:
-        headers |= token.headers
-    return headers
 
 
 def _report_token(client: Client, token: Token | None, grant: Grant, answer: Answer) -> bool:

@@ -79,6 +79,7 @@ class NextCall(StrEnum):
     SEND = "send"  #: the step's own call
     LOOKUP = "look-up"  #: the call that asks what became of it
     FRESH_KEY = "fresh key"  #: the provider takes its key no more
+    OTHER_REQUEST = "other request"  #: what would be sent is not what was sent under its key
     SPLIT = "split"  #: its batch was refused, see `tasks.steps.detours`
 
 

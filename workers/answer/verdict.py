@@ -88,6 +88,7 @@ class _NotDone(_Settlement):
     attempt: bool = False  #: it went out and failed
     error: str = ""  #: what went wrong, one sentence for people
     memo: Memo | None = None  #: what the step's next call must know; None: as it was
+    sent_digest: str = ""  #: of what went out under a key, see `identity.request_digest`
     pause: Pause | None = None
     give_up: GiveUp | None = None  #: None: it goes on as long as its key lives
     is_first: bool = False  #: of a bad answer: the row was never sent before under this call
@@ -192,6 +193,8 @@ def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
         stated["error"] = verdict.error[:MAX_TEXT]
     if verdict.memo is not None:
         stated["memo"] = verdict.memo.to_text()
+    if verdict.sent_digest:
+        stated["sent_digest"] = verdict.sent_digest
     if verdict.pause and (pause_us := round(verdict.pause.duration_s * 1e6)):
         stated |= {"pause_us": pause_us, "pause_reach": verdict.pause.reach}
     match verdict:

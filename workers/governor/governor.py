@@ -104,7 +104,7 @@ class Governor:
         return bool(self._run("renew", grant.key, grant.fence, self._leases.local_us))
 
     def rotate(self, expired: KeyExpired, entry: Sequence[str]) -> str:
-        """Replace a key that is too old, if that is safe; else the transaction ends.
+        """Replace a key that is of no more use, if that is safe; else the transaction ends.
 
         Args:
             expired: What admit answered.

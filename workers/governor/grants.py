@@ -102,6 +102,7 @@ class Grant(NamedTuple):
     generation: int = 1  #: of its idempotency key
     part: int = 0  #: calls of this step that are done: parts, or polls
     checks: bool = False  #: a probe without a guard: the client's own probe goes in its place
+    sent_digest: str = ""  #: of the newest request under its key, see `identity.request_digest`
 
     @property
     def values(self) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class Grant(NamedTuple):
     @classmethod
     def _granted(cls, reply: Sequence[Any], asked: Asked, leases: Leases) -> Grant:
         _, start_us, spread_us, job, place, attempts, unknown, throttled, *rest = reply
-        answers, memo, generation, part, checks = rest
+        answers, memo, generation, part, checks, sent_digest = rest
         return cls(
             key=asked.key,
             step=asked.step,
@@ -147,6 +148,7 @@ class Grant(NamedTuple):
             generation=int(generation),
             part=int(part),
             checks=checks == "1",
+            sent_digest=sent_digest,
         )
 
 
@@ -161,7 +163,7 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeyExpired:
-    """The call may not leave under its key, which is too old; see `Governor.rotate`."""
+    """The call may not leave under its key, which is of no more use; see `Governor.rotate`."""
 
     key: str
     step: int

@@ -30,6 +30,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "at": "When somebody rang last, us since the epoch.",
     "asked": "When a call from outside of jobs was asked for last.",
     "tick": "The newest turn that was given to a dispatcher.",
+    "set_back": "By how much the store's clock was set back, all in all.",
     "opened": "The scope whose breaker opened last.",
     "opened_us": "When it opened.",
     "refused": "The scope that was refused last.",

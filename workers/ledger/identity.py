@@ -57,6 +57,19 @@ def part_key(key: str, step: int, part: int) -> str:
     return str(uuid.uuid5(uuid.UUID(key), f"step {step} part {part}"))
 
 
+def request_digest(method: str, url: str, key: tuple[str, str], body: bytes | None) -> str:
+    """A short digest of what identifies a request at the provider.
+
+    Args:
+        method: GET, POST and so on.
+        url: The whole URL.
+        key: The header of its idempotency key, and the key.
+        body: None = it has none.
+    """
+    names = _encode([method, url, *key, body is None]).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(names + b"\n" + (body or b"")).hexdigest()[:16]
+
+
 def payload_hash(payload: object) -> str:
     """A short digest of a JSON value: rows of equal payload have equal ones."""
     text = json.dumps(payload, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

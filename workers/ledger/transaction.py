@@ -144,6 +144,8 @@ class Transaction:
         str
     ] = ()  #: limits of concurrent calls in which it has a place while it is out
     probe: str | None = None  #: while its call is a probe: the scope of the breaker
+    #: digest of the newest request that went out under its key; "" = not known
+    sent_digest: str = ""
     memo: str = ""  #: what the next call of this step must know, see `workers.answer.guards`
     maybe_executed: bool = False  #: an earlier send of this step may have been executed
     status: int | None = None  #: newest HTTP status
@@ -292,6 +294,9 @@ FIELDS: Final[Mapping[str, StoredField]] = {
         "places", "While it is out: limits of concurrent calls, + between.", _read_places, "+".join
     ),
     "pb": StoredField("probe", "While its call is a probe: the scope of the breaker."),
+    "sd": StoredField(
+        "sent_digest", "Digest of the newest request under its key; absent or empty = not known."
+    ),
     "m": StoredField("memo", "What the next call of this step must know."),
     "u": StoredField(
         "maybe_executed",

@@ -16,15 +16,16 @@
 --          WAIT the backlog, active and quarantine
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
 --           memo, generation of the key, calls of this step that are done, "1" = it is a probe of the
---           breaker that nothing guards: the client's own probe goes out in its place}
+--           breaker that nothing guards: the client's own probe goes out in its place, digest of
+--           the newest request that went out under the key or ""}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
 --                              taken), or a breaker is open so long: back in the backlog,
 --                              nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the backlog, lease held
 --          {"SPLIT", job, place}  the batch was refused: nothing is written, split.lua does it
---          {"OLD", job, place, generation}  its key is past max_age_us, or the provider takes it no
---                              more: nothing is written, rotate.lua decides; a read and a
---                              look-up carry no key, and may go
+--          {"OLD", job, place, generation}  its key is past max_age_us, or of no more use (see
+--                              lookups.lua): nothing is written, rotate.lua decides; a read
+--                              and a look-up carry no key, and may go
 -- Cost     O(limits), 6 commands
 
 -- A message of Celery's countdown may come so many us before the due time: clocks differ, and waiting again
@@ -35,9 +36,9 @@ local MOST_AHEAD = 100000
 
 local key, step, lease = ARGV[2], ARGV[3], tonumber(ARGV[5])
 local state, tx_step, flows, first_sent_us, maybe_executed, attempts, throttled, job, place, answer_lines,
-  crashes, memo, generation, guards, done_calls = unpack(redis.call("HMGET", tx_key(key), TX.state, TX.step,
-  TX.flows, TX.first_sent_us, TX.maybe_executed, TX.attempts, TX.throttled, TX.job, TX.place,
-  TX.answer_lines, TX.crashes, TX.memo, TX.generation, TX.guards, TX.done_calls))
+  crashes, memo, generation, guards, done_calls, sent_digest = unpack(redis.call("HMGET", tx_key(key),
+  TX.state, TX.step, TX.flows, TX.first_sent_us, TX.maybe_executed, TX.attempts, TX.throttled, TX.job,
+  TX.place, TX.answer_lines, TX.crashes, TX.memo, TX.generation, TX.guards, TX.done_calls, TX.sent_digest))
 -- Rung (r), or counting down (t): then Celery brought the message of its retry before a ring saw it due.
 if not state then return {"DROP", "missing"} end
 if state == "s" then return {"DROP", "lease held"} end
@@ -52,7 +53,7 @@ local call = next_call(memo)
 if call == "split" then return {"SPLIT", job, place} end
 local keyed = call ~= "look-up" and guard_of(guards, step) ~= "r" -- else it carries no key
 local old = first_sent_us and keyed and now - tonumber(first_sent_us) > tonumber(ARGV[6])
-if old or call == "fresh key" then return {"OLD", job, place, generation or "1"} end
+if old or needs_fresh_key(call) then return {"OLD", job, place, generation or "1"} end
 
 local flow_name = flow_of(flows, step)
 local flow = read_flow(flow_name)
@@ -99,4 +100,5 @@ local good = probe and start_probe(probe, key, now + lease)
 redis.call("HSET", tx_key(key), unpack(sent))
 local checks = good == 0 and keyed and guard_of(guards, step) == "n"
 return {"GO", wait, spread, job, place, attempts or "0", maybe_executed or "0", throttled or "0",
-  answer_lines or "", memo or "", generation or "1", done_calls or "0", checks and "1" or "0"}
+  answer_lines or "", memo or "", generation or "1", done_calls or "0", checks and "1" or "0",
+  sent_digest or ""}

@@ -31,6 +31,9 @@
 --   key.job:<job>            job                hash: one job, see job.*
 --   key.job:<job>:page:<n>   page               string: one page of its rows, compressed
 --   key.tx:<key>             transaction        hash: one transaction, or one permit, see tx.*
+--   key.writes:<task>        writes             hash with expiry: key of a write of a task outside of jobs ->
+--                                               when it was first sent, its digest, and "again" where
+--                                               more than one run began it; spaces between
 --   key.dead                 dead_letters       stream: transactions that ended without success
 --   key.attempts             attempts           stream: newest sends that were no plain success
 --   key.audit                audit              stream: what was done to the client, by whom and why
@@ -61,6 +64,7 @@
 --   gov.tick               next_tick      when the fleet rings next
 --   gov.at                 rung_at        when somebody rang last
 --   gov.asked              asked_at       when a call outside of jobs asked last
+--   gov.set_back           set_back       by how much the clock was set back, all in all
 --   gov.k:<scope>          probe_at       while its breaker is open: from when on a probe may go
 --   gov.opened             opened         scope whose breaker opened last
 --   gov.opened_us          opened_at      when that was
@@ -128,6 +132,7 @@ local TX = {
   crashes = "cr",          -- workers that died under it
   places = "cc",           -- while it is out: limits in which it has a place, + between
   probe = "pb",            -- while its call is a probe: the scope of the breaker
+  sent_digest = "sd",      -- digest of the newest request that went out under its key, see settle.lua
   memo = "m",              -- what the next call of this step must know, JSON, see workers/answer/guards.py
   maybe_executed = "u",    -- 1 while an earlier send of this step may have been executed
   status = "st",           -- newest HTTP status

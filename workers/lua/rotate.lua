@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- Gives a transaction whose key has grown old a fresh one, if surely none of its sends was executed
+-- Gives a transaction whose key is of no more use a fresh one, if surely none of its sends was executed
 -- and none can still be under way; else it ends, or waits for that.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  key          name of the transaction
 -- ARGV[3]  step         1-based
--- ARGV[4]  generation   of the key that admit found too old
+-- ARGV[4]  generation   of the key that admit found to be of no more use
 -- ARGV[5]  quiet_us     how long ago the newest send must have ended
 -- ARGV[6]  generations  most keys under which one step may be sent
 -- ARGV[7…] entry        of the audit, as XADD takes it behind the stream's name; the reason is added
@@ -30,6 +30,11 @@ redis.call("HLEN", GOV)
 local function take_bell()
   if tx.state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end
 end
+
+-- Why the key is of no more use: as the memo says, else by its age.
+local REASONS = {["fresh key"] = "the provider takes it no more",
+  ["other request"] = "another request was sent under it"}
+local reason = REASONS[next_call(tx.memo)] or "too old for the provider to remember it"
 
 local final, why
 if tx.maybe_executed == "1" then
@@ -55,16 +60,16 @@ if quiet > now then
   requeue(key, flow_name, flow.lane, quiet, tx.crashes)
   return "QUIET"
 end
-local refused = next_call(tx.memo) == "fresh key"
 local entry = {unpack(ARGV, 7)}
 for _, text in ipairs({
-  "reason", refused and "the provider takes it no more" or "too old for the provider to remember it",
+  "reason", reason,
   "generation", generation + 1, "attempts", tx.attempts or "0",
   "first_sent_us", tx.first_sent_us or "", "last_sent_us", tx.last_answer_us or "",
   "us", string.format("%.0f", now),
 }) do entry[#entry + 1] = text end
 redis.call("XADD", base .. "audit", unpack(entry))
-redis.call("HDEL", name, TX.first_sent_us, TX.last_answer_us, TX.error, TX.counted, TX.first_bad_us)
+redis.call("HDEL", name, TX.first_sent_us, TX.last_answer_us, TX.error, TX.sent_digest, TX.counted,
+  TX.first_bad_us)
 redis.call("HSET", name, TX.generation, generation + 1, TX.attempts, 0, TX.memo, "")
 requeue(key, flow_name, flow.lane, now, tx.crashes)
 return "FRESH"

@@ -34,6 +34,7 @@
 --   remaining       calls that the provider's headers leave; with reset_us, until they leave more
 --   values          advance: what later steps need of the answer, one line
 --   provider_id     advance: what the provider calls the result
+--   sent_digest     all but advance: digest of the request that went out under the key
 --   health          "bad" where the provider failed, "neutral" where its answer says nothing of how it does
 --   of_token        of a bad answer: it is a 401
 --   is_first        of a bad answer: its row was never sent before, under this call
@@ -56,10 +57,10 @@
 local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV[5]), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
-  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us = unpack(
-  redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows, TX.crashes,
-  TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo, TX.provider_ids, TX.backup_us,
-  TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us))
+  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, sent_digest
+  = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows,
+  TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo, TX.provider_ids,
+  TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us, TX.sent_digest))
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
 
 -- Decide: what all obey, the next call, or the end.
@@ -97,7 +98,8 @@ write(TX.maybe_executed, verdict.outcome == "unknown" and 1 or goes_on and (back
 if verdict.part_done then write(TX.done_calls, tonumber(done_calls or 0) + 1)
 elseif done_calls and next_step ~= step then write(TX.done_calls, 0) end
 if next_memo ~= (memo or "") then write(TX.memo, next_memo) end
-if goes_on then begin_next(key, crashes, generation, write) end
+if goes_on then begin_next(key, crashes, generation, sent_digest, write)
+else write(TX.sent_digest, verdict.sent_digest) end
 if next_flows ~= flows then write(TX.flows, next_flows) end
 if since or count > 0 then keep_attempts(key, count, since, goes_on, write) end
 write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)

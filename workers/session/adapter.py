@@ -121,6 +121,15 @@ def _plain(request: requests.PreparedRequest, client: Client) -> tuple[Request, 
     headers = _headers(request.headers, settings.api_key_header)
     if method in WRITES and settings.idempotency_header.lower() not in map(str.lower, headers):
         headers[settings.idempotency_header] = str(uuid.uuid4())
+    return Request(method, path, headers, read_body(request)), f"{method} {path.partition('?')[0]}"
+
+
+def read_body(request: requests.PreparedRequest) -> bytes | None:
+    """The body of a request, which from now on has it as bytes.
+
+    Raises:
+        requests.exceptions.InvalidSchema: it is made in pieces.
+    """
     body: Any = request.body
     if hasattr(body, "read"):
         body = body.read()
@@ -128,7 +137,8 @@ def _plain(request: requests.PreparedRequest, client: Client) -> tuple[Request, 
         body = body.encode()
     if not isinstance(body, bytes | None):
         raise requests.exceptions.InvalidSchema("a body in pieces cannot be sent; give bytes")
-    return Request(method, path, headers, body), f"{method} {path.partition('?')[0]}"
+    request.body = body
+    return body
 
 
 def _headers(given: Mapping[str, str | bytes], api_key: str | None) -> dict[str, str]:

@@ -145,6 +145,13 @@ class ClientKeys:
         """Hash: one job and its counters."""
         return self.job_prefix + job
 
+    def writes(self, task: str) -> str:
+        """Hash: key of a write of a task outside of jobs → when it was first sent, and its digest.
+
+        It has an expiry, see `workers.session.writes`.
+        """
+        return self._of("writes", task)
+
     def page(self, job: str, page: int) -> str:
         """String: page number `page` of the job's rows, compressed."""
         return self.job_prefix + f"{job}:page:{page}"

@@ -50,6 +50,7 @@ class Recorder:
                     idempotency="key",
                     idempotency_header="Idempotency-Key",
                     key_scope="call",
+                    base_url="http://provider",
                     probe=probe,
                 ),
                 look=lambda: (1, "limits of now"),

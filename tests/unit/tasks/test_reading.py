@@ -29,14 +29,14 @@ GRANT = Grant("key", 1, "fence", 0.0, 0, "job", Place(0, 0), 0, False, 0, [])  #
 ROW: dict[str, Any] = {"line": 1, "id": "r", "steps": [{"method": "POST", "path": "/things"}]}
 
 
-def verdict_on(answer: Answer) -> Verdict:
+def verdict_on(answer: Answer, *, part: int = 0, parts: int = 1) -> Verdict:
     """The verdict on the answer; its client has nothing but a policy, so nothing can be changed."""
     client = cast("Client", SimpleNamespace(retry_policy=RetryPolicy()))
     granted = GrantedStep(
         client=client,
         kind=CallSteps(),
-        grant=GRANT,
-        plan=StepPlan("POST /things", Guard.KEY),
+        grant=GRANT._replace(part=part),
+        plan=StepPlan("POST /things", Guard.KEY, parts=parts),
         row=ROW,
         job_params=JobParams(kind="calls"),
     )
@@ -66,3 +66,11 @@ def test_a_quota_that_is_whole_again_at_once_is_no_news(reset_s: str, *, is_news
     verdict = verdict_on(Answer(status=201, headers=headers))
 
     assert verdict.quota == (Feedback(None, 5, 30.0) if is_news else None)
+
+
+def test_a_step_is_done_with_its_last_part_and_not_before() -> None:
+    first, last = (verdict_on(Answer(status=201), part=part, parts=2) for part in (0, 1))
+
+    assert isinstance(first, Requeue)
+    assert first.part_done
+    assert isinstance(last, Advance)

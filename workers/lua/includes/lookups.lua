@@ -1,11 +1,12 @@
 -- Asking before a second send, and what else the next call of a step must know.
 --
 -- Expects  the prelude
--- Gives    LOOK_UP, guard_of, next_call, looks, changed_over
+-- Gives    LOOK_UP, guard_of, next_call, looks, needs_fresh_key, changed_over
 --
 -- It stands in the transaction's memo, JSON that workers/answer/guards.py makes. The scripts read its `next`
 -- only: "look-up" = the call that goes out is the look-up, "fresh key" = the provider takes the key no more,
--- "split" = the batch is to be split; without it the step's own send goes out.
+-- "other request" = what would be sent is not what was sent under the key, "split" = the batch is to be
+-- split; without it the step's own send goes out.
 
 -- The memo of a step that is looked up although the wait before the first look-up is still to come.
 local LOOK_UP = '{"next":"look-up"}'
@@ -20,6 +21,7 @@ local function next_call(memo)
 end
 
 local function looks(memo) return next_call(memo) == "look-up" end
+local function needs_fresh_key(call) return call == "fresh key" or call == "other request" end
 
 -- The flows with those of this step changed over, "now>then" to "then>now": a look-up is a call of its
 -- own route, and charged to the limits of that.

@@ -5,8 +5,9 @@
 
 -- What comes next, a step or a part of one, was never sent: its keys are counted anew, and no worker died
 -- under it. A read that is repeated counts as such a step. `write` is that of `writer`.
-local function begin_next(key, crashes, generation, write)
+local function begin_next(key, crashes, generation, sent_digest, write)
   write(TX.first_generation, generation)
+  if sent_digest then write(TX.sent_digest, "") end
   if tonumber(crashes or 0) > 0 then
     write(TX.crashes, 0)
     leave_quarantine(key)
