@@ -10,7 +10,6 @@ import sys
 from ast import literal_eval
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Protocol
 
 import click
@@ -19,6 +18,7 @@ from orchestration.cli import options
 from workers.clients import use_settings
 from workers.errors import ConfigError, HeadgateError, UsageError
 from workers.settings.load import load
+from workers.settings.redis_url import is_loopback
 from workers.store.connection import connect, url_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _read_password(settings: Settings, host: str) -> str:
         if not given.get_secret_value().isascii():
             raise ConfigError("flower: the password may hold ASCII characters only; choose another")
         return given.get_secret_value()
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise UsageError(
             f"--host {host} can be reached from elsewhere, so the login needs a password of your "
             f"own; set flower.password_file"
@@ -142,15 +142,6 @@ def _keep_password(file: Path) -> str:
 
 def _open_for_us(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _require_free(host: str, port: int) -> None:
