@@ -59,12 +59,13 @@ command.add_command(discover.command)
 @options.as_json
 @options.configured
 def check_configuration(*, as_json: bool) -> None:
-    """Check the configuration: its values, the store, and each client's provider and secret.
+    """Check the configuration: its values, store and broker, and each client's provider and secret.
 
     For each limit, a tenant's own included, it says what the governor makes of it: the rate, the
     burst, the part of the burst that is kept for urgent calls, and how many calls can arrive at the
     provider in any window at the worst. Where a client has a token endpoint, the command asks for
-    one access token and does not keep it. It makes no other call.
+    one access token and does not keep it. It makes no other call. It says what is wrong with a
+    certificate, and warns of links beyond this machine on which others could read secrets.
 
     \b
     Example:  headgate config check --config acme.toml

@@ -19,7 +19,8 @@ from workers.clients import use_settings
 from workers.errors import ConfigError, HeadgateError, UsageError
 from workers.settings.load import load
 from workers.settings.redis_url import is_loopback
-from workers.store.connection import connect, url_of
+from workers.store.connection import broker_url_of, connect, url_of
+from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,7 @@ def command(port: int, host: str) -> None:
     from workers.app import app
 
     use_settings(partial(load, options.config_file()))
+    require_usable(broker_url_of(settings.store))
     with connect(url_of(settings.store)) as store:
         store.ping()
     _require_free(host, port)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestration.views.invariants import check_ledger
 from orchestration.views.links import find_open_links, require_broker
 from orchestration.views.status import status
-from workers.errors import HeadgateError, StoreAway
+from workers.errors import ConfigError, HeadgateError, StoreAway
 from workers.store.connection import (
     open_store,
     require_durable,
@@ -49,12 +49,18 @@ class Check:
 
 
 def examine(clients: Clients) -> Iterator[Check]:
-    """All checks, one after the other; a store that is away ends them."""
+    """All checks, one after the other; a store that is away ends them.
+
+    Raises:
+        ConfigError: the configuration of store or broker is wrong.
+    """
     try:
         require_trusted(url_of(clients.settings.store))
         store = open_store(clients.settings.store)
         yield _store(clients, store)
         yield _clock(store)
+    except ConfigError:
+        raise  # nothing was examined
     except HeadgateError as error:
         yield Check(name="store", text="not usable", violations=[str(error)])
         return

@@ -24,7 +24,7 @@ from redis import SSLConnection
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from workers.settings.redis_url import VERIFIED, read_redis_url
+from workers.settings.redis_url import VERIFIED
 from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
@@ -186,6 +186,12 @@ def install() -> None:
         kombu.transport.TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
         # kombu remembers an earlier look-up for the life of the process.
         kombu.transport._transport_cache.pop(scheme, None)  # noqa: SLF001 -- there is no other way
+    # kombu says of each rediss:// URL that it formats that its server is not verified: here it is.
+    logging.getLogger("kombu.connection").addFilter(_is_true)
+
+
+def _is_true(record: logging.LogRecord) -> bool:
+    return "defaulting to insecure SSL behaviour" not in str(record.msg)
 
 
 def broker_settings(url: str) -> dict[str, Any]:
@@ -194,8 +200,7 @@ def broker_settings(url: str) -> dict[str, Any]:
     Raises:
         ConfigError: a certificate or key that the URL names cannot be used.
     """
-    server = read_redis_url(url)
-    require_usable(server)
+    server = require_usable(url)
     options = {**transport_options(), **server.seconds, "verify_certificates": server.verifies}
     return {
         "broker_url": server.url,

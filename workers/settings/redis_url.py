@@ -72,7 +72,9 @@ def read_redis_url(url: str) -> RedisServer:
     """
     try:
         parts = urlsplit(url)
-        bare = parts._replace(query="").geturl()
+        # kombu would take what stands behind a ";" for a second broker.
+        netloc = parts.netloc.replace(";", "%3B")
+        bare = parts._replace(netloc=netloc, query="").geturl()
         redis.ConnectionPool.from_url(bare).make_connection()  # this opens nothing
         # A special character that is not quoted ends the password early, without an error.
         whole = re.fullmatch(r"/?[0-9]*", parts.path) and not parts.fragment

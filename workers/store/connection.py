@@ -25,7 +25,6 @@ from typing_extensions import override
 
 from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreUnfit
 from workers.handshake import describe_failure
-from workers.settings.redis_url import read_redis_url
 from workers.store.embedded import open_embedded
 from workers.store.tls import NAMES, require_usable
 
@@ -158,15 +157,19 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     Raises:
         ConfigError: a certificate or key that the URL names cannot be used.
     """
-    server = read_redis_url(url)
-    require_usable(server)
+    server = require_usable(url)
     given: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
         "health_check_interval": 0,
         **server.seconds,
-        **(server.tls or {}),
     }
+    if server.tls is None:
+        given["driver_info"] = None  # spares two commands a connection
+    else:
+        # With TLS 1.3 the server's session tickets arrive in front of its first answer. Without
+        # one redis-py takes them for an answer that was left over, and gives the connection up.
+        given |= server.tls
     store = Store.from_url(
         server.url,
         decode_responses=True,
@@ -174,7 +177,6 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
         max_connections=MOST_CONNECTIONS,
-        driver_info=None,
         protocol=2,
         **given,
     )

@@ -23,14 +23,16 @@ NAMES: Final = Names("ssl_ca_certs", "ssl_certfile")
 TIMEOUT_S: Final = 5.0
 
 
-def require_usable(server: RedisServer) -> None:
-    """Make sure that the certificates and keys of a URL can be used.
+def require_usable(url: str) -> RedisServer:
+    """Read the URL of a server, whose certificates and keys are there and can be used.
 
     Raises:
         ConfigError: one cannot.
     """
+    server = read_redis_url(url)
     if server.tls:
         _context(server.tls)
+    return server
 
 
 def require_trusted(url: str) -> None:
