@@ -80,7 +80,7 @@ def _look_at_flower(environment: dict[str, str]) -> None:
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            until(lambda: "w1@" in _page(f"{url}/api/workers?refresh=1"), what="the worker there")
+            until(lambda: "w1@" in _page(f"{url}/api/workers?refresh=1"), timeout_s=60, what="w1")
             assert "calls" in _page(f"{url}/broker")
         finally:
             process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from kombu import Connection
 from pydantic import SecretStr
 
 from tests.conftest import free_port
 from tests.support.fleet import ROOT, Fleet, calls, until
 from tests.support.tls_listener import WRONG, Listener, wrong_listener
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
+from workers.broker import transport
 from workers.errors import StoreAway
 from workers.http.connection import Caller
 from workers.http.request import Request
@@ -141,7 +144,7 @@ def test_a_worker_with_work_tells_it_nothing_where_it_is_the_broker(wrong: Wrong
 
 
 def _await_in_log(words: str, fleet: Fleet, wrong: Wrong) -> None:
-    until(lambda: wrong.listener.received or words in fleet.log("w1"), what=words)
+    until(lambda: wrong.listener.received or words in fleet.log("w1"), 60, words)
 
 
 @one_fault
@@ -159,8 +162,14 @@ def test_no_tool_tells_it_anything_where_it_is_the_broker(wrong: Wrong, command:
     environment = os.environ | {"HEADGATE_STORE__BROKER_URL": wrong.redis_url}
 
     with _process(command, environment) as process:
-        until(lambda: wrong.listener.tries or process.poll() is not None, what="a try")
-        until(lambda: wrong.listener.received or process.poll() is not None, what="its end")
+        until(
+            lambda: wrong.listener.tries or process.poll() is not None, timeout_s=60, what="a try"
+        )
+        until(
+            lambda: wrong.listener.received or process.poll() is not None,
+            timeout_s=60,
+            what="its end",
+        )
 
     wrong.require_silence()
 
@@ -172,7 +181,24 @@ def test_a_broker_named_on_the_command_line_is_verified_too(wrong: Wrong) -> Non
     command = ["celery", "-A", "workers.app", "-b", url, "inspect", "ping"]
 
     with _process(command, dict(os.environ)) as process:
-        until(lambda: wrong.listener.received or process.poll() is not None, what="its end")
+        until(
+            lambda: wrong.listener.received or process.poll() is not None,
+            timeout_s=60,
+            what="its end",
+        )
+
+    wrong.require_silence()
+
+
+@some_faults
+def test_a_broker_of_amqps_is_verified_too(wrong: Wrong, monkeypatch: pytest.MonkeyPatch) -> None:
+    if wrong.authority:
+        monkeypatch.setenv("SSL_CERT_FILE", str(wrong.authority))
+    transport.install()
+    url = f"amqps://headgate:canary-password@127.0.0.1:{wrong.listener.port}//"
+
+    with Connection(url) as connection, pytest.raises(ssl.SSLCertVerificationError):
+        connection.connect()
 
     wrong.require_silence()
 
@@ -187,9 +213,17 @@ def test_flower_tells_it_nothing_where_it_is_the_broker(wrong: Wrong) -> None:
         "FLOWERS": PASSWORD,
     }
     with _process(["orchestration.cli", "flower", f"--port={port}"], environment):
-        until(lambda: wrong.listener.received or wrong.listener.tries, what="a try of its own")
+        until(
+            lambda: wrong.listener.received or wrong.listener.tries,
+            timeout_s=60,
+            what="a try of its own",
+        )
         tries = wrong.listener.tries
-        until(lambda: _status(f"http://127.0.0.1:{port}/broker"), what="the page of the broker")
+        until(
+            lambda: _status(f"http://127.0.0.1:{port}/broker"),
+            timeout_s=60,
+            what="the page of the broker",
+        )
         assert wrong.listener.received or wrong.listener.tries > tries
 
         wrong.require_silence()

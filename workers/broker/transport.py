@@ -181,9 +181,14 @@ class Transport(stock.Transport):
 
 
 def install() -> None:
-    """Let `redis://` and `rediss://` mean this transport for every connection opened from now."""
-    for scheme in ("redis", "rediss"):
-        kombu.transport.TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+    """Let `redis://` and `rediss://` mean this transport for every connection opened from now.
+
+    `amqps://` means kombu's own with its certificates verified.
+    """
+    ours = f"{__name__}:Transport"
+    amqps = "workers.broker.amqps:AmqpsTransport"
+    for scheme, transport in {"redis": ours, "rediss": ours, "amqps": amqps}.items():
+        kombu.transport.TRANSPORT_ALIASES[scheme] = transport
         # kombu remembers an earlier look-up for the life of the process.
         kombu.transport._transport_cache.pop(scheme, None)  # noqa: SLF001 -- there is no other way
     # kombu says of each rediss:// URL that it formats that its server is not verified: here it is.
