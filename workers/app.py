@@ -39,8 +39,7 @@ warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 def _configuration() -> dict[str, Any]:
     config = clients().settings
     return {
-        "broker_url": connection.broker_url_of(config.store),
-        "broker_transport_options": transport.transport_options(),
+        **transport.broker_settings(connection.broker_url_of(config.store)),
         **consumer.SETTINGS,
         "imports": IMPORTS,
         "task_default_queue": CALLS_QUEUE,

@@ -11,12 +11,18 @@ import click
 
 from orchestration.cli import discover, options
 from orchestration.cli.limit_table import describe_limits, format_limit
+from orchestration.views.links import (
+    find_open_client_links,
+    find_open_store_links,
+    require_broker,
+)
 from workers.auth.credentials import StaticSecret
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.errors import ConfigError, HeadgateError, TokenUnavailable
-from workers.http.connection import Caller
+from workers.http.route import Route
 from workers.settings.load import config_path
-from workers.store.connection import open_store, require_durable
+from workers.store.connection import open_store, require_durable, url_of
+from workers.store.tls import require_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +40,11 @@ Problem = tuple[int, str]
 
 @dataclass
 class Findings:
-    """What is known of one thing: facts, and problems with their exit codes."""
+    """What is known of one thing: facts, problems with their exit codes, and warnings."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @click.group()
@@ -52,12 +59,13 @@ command.add_command(discover.command)
 @options.as_json
 @options.configured
 def check_configuration(*, as_json: bool) -> None:
-    """Check the configuration: its values, the store, and each client's provider and secret.
+    """Check the configuration: its values, store and broker, and each client's provider and secret.
 
     For each limit, a tenant's own included, it says what the governor makes of it: the rate, the
     burst, the part of the burst that is kept for urgent calls, and how many calls can arrive at the
     provider in any window at the worst. Where a client has a token endpoint, the command asks for
-    one access token and does not keep it. It makes no other call.
+    one access token and does not keep it. It makes no other call. It says what is wrong with a
+    certificate, and warns of links beyond this machine on which others could read secrets.
 
     \b
     Example:  headgate config check --config acme.toml
@@ -65,21 +73,23 @@ def check_configuration(*, as_json: bool) -> None:
     """
     settings = options.settings()
     path = config_path(options.config_file())
-    of_store = _check_store(settings.store)
+    of_servers = _check_servers(settings.store)
     of_clients = {name: _check_client(client) for name, client in settings.clients.items()}
-    all_findings = (of_store, *of_clients.values())
+    all_findings = (*of_servers.values(), *of_clients.values())
     problems = [problem for findings in all_findings for problem in findings.problems]
     if as_json:
         answer = {
             "configuration": str(path) if path else None,
-            "store": of_store.facts,
+            **{name: findings.facts for name, findings in of_servers.items()},
             "clients": {name: findings.facts for name, findings in of_clients.items()},
             "problems": [text for _, text in problems],
+            "warnings": [text for findings in all_findings for text in findings.warnings],
         }
         click.echo(json.dumps(answer))
     else:
         click.echo(f"{'configuration':16}  {path or 'none, the defaults hold'}")
-        _show("store", of_store)
+        for name, findings in of_servers.items():
+            _show(name, findings)
         for name, findings in of_clients.items():
             _show(f"client {name}", findings)
         if not of_clients:
@@ -97,6 +107,8 @@ def _show(name: str, findings: Findings) -> None:
             click.echo(f"  {line}")
     for _, text in findings.problems:
         click.echo(f"  {click.style('problem', fg='red'):14}  {text}")
+    for text in findings.warnings:
+        click.echo(f"  {click.style('warning', fg='yellow'):14}  {text}")
 
 
 def _format_facts(facts: dict[str, Any]) -> Iterator[str]:
@@ -111,9 +123,32 @@ def _format_facts(facts: dict[str, Any]) -> Iterator[str]:
             yield state
 
 
+def _check_servers(settings: StoreSettings) -> dict[str, Findings]:
+    """Look at the store, and at the broker where that is a server of its own."""
+    servers = {"store": _check_store(settings)}
+    if settings.broker_url is not None:
+        servers["broker"] = _check_broker(settings)
+    for sentence in find_open_store_links(settings):
+        name = "broker" if sentence.startswith("store.broker_url") else "store"
+        servers[name].warnings.append(sentence)
+    return servers
+
+
+def _check_broker(settings: StoreSettings) -> Findings:
+    problems = []
+    try:
+        require_broker(settings)
+    except ConfigError as error:
+        problems.append((_WRONG, str(error)))
+    except HeadgateError as error:
+        problems.append((_AWAY, str(error)))
+    return Findings({"reachable": not problems}, problems)
+
+
 def _check_store(settings: StoreSettings) -> Findings:
     findings = Findings()
     try:
+        require_trusted(url_of(settings))
         store = open_store(settings)
         fsync = require_durable(store, settings)
         server = store.info("server")
@@ -137,29 +172,33 @@ def _check_client(client: ClientSettings) -> Findings:
         "auth": client.auth,
         "limits": describe_limits(client),
     }
-    unreachable = _reach(client)
-    facts["base_url_reachable"] = not unreachable
-    problems = list(unreachable)
+    problems = _reach(client)
+    facts["base_url_reachable"] = not problems
     if client.auth != "none":
-        url = client.token_url or ""
+        url, away = client.token_url or "", bool(problems)
+        if url and _origin_of(url) != _origin_of(client.base_url):
+            there = client.model_copy(update={"base_url": _origin_of(url)})
+            not_there = _reach(there, ", where its access token comes from")
+            problems, away = problems + not_there, bool(not_there)
         # A host that cannot be reached is reported once.
-        is_other_host = _host_of(url) != _host_of(client.base_url)
-        problems += _check_secrets(client, url if not unreachable or is_other_host else "", facts)
-    return Findings(facts, problems)
+        problems += _check_secrets(client, "" if away else url, facts)
+    return Findings(facts, problems, list(find_open_client_links(client)))
 
 
-def _reach(client: ClientSettings) -> list[Problem]:
+def _reach(client: ClientSettings, why: str = "") -> list[Problem]:
+    """Open a connection, and wait whether the server takes its certificate, or the lack of one."""
     try:
-        with Caller(client, pool_size=1).connection():
-            return []
+        Route(client, pool_size=1).open(patient=True).close()
     except ConfigError as error:
         return [(_WRONG, str(error))]
     except HeadgateError as error:
-        return [(_AWAY, str(error))]
+        return [(_AWAY, f"{error}{why}")]
+    return []
 
 
-def _host_of(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _check_secrets(client: ClientSettings, url: str, facts: dict[str, Any]) -> list[Problem]:

@@ -10,7 +10,6 @@ import sys
 from ast import literal_eval
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Protocol
 
 import click
@@ -19,7 +18,9 @@ from orchestration.cli import options
 from workers.clients import use_settings
 from workers.errors import ConfigError, HeadgateError, UsageError
 from workers.settings.load import load
-from workers.store.connection import connect, url_of
+from workers.settings.redis_url import is_loopback
+from workers.store.connection import broker_url_of, connect, url_of
+from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,7 @@ def command(port: int, host: str) -> None:
     from workers.app import app
 
     use_settings(partial(load, options.config_file()))
+    require_usable(broker_url_of(settings.store))
     with connect(url_of(settings.store)) as store:
         store.ping()
     _require_free(host, port)
@@ -109,7 +111,7 @@ def _read_password(settings: Settings, host: str) -> str:
         if not given.get_secret_value().isascii():
             raise ConfigError("flower: the password may hold ASCII characters only; choose another")
         return given.get_secret_value()
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise UsageError(
             f"--host {host} can be reached from elsewhere, so the login needs a password of your "
             f"own; set flower.password_file"
@@ -142,15 +144,6 @@ def _keep_password(file: Path) -> str:
 
 def _open_for_us(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _require_free(host: str, port: int) -> None:

@@ -18,7 +18,8 @@ from workers.errors import UsageError
 from workers.governor.flows import CALLS_QUEUE, POOLS
 from workers.settings.load import load
 from workers.settings.values import NAME
-from workers.store.connection import connect, require_durable, url_of
+from workers.store.connection import broker_url_of, connect, require_durable, url_of
+from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +74,7 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
     read = partial(_read_settings, options.config_file(), concurrency)
     settings = read()
     use_settings(read)  # the forked worker reads them anew
+    require_usable(broker_url_of(settings.store))
     # The forked workers open connections of their own.
     with connect(url_of(settings.store)) as store:
         require_durable(store, settings.store)

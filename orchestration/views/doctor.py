@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestration.views.invariants import check_ledger
+from orchestration.views.links import find_open_links, require_broker
 from orchestration.views.status import status
 from orchestration.views.workers import name_problems
-from workers.errors import HeadgateError, StoreAway
+from workers.errors import ConfigError, HeadgateError, StoreAway
 from workers.store.connection import (
-    broker_url_of,
-    connect,
     open_store,
     require_durable,
     store_now_us,
+    url_of,
 )
+from workers.store.tls import require_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,15 +50,23 @@ class Check:
 
 
 def examine(clients: Clients) -> Iterator[Check]:
-    """All checks, one after the other; a store that is away ends them."""
+    """All checks, one after the other; a store that is away ends them.
+
+    Raises:
+        ConfigError: the configuration of store or broker is wrong.
+    """
     try:
+        require_trusted(url_of(clients.settings.store))
         store = open_store(clients.settings.store)
         yield _store(clients, store)
         yield _clock(store)
+    except ConfigError:
+        raise  # nothing was examined
     except HeadgateError as error:
         yield Check(name="store", text="not usable", violations=[str(error)])
         return
     yield _broker(clients)
+    yield _links(clients)
     yield _names(clients)
     for name in clients.names():
         try:
@@ -94,11 +103,9 @@ def _clock(store: Store) -> Check:
 def _broker(clients: Clients) -> Check:
     settings = clients.settings.store
     try:
-        with connect(broker_url_of(settings)) as broker:
-            broker.ping()
+        require_broker(settings)
     except StoreAway as error:
-        reason = str(error).replace("the store", "the broker").replace("store.url", "broker_url")
-        return Check(name="broker", text="not reachable", violations=[reason])
+        return Check(name="broker", text="not reachable", violations=[str(error)])
     own = "a server of its own" if settings.broker_url else "the store's server"
     return Check(name="broker", text=f"answers, {own}")
 
@@ -107,6 +114,12 @@ def _names(clients: Clients) -> Check:
     return Check(
         name="workers", text="each has a name of its own", violations=name_problems(clients)
     )
+
+
+def _links(clients: Clients) -> Check:
+    """Say what others could read on the way; whether that is wrong depends on the network."""
+    open_links = find_open_links(clients.settings)
+    return Check(name="links", text="; ".join(open_links) or "encrypted, or within this machine")
 
 
 def _workers(clients: Clients, name: str) -> Check:

@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def make_certificate(path: Path, address: str = "127.0.0.1") -> Path:
-    """A self-signed certificate for an address and its key, in one file."""
+def make_certificate(
+    path: Path, address: str = "127.0.0.1", *, valid_days: tuple[int, int] = (-1, 1)
+) -> Path:
+    """A self-signed certificate for an address and its key, in one file.
+
+    Args:
+        path: The file.
+        address: Whose it is.
+        valid_days: From when until when it is valid, in days from now.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     now = dt.datetime.now(dt.UTC)
@@ -35,8 +43,8 @@ def make_certificate(path: Path, address: str = "127.0.0.1") -> Path:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now + dt.timedelta(days=valid_days[0]))
+        .not_valid_after(now + dt.timedelta(days=valid_days[1]))
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]),
             critical=False,

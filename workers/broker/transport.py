@@ -20,8 +20,12 @@ import kombu.transport
 from kombu.transport import redis as stock
 from kombu.utils.json import loads
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from redis import SSLConnection
 from redis.exceptions import RedisError
 from typing_extensions import override
+
+from workers.settings.redis_url import VERIFIED
+from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +126,12 @@ class Channel(stock.Channel):
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         # kombu takes a lost connection apart before its channels, which may still acknowledge.
         if self.connection is not None and self.connection.client is not None:
-            self._last_connparams: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
+            params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
+            # A URL that Celery was given on its command line went through no settings.
+            verify = self.connection.client.transport_options.get("verify_certificates", True)
+            if verify and issubclass(params["connection_class"], SSLConnection):
+                params.update(VERIFIED)
+            self._last_connparams = params
         return dict(self._last_connparams)
 
     @override
@@ -172,11 +181,37 @@ class Transport(stock.Transport):
 
 
 def install() -> None:
-    """Let `redis://` and `rediss://` mean this transport for every connection opened from now."""
-    for scheme in ("redis", "rediss"):
-        kombu.transport.TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+    """Let `redis://` and `rediss://` mean this transport for every connection opened from now.
+
+    `amqps://` means kombu's own with its certificates verified.
+    """
+    ours = f"{__name__}:Transport"
+    amqps = "workers.broker.amqps:AmqpsTransport"
+    for scheme, transport in {"redis": ours, "rediss": ours, "amqps": amqps}.items():
+        kombu.transport.TRANSPORT_ALIASES[scheme] = transport
         # kombu remembers an earlier look-up for the life of the process.
         kombu.transport._transport_cache.pop(scheme, None)  # noqa: SLF001 -- there is no other way
+    # kombu says of each rediss:// URL that it formats that its server is not verified: here it is.
+    logging.getLogger("kombu.connection").addFilter(_is_true)
+
+
+def _is_true(record: logging.LogRecord) -> bool:
+    return "defaulting to insecure SSL behaviour" not in str(record.msg)
+
+
+def broker_settings(url: str) -> dict[str, Any]:
+    """Celery's settings for the broker at `url`.
+
+    Raises:
+        ConfigError: a certificate or key that the URL names cannot be used.
+    """
+    server = require_usable(url)
+    options = {**transport_options(), **server.seconds, "verify_certificates": server.verifies}
+    return {
+        "broker_url": server.url,
+        "broker_use_ssl": server.tls or False,
+        "broker_transport_options": options,
+    }
 
 
 def transport_options() -> dict[str, Any]:

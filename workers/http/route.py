@@ -20,7 +20,8 @@ from typing_extensions import override
 from urllib3.exceptions import HTTPError, NameResolutionError
 
 from workers.errors import ConfigError, NotNow
-from workers.http.tls import await_refusal, refusal, tls_context
+from workers.handshake import await_refusal, describe_failure
+from workers.http.tls import NAMES, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -154,11 +155,14 @@ class Route:
         #: Header lines that each request has.
         self.fixed = self._fixed + (_lines(pool.proxy_headers) if self.forwards else "")
 
-    def open(self) -> HTTPConnection:
+    def open(self, *, patient: bool = False) -> HTTPConnection:
         """Open a new connection: to the proxy, through it, and TLS, as far as each is needed.
 
         `connect_timeout_s` bounds each of TCP (per address), the proxy's answer and TLS; the
         look-up of the name has the resolver's own bound. Secrets and certificates are those of now.
+
+        Args:
+            patient: Wait also where no certificate is shown whether the server demands one.
 
         Raises:
             ConnectFailed: there is none; the text names host, port and reason.
@@ -180,7 +184,7 @@ class Route:
                 self._pool._prepare_proxy(connection)  # noqa: SLF001 -- nor one for CONNECT
             else:
                 connection.connect()
-            if self._secure and client.client_cert_file:
+            if self._secure and (client.client_cert_file or patient):
                 await_refusal(connection.sock)
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             connection.close()
@@ -212,7 +216,7 @@ def _reason(error: BaseException, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"
     if isinstance(error, ssl.SSLError):
-        return _tls_reason(error)
+        return str(describe_failure(error, NAMES))
     if tunnel := _TUNNEL.match(str(error)):  # nothing of what the proxy says beside its status
         hint = "; check proxy_username and its password" if tunnel[1] == "407" else ""
         return f"the proxy answered {tunnel[1]}{hint}"
@@ -220,10 +224,3 @@ def _reason(error: BaseException, timeout_s: float) -> str:
         return _reason(error.__cause__, timeout_s)
     strerror = error.strerror if isinstance(error, OSError) else None
     return strerror.lower() if strerror else type(error).__name__
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    words = (error.reason or "no reason given").replace("_", " ").lower()
-    return refusal(error) or f"TLS failed: {words}"

@@ -1,28 +1,22 @@
-"""Certificates: which ones the client trusts, which one it shows, and how a server refuses that."""
+"""Certificates: which ones the client trusts, and which one it shows."""
 
 from __future__ import annotations
 
-import re
 import ssl
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Never
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.util.wait import wait_for_read
 
 from workers.errors import ConfigError
+from workers.handshake import Names
 
 if TYPE_CHECKING:
     from workers.settings.access import RouteSettings
 
-#: How long a new connection waits for the server's word on the certificate that it was shown.
-ACCEPTED_S: Final = 0.2
-#: Alerts with which a server refuses the certificate of a client, or that it showed none.
-_REFUSED = re.compile(
-    r"ALERT_(CERTIFICATE_REQUIRED|NO_CERTIFICATE|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|"
-    r"CERTIFICATE_REVOKED|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|UNKNOWN_CA|ACCESS_DENIED)$"
-)
+#: How the configuration calls what a user can set.
+NAMES: Final = Names("ca_file", "client_cert_file")
 #: When a file was last changed, and which one it is.
 _Stamp = tuple[int, int, int]
 
@@ -60,42 +54,6 @@ def tls_context(client: RouteSettings, authorities: str | None) -> ssl.SSLContex
             f"correct {remedy}"
         ) from None
     return context
-
-
-def await_refusal(sock: ssl.SSLSocket) -> None:
-    """Wait for what a server says to the certificate that it was shown.
-
-    With TLS 1.3 the handshake is over for the client before the server has looked at the
-    certificate. A server that takes it sends session tickets as a rule, one that does not sends an
-    alert. Here nothing was admitted yet; later the alert would stand in place of an answer.
-
-    Args:
-        sock: A connection after its handshake; urllib3's TLS within TLS has the same methods.
-
-    Raises:
-        OSError: it was not accepted, or the connection was closed.
-    """
-    if sock.version() != "TLSv1.3" or not wait_for_read(sock, ACCEPTED_S):
-        return
-    sock.settimeout(0)
-    try:
-        data = sock.recv(1)
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return  # tickets
-    raise ConnectionResetError(0, "closed after the handshake" if not data else "spoke unasked")
-
-
-def refusal(error: BaseException) -> str | None:
-    """A few words when the error is a server's refusal of the client's certificate, else None.
-
-    Such an alert ends the handshake: the server did not look at what was sent behind it.
-    """
-    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
-    alert = _REFUSED.search(reason or "")
-    if not alert:
-        return None
-    words = alert[1].replace("_", " ").lower()
-    return f"the server does not accept the client certificate: {words}; check client_cert_file"
 
 
 class _Unusable(Exception):

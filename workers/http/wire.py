@@ -16,7 +16,8 @@ from typing_extensions import override
 
 from workers.answer.outcome import Answer
 from workers.clock import now_ns
-from workers.http.tls import refusal
+from workers.handshake import describe_refusal
+from workers.http.tls import NAMES
 
 if TYPE_CHECKING:
     import socket
@@ -154,7 +155,7 @@ def exchange(
             response.begin()
         error = _read_body(response, body, bounds.max_bytes)
     except (OSError, HTTPException, ValueError) as problem:
-        refused = refusal(problem)
+        refused = describe_refusal(problem, NAMES)
         if refused and not _has_status(response):  # what was sent behind the handshake was not read
             return Answer(error=refused, sent=False), False
         error = _words(problem, response, bounds)

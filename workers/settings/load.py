@@ -31,14 +31,13 @@ from pydantic_settings import (
 
 from workers.errors import ConfigError
 from workers.settings.client import ClientSettings, with_profile
+from workers.settings.redis_url import RedisUrl, require_verified, with_password
 from workers.settings.values import (
     NAME,
     Model,
-    RedisUrl,
     Seconds,
     read_secret,
     require_known,
-    with_password,
 )
 
 #: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
@@ -57,6 +56,16 @@ class StoreSettings(Model):
     accept_everysec: bool = False  #: run guards `none` and `lookup` on appendfsync everysec
     durable: Literal["always", "everysec"] | None = None
     """What the operator states where the store does not allow CONFIG GET."""
+    accept_unverified_tls: bool = False
+    """Whether a URL may turn off the verification of certificates beyond this machine."""
+
+    @model_validator(mode="after")
+    def _certificates_are_verified(self) -> StoreSettings:
+        """Nobody turns verification off by a word in a URL that was copied from elsewhere."""
+        if not self.accept_unverified_tls:
+            require_verified("url", self.url)
+            require_verified("broker_url", self.broker_url)
+        return self
 
     @model_validator(mode="after")
     def _password_has_its_url(self) -> StoreSettings:

@@ -9,9 +9,8 @@ import os
 import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import redis
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from workers.errors import ConfigError
@@ -145,33 +144,6 @@ def _proxy_url(value: str) -> str:
     return url
 
 
-def _redis_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    fault = ValueError(
-        "must be redis://[[user]:password@]host[:port][/number], or rediss:// with TLS; "
-        "write special characters of the password as %23 for #, %2F for /, %3F for ?, %40 for @"
-    )
-    try:
-        parts = urlsplit(url)
-        # This opens nothing; what stands in the query becomes options of the connection.
-        redis.ConnectionPool.from_url(url).make_connection()
-    except (ValueError, TypeError, redis.RedisError):
-        raise fault from None
-    # A special character that is not quoted ends the password early, without an error.
-    whole = re.fullmatch(r"/?[0-9]*", parts.path) and not parts.fragment and "@" not in parts.query
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not whole:
-        raise fault
-    return value
-
-
-def with_password(url: str, password: str) -> str:
-    """Put a password into a Redis URL that has none."""
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
-
-
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
-RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

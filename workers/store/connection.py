@@ -24,7 +24,9 @@ from redis.retry import Retry
 from typing_extensions import override
 
 from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreUnfit
+from workers.handshake import describe_failure
 from workers.store.embedded import open_embedded
+from workers.store.tls import NAMES, require_usable
 
 if TYPE_CHECKING:
     from workers.settings.load import StoreSettings
@@ -49,6 +51,8 @@ def _not_now(error: RedisError) -> StoreAway:
         return StoreAway("the store refuses the user or password of its URL; correct store.url")
     if isinstance(error, BusyLoadingError):
         return StoreAway("the store is still loading its data; try again in a moment")
+    if reason := describe_failure(error, NAMES):
+        return StoreAway(f"there is no connection to the store: {reason}")
     # The server's text names commands and keys, never values; a URL with a password is not in it.
     if isinstance(error, ResponseError) and (damaged := _DAMAGED.fullmatch(str(error))):
         return LedgerDamaged(
@@ -148,19 +152,33 @@ class Store(redis.Redis):
 
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
-    """A client of the server at `url`; nothing is sent yet. Answers are text."""
+    """A client of the server at `url`; nothing is sent yet. Answers are text.
+
+    Raises:
+        ConfigError: a certificate or key that the URL names cannot be used.
+    """
+    server = require_usable(url)
+    given: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "health_check_interval": 0,
+        **server.seconds,
+    }
+    if server.tls is None:
+        given["driver_info"] = None  # spares two commands a connection
+    else:
+        # With TLS 1.3 the server's session tickets arrive in front of its first answer. Without
+        # one redis-py takes them for an answer that was left over, and gives the connection up.
+        given |= server.tls
     store = Store.from_url(
-        url,
+        server.url,
         decode_responses=True,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
         socket_keepalive=True,
-        health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
         max_connections=MOST_CONNECTIONS,
-        driver_info=None,
         protocol=2,
+        **given,
     )
     return cast("Store", store)
 

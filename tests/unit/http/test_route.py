@@ -16,10 +16,10 @@ from pydantic import SecretStr
 
 from tests.support.proxy import a_proxy
 from tests.support.tls import make_certificate, server_context
+from workers import handshake
 from workers.answer.outcome import Next, Outcome, read
 from workers.auth.token_endpoint import TokenEndpoint
 from workers.errors import ConfigError
-from workers.http import tls
 from workers.http.connection import Caller, ConnectFailed, Request
 from workers.settings.access import Secrets
 from workers.settings.client import ClientSettings
@@ -280,12 +280,12 @@ def test_a_server_that_says_nothing_to_the_certificate_is_not_waited_for_long(
     context = server_context(ours)
     context.num_tickets = 0
     waited: list[float] = []
-    monkeypatch.setattr(tls, "wait_for_read", lambda _, s: waited.append(s))
+    monkeypatch.setattr(handshake, "wait_for_read", lambda _, s: waited.append(s))
     with a_server(context) as server:
         answer = call(Caller(a_client(server.url, ca_file=ours, client_cert_file=shown), 1))
 
     assert answer.status == 200
-    assert waited == [tls.ACCEPTED_S]
+    assert waited == [handshake.ACCEPTED_S]
 
 
 def test_a_renewed_certificate_is_shown_by_the_next_connection(
