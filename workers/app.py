@@ -13,9 +13,9 @@ from typing import Any, Final
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 
-from workers.broker import consumer, transport
+from workers.broker import consumer, names, transport
 from workers.clients import clients
-from workers.governor.flows import CALLS_QUEUE
+from workers.governor.flows import CALLS_POOL
 from workers.loader import PackageLoader
 from workers.store import connection
 
@@ -40,10 +40,13 @@ def _configuration() -> dict[str, Any]:
     config = clients().settings
     return {
         "broker_url": connection.broker_url_of(config.store),
-        "broker_transport_options": transport.transport_options(),
+        "broker_transport_options": {
+            **transport.transport_options(),
+            **names.key_options(config.store.namespace),
+        },
+        **names.name_settings(config.store.namespace, CALLS_POOL),
         **consumer.SETTINGS,
         "imports": IMPORTS,
-        "task_default_queue": CALLS_QUEUE,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         "task_acks_late": False,

@@ -15,12 +15,15 @@ from celery import bootsteps
 
 from orchestration.dispatch.dispatcher import Dispatcher
 from workers.app import app
+from workers.broker.names import queue_of
 from workers.clients import clients
 from workers.errors import ConfigError, HeadgateError
-from workers.governor.flows import CALLS_QUEUE, MEDIA_QUEUE
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL, POOLS
 from workers.http.connection import pool_size, require_descriptors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from celery.worker import WorkController
 
 #: Seconds for which a thread may compute while others wait. Python's own 5 ms are too long: a bell
@@ -41,12 +44,12 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
         """Begin to ring.
 
         Raises:
-            ConfigError: the worker takes from the queues of both pools.
+            ConfigError: the worker takes from the queues of both pools, or of none.
         """
-        pool = pool_of(set(parent.app.amqp.queues.consume_from))
+        pool = pool_of(clients().settings.store.namespace, parent.app.amqp.queues.consume_from)
         _require_descriptors(pool, parent.concurrency)
         sys.setswitchinterval(SWITCH_S)
-        if pool == MEDIA_QUEUE:
+        if pool == MEDIA_POOL:
             # A file that waits in this process behind others may wait for long.
             parent.app.conf.worker_disable_prefetch = True
         else:
@@ -63,25 +66,33 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
             self.dispatcher.stop()
 
 
-def pool_of(queues: set[str]) -> str:
+def pool_of(namespace: str, queues: Iterable[str]) -> str:
     """The pool of a worker that takes from these queues.
 
     Raises:
-        ConfigError: they are those of both pools.
+        ConfigError: they are those of both pools, or none of them is one of this namespace.
     """
-    if {CALLS_QUEUE, MEDIA_QUEUE} <= queues:
+    queue_names = {pool: queue_of(namespace, pool) for pool in POOLS}
+    own = [pool for pool, queue in queue_names.items() if queue in queues]
+    if len(own) == 1:
+        return own[0]
+    each = " and one with -Q ".join(queue_names.values())
+    if own:
         raise ConfigError(
-            f"a worker is for {CALLS_QUEUE} or for {MEDIA_QUEUE}, or transfers would take the "
-            f"threads of calls; start one with -Q {CALLS_QUEUE} and one with -Q {MEDIA_QUEUE}"
+            f"a worker is for {CALLS_POOL} or for {MEDIA_POOL}, or transfers would take the "
+            f"threads of calls; start one with -Q {each}"
         )
-    return MEDIA_QUEUE if MEDIA_QUEUE in queues else CALLS_QUEUE
+    raise ConfigError(
+        f"no bell comes to the queue {', '.join(queues)} in namespace {namespace}; start one "
+        f"worker with -Q {each}"
+    )
 
 
 def _require_descriptors(pool: str, threads: int) -> None:
     """Make sure that the process may open as many connections as its threads may need."""
     require_descriptors(
         sum(
-            pool_size(threads, client.max_retries) if pool == CALLS_QUEUE else threads
+            pool_size(threads, client.max_retries) if pool == CALLS_POOL else threads
             for client in clients().settings.clients.values()
         )
     )

@@ -1,5 +1,6 @@
 """How bells travel: a kombu transport and a consumer that survive the broker; never the work.
 
+- `names`: what queues, exchanges and keys are called; each carries the namespace.
 - `transport`: kombu's Redis transport, safe against what a broker can hold and do.
 - `consumer`: what a worker does when the broker goes away.
 """

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from workers.answer.guards import Memo, NextCall
-from workers.governor.flows import CALLS_QUEUE
+from workers.governor.flows import CALLS_POOL
 from workers.ledger.batch import Place
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Bell:
     step: int
     steps: int
     job: str
-    pool: str = CALLS_QUEUE  #: whose threads do the step, one of `flows.POOLS`
+    pool: str = CALLS_POOL  #: whose threads do the step, one of `flows.POOLS`
     local: bool = False  #: a local step, which makes no call
 
 
