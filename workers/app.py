@@ -15,7 +15,6 @@ from celery.exceptions import CPendingDeprecationWarning
 
 from workers.broker import consumer, names, transport
 from workers.clients import clients
-from workers.governor.flows import CALLS_POOL
 from workers.loader import PackageLoader
 from workers.store import connection
 
@@ -44,7 +43,7 @@ def _configuration() -> dict[str, Any]:
             **transport.transport_options(),
             **names.key_options(config.store.namespace),
         },
-        **names.name_settings(config.store.namespace, CALLS_POOL),
+        **names.name_settings(config.store.namespace),
         **consumer.SETTINGS,
         "imports": IMPORTS,
         "task_ignore_result": True,

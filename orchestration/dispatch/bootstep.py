@@ -15,15 +15,13 @@ from celery import bootsteps
 
 from orchestration.dispatch.dispatcher import Dispatcher
 from workers.app import app
-from workers.broker.names import queue_of
+from workers.broker.names import pool_of
 from workers.clients import clients
-from workers.errors import ConfigError, HeadgateError
-from workers.governor.flows import CALLS_POOL, MEDIA_POOL, POOLS
+from workers.errors import HeadgateError
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL
 from workers.http.connection import pool_size, require_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from celery.worker import WorkController
 
 #: Seconds for which a thread may compute while others wait. Python's own 5 ms are too long: a bell
@@ -64,28 +62,6 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
         del parent
         if self.dispatcher:
             self.dispatcher.stop()
-
-
-def pool_of(namespace: str, queues: Iterable[str]) -> str:
-    """The pool of a worker that takes from these queues.
-
-    Raises:
-        ConfigError: they are those of both pools, or none of them is one of this namespace.
-    """
-    queue_names = {pool: queue_of(namespace, pool) for pool in POOLS}
-    own = [pool for pool, queue in queue_names.items() if queue in queues]
-    if len(own) == 1:
-        return own[0]
-    each = " and one with -Q ".join(queue_names.values())
-    if own:
-        raise ConfigError(
-            f"a worker is for {CALLS_POOL} or for {MEDIA_POOL}, or transfers would take the "
-            f"threads of calls; start one with -Q {each}"
-        )
-    raise ConfigError(
-        f"no bell comes to the queue {', '.join(queues)} in namespace {namespace}; start one "
-        f"worker with -Q {each}"
-    )
 
 
 def _require_descriptors(pool: str, threads: int) -> None:

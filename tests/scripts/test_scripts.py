@@ -962,7 +962,7 @@ def _ring(rig: Rig) -> None:
 
 
 def _admit(rig: Rig) -> None:
-    rig.governor._run("admit", "j1-000", 1, "fence", LEASE_US, S)
+    rig.governor._run("admit", "j1-000", 1, "fence", LEASE_US, S, "", "client")
 
 
 def _admit_in_vain(rig: Rig) -> None:
@@ -1061,7 +1061,7 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
     rig.fill()
     rig.ring(threads=3)
     rig.serve("j1-002", verdict=RETRY)
-    rig.governor._run("admit", "j1-001", 1, "held", LEASE_US, S)
+    rig.governor._run("admit", "j1-001", 1, "held", LEASE_US, S, "", "client")
     rig.us += 2 * S  # the countdown is over, and the ring has yet to see it
     full = rig.keys.prefix + name
     store.delete(full)

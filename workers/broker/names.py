@@ -7,7 +7,13 @@ with a colon behind the namespace, which no namespace has: so no two namespaces 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from workers.errors import ConfigError
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL, POOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 def queue_of(namespace: str, pool: str) -> str:
@@ -15,15 +21,32 @@ def queue_of(namespace: str, pool: str) -> str:
     return f"{namespace}.{pool}"
 
 
-def name_settings(namespace: str, pool: str) -> dict[str, Any]:
-    """Celery's settings that name something on the broker.
+def pool_of(namespace: str, queues: Collection[str]) -> str:
+    """The pool of a worker that takes from these queues.
 
-    Args:
-        namespace: Of the installation.
-        pool: Whose queue a worker takes from that names none.
+    Raises:
+        ConfigError: they are those of both pools, or none of them is one of this namespace.
     """
+    queue_names = {pool: queue_of(namespace, pool) for pool in POOLS}
+    own = [pool for pool, queue in queue_names.items() if queue in queues]
+    if len(own) == 1:
+        return own[0]
+    each = " and one with -Q ".join(queue_names.values())
+    if own:
+        raise ConfigError(
+            f"a worker is for {CALLS_POOL} or for {MEDIA_POOL}, or transfers would take the "
+            f"threads of calls; start one with -Q {each}"
+        )
+    raise ConfigError(
+        f"no bell comes to the queue {', '.join(queues)} in namespace {namespace}; start one "
+        f"worker with -Q {each}"
+    )
+
+
+def name_settings(namespace: str) -> dict[str, Any]:
+    """Celery's settings that name something on the broker."""
     return {
-        "task_default_queue": queue_of(namespace, pool),
+        "task_default_queue": queue_of(namespace, CALLS_POOL),
         "control_exchange": namespace,  # to which kombu adds its `.pidbox`
         "event_exchange": f"{namespace}.celeryev",
         "event_queue_prefix": f"{namespace}.celeryev",

@@ -56,6 +56,7 @@ class _Headers(_Part):
 
     task: _Name
     id: _Name
+    retries: int = 0
     eta: _Moment | None = None
     expires: _Moment | None = None
     timelimit: _Pair | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from workers.answer.guards import Memo, NextCall
 from workers.governor.flows import CALLS_POOL
@@ -145,6 +145,17 @@ class Grant(NamedTuple):
             generation=int(generation),
             part=int(part),
         )
+
+
+class Asker(NamedTuple):
+    """Who answers a bell: what it serves, by which the ledger tells a bell that is not for it."""
+
+    kind: str  #: of the jobs that it serves; "" = any
+    does: str = "client"  #: calls; or "pool:<pool>": local steps, in a worker of this pool
+
+
+#: An asker that takes any step: the dispatcher, and tests.
+ANYBODY: Final = Asker("")
 
 
 class Asked(NamedTuple):

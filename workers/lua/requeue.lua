@@ -7,16 +7,19 @@
 -- ARGV[3]  step      1-based
 -- ARGV[4]  pause_us  how long nothing may leave for this client, 0 = no pause
 -- ARGV[5]  why       the reason of the pause, one sentence
--- Includes bucket, pause, quarantine, backlog
--- Reads    tx:<key>, flows, gov; writes gov, deadlines, retries, the backlog
--- Returns  1 = it stands in the backlog again, 0 = it was not out
+-- ARGV[6]  kind      of the jobs that the asker serves, whose bell it is; "" = it is the dispatcher
+-- ARGV[7]  does      as in admit
+-- Includes bucket, pause, quarantine, backlog, asker (is_for)
+-- Reads    tx:<key>, flows, gov, the job; writes gov, deadlines, retries, the backlog
+-- Returns  1 = it stands in the backlog again, 0 = it was not out, or not for the asker
 -- Cost     O(limits)
 local key, pause = ARGV[2], tonumber(ARGV[4])
-local tx = read_tx(key, "state step flows crashes")
+local tx = read_tx(key, "state step flows crashes job")
 local state = tx.state
 if (state ~= "r" and state ~= "t") or tx.step ~= ARGV[3] then return 0 end
 local flow_name = flow_of(tx.flows, tx.step)
 local flow = read_flow(flow_name)
+if not is_for(ARGV[6], ARGV[7], tx.job, flow.limits) then return 0 end
 redis.call("HLEN", GOV)
 check_requeue_types(flow_name)
 if pause > 0 then pause_flow(flow, pause, ARGV[5], "client") end

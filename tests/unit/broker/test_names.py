@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from workers.broker.names import key_options, name_settings, queue_of
-from workers.governor.flows import CALLS_POOL, POOLS
+from workers.governor.flows import POOLS
 from workers.store.keys import ClientKeys, installation
 
 #: Names that begin or end like each other, or like what is built from another.
@@ -15,7 +15,7 @@ NAMESPACES = ["headgate", "headgate.calls", "headgate.kombu.binding", "h", "komb
 def built(namespace: str) -> set[str]:
     """Every name that a process of this namespace builds, for a queue of another, too."""
     names = {queue_of(namespace, pool) for pool in POOLS}
-    settings = name_settings(namespace, CALLS_POOL)
+    settings = name_settings(namespace)
     names |= {f"{settings['control_exchange']}.pidbox", settings["event_exchange"]}
     for option in key_options(namespace).values():
         names |= {option % name if "%s" in option else option for name in names}
