@@ -14,7 +14,9 @@ from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 
 from workers.broker import consumer, names, transport
+from workers.broker.control import signed_control
 from workers.clients import clients
+from workers.ledger import identity
 from workers.loader import PackageLoader
 from workers.store import connection
 
@@ -62,6 +64,11 @@ def _configuration() -> dict[str, Any]:
     }
 
 
+def _read_secret() -> bytes:
+    config = clients().settings.store
+    return identity.installation_secret(connection.open_store(config), config.namespace)
+
+
 # Celery asks for the configuration when it is first used: a command's help needs none.
-app = Celery("headgate", loader=PackageLoader)
+app = Celery("headgate", loader=PackageLoader, control=signed_control(_read_secret))
 app.add_defaults(_configuration)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import Celery
 
 from orchestration.dispatch import pages, publisher
-from tests.support.fleet import Fleet, calls, until
-from tests.support.forging import QUEUE, TASK, broker_of, forged_bells, ledger_of
+from tests.support.fleet import ROOT, Fleet, calls, until
+from tests.support.forging import (
+    CONTROL,
+    QUEUE,
+    TASK,
+    broadcast,
+    broker_of,
+    forged_bells,
+    forged_broadcasts,
+    ledger_of,
+)
 from workers.broker import names, transport
 from workers.broker.transport import is_task_message
 
@@ -96,3 +109,128 @@ def test_no_forged_bell_changes_the_ledger_or_sends_and_the_true_ones_go_their_w
     assert fleet.wait() == {"succeeded": 3}
     assert fleet.report()["effects"] == 6
     assert "Traceback" not in fleet.log("w1")
+
+
+def told(app: Celery, command: str) -> Any:
+    """What the one worker answers to a read of a stranger; None while it does not."""
+    replies = getattr(app.control.inspect(timeout=5, limit=1), command)()
+    return next(iter(replies.values())) if replies else None
+
+
+def condition(app: Celery, fleet: Fleet) -> dict[str, Any]:
+    """Everything of a worker that a control command could change."""
+    stats = told(app, "stats")
+    return {
+        "process": fleet.worker_pid("w1"),
+        "threads": stats["pool"]["max-concurrency"],
+        "prefetched": stats["prefetch_count"],
+        "queues": queues(app),
+        "revoked": told(app, "revoked"),
+        "tasks": app.control.inspect(timeout=5, limit=1).registered(
+            "rate_limit", "soft_time_limit", "time_limit"
+        ),
+    }
+
+
+def celery(fleet: Fleet, *words: str) -> subprocess.CompletedProcess[str]:
+    """Celery's own command, on our application."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-q", "-A", "workers.app", *words],
+        env=fleet.environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def test_no_broadcast_of_a_stranger_changes_a_worker(fleet: Fleet, app: Celery) -> None:
+    fleet.start_worker("w1")
+    until(lambda: told(app, "ping"), what="the worker", fleet=fleet)
+    before = condition(app, fleet)
+    broker = broker_of(fleet)
+    events = broker.pubsub()
+    events.psubscribe("/1.headgate.celeryev/task*")
+
+    for text in forged_broadcasts(node(app)).values():
+        broker.publish(f"/1.{CONTROL}", text)
+
+    assert condition(app, fleet) == before
+    assert "error" in str(app.control.broadcast("pool_shrink", reply=True, limit=1, timeout=5))
+    fleet.submit(calls(20))
+    assert fleet.wait() == {"succeeded": 20}
+    assert condition(app, fleet)["process"] == before["process"]
+    heard = [it["type"] for it in iter(lambda: events.get_message(timeout=0.2), None)]
+    assert "pmessage" not in heard  # nobody turned task events on
+    assert "Traceback" not in fleet.log("w1")
+
+
+def node(app: Celery) -> str:
+    """The name of the one worker."""
+    return next(iter(app.control.inspect(timeout=5, limit=1).ping() or {"": ""}))
+
+
+def test_what_this_installation_signs_is_obeyed_once_and_as_it_was_sent(
+    fleet: Fleet, app: Celery
+) -> None:
+    fleet.start_worker("w1")
+    until(lambda: told(app, "ping"), what="the worker", fleet=fleet)
+    broker = broker_of(fleet)
+    heard = broker.pubsub()
+    heard.subscribe(f"/1.{CONTROL}")
+
+    added = celery(fleet, "control", "add_consumer", "extra")
+
+    assert added.returncode == 0, added.stderr + fleet.log("w1")
+    assert "add consumer extra" in added.stdout
+    until(lambda: queues(app) == [QUEUE, "extra"], what="the queue")
+    messages = [it["data"] for it in iter(lambda: heard.get_message(timeout=0.2), None)]
+    (signed,) = [it for it in messages if isinstance(it, str) and "add_consumer" in body_of(it)]
+    celery(fleet, "control", "cancel_consumer", "extra")
+    until(lambda: queues(app) == [QUEUE], what="the queue's end")
+    body = json.loads(body_of(signed))
+    others = [
+        {**body, "arguments": {**body["arguments"], "queue": "another"}},
+        {**body, "method": "cancel_consumer"},
+        {**body, "destination": [node(app)]},
+        {**body, "ticket": "another"},
+    ]
+    for text in (signed, *map(broadcast, others)):
+        broker.publish(f"/1.{CONTROL}", text)
+    assert queues(app) == [QUEUE]
+
+    fleet.kill_worker("w1")  # which forgets what it has taken
+    until(lambda: told(app, "ping") and fleet.worker_pid("w1"), what="the next one", fleet=fleet)
+    broker.publish(f"/1.{CONTROL}", signed)
+    assert queues(app) == [QUEUE]
+
+
+def queues(app: Celery) -> list[str]:
+    """The queues from which the worker takes."""
+    return [queue["name"] for queue in told(app, "active_queues") or ()]
+
+
+def body_of(text: str) -> str:
+    """The body of a broadcast."""
+    return b64decode(json.loads(text)["body"]).decode()
+
+
+def test_reads_are_open_and_hold_no_secret(fleet: Fleet, app: Celery) -> None:
+    broker_of(fleet).execute_command(
+        "ACL", "SETUSER", "bells", "on", ">canary-broker-password", "~*", "&*", "+@all"
+    )
+    url = f"redis://bells:canary-broker-password@127.0.0.1:{fleet.broker_port}/1"
+    fleet.start_worker("w1", env={"HEADGATE_STORE__BROKER_URL": url})
+    until(lambda: told(app, "ping"), what="the worker", fleet=fleet)
+
+    words = ("stats", "conf", "report", "registered", "active_queues", "scheduled", "clock")
+    answers = {word: told(app, word) for word in words}
+
+    assert all(answer is not None for answer in answers.values())
+    assert "canary" not in json.dumps(answers)
+
+
+def test_a_command_that_cannot_be_signed_ends_with_a_sentence(fleet: Fleet) -> None:
+    fleet.kill_store()
+
+    ended = celery(fleet, "control", "shutdown")
+
+    assert ended.returncode != 0
+    assert "shutdown cannot be signed: the store did not answer" in ended.stderr
+    assert "Traceback" not in ended.stderr

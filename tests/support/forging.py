@@ -122,6 +122,65 @@ def forged_bells(client: str, key: str, other: str) -> dict[str, str]:
     }
 
 
+#: Commands by which somebody on the broker would change a worker, with their arguments.
+CHANGES: dict[str, dict[str, Any]] = {
+    "pool_shrink": {"n": 15},
+    "pool_grow": {"n": 5},
+    "cancel_consumer": {"queue": QUEUE},
+    "add_consumer": {"queue": "elsewhere"},
+    "rate_limit": {"task_name": TASK, "rate_limit": "1/h"},
+    "time_limit": {"task_name": TASK, "soft": 0.001, "hard": 0.001},
+    "revoke": {"task_id": ["some-id"], "terminate": True, "signal": "KILL"},
+    "terminate": {"task_id": ["some-id"], "signal": "KILL"},
+    "revoke_by_stamped_headers": {"headers": {"a": ["b"]}},
+    "hello": {"from_node": "stranger", "revoked": ["some-id"]},
+    "enable_events": {},
+    "disable_events": {},
+    "heartbeat": {},
+    "autoscale": {"max": 1, "min": 1},
+    "pool_restart": {},
+    "election": {"id": "e", "topic": "t"},
+    "memsample": {},
+    "objgraph": {},
+    "shutdown": {},
+}
+
+
+def forged_broadcasts(node: str) -> dict[str, str]:
+    """What a stranger may broadcast: every change, and texts that are no control message."""
+    signed = {"headgate_signature": ["1.0", "nonce", "0" * 64]}
+    replied = {"reply_to": {"exchange": "reply.headgate.pidbox", "routing_key": "r"}, "ticket": "t"}
+    slow = {"pattern": "(.*.*)*.*.*=.*.*$", "matcher": "pcre"}
+    found = {}
+    for name, arguments in CHANGES.items():
+        body = {"method": name, "arguments": arguments}
+        found |= {
+            name: broadcast(body),
+            f"{name} to the node": broadcast({**body, "destination": [node]}),
+            f"{name} with a reply": broadcast({**body, **replied}),
+            f"{name} with a signature": broadcast({**body, "arguments": {**arguments, **signed}}),
+        }
+    wrong: dict[str, Any] = {
+        "a list": [1],
+        "a text": "shutdown",
+        "no method": {"arguments": {}},
+        "a method that is a list": {"method": ["shutdown"], "arguments": {}},
+        "arguments that are a list": {"method": "ping", "arguments": [1]},
+        "an argument that no command has": {"method": "stats", "arguments": {"state": 1}},
+        "ids that are lists": {"method": "query_task", "arguments": {"ids": [[1]]}},
+        "an answer elsewhere": {
+            "method": "ping", "reply_to": {"exchange": "", "routing_key": QUEUE}, "ticket": "t",
+        },
+        "an answer nowhere": {"method": "ping", "reply_to": "me", "ticket": "t"},
+        "a pattern that takes for ever": {"method": "ping", **slow},
+        "a signature that is a number": {
+            "method": "shutdown", "arguments": {"headgate_signature": 5},
+        },
+    }  # fmt: skip
+    found |= {name: broadcast(body) for name, body in wrong.items()}
+    return found | {"a clock that is a text": broadcast({"method": "ping"}, clock="late")}
+
+
 def broker_of(fleet: Fleet) -> Store:
     """The broker's database, as a stranger has it open."""
     return connect(f"redis://127.0.0.1:{fleet.broker_port}/1")

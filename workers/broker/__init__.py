@@ -2,6 +2,7 @@
 
 - `names`: what queues, exchanges and keys are called; each carries the namespace.
 - `transport`: kombu's Redis transport, safe against what a broker can hold and do.
+- `control`: remote control, signed.
 - `consumer`: what a worker does when the broker goes away.
 """
 
