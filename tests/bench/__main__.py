@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import handover, limits, media, scale, storm, windows
+from tests.bench import handover, limits, media, namespaces, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import SHOWN, page_of, run, show
 from tests.conftest import start_server
@@ -177,6 +177,7 @@ def run_all() -> None:
     show("CPU per call at 180/s, with and without task events", events())
     limits.main()
     scale.main()
+    namespaces.main()
     show("two tenants 3 : 1, a comes and goes", handover.handover())
     show("70 % of 429 without Retry-After, four processes", storm.storm().figures())
     windows.show_windows()
