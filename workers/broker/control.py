@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from workers.broker.signing import SIGNATURE, ControlCommand, NotObeyed, Signer
-from workers.errors import HeadgateError
+from workers.errors import HeadgateError, NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ REST_S: Final = 10.0
 logger = logging.getLogger(__name__)
 
 
-class CannotSign(OperationalError, ClickException):
+class CannotSign(NotNow, OperationalError, ClickException):
     """A command cannot be signed: Flower knows this error of kombu's, Celery's commands click's."""
 
 

@@ -75,6 +75,19 @@ def test_a_bell_is_the_message_that_celery_builds_for_the_rest_of_the_chain(
         assert ours[name] == theirs[name]
 
 
+def test_each_ring_is_a_message_of_its_own_so_that_a_revoked_one_is_rung_again(
+    app: Celery, store: Store
+) -> None:
+    bell = ("calls.call", Bell(NAMES[1], 1, 2, "job"))
+    for _ in range(2):
+        publisher.publish(app, "probe", NAMES[0], [bell])
+
+    messages = queued(store)
+    ids = [it["headers"]["id"] for it, _ in messages]
+    ids += [link["options"]["task_id"] for _, body in messages for link in body[2]["chain"]]
+    assert len(set(ids)) == 4
+
+
 def test_a_hundred_bells_leave_in_one_round_trip(app: Celery, store: Store) -> None:
     bell = ("calls.call", Bell(NAMES[1], 1, 1, "job"))
     publisher.publish(app, "probe", NAMES[0], [bell])  # connects
