@@ -13,9 +13,10 @@ from typing import Any, Final
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 
-from workers.broker import consumer, transport
+from workers.broker import consumer, names, transport
+from workers.broker.control import signed_control
 from workers.clients import clients
-from workers.governor.flows import CALLS_QUEUE
+from workers.ledger import identity
 from workers.loader import PackageLoader
 from workers.store import connection
 
@@ -39,10 +40,12 @@ warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 def _configuration() -> dict[str, Any]:
     config = clients().settings
     return {
-        **transport.broker_settings(connection.broker_url_of(config.store)),
+        **transport.broker_settings(
+            connection.broker_url_of(config.store), names.key_options(config.store.namespace)
+        ),
+        **names.name_settings(config.store.namespace),
         **consumer.SETTINGS,
         "imports": IMPORTS,
-        "task_default_queue": CALLS_QUEUE,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         "task_acks_late": False,
@@ -59,6 +62,11 @@ def _configuration() -> dict[str, Any]:
     }
 
 
+def _read_secret() -> bytes:
+    config = clients().settings.store
+    return identity.installation_secret(connection.open_store(config), config.namespace)
+
+
 # Celery asks for the configuration when it is first used: a command's help needs none.
-app = Celery("headgate", loader=PackageLoader)
+app = Celery("headgate", loader=PackageLoader, control=signed_control(_read_secret))
 app.add_defaults(_configuration)

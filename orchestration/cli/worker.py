@@ -15,7 +15,7 @@ from orchestration.cli import options
 from orchestration.text import format_count
 from workers.clients import use_settings
 from workers.errors import UsageError
-from workers.governor.flows import CALLS_QUEUE, POOLS
+from workers.governor.flows import CALLS_POOL, POOLS
 from workers.settings.load import load
 from workers.settings.values import NAME
 from workers.store.connection import broker_url_of, connect, require_durable, url_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "--for",
     "pool",
     type=click.Choice(POOLS),
-    default=CALLS_QUEUE,
+    default=CALLS_POOL,
     show_default=True,
     help="What its threads do: calls of the API, or transfers of files, without a token.",
 )

@@ -22,7 +22,7 @@ from orchestration.sandbox.process import SandboxControl, SandboxProcess
 from orchestration.views.progress import follow
 from workers.clients import Clients
 from workers.errors import HeadgateError
-from workers.governor.flows import CALLS_QUEUE, MEDIA_QUEUE
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL
 from workers.settings.load import load
 from workers.store.embedded import stop_embedded
 
@@ -95,9 +95,9 @@ def set_stage(
         stack.callback(stop_embedded, client.fleet.store.data_dir)
         workers: list[subprocess.Popen[bytes]] = []
         stack.callback(_stop, workers)
-        workers.extend(_start_worker(folder, config, name, CALLS_QUEUE) for name in WORKERS)
+        workers.extend(_start_worker(folder, config, name, CALLS_POOL) for name in WORKERS)
         if media:
-            workers.append(_start_worker(folder, config, MEDIA_WORKER, MEDIA_QUEUE))
+            workers.append(_start_worker(folder, config, MEDIA_WORKER, MEDIA_POOL))
         yield DemoStage(folder, client, sandbox, workers)
 
 

@@ -15,9 +15,10 @@ from celery import bootsteps
 
 from orchestration.dispatch.dispatcher import Dispatcher
 from workers.app import app
+from workers.broker.names import pool_of
 from workers.clients import clients
-from workers.errors import ConfigError, HeadgateError
-from workers.governor.flows import CALLS_QUEUE, MEDIA_QUEUE
+from workers.errors import HeadgateError
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL
 from workers.http.connection import pool_size, require_descriptors
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
         """Begin to ring.
 
         Raises:
-            ConfigError: the worker takes from the queues of both pools.
+            ConfigError: the worker takes from the queues of both pools, or of none.
         """
-        pool = pool_of(set(parent.app.amqp.queues.consume_from))
+        pool = pool_of(clients().settings.store.namespace, parent.app.amqp.queues.consume_from)
         _require_descriptors(pool, parent.concurrency)
         sys.setswitchinterval(SWITCH_S)
-        if pool == MEDIA_QUEUE:
+        if pool == MEDIA_POOL:
             # A file that waits in this process behind others may wait for long.
             parent.app.conf.worker_disable_prefetch = True
         else:
@@ -63,25 +64,11 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
             self.dispatcher.stop()
 
 
-def pool_of(queues: set[str]) -> str:
-    """The pool of a worker that takes from these queues.
-
-    Raises:
-        ConfigError: they are those of both pools.
-    """
-    if {CALLS_QUEUE, MEDIA_QUEUE} <= queues:
-        raise ConfigError(
-            f"a worker is for {CALLS_QUEUE} or for {MEDIA_QUEUE}, or transfers would take the "
-            f"threads of calls; start one with -Q {CALLS_QUEUE} and one with -Q {MEDIA_QUEUE}"
-        )
-    return MEDIA_QUEUE if MEDIA_QUEUE in queues else CALLS_QUEUE
-
-
 def _require_descriptors(pool: str, threads: int) -> None:
     """Make sure that the process may open as many connections as its threads may need."""
     require_descriptors(
         sum(
-            pool_size(threads, client.max_retries) if pool == CALLS_QUEUE else threads
+            pool_size(threads, client.max_retries) if pool == CALLS_POOL else threads
             for client in clients().settings.clients.values()
         )
     )

@@ -20,7 +20,7 @@ from workers import failpoints
 from workers.errors import HeadgateError, LedgerDamaged, SchemaUnknown
 from workers.governor import flows
 from workers.governor.failures import failures
-from workers.governor.flows import CALLS_QUEUE, URGENT
+from workers.governor.flows import CALLS_POOL, URGENT
 from workers.governor.state import GovernorState
 from workers.store.connection import FULL, keep_embedded, room
 
@@ -54,7 +54,7 @@ class Dispatcher(threading.Thread):
     """
 
     def __init__(
-        self, app: Celery, clients: Clients, worker: str, *, threads: int, pool: str = CALLS_QUEUE
+        self, app: Celery, clients: Clients, worker: str, *, threads: int, pool: str = CALLS_POOL
     ) -> None:
         super().__init__(name="dispatcher", daemon=True)
         self._app = app
@@ -148,7 +148,7 @@ class Dispatcher(threading.Thread):
         try:
             bells, unknown = self._name_tasks(client, ring.bells)
             if bells:
-                publisher.publish(self._app, client.name, bells)
+                publisher.publish(self._app, client.keys.namespace, client.name, bells)
         except (OSError, KombuError) as error:
             _logger.warning("the broker is away, the bells are requeued (%s)", type(error).__name__)
             for bell in ring.bells:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.broker.names import queue_of
 from workers.ledger.identity import SCHEMA
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _HEADERS: Final = {
 }
 
 
-def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None:
+def publish(app: Celery, namespace: str, client: str, bells: Iterable[tuple[str, Bell]]) -> None:
     """Publish a chain for each (task name, bell), all in one round trip.
 
     Each bell goes to the queue of its pool, with a link for each later step. How far the
@@ -42,11 +43,12 @@ def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None
     """
     with app.producer_pool.acquire(block=True) as producer, producer.batch():
         for task, bell in bells:
-            body, headers = build_message(task, client, bell)
+            queue = queue_of(namespace, bell.pool)
+            body, headers = build_message(task, client, bell, queue)
             producer.publish(
                 body,
                 exchange="",
-                routing_key=bell.pool,
+                routing_key=queue,
                 headers=headers,
                 serializer="json",
                 retry=False,
@@ -56,7 +58,9 @@ def publish(app: Celery, client: str, bells: Iterable[tuple[str, Bell]]) -> None
             )
 
 
-def build_message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[str, Any]]:
+def build_message(
+    task: str, client: str, bell: Bell, queue: str
+) -> tuple[list[Any], dict[str, Any]]:
     """Build body and headers of one bell (Celery's message protocol 2).
 
     `chain(…).apply_async` would publish the messages one by one, at ten times the CPU. A test
@@ -65,7 +69,7 @@ def build_message(task: str, client: str, bell: Bell) -> tuple[list[Any], dict[s
     names = [client, bell.key, bell.step]
     task_id = str(uuid.uuid4())
     rest = [
-        build_signature(task, [client, bell.key, step], bell.pool)
+        build_signature(task, [client, bell.key, step], queue)
         for step in range(bell.steps, bell.step, -1)
     ]
     embed = {"callbacks": None, "errbacks": None, "chain": rest or None, "chord": None}

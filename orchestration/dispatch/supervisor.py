@@ -20,6 +20,7 @@ import click
 from celery.utils.nodenames import nodename
 
 from workers.app import app
+from workers.broker.names import queue_of
 from workers.clients import clients
 from workers.errors import HeadgateError, UsageError
 
@@ -41,12 +42,12 @@ DRAIN_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 PARENT_VARIABLE: Final = "HEADGATE_PARENT"
 
 
-def run_celery_worker(name: str, concurrency: int, loglevel: str, queue: str) -> int:
+def run_celery_worker(name: str, concurrency: int, loglevel: str, pool: str) -> int:
     """Run a Celery worker in this process until it is drained; returns its exit code."""
-    clients()  # a wrong configuration ends here, in one sentence
+    settings = clients().settings  # a wrong configuration ends here, in one sentence
     worker = app.Worker(
         hostname=nodename(name, socket.gethostname()),
-        queues=[queue],
+        queues=[queue_of(settings.store.namespace, pool)],
         concurrency=concurrency,
         loglevel=loglevel,
         quiet=True,

@@ -164,7 +164,7 @@ def status(client: Client) -> ClientStatus:
     state, keys, store = look.state, client.keys, client.store
     calls_per_s = _calls_per_s(state)
     workers = workers_of(client)
-    threads = workers.threads(flows.CALLS_QUEUE)
+    threads = workers.threads(flows.CALLS_POOL)
     of_pools = {pool: state.out_of_pool(pool) for pool in flows.POOLS}
     in_calls = look.out - look.retries - state.bells_out() - sum(of_pools.values())
     spans = flows.spans(store, keys)
@@ -237,7 +237,7 @@ def _calls_per_s(state: GovernorState) -> float:
 
 
 def _media(client: Client, look: _Look, workers: Workers) -> MediaStatus:
-    threads = workers.threads(flows.MEDIA_QUEUE)
+    threads = workers.threads(flows.MEDIA_POOL)
     waiting = sum(
         look.waits[flow]
         for flow, definition in look.definitions.items()

@@ -18,6 +18,7 @@ from celery import Task
 from celery.exceptions import Reject
 
 from tasks.kind import CannotSay
+from tasks.steps.bell import read_bell
 from tasks.steps.detours import take_detour
 from tasks.steps.granted import GrantedStep, finish_undone
 from tasks.steps.outgoing import Outgoing, checks_first
@@ -33,7 +34,7 @@ from workers.errors import (
     StoreAway,
     TokenUnavailable,
 )
-from workers.governor.grants import Grant, Settled
+from workers.governor.grants import ANYBODY, Asker, Grant, Hindrance, Settled
 from workers.http.connection import ConnectFailed
 from workers.ledger.identity import SCHEMA
 
@@ -79,18 +80,24 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     throws = (TransactionFailed,)  # no error of the worker's: no traceback in its log
     max_retries = None  # attempts are counted in the ledger, never by Celery
     kind: StepKind
+    asker = ANYBODY  #: the kind of its jobs, and that it makes calls
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
-    def run(self, client: str, key: str, step: int) -> str:
+    def run(self, *names: object, **more: object) -> str:
         """Serve one bell; the returned word is what Flower shows."""
         failpoints.reach("popped")
         schema = self.request.get("schema", SCHEMA)  # a further link of a chain has none
         if schema != SCHEMA:  # rung again when nobody answers it, maybe for another worker
             return self.stop(f"wait: this bell has schema {schema}, this release reads {SCHEMA}")
+        bell = read_bell(names, more)
+        if bell is None:
+            return self.stop("drop: this message names no client, key and step")
+        client, key, step = bell
         try:
             ours = clients()[client]
             if why := _refuse_account(ours):
-                ours.governor().requeue(key, step)  # for a worker that has the client's account
+                # For a worker that has the client's account.
+                ours.governor().requeue(key, step, asker=self.asker)
                 return self.stop(f"wait: {why}")
             return self.serve_bell(ours, key, step)
         except HeadgateError as error:  # the ledger knows what is out, and rings again
@@ -102,7 +109,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             # Waiting longer would look like a bell that nobody heard.
             token = client.tokens().get(client.fleet.worker.bell_grace_s / 2)
             with client.caller().connection() as connection:
-                grant = client.governor().admit(key, step)
+                grant = client.governor().admit(key, step, self.asker)
                 if not isinstance(grant, Grant):
                     return self.stop(take_detour(client, grant))
                 failpoints.reach("admitted")
@@ -118,8 +125,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         """Requeue a bell for which nothing could be sent: no token holds the whole client."""
         _warn(client, str(error))
         wait_s = AWAY_HOLD_S + self.rng.uniform(0, AWAY_HOLD_S)
-        waits = "delay_s" if isinstance(error, ConnectFailed) else "pause_s"
-        client.governor().requeue(key, step, why=str(error), **{waits: wait_s})
+        hindrance = Hindrance(str(error), pause_s=wait_s)
+        if isinstance(error, ConnectFailed):
+            hindrance = Hindrance(str(error), delay_s=wait_s)
+        client.governor().requeue(key, step, hindrance, self.asker)
         return self.stop(f"wait: {error}")
 
     def call(
@@ -182,9 +191,10 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return word
 
 
-def step_of(kind: StepKind) -> Step:
-    """The Celery task of a kind, ready to be registered."""
-    step: Step = type("Step", (Step,), {"name": kind.task, "kind": kind, "abstract": False})()
+def step_of(kind: StepKind, jobs: str) -> Step:
+    """The Celery task of a kind, ready to be registered; `jobs` is the kind of their rows."""
+    names = {"name": kind.task, "kind": kind, "asker": Asker(jobs), "abstract": False}
+    step: Step = type("Step", (Step,), names)()
     return step
 
 

@@ -15,8 +15,9 @@ from workers.answer.backoff import countdown_s
 from workers.answer.guards import Memo
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
+from workers.broker.names import pool_of
 from workers.errors import SchemaUnknown, StoreAway
-from workers.governor.grants import Denied, Grant
+from workers.governor.grants import Asker, Denied, Grant
 
 if TYPE_CHECKING:
     from random import Random
@@ -34,7 +35,9 @@ class LocalStep(Step):
 
     def serve_bell(self, client: Client, key: str, step: int) -> str:
         """Admit, do, settle; then the next bell, or none."""
-        grant = client.governor().admit(key, step, local=True)
+        pool = pool_of(client.keys.namespace, self.app.amqp.queues.consume_from)
+        asker = self.asker._replace(does=f"pool:{pool}")
+        grant = client.governor().admit(key, step, asker, local=True)
         if not isinstance(grant, Grant):
             return self.stop(grant.summary if isinstance(grant, Denied) else "drop: not a call")
         failpoints.reach("admitted")
@@ -123,8 +126,8 @@ def _may_go_back(grant: Grant, most: int) -> bool:
     return grant.step > 1 and len(grant.answers) < grant.step - 1 + most
 
 
-def local_step_of(kind: StepKind) -> LocalStep:
-    """The Celery task of a kind's local steps, ready to be registered."""
-    names = {"name": kind.local_task, "kind": kind, "abstract": False}
+def local_step_of(kind: StepKind, jobs: str) -> LocalStep:
+    """The Celery task of a kind's local steps, ready to be registered; as `step_of`."""
+    names = {"name": kind.local_task, "kind": kind, "asker": Asker(jobs), "abstract": False}
     step: LocalStep = type("LocalStep", (LocalStep,), names)()
     return step

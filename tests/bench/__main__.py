@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import handover, limits, media, scale, storm, windows
+from tests.bench import handover, limits, media, namespaces, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import SHOWN, page_of, run, show
 from tests.conftest import start_server
@@ -26,6 +26,7 @@ from workers.answer.outcome import Outcome
 from workers.answer.verdict import Advance
 from workers.governor import flows
 from workers.governor.governor import Governor
+from workers.governor.grants import Asker
 from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
 from workers.settings.client import ClientSettings
 from workers.settings.limits import LimitSettings
@@ -97,7 +98,9 @@ def _scripts(url: str) -> dict[str, Any]:
     for start in range(0, 1000, 200):
         ping = median_us(lambda _: store.ping(), range(400))
         of_round = range(start, start + 200)
-        admit = median_us(lambda n: grants.append(governor.admit(bells[n].key, 1)), of_round)
+        admit = median_us(
+            lambda n: grants.append(governor.admit(bells[n].key, 1, Asker("calls"))), of_round
+        )
         settle = median_us(lambda n: governor.settle(grants[n], DONE), of_round)
         rounds.append((ping, admit - ping, settle - ping))
     ping, admit, settle = (statistics.median(it) for it in zip(*rounds, strict=True))
@@ -174,6 +177,7 @@ def run_all() -> None:
     show("CPU per call at 180/s, with and without task events", events())
     limits.main()
     scale.main()
+    namespaces.main()
     show("two tenants 3 : 1, a comes and goes", handover.handover())
     show("70 % of 429 without Retry-After, four processes", storm.storm().figures())
     windows.show_windows()

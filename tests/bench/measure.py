@@ -109,7 +109,7 @@ def run(
         fleet.submit(calls(count, steps))
         most_waiting = 0
         while fleet.ended() < count:
-            most_waiting = max(most_waiting, int(broker.llen("calls")))  # type: ignore[arg-type]
+            most_waiting = max(most_waiting, int(broker.llen("headgate.calls")))  # type: ignore[arg-type]
             time.sleep(0.1)
             timeout_s -= 0.1
             if timeout_s < 0:

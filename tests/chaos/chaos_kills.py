@@ -46,7 +46,9 @@ def test_garbage_and_five_broker_deaths_under_load() -> None:
         pids = fleet.worker_pid("w1"), fleet.worker_pid("w2")
         for _ in range(5):
             broker = connect(f"redis://127.0.0.1:{fleet.broker_port}/1")
-            broker.lpush("calls", *(encoded(it) for it in (list(GARBAGE.values()) * 9)[:200]))
+            broker.lpush(
+                "headgate.calls", *(encoded(it) for it in (list(GARBAGE.values()) * 9)[:200])
+            )
             fleet.wait_for(fleet.ended() + 150)
             fleet.kill_broker()
             time.sleep(3)
@@ -118,7 +120,7 @@ def test_two_workers_of_4_threads_never_fill_the_broker() -> None:
         broker = connect(f"redis://127.0.0.1:{fleet.broker_port}/1")
         most = 0
         while fleet.ended() < 800:
-            most = max(most, int(broker.llen("calls")))  # type: ignore[arg-type]
+            most = max(most, int(broker.llen("headgate.calls")))  # type: ignore[arg-type]
             time.sleep(0.005)
         assert most <= 10
         check_all(fleet)

@@ -29,7 +29,9 @@ FORBIDDEN = [
     "FLUSHALL", "FLUSHDB", "CONFIG GET *", "CONFIG SET appendonly no", "KEYS *", "SCAN 0",
     "EVAL return(1) 0", "SHUTDOWN NOSAVE", "ACL LIST", "ACL WHOAMI", "SAVE",
     "CLIENT LIST", "MONITOR", "REPLICAOF NO ONE", "MODULE LIST", "FUNCTION FLUSH", "SWAPDB 0 1",
-    "SCRIPT FLUSH", "GET other", "SET other 1", "PUBLISH other 1", "RENAME calls x", "BGREWRITEAOF",
+    "SCRIPT FLUSH", "GET other", "SET other 1", "PUBLISH other 1", "RENAME headgate.calls x",
+    "LPUSH other.calls 1",
+    "LPUSH calls 1", "PUBLISH /0.other.pidbox 1", "GET other:kombu.unacked", "BGREWRITEAOF",
 ]  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def test_a_token_endpoint_that_hangs_fills_no_queue_and_says_why_nothing_leaves(
             for _ in range(3):  # three more rounds of bells that nobody can answer
                 held = store.hget(keys.governor, "c:client")
                 until(lambda held=held: store.hget(keys.governor, "c:client") != held)
-                published = max(published, int(broker.llen("calls")))
+                published = max(published, int(broker.llen("headgate.calls")))
 
             assert published <= 5  # 1.25 x threads
             assert "no access token came" in str(status(fleet.client).holds)

@@ -53,7 +53,7 @@ def test_celerys_own_command_with_the_queue_of_media_is_a_worker_for_media(world
         "workers.app",
         "worker",
         "-Q",
-        "media",
+        f"{world.namespace}.media",
         "-c",
         "3",
     ]
@@ -68,11 +68,24 @@ def test_celerys_own_command_with_the_queue_of_media_is_a_worker_for_media(world
 
 
 def test_one_worker_for_calls_and_media_is_refused(world: World) -> None:
-    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", "calls,media"]
+    both = f"{world.namespace}.calls,{world.namespace}.media"
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", both]
     process = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
     )
 
     assert process.returncode != 0
     assert "a worker is for calls or for media" in process.stderr
+    assert not status(world.client).workers
+
+
+def test_a_worker_of_a_queue_to_which_no_bell_comes_is_refused(world: World) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", "calls"]
+    process = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
+    )
+
+    assert process.returncode != 0
+    assert f"no bell comes to the queue calls in namespace {world.namespace}" in process.stderr
+    assert f"-Q {world.namespace}.calls and one with -Q {world.namespace}.media" in process.stderr
     assert not status(world.client).workers

@@ -28,7 +28,7 @@ from tests.support.stored import transaction_hash
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import Finish, GiveUp, Requeue
 from workers.governor import flows
-from workers.governor.grants import Grant, Settled
+from workers.governor.grants import Grant, Hindrance, Settled
 from workers.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ MANY = 16
 GIVE_UP = FAILS.give_up
 #: The same row once more: no first send.
 AGAIN = replace(FAILS, is_first=False)
+NO_CONNECTION = Hindrance("cannot connect", delay_s=1.5)
 #: A send of unknown outcome that nothing guards.
 LOST = Finish(
     state="unknown",
@@ -323,7 +324,7 @@ def test_connections_that_never_came_about_hold_the_scope_too(store: Store) -> N
     rung = rig.ring()
 
     for key in rung[:MANY]:
-        rig.governor.requeue(key, 1, why="cannot connect", delay_s=1.5)
+        rig.governor.requeue(key, 1, NO_CONNECTION)
 
     assert breaker(rig, scope_of(rig))["why"] == "cannot connect"
     assert set(rung) <= set(keys)
@@ -336,7 +337,7 @@ def test_a_missed_probe_has_its_turn(store: Store) -> None:
     rung = rig.ring_on(3 * S)
     assert len(rung) == 1
 
-    rig.governor.requeue(rung[0], 1, why="cannot connect", delay_s=1.5)
+    rig.governor.requeue(rung[0], 1, NO_CONNECTION)
 
     assert rig.ring_on(4 * S - 50 * MS) == []
     assert len(rig.ring_on(S)) == 1

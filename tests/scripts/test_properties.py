@@ -43,7 +43,7 @@ from workers.answer.verdict import (
 )
 from workers.governor.flows import POOLS, Flow, flow, of_pool
 from workers.governor.governor import Governor
-from workers.governor.grants import Grant, Half, KeyExpired, MustSplit
+from workers.governor.grants import Grant, Half, Hindrance, KeyExpired, MustSplit
 from workers.ledger import audit
 from workers.ledger.batch import halves
 from workers.ledger.ledger import Ledger, NewTransaction, PageCounts
@@ -572,7 +572,7 @@ class Governed(RuleBasedStateMachine):
         delay_s = chance.choice([0.0, 0.0, 1.2])
         if self.model.flows[tx.flow].pool:
             pause_s = delay_s = 0.0
-        self.governor.requeue(tx.key, step, pause_s, "nobody is there", delay_s=delay_s)
+        self.governor.requeue(tx.key, step, Hindrance("nobody is there", pause_s, delay_s))
         self.model.requeue(tx.key, step, pause_s, "nobody is there", delay_s)
 
     def replay(self, chance: Random) -> None:

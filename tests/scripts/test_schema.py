@@ -103,7 +103,7 @@ def test_an_installation_without_its_secret_is_refused_in_a_sentence(store: Stor
 
 def test_a_bell_of_another_schema_is_left_to_be_rung_again() -> None:
     with Celery("test", broker="memory://", set_as_current=False) as app:
-        step = app.register_task(step_of(CallSteps()))
+        step = app.register_task(step_of(CallSteps(), "calls"))
         step.push_request(schema=2)
         try:
             word = step.run("acme", "key", 1)

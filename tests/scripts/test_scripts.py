@@ -37,7 +37,7 @@ from workers.answer.verdict import (
 )
 from workers.errors import LedgerDamaged, StoreAway
 from workers.governor import flows
-from workers.governor.grants import Grant, Settled
+from workers.governor.grants import Grant, Hindrance, Settled
 from workers.governor.state import GovernorState
 from workers.ledger import audit
 from workers.ledger.ledger import NewTransaction, PageCounts
@@ -565,7 +565,7 @@ def test_a_worker_that_cannot_connect_may_pause_its_client(store: Store) -> None
     rig.fill()
     rig.ring(threads=1)
 
-    rig.governor.requeue(key, 1, pause_s=1)
+    rig.governor.requeue(key, 1, Hindrance(pause_s=1))
 
     assert rig.ring_on(S) == []
     assert rig.ring_on(125 * MS) == [key]
@@ -964,7 +964,7 @@ def _ring(rig: Rig) -> None:
 
 
 def _admit(rig: Rig) -> None:
-    rig.governor._run("admit", "j1-000", 1, "fence", LEASE_US, S)
+    rig.governor._run("admit", "j1-000", 1, "fence", LEASE_US, S, "", "client")
 
 
 def _admit_in_vain(rig: Rig) -> None:
@@ -1063,7 +1063,7 @@ def test_a_key_of_a_wrong_type_stops_a_script_before_its_first_write(
     rig.fill()
     rig.ring(threads=3)
     rig.serve("j1-002", verdict=RETRY)
-    rig.governor._run("admit", "j1-001", 1, "held", LEASE_US, S)
+    rig.governor._run("admit", "j1-001", 1, "held", LEASE_US, S, "", "client")
     rig.us += 2 * S  # the countdown is over, and the ring has yet to see it
     full = rig.keys.prefix + name
     store.delete(full)

@@ -78,7 +78,7 @@ class Worker(CeleryWorkerContainer):
     @classmethod
     def worker_queue(cls) -> str:
         """The one queue of API calls."""
-        return "calls"
+        return "headgate.calls"
 
     @classmethod
     def initial_env(

@@ -377,6 +377,48 @@ _WORKERS: Final = (
         "    eta: Any = None",
         "tests/fleet/test_transport.py::test_what_a_worker_cannot_take_is_told_from_a_task",
     ),
+    Mutant(
+        "bell of any kind",
+        "workers/lua/includes/asker.lua",
+        'if kind == "" then return true end',
+        "if true then return true end",
+    ),
+    Mutant(
+        "bell in any pool",
+        "workers/lua/includes/asker.lua",
+        "return pool_of(limits) == does and",
+        "return",
+    ),
+    Mutant(
+        "names of any type",
+        "tasks/steps/bell.py",
+        "if not more and type(step) is int",
+        "if not more",
+    ),
+    Mutant(
+        "queues without a namespace",
+        "workers/broker/names.py",
+        'return f"{namespace}.{pool}"',
+        "return pool",
+    ),
+    Mutant(
+        "control that nobody signed",
+        "workers/broker/control.py",
+        "self.mailbox.signer.require_signed(command)",
+        "pass",
+    ),
+    Mutant(
+        "signature taken twice",
+        "workers/broker/signing.py",
+        "if nonce in self._taken:",
+        "if not nonce:",
+    ),
+    Mutant(
+        "signature from before a restart",
+        "workers/broker/signing.py",
+        "if signed_s < self._started_s or",
+        "if",
+    ),
 )
 
 _STEPS: Final = (

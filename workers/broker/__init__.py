@@ -1,7 +1,9 @@
 """How bells travel: a kombu transport and a consumer that survive the broker; never the work.
 
+- `names`: what queues, exchanges and keys are called; each carries the namespace.
 - `transport`: kombu's Redis transport, safe against what a broker can hold and do.
 - `amqps`: the transport for a broker of `amqps://`, verified.
+- `control`: remote control, signed.
 - `consumer`: what a worker does when the broker goes away.
 """
 

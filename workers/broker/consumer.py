@@ -6,6 +6,7 @@ when the broker refuses a command, and puts back messages that its threads are s
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
+    from kombu.message import Message
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two attempts to reach the broker.
 RETRY_S = 1.0
@@ -40,6 +44,18 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
         )
         connected: Connection = super().ensure_connected(conn)
         return connected
+
+    @override
+    def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:
+        """Drop a message that names no task of ours.
+
+        A newer release or a stranger sent it; the ledger rings again for what is ours. Celery logs
+        the whole message, and a traceback.
+        """
+        del body, exc
+        name = str(message.headers.get("task"))[:64]
+        logger.warning("this worker has no task %r: its message is dropped", name)
+        message.reject_log_error(logger, self.connection_errors)  # type: ignore[no-untyped-call]
 
     @override
     def on_connection_error_after_connected(self, exc: Exception) -> None:

@@ -28,13 +28,16 @@ from workers.settings.redis_url import VERIFIED
 from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from redis import Redis
     from redis.client import PubSub
 
-#: The list of strings that were no task messages, newest first, for a person to look at.
+#: The list of strings that were no task messages, newest first, for a person to look at; the
+#: option `garbage_key` names another.
 GARBAGE_KEY = "headgate.garbage"
+#: Names of kombu's keys that become options here, beside those that are options of kombu's own.
+_KEY_OPTIONS = ("keyprefix_queue", "keyprefix_binding_deadlines", "keyprefix_binding_permanent")
 #: Entries that the list keeps, and bytes of each: together at most 1 MB in the broker.
 GARBAGE_KEPT, GARBAGE_BYTES = 1000, 1024
 #: The ending of the queues that carry answers to remote control, which are no tasks.
@@ -57,6 +60,7 @@ class _Headers(_Part):
 
     task: _Name
     id: _Name
+    retries: int = 0
     eta: _Moment | None = None
     expires: _Moment | None = None
     timelimit: _Pair | None = None
@@ -103,6 +107,12 @@ def is_task_message(text: bytes) -> bool:
 class Channel(stock.Channel):
     """A channel that hands on nothing but task messages, and outlives its connection."""
 
+    garbage_key = GARBAGE_KEY
+    from_transport_options = (  # type: ignore[assignment]  # their type has their length
+        *stock.Channel.from_transport_options,
+        *_KEY_OPTIONS,
+        "garbage_key",
+    )
     _kept: Redis | None = None
 
     @override
@@ -152,15 +162,17 @@ class Channel(stock.Channel):
 
     def _put_aside(self, queue: bytes, text: bytes) -> None:
         # The text stays out of the log: nobody knows what it holds.
-        logger.warning("%d bytes in queue %r are no task: see %s", len(text), queue, GARBAGE_KEY)
+        logger.warning(
+            "%d bytes in queue %r are no task: see %s", len(text), queue, self.garbage_key
+        )
         try:
             with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
-                pipe.lpush(GARBAGE_KEY, text[:GARBAGE_BYTES])
+                pipe.lpush(self.garbage_key, text[:GARBAGE_BYTES])
                 # kombu's client adds its prefix to the key of LPUSH, but not to that of LTRIM.
-                pipe.ltrim(self.global_keyprefix + GARBAGE_KEY, 0, GARBAGE_KEPT - 1)
+                pipe.ltrim(self.global_keyprefix + self.garbage_key, 0, GARBAGE_KEPT - 1)
                 pipe.execute()
         except RedisError as error:
-            logger.warning("%s took no entry (%s): that text is gone", GARBAGE_KEY, error)
+            logger.warning("%s took no entry (%s): that text is gone", self.garbage_key, error)
 
     @override
     def _receive_one(self, c: PubSub) -> bool | None:
@@ -199,14 +211,19 @@ def _is_true(record: logging.LogRecord) -> bool:
     return "defaulting to insecure SSL behaviour" not in str(record.msg)
 
 
-def broker_settings(url: str) -> dict[str, Any]:
-    """Celery's settings for the broker at `url`.
+def broker_settings(url: str, key_options: Mapping[str, str]) -> dict[str, Any]:
+    """Celery's settings for the broker.
+
+    Args:
+        url: Where it is.
+        key_options: What keys on it are called, from `names.key_options`.
 
     Raises:
         ConfigError: a certificate or key that the URL names cannot be used.
     """
     server = require_usable(url)
-    options = {**transport_options(), **server.seconds, "verify_certificates": server.verifies}
+    verifies = {"verify_certificates": server.verifies}
+    options = {**transport_options(), **key_options, **server.seconds, **verifies}
     return {
         "broker_url": server.url,
         "broker_use_ssl": server.tls or False,

@@ -28,12 +28,11 @@ LANES: Final = ("urgent", "normal", "bulk")
 URGENT: Final = LANES.index("urgent")
 #: Every call of a client passes this bucket, which holds calls back only while it is paused.
 CLIENT_BUCKET: Final = ("client", 0, 0, 0, 10**9, 0)
-#: The queue of API calls, and the queue of transfers of files.
-CALLS_QUEUE: Final = "calls"
-MEDIA_QUEUE: Final = "media"
-#: Whose threads do a step: worker processes for calls, or for transfers. A pool is named after the
-#: queue from which its workers take their bells.
-POOLS: Final = (CALLS_QUEUE, MEDIA_QUEUE)
+#: Whose threads do a step: those of worker processes for API calls, or for transfers of files. Each
+#: pool has a queue of its own, see `workers.broker.names`.
+CALLS_POOL: Final = "calls"
+MEDIA_POOL: Final = "media"
+POOLS: Final = (CALLS_POOL, MEDIA_POOL)
 #: The places that a local step takes: as many as its pool has threads, which ring knows.
 ANY_PLACES: Final = 1_000_000
 #: A tenant of weight w advances its pass by STRIDE / w for each call.

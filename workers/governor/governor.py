@@ -16,14 +16,25 @@ from workers import failpoints
 from workers.answer.verdict import MAX_TEXT, UNSENT, to_json
 from workers.clock import now_ns, wait
 from workers.errors import StoreAway
-from workers.governor.grants import Asked, Denied, DeniedKind, Grant, Leases, Ring, Settled
+from workers.governor.grants import (
+    ANYBODY,
+    PLAIN,
+    Asked,
+    Denied,
+    DeniedKind,
+    Grant,
+    Hindrance,
+    Leases,
+    Ring,
+    Settled,
+)
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workers.answer.verdict import Verdict
-    from workers.governor.grants import Half, KeyExpired, MustSplit
+    from workers.governor.grants import Asker, Half, KeyExpired, MustSplit
     from workers.settings.client import ClientSettings
     from workers.settings.load import WorkerSettings
     from workers.store.connection import Store
@@ -78,11 +89,13 @@ class Governor:
         return ring
 
     def admit(
-        self, key: str, step: int, *, local: bool = False
+        self, key: str, step: int, asker: Asker = ANYBODY, *, local: bool = False
     ) -> Grant | KeyExpired | MustSplit | Denied:
         """Ask whether this call may leave now; a `Grant` has been charged and is durable.
 
-        The lease of a `local` step, which makes no call, is shorter: see `renew`.
+        Nothing is charged and nothing changes where the step is not for the asker: a message names,
+        the ledger decides. The lease of a `local` step, which makes no call, is shorter: see
+        `renew`.
 
         The fence is named here, not by the store: when the reply is lost, the grant that may
         stand there can still be settled as not sent, and is.
@@ -90,7 +103,9 @@ class Governor:
         asked = Asked(key, step, f"{self._process}.{next(self._grants)}", now_ns())
         lease_us = self._leases.local_us if local else self._leases.call_us
         try:
-            reply = self._run("admit", key, step, asked.fence, lease_us, self._max_age_us)
+            reply = self._run(
+                "admit", key, step, asked.fence, lease_us, self._max_age_us, asker.kind, asker.does
+            )
         except StoreAway:
             self._settle(asked, UNSENT)
             return Denied(DeniedKind.WAIT, "the store was away")
@@ -150,20 +165,19 @@ class Governor:
                 wait(SETTLE_AGAIN_S)
 
     def requeue(
-        self, key: str, step: int, pause_s: float = 0.0, why: str = "", *, delay_s: float = 0.0
+        self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
     ) -> None:
-        """Put a bell that could not be answered back into its backlog, due at once.
+        """Put a bell that could not be answered back into its backlog.
 
         Args:
             key: The transaction.
             step: Its step.
-            pause_s: How long nothing may leave for this client.
-            why: The reason of such a pause, or of the failure, one sentence for people.
-            delay_s: More than 0: no connection came about. It is due after so long, and its scope
-                has one more bad answer.
+            hindrance: Why, and what waits for that.
+            asker: Whose bell it is; nothing changes where the step is not for it.
         """
-        waits = (round(pause_s * 1e6), why[:MAX_TEXT], round(delay_s * 1e6))
-        self._run("requeue", key, step, *waits)
+        pause_us, delay_us = round(hindrance.pause_s * 1e6), round(hindrance.delay_s * 1e6)
+        why = hindrance.why[:MAX_TEXT]
+        self._run("requeue", key, step, pause_us, why, delay_us, asker.kind, asker.does)
 
     def sweep(self) -> tuple[int, int, int]:
         """Take back what nobody answered: (bells, leases taken over, transactions ended).

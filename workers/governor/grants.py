@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from workers.answer.guards import Memo, NextCall
-from workers.governor.flows import CALLS_QUEUE
+from workers.governor.flows import CALLS_POOL
 from workers.ledger.batch import Place
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Bell:
     step: int
     steps: int
     job: str
-    pool: str = CALLS_QUEUE  #: whose threads do the step, one of `flows.POOLS`
+    pool: str = CALLS_POOL  #: whose threads do the step, one of `flows.POOLS`
     local: bool = False  #: a local step, which makes no call
 
 
@@ -152,6 +152,17 @@ class Grant(NamedTuple):
         )
 
 
+class Asker(NamedTuple):
+    """Who answers a bell: what it serves, by which the ledger tells a bell that is not for it."""
+
+    kind: str  #: of the jobs that it serves; "" = any
+    does: str = "client"  #: calls; or "pool:<pool>": local steps, in a worker of this pool
+
+
+#: An asker that takes any step: the dispatcher, and tests.
+ANYBODY: Final = Asker("")
+
+
 class Asked(NamedTuple):
     """What `admit` was asked."""
 
@@ -188,6 +199,20 @@ class Half(NamedTuple):
     key: str
     place: Place
     rows: int
+
+
+class Hindrance(NamedTuple):
+    """Why a bell could not be answered, and what waits for that."""
+
+    why: str = ""  #: one sentence for people
+    pause_s: float = 0.0  #: how long nothing may leave for the client
+    #: More than 0: no connection came about. The transaction waits so long, and its scope has one
+    #: more bad answer.
+    delay_s: float = 0.0
+
+
+#: Nothing is wrong: it is due at once.
+PLAIN: Final = Hindrance()
 
 
 class DeniedKind(StrEnum):

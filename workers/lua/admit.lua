@@ -9,11 +9,14 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
+-- ARGV[7]  kind        of the jobs that the asker serves; "" = any (tests)
+-- ARGV[8]  does        "client" = calls, "pool:<pool>" = local steps in a worker of this pool
 -- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
 -- Includes breaker (open_scope), probes (start_probe: what may go while a breaker is open)
 -- Includes backlog (requeue: state w, in backlog:<flow>:due), lookups
--- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, of a probe breaker:<scope>; on
---          WAIT the backlog, active and quarantine
+-- Includes asker (is_for: whether the step is for who asks)
+-- Reads    tx:<key>, flows, gov, the job; writes gov, tx:<key>, deadlines, retries, of a probe
+--          breaker:<scope>; on WAIT the backlog, active and quarantine
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
 --           memo, generation of the key, calls of this step that are done, "1" = it is a probe of the
 --           breaker that nothing guards: the client's own probe goes out in its place, digest of
@@ -21,12 +24,13 @@
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
 --                              taken), or a breaker is open so long: back in the backlog,
 --                              nothing is charged
---          {"DROP", why}       not yours: missing, ended, older step, in the backlog, lease held
+--          {"DROP", why}       not yours: missing, ended, older step, in the backlog, lease held,
+--                             other kind: the message is not ours, nothing is written
 --          {"SPLIT", job, place}  the batch was refused: nothing is written, split.lua does it
 --          {"OLD", job, place, generation}  its key is past max_age_us, or of no more use (see
 --                              lookups.lua): nothing is written, rotate.lua decides; a read
 --                              and a look-up carry no key, and may go
--- Cost     O(limits), 6 commands
+-- Cost     O(limits), 7 commands
 
 -- A message of Celery's countdown may come so many us before the due time: clocks differ, and waiting again
 -- would cost a bell.
@@ -49,15 +53,18 @@ if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + EA
   return {"DROP", "not due"}
 end
 
+local flow_name = flow_of(flows, step)
+local flow = read_flow(flow_name)
+local limits = flow.limits
+if not is_for(ARGV[7], ARGV[8], job, limits) then return {"DROP", "other kind"} end
+
 local call = next_call(memo)
 if call == "split" then return {"SPLIT", job, place} end
 local keyed = call ~= "look-up" and guard_of(guards, step) ~= "r" -- else it carries no key
 local old = first_sent_us and keyed and now - tonumber(first_sent_us) > tonumber(ARGV[6])
 if old or needs_fresh_key(call) then return {"OLD", job, place, generation or "1"} end
 
-local flow_name = flow_of(flows, step)
-local flow = read_flow(flow_name)
-local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
+local fields = {unpack(flow.fields)} -- a copy: it grows
 local governed = is_governed(limits)
 local bell = state == "r"
 

@@ -9,16 +9,20 @@
 -- ARGV[5]  why       the reason of the pause, or of the failure, one sentence
 -- ARGV[6]  delay_us  > 0: no connection came about; the transaction waits so long, and its scope has one more
 --                    bad answer
--- Includes bucket, breaker, probes, evidence, pause, quarantine, backlog
--- Reads    tx:<key>, flows, gov; writes gov, deadlines, retries, the backlog, evidence, breaker:<scope>
--- Returns  1 = it stands in the backlog again, 0 = it was not out
+-- ARGV[7]  kind      of the jobs that the asker serves, whose bell it is; "" = it is the dispatcher
+-- ARGV[8]  does      as in admit
+-- Includes bucket, breaker, probes, evidence, pause, quarantine, backlog, asker (is_for)
+-- Reads    tx:<key>, flows, gov, the job; writes gov, deadlines, retries, the backlog, evidence,
+--          breaker:<scope>
+-- Returns  1 = it stands in the backlog again, 0 = it was not out, or not for the asker
 -- Cost     O(limits)
 local key, pause, delay = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[6])
-local tx = read_tx(key, "state step flows crashes attempts maybe_executed")
+local tx = read_tx(key, "state step flows crashes attempts maybe_executed job")
 local state = tx.state
 if (state ~= "r" and state ~= "t") or tx.step ~= ARGV[3] then return 0 end
 local flow_name = flow_of(tx.flows, tx.step)
 local flow = read_flow(flow_name)
+if not is_for(ARGV[7], ARGV[8], tx.job, flow.limits) then return 0 end
 local probe, probe_from = open_scope(flow, unpack(redis.call("HMGET", GOV, "k:client", "k:" .. flow.scope)))
 check_requeue_types(flow_name)
 local is_first = tonumber(tx.attempts or 0) == 0 and tx.maybe_executed ~= "1"

@@ -41,8 +41,8 @@ def _counted(function):
 
 
 def _grants(function):
-    def run(self, key, step, **options):
-        answer = function(self, key, step, **options)
+    def run(self, *asked, **options):
+        answer = function(self, *asked, **options)
         sums[f"admit_{type(answer).__name__}"] += 1
         return answer
 

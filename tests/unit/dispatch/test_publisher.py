@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from workers.store.connection import Store
 
+QUEUE = "probe.calls"
 NAMES = ["acme", "0d7b3a52-0000-8000-8000-000000000000"]
 
 
@@ -27,19 +28,19 @@ def app(store_url: str, store: Store) -> Iterator[Celery]:
     app = Celery("probe", broker=store_url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,
-        task_default_queue="calls",
+        task_default_queue=QUEUE,
         broker_transport_options=transport.transport_options(),
     )
-    store.delete("calls")
+    store.delete(QUEUE)
     yield app
-    store.delete("calls")
+    store.delete(QUEUE)
     app.close()
 
 
 def queued(store: Store) -> list[tuple[dict[str, Any], list[Any]]]:
     """Headers and body of every message in the queue, the first published first."""
     found = []
-    while raw := store.rpop("calls"):
+    while raw := store.rpop(QUEUE):
         message = json.loads(str(raw))
         found.append((message, json.loads(base64.b64decode(message["body"]))))
     return found
@@ -51,13 +52,13 @@ def test_a_bell_is_the_message_that_celery_builds_for_the_rest_of_the_chain(
 ) -> None:
     links = [
         app.signature(
-            "calls.call", args=(*NAMES, k), immutable=True, queue="calls", ignore_result=True
+            "calls.call", args=(*NAMES, k), immutable=True, queue=QUEUE, ignore_result=True
         )
         for k in range(step, 4)
     ]
-    chain(*links, app=app).apply_async(queue="calls")
+    chain(*links, app=app).apply_async(queue=QUEUE)
 
-    publisher.publish(app, NAMES[0], [("calls.call", Bell(NAMES[1], step, 3, "job"))])
+    publisher.publish(app, "probe", NAMES[0], [("calls.call", Bell(NAMES[1], step, 3, "job"))])
 
     (theirs, their_body), (ours, our_body) = queued(store)
     assert our_body[:2] == their_body[:2]
@@ -74,11 +75,25 @@ def test_a_bell_is_the_message_that_celery_builds_for_the_rest_of_the_chain(
         assert ours[name] == theirs[name]
 
 
+def test_each_ring_is_a_message_of_its_own_so_that_a_revoked_one_is_rung_again(
+    app: Celery, store: Store
+) -> None:
+    bell = ("calls.call", Bell(NAMES[1], 1, 2, "job"))
+    for _ in range(2):
+        publisher.publish(app, "probe", NAMES[0], [bell])
+
+    messages = queued(store)
+    ids = [it["headers"]["id"] for it, _ in messages]
+    ids += [link["options"]["task_id"] for _, body in messages for link in body[2]["chain"]]
+    assert len(set(ids)) == 4
+
+
 def test_a_hundred_bells_leave_in_one_round_trip(app: Celery, store: Store) -> None:
-    publisher.publish(app, NAMES[0], [("calls.call", Bell(NAMES[1], 1, 1, "job"))])  # connects
+    bell = ("calls.call", Bell(NAMES[1], 1, 1, "job"))
+    publisher.publish(app, "probe", NAMES[0], [bell])  # connects
     before = store.info("stats")["total_reads_processed"]
 
-    publisher.publish(app, NAMES[0], [("calls.call", Bell(NAMES[1], 1, 1, "job"))] * 100)
+    publisher.publish(app, "probe", NAMES[0], [bell] * 100)
 
     after = store.info("stats")["total_reads_processed"]
     assert len(queued(store)) == 101

@@ -98,7 +98,7 @@ class Recorder:
 
 def serve(recorder: Recorder) -> list[str]:
     """Serve one bell of the client; returns what was done."""
-    step = Celery(set_as_current=False).register_task(step_of(CallSteps()))
+    step = Celery(set_as_current=False).register_task(step_of(CallSteps(), "calls"))
     step.serve_bell(recorder.client, "key", 1)
     return recorder.done
 
