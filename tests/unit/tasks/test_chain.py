@@ -19,7 +19,7 @@ def test_the_rest_of_a_chain_is_dropped_unless_its_next_step_was_rung(settled: S
     recorder.client.governor = lambda: SimpleNamespace(  # type: ignore[method-assign]
         admit=lambda *_: GRANT, settle=lambda *_: settled
     )
-    step = Celery(set_as_current=False).register_task(step_of(CallSteps()))
+    step = Celery(set_as_current=False).register_task(step_of(CallSteps(), "calls"))
     step.push_request(chain=["the next link"], callbacks=["another"])
 
     step.serve_bell(recorder.client, "key", 1)

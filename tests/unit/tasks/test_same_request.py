@@ -101,7 +101,7 @@ class Provider:
             self.us += 25_000
             for bell in self.client.governor().ring("w", 10).bells:
                 self.answers = [answer]
-                step = Celery(set_as_current=False).register_task(step_of(CallSteps()))
+                step = Celery(set_as_current=False).register_task(step_of(CallSteps(), "calls"))
                 step.request_stack.push(SimpleNamespace(chain=None, callbacks=None))
                 step.retry = lambda **_: FlowerNote("counts down")
                 with suppress(FlowerNote):
@@ -149,6 +149,7 @@ def test_another_address_header_or_key_is_another_request(
     provider = Provider(store)
     provider.serve(LOST)
     provider.change(**settings)
+    store.delete(provider.client.keys.bound)  # the ledger is not bound to it
 
     provider.serve(DONE)
 
