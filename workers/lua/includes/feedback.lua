@@ -37,10 +37,12 @@ local function plan_feedback(answer, flow, holder, probe)
   end
   if probe then must_be("hash", breaker_key(probe)) end
   if answer.came_to == "refused" then must_be("hash", breaker_key("client")) end
-  if answer.came_to == "good" or answer.came_to == "bad" then
-    answer.evidence = plan_evidence(answer.of_token and TOKEN or flow.scope, holder, answer)
+  local is_good = answer.came_to == "good"
+  if is_good or answer.came_to == "bad" then
+    local scope = answer.of_token and not is_good and TOKEN or flow.scope
+    answer.evidence = plan_evidence(scope, holder, answer)
   end
-  if answer.came_to == "good" and is_governed(flow.limits) then
+  if is_good and is_governed(flow.limits) then
     answer.token_evidence = plan_evidence(TOKEN, holder, answer)
   end
 end
