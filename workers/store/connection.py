@@ -16,7 +16,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
-    BusyLoadingError,
     RedisError,
     ResponseError,
 )
@@ -25,6 +24,7 @@ from typing_extensions import override
 
 from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreUnfit
 from workers.store.embedded import open_embedded
+from workers.store.primary import let_connections_go, reason_to_reconnect
 
 if TYPE_CHECKING:
     from workers.settings.load import StoreSettings
@@ -45,10 +45,10 @@ FULL: Final = 0.8
 
 
 def _not_now(error: RedisError) -> StoreAway:
+    if demoted := reason_to_reconnect(error):
+        return StoreAway(demoted)
     if isinstance(error, AuthenticationError | AuthorizationError):
         return StoreAway("the store refuses the user or password of its URL; correct store.url")
-    if isinstance(error, BusyLoadingError):
-        return StoreAway("the store is still loading its data; try again in a moment")
     # The server's text names commands and keys, never values; a URL with a password is not in it.
     if isinstance(error, ResponseError) and (damaged := _DAMAGED.fullmatch(str(error))):
         return LedgerDamaged(
@@ -71,13 +71,15 @@ class _Connection(Protocol):
 class Pipeline(redis.client.Pipeline):
     """A pipeline whose failures are `StoreAway`."""
 
+    store: Store
+
     @override
     def execute(self, raise_on_error: bool = True) -> list[Reply]:
         """Send all commands in one round trip."""
         try:
             return super().execute(raise_on_error)
         except RedisError as error:
-            raise _not_now(error) from None
+            raise self.store.fail(error) from None
 
 
 class Store(redis.Redis):
@@ -102,7 +104,7 @@ class Store(redis.Redis):
             FunctionUnknown: the server does not know the function that it is to call.
             StoreAway: it gave no answer, or refused.
         """
-        connection = self._take()
+        idle, connection = self._take()
         try:
             connection.send_command(*command)
             answer = connection.read_response()
@@ -110,19 +112,33 @@ class Store(redis.Redis):
             connection.disconnect()
             if isinstance(error, ResponseError) and str(error) == "Function not found":
                 raise FunctionUnknown(f"the store did not answer ({error})") from None
-            raise _not_now(error) from None
+            raise self.fail(error) from None
         except BaseException:  # an answer that nobody read would be taken for that of the next one
             connection.disconnect()
             raise
-        self._idle.append(connection)
+        idle.append(connection)
         return answer
 
-    def _take(self) -> _Connection:
-        """The connection that was used last, if one is free; it may have been closed meanwhile."""
+    def fail(self, error: RedisError) -> StoreAway:
+        """What a failure of the server is to a caller.
+
+        A server that is not the primary is left: the next command of every thread connects anew, by
+        the name of the store's URL, which may lead to another server by now.
+        """
+        if reason_to_reconnect(error):
+            idle, self._idle = self._idle, deque()  # what is in use goes back to the old one
+            for connection in idle:
+                connection.disconnect()
+            let_connections_go(self.connection_pool)
+        return _not_now(error)
+
+    def _take(self) -> tuple[deque[_Connection], _Connection]:
+        """Where connections are kept, and the one used last; it may have been closed meanwhile."""
         if self._process != os.getpid():  # a fork: these are the parent's
             self._process, self._idle = os.getpid(), deque()
+        idle = self._idle
         try:
-            connection = self._idle.pop()
+            connection = idle.pop()
         except IndexError:  # another thread may have been faster: no lock is needed
             connection = cast("_Connection", self.connection_pool.make_connection())
         try:
@@ -130,7 +146,7 @@ class Store(redis.Redis):
                 connection.disconnect()
         except RedisError:
             connection.disconnect()
-        return connection
+        return idle, connection
 
     @override
     def execute_command(self, *args: Any, **options: Any) -> Reply:
@@ -138,13 +154,15 @@ class Store(redis.Redis):
         try:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except RedisError as error:
-            raise _not_now(error) from None
+            raise self.fail(error) from None
 
     @override
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Collect commands for one round trip."""
         del shard_hint
-        return Pipeline(self.connection_pool, self.response_callbacks, transaction, None)
+        pipe = Pipeline(self.connection_pool, self.response_callbacks, transaction, None)
+        pipe.store = self
+        return pipe
 
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
