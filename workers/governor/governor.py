@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from workers import failpoints
 from workers.answer.verdict import MAX_TEXT, UNSENT, to_json
 from workers.clock import now_ns, wait
-from workers.errors import StoreAway
+from workers.errors import StoreAway, StoreReplaced
 from workers.governor.grants import Asked, Denied, DeniedKind, Grant, Leases, Ring, Settled
 from workers.store.scripts import Scripts
 
@@ -91,6 +91,8 @@ class Governor:
         lease_us = self._leases.local_us if local else self._leases.call_us
         try:
             reply = self._run("admit", key, step, asked.fence, lease_us, self._max_age_us)
+        except StoreReplaced:
+            raise  # nothing has run, and nothing is there to settle
         except StoreAway:
             self._settle(asked, UNSENT)
             return Denied(DeniedKind.WAIT, "the store was away")

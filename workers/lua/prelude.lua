@@ -7,7 +7,10 @@
 -- needs no such care, its whole text is a function. Only KEPT outlives a call.
 --
 -- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
--- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
+-- share its hash tag. KEYS[2], which tests leave out, is the client's mark: a key that only the store of
+-- this installation has. Without it no script does anything: a store that was emptied, or another
+-- installation's, lets nothing leave. ARGV[1] is now_us: "" = this server's clock (production), an integer
+-- in tests.
 -- Times are integers in us since the epoch, below 2^53. A flow's definition is made in
 -- workers/governor/flows.py.
 --
@@ -38,6 +41,7 @@
 --   key.overrides            overrides          hash: limit -> JSON of what was set live, see overrides.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
+--   key.installation:<id>    installation       string: the mark of the installation of this id
 --
 -- Fields of gov. A limit stands under its name, "client" is all of the client, "pool:<pool>" a pool:
 --   gov.c:<limit>          full_at        when its bucket is full again
@@ -155,6 +159,10 @@ local JOB = {
   finished_us = "finished_us",        -- when the last row ended
   backup_us = "since",                -- backup from which the store was restored, see recover.lua
 }
+
+-- Why no script runs in a store without the mark; workers/store/connection.py knows the first word.
+local FOREIGN = "FOREIGN the store no longer has the mark of this installation"
+local function is_foreign(mark) return mark and redis.call("EXISTS", mark) == 0 end
 
 local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, now
 

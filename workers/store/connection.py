@@ -22,7 +22,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from typing_extensions import override
 
-from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreUnfit
+from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreReplaced, StoreUnfit
 from workers.store.embedded import open_embedded
 from workers.store.primary import let_connections_go, reason_to_reconnect
 
@@ -35,6 +35,11 @@ Reply: TypeAlias = Any
 #: What the server says of a key of a wrong type, and of a script of ours that stopped by itself.
 _DAMAGED: Final = re.compile(
     r"(?:user_function:\d+: |(?=WRONGTYPE ))(.*?)(?: script: .*)?", re.DOTALL
+)
+#: What is to be done when a store is not that of this installation.
+REPLACED_REMEDY: Final = (
+    "correct store.url, or restore its backup and give `headgate recover --since …`, or begin anew "
+    "with `headgate recover --new-installation`"
 )
 #: Seconds until a connection attempt or an answer counts as missing.
 TIMEOUT_S = 5.0
@@ -49,6 +54,11 @@ def _not_now(error: RedisError) -> StoreAway:
         return StoreAway(demoted)
     if isinstance(error, AuthenticationError | AuthorizationError):
         return StoreAway("the store refuses the user or password of its URL; correct store.url")
+    if str(error).startswith("FOREIGN "):  # what lua/prelude.lua answers
+        return StoreReplaced(
+            f"the store no longer has this installation, it was emptied or replaced: nothing is "
+            f"sent until it is back; stop the workers, then {REPLACED_REMEDY}"
+        )
     # The server's text names commands and keys, never values; a URL with a password is not in it.
     if isinstance(error, ResponseError) and (damaged := _DAMAGED.fullmatch(str(error))):
         return LedgerDamaged(
