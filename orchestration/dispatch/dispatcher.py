@@ -21,6 +21,8 @@ from workers.governor.flows import CALLS_QUEUE, URGENT
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from celery import Celery
 
     from workers.clients import Client, Clients
@@ -91,6 +93,8 @@ class Dispatcher(threading.Thread):
         try:
             client = self._clients[name]
             ring = client.governor().ring(self._worker, self._threads, self._pool)
+            if ring.reclaimed:
+                _warn_of_rollback(client.name, ring.reclaimed)
             started = time.monotonic()
             self._publish(client, ring)
             if ring.sweep:
@@ -197,3 +201,14 @@ class Dispatcher(threading.Thread):
                 taken_over,
                 ended,
             )
+
+
+def _warn_of_rollback(client: str, reclaimed: Mapping[str, int]) -> None:
+    """Say that the store had gone back, and what became of the calls that it had forgotten."""
+    _logger.warning(
+        "client %s: the store had forgotten %d calls that this worker sent, after a failover "
+        "perhaps; %d of them are out again, the others are treated as maybe sent",
+        client,
+        sum(reclaimed.values()),
+        reclaimed.get("SENT", 0) + reclaimed.get("KNOWN", 0),
+    )

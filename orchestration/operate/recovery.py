@@ -110,6 +110,7 @@ def recover(client: Client, since_us: int, *, by: str, reason: str) -> Recovery:
         after=f"backup of {iso(since_us)}: {forecast.text}",
     )
     recovery = _walk(client, since_us, dry=False)
+    client.ledger.trust()
     if alive := _alive(client):
         raise HeadgateError(
             f"a worker of client {client.name} was started meanwhile ({alive}), and may have sent "

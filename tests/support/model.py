@@ -231,6 +231,7 @@ class Model:
         self.opening: dict[str, int] = {}  #: jobs whose next page somebody opens until then
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
         self.beat = 0
+        self.number = 0  #: of the newest grant
         self.at = 0  #: when somebody rang last
         self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
         self.passes: dict[tuple[int, str], int] = {}
@@ -530,6 +531,7 @@ class Model:
         if breaker:
             breaker.until, breaker.prober, tx.probe = now + self.lease_us, key, True
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
+        self.number = max(self.number + 1, now)
         return Grant(
             key=key,
             step=step,
@@ -545,6 +547,7 @@ class Model:
             memo=tx.memo,
             generation=tx.generation,
             part=tx.part,
+            number=self.number,
         )
 
     def split(self, key: str, halves: Iterable[Half]) -> str:
@@ -978,6 +981,7 @@ class Model:
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),
             "tick": self.beat,
+            "number": self.number,
             "at": self.at,
             "workers": self.workers,
             "passes": self.passes,

@@ -7,7 +7,7 @@ nowhere else. The replies are described at the head of the scripts in `lua/`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -16,7 +16,7 @@ from workers.governor.flows import CALLS_QUEUE
 from workers.ledger.batch import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from workers.settings.client import ClientSettings
     from workers.settings.load import WorkerSettings
@@ -71,16 +71,18 @@ class Ring:
     sweep: bool  #: something is out past its time
     needs_page: str  #: a job of which the caller opens the next page, or ""
     bells: list[Bell]
+    #: What became of grants that the store had forgotten and this process put back: word → number.
+    reclaimed: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def from_reply(cls, reply: Sequence[Any]) -> Self:
+    def from_reply(cls, reply: Sequence[Any], reclaimed: Mapping[str, int]) -> Self:
         """The answer from the reply of lua/ring.lua."""
         turn_us, sweep, needs_page, *flat = reply
         bells = [
             Bell(key, int(step), int(steps), job, pool, bool(local))
             for key, step, steps, job, pool, local in zip(*[iter(flat)] * 6, strict=True)
         ]
-        return cls(turn_us / 1e6, bool(sweep), needs_page, bells)
+        return cls(turn_us / 1e6, bool(sweep), needs_page, bells, reclaimed)
 
 
 class Grant(NamedTuple):
@@ -100,6 +102,7 @@ class Grant(NamedTuple):
     memo: Memo = Memo()
     generation: int = 1  #: of its idempotency key
     part: int = 0  #: calls of this step that are done: parts, or polls
+    number: int = 0  #: of all grants of the client: it never goes back
 
     @property
     def values(self) -> dict[str, Any]:
@@ -128,7 +131,7 @@ class Grant(NamedTuple):
     @classmethod
     def _granted(cls, reply: Sequence[Any], asked: Asked, leases: Leases) -> Grant:
         _, start_us, spread_us, job, place, attempts, unknown, throttled, *rest = reply
-        answers, memo, generation, part = rest
+        answers, memo, generation, part, number = rest
         return cls(
             key=asked.key,
             step=asked.step,
@@ -144,6 +147,7 @@ class Grant(NamedTuple):
             memo=Memo.from_text(memo),
             generation=int(generation),
             part=int(part),
+            number=number,
         )
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from workers.errors import StoreReplaced, UsageError
 from workers.ledger import identity
 from workers.store import keys as names
-from workers.store.connection import REPLACED_REMEDY
+from workers.store.replaced import REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,7 @@ class Installation:
         what = "is another installation's than" if stored else "no longer has the installation that"
         return (
             f"the store {place} {what} {self.file} remembers ({namespace}): it was emptied or "
-            f"replaced; {REPLACED_REMEDY}"
+            f"replaced; {REMEDY}"
         )
 
     # What the machine remembers

@@ -8,11 +8,11 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
--- Includes seconds, bucket, charge
+-- Includes seconds, bucket, charge, run
 -- Reads    flows, gov; writes gov, permits, tx:<permit>
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
---          {"HELD", left_us}   nothing leaves for this client until then
+--          {"HELD", left_us}   nothing leaves for this client until then, in a quiet time too
 --          {"OPEN", left_us}   the same, by the breaker; 0 = a probe is out
 --          {"FLOW", 0}         the flow is not defined
 -- Cost     O(limits), 4 commands
@@ -26,9 +26,13 @@ if not definition then return {"FLOW", 0} end
 local flow = decode(definition)
 local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local extra = #fields + 1
-fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3] =
-  slot_of("n:"), "breaker", "tick", "asked"
+fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[extra + 4] =
+  slot_of("n:"), "breaker", "tick", "asked", "sent"
 local states = redis.call("HMGET", GOV, unpack(fields))
+local newest = tonumber(states[extra + 4] or 0)
+if newest < 0 then return behind(newest) end
+local quiet_until = know_run(newest).quiet_until
+if quiet_until > now then return {"HELD", quiet_until - now} end
 local seen = math.max(tonumber(states[extra + 2] or 0), tonumber(states[extra + 3] or 0))
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then

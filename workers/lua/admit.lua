@@ -10,14 +10,15 @@
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
 -- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
+-- Includes run (know_run: what this run of the server knows, and how long it grants nothing)
 -- Includes backlog (requeue: state w, in backlog:<flow>:due), lookups
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries; on WAIT the backlog, active
 --          and quarantine
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
---           memo, generation of the key, calls of this step that are done}
+--           memo, generation of the key, calls of this step that are done, number of the grant}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
---                              taken), or a probe of the breaker is out: back in the backlog,
---                              nothing is charged
+--                              taken), a probe of the breaker is out, or a quiet time is not over:
+--                              back in the backlog, nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the backlog, lease held
 --          {"SPLIT", job, place}  the batch was refused: nothing is written, split.lua does it
 --          {"OLD", job, place, generation}  its key is past max_age_us, or the provider takes it no
@@ -58,16 +59,20 @@ local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local governed = is_governed(limits)
 local bell = state == "r"
 
--- `fields` has a pair for each limit, the level of its bucket and its bells, and then two more.
+-- `fields` has a pair for each limit, the level of its bucket and its bells, and then three more.
 local extra = #fields + 1
-fields[extra], fields[extra + 1] = slot_of("n:"), "breaker"
+fields[extra], fields[extra + 1], fields[extra + 2] = slot_of("n:"), "breaker", "sent"
 local states = redis.call("HMGET", GOV, unpack(fields))
+local newest = tonumber(states[extra + 2] or 0)
+if newest < 0 then return behind(newest) end
 local function back(short)
   check_requeue_types(flow_name)
   if bell then count_bells(limits, -1) end
   requeue(key, flow_name, flow.lane, now, crashes)
   return {"WAIT", short}
 end
+local run = know_run(newest)
+if run.quiet_until > now then return back(run.quiet_until - now) end
 local probe = governed and tonumber(states[extra + 1])
 if probe and probe > now then return back(probe - now) end
 local wait, spread = 0, NO_SPREAD
@@ -80,6 +85,9 @@ for i, bucket in ipairs(limits) do
 end
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
+local number = math.max(newest + 1, now)
+write("sent", number)
+run.newest = number
 if governed then write(fields[extra], one_more(states[extra])) end
 for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
 if probe then
@@ -97,4 +105,4 @@ write_sent(TX.places, places[1] and table.concat(places, "+"))
 write_sent(TX.is_probe, probe and 1)
 redis.call("HSET", tx_key(key), unpack(sent))
 return {"GO", wait, spread, job, place, attempts or "0", maybe_executed or "0",
-  throttled or "0", answer_lines or "", memo or "", generation or "1", done_calls or "0"}
+  throttled or "0", answer_lines or "", memo or "", generation or "1", done_calls or "0", number}

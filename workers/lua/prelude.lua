@@ -62,6 +62,7 @@
 --   gov.tick               next_tick      when the fleet rings next
 --   gov.at                 rung_at        when somebody rang last
 --   gov.asked              asked_at       when a call outside of jobs asked last
+--   gov.sent               newest_grant   number of the newest grant; negative: stopped, see includes/run.lua
 --   gov.breaker            breaker        while it is not closed: until when no other probe goes
 --   gov.prober             prober         transaction or permit of the newest probe
 --   gov.probes             good_probes    probes in a row that were not refused
@@ -160,7 +161,7 @@ local JOB = {
   backup_us = "since",                -- backup from which the store was restored, see recover.lua
 }
 
--- Why no script runs in a store without the mark; workers/store/connection.py knows the first word.
+-- Why no script runs in a store without the mark; workers/store/replaced.py knows the first word.
 local FOREIGN = "FOREIGN the store no longer has the mark of this installation"
 local function is_foreign(mark) return mark and redis.call("EXISTS", mark) == 0 end
 
@@ -208,9 +209,9 @@ local function flow_of(flows, step)
   end
 end
 
--- What outlives a call: decoded definitions of flows, parsed names of flows, and the lists of fields that
--- scripts read.
-local KEPT = {flows = {}, size = 0, names = {}, named = 0, tx = {}, job = {}}
+-- What outlives a call: decoded definitions of flows, parsed names of flows, the lists of fields that
+-- scripts read, and what this run of the server knows of each client (includes/run.lua).
+local KEPT = {flows = {}, size = 0, names = {}, named = 0, tx = {}, job = {}, runs = {}, run_count = 0}
 
 -- What was not asked for is not known; that is no field that is not there.
 local function refuse_field(_, name) error("the field " .. name .. " was not read") end

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
@@ -16,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -25,6 +27,7 @@ from typing_extensions import override
 from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreReplaced, StoreUnfit
 from workers.store.embedded import open_embedded
 from workers.store.primary import let_connections_go, reason_to_reconnect
+from workers.store.replaced import read_replaced
 
 if TYPE_CHECKING:
     from workers.settings.load import StoreSettings
@@ -36,11 +39,8 @@ Reply: TypeAlias = Any
 _DAMAGED: Final = re.compile(
     r"(?:user_function:\d+: |(?=WRONGTYPE ))(.*?)(?: script: .*)?", re.DOTALL
 )
-#: What is to be done when a store is not that of this installation.
-REPLACED_REMEDY: Final = (
-    "correct store.url, or restore its backup and give `headgate recover --since …`, or begin anew "
-    "with `headgate recover --new-installation`"
-)
+#: Seconds between two looks at the role of the server.
+ROLE_S: Final = 1.0
 #: Seconds until a connection attempt or an answer counts as missing.
 TIMEOUT_S = 5.0
 #: Threads bound the connections. redis-py's own bound (100) counts all that were ever opened.
@@ -54,11 +54,8 @@ def _not_now(error: RedisError) -> StoreAway:
         return StoreAway(demoted)
     if isinstance(error, AuthenticationError | AuthorizationError):
         return StoreAway("the store refuses the user or password of its URL; correct store.url")
-    if str(error).startswith("FOREIGN "):  # what lua/prelude.lua answers
-        return StoreReplaced(
-            f"the store no longer has this installation, it was emptied or replaced: nothing is "
-            f"sent until it is back; stop the workers, then {REPLACED_REMEDY}"
-        )
+    if isinstance(error, ResponseError) and (replaced := read_replaced(str(error))):
+        return StoreReplaced(replaced)
     # The server's text names commands and keys, never values; a URL with a password is not in it.
     if isinstance(error, ResponseError) and (damaged := _DAMAGED.fullmatch(str(error))):
         return LedgerDamaged(
@@ -86,6 +83,7 @@ class Pipeline(redis.client.Pipeline):
     @override
     def execute(self, raise_on_error: bool = True) -> list[Reply]:
         """Send all commands in one round trip."""
+        self.store.require_primary()
         try:
             return super().execute(raise_on_error)
         except RedisError as error:
@@ -102,6 +100,7 @@ class Store(redis.Redis):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._process, self._idle = os.getpid(), deque[_Connection]()
+        self._primary_until_s = float("inf")  #: by `time.monotonic`; then its role is looked at
 
     def ask(self, *command: str | bytes | float) -> Reply:
         """Send one command over a connection that is kept for this.
@@ -128,6 +127,23 @@ class Store(redis.Redis):
             raise
         idle.append(connection)
         return answer
+
+    def look_at_role(self) -> None:
+        """Look every `ROLE_S` whether the server is a primary: who only reads is never refused."""
+        self._primary_until_s = 0.0
+
+    def require_primary(self) -> None:
+        """Leave a server that has become a replica; raises `StoreAway`."""
+        if time.monotonic() < self._primary_until_s:
+            return
+        self._primary_until_s = time.monotonic() + ROLE_S
+        try:
+            replication = super().execute_command("INFO", "replication")  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise self.fail(error) from None
+        if replication.get("role") != "master":
+            self._primary_until_s = 0.0
+            raise self.fail(ReadOnlyError("a replica answers", status_code="READONLY"))
 
     def fail(self, error: RedisError) -> StoreAway:
         """What a failure of the server is to a caller.
@@ -161,6 +177,7 @@ class Store(redis.Redis):
     @override
     def execute_command(self, *args: Any, **options: Any) -> Reply:
         """Send one command."""
+        self.require_primary()
         try:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except RedisError as error:
@@ -251,6 +268,7 @@ def open_store(settings: StoreSettings) -> Store:
         if store is None:
             store = connect(url)
             require_durable(store, settings)
+            store.look_at_role()
             _stores[url] = store
         return store
 

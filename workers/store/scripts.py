@@ -12,7 +12,7 @@ from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.errors import FunctionUnknown
+from workers.errors import FunctionUnknown, StoreAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,8 +117,13 @@ class Scripts:
             return self._store.ask(*command)
         except FunctionUnknown:  # the store is new, or was told to forget it: nothing has run
             # All at once, for a store without memory loads nothing: what admitted a call can settle
-            # it. Several may load it at the same time; by its name they replace equal by equal.
-            self._store.ask("FUNCTION", "LOAD", "REPLACE", self._text)
+            # it. Several may load it at the same time: the first one does. Its equal must not
+            # replace it, which would forget what the first calls have kept.
+            try:
+                self._store.ask("FUNCTION", "LOAD", self._text)
+            except StoreAway as error:
+                if "already exists" not in str(error):
+                    raise
             return self._store.ask(*command)
 
     def _find_names(self) -> tuple[int | str, ...]:

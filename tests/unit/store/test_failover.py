@@ -10,6 +10,7 @@ import pytest
 from tests.support.fleet import until
 from tests.support.pair import Pair, a_pair
 from workers.errors import StoreAway
+from workers.store import connection
 from workers.store.connection import Store, connect
 from workers.store.keys import ClientKeys
 from workers.store.scripts import Scripts
@@ -105,6 +106,18 @@ def test_a_server_that_cannot_be_the_primary_is_left_in_one_sentence(
     assert [store.get("where") for _ in range(20)] == ["second"] * 20
 
 
+def test_who_only_reads_leaves_a_replica_too(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "ROLE_S", 0.0)
+    store = connect(pair.endpoint.url)
+    store.look_at_role()
+    assert store.get("where") == "first"
+    pair.fail_over()
+
+    with pytest.raises(StoreAway, match="is a replica"):
+        store.get("where")
+    assert store.get("where") == "second"
+
+
 def clients_of(store: Store, command: str) -> list[object]:
     return [one for one in store.client_list() if one["cmd"] == command]
 
@@ -112,10 +125,10 @@ def clients_of(store: Store, command: str) -> list[object]:
 def hold_several(store: Store) -> None:
     """Leave several idle connections in the pool, and several of `ask`."""
     pool = store.connection_pool
-    for connection in [pool.get_connection() for _ in range(5)]:
-        pool.release(connection)
+    for one in [pool.get_connection() for _ in range(5)]:
+        pool.release(one)
     kept = [store._take()[1] for _ in range(5)]
-    for connection in kept:
-        connection.send_command("PING")
-        connection.read_response()
+    for one in kept:
+        one.send_command("PING")
+        one.read_response()
     store._idle.extend(kept)
