@@ -19,7 +19,9 @@ from workers.governor.refusals import Refusals
 from workers.governor.registry import Configuration, Registry
 from workers.http.connection import Caller, pool_size
 from workers.http.transfer import Transfers
-from workers.ledger import audit, identity
+from workers.ledger import audit
+from workers.ledger.identity import idempotency_key
+from workers.ledger.installation import Installation
 from workers.ledger.ledger import Ledger
 from workers.settings.load import load
 from workers.store.connection import open_store
@@ -64,7 +66,14 @@ class Client:
     @cached_property
     def keys(self) -> ClientKeys:
         """Its names in the store."""
-        return ClientKeys(self.fleet.store.namespace, self.configured.name)
+        return ClientKeys(
+            self.fleet.store.namespace, self.configured.name, self.installation.find_mark
+        )
+
+    @cached_property
+    def installation(self) -> Installation:
+        """The installation to which the client belongs; `Clients` gives all of them the same."""
+        return Installation(self.store, self.fleet.store)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -209,12 +218,9 @@ class Client:
 
         Raises:
             StoreAway: the store did not give the secret from which keys are derived.
+            StoreReplaced: it is not the store of this installation.
         """
-        secret = self._build_once("secret", self._read_secret)
-        return identity.idempotency_key(secret, self.name, job, row, generation)
-
-    def _read_secret(self) -> bytes:
-        return identity.installation_secret(self.store, self.fleet.store.namespace)
+        return idempotency_key(self.installation.secret(), self.name, job, row, generation)
 
     def _build_once(self, name: str, build: Callable[[], _Built]) -> _Built:
         """What `build` returns, called once in this process for each name, by one thread."""
@@ -232,6 +238,7 @@ class Clients:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._by_name: dict[str, Client] = {}
+        self._installation: Installation | None = None
         self._lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Client:
@@ -239,7 +246,7 @@ class Clients:
 
         Raises:
             ConfigError: there is none, or the store holds data of another schema.
-            StoreAway: the store does not answer.
+            StoreAway: the store does not answer, or is not that of this installation.
         """
         client = self._by_name.get(name)
         if client is None:
@@ -250,8 +257,12 @@ class Clients:
 
     def _open_client(self, name: str) -> Client:
         configured, store = self.settings.client(name), open_store(self.settings.store)
-        identity.read_secret(store, self.settings.store.namespace)  # which checks the schema
-        return Client(configured, self.settings, store)
+        if self._installation is None:
+            self._installation = Installation(store, self.settings.store)
+        self._installation.check()
+        client = Client(configured, self.settings, store)
+        client.installation = self._installation
+        return client
 
     def sender(self, name: str, tenant: str) -> tuple[Client, str]:
         """Who sends for a tenant of the client `name`: a client, and the tenant's name there.

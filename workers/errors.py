@@ -8,7 +8,8 @@ HeadgateError
 ├── NotNow                nothing was sent; the same work may be tried again later
 │   ├── StoreAway           the store did not answer: do not send
 │   │   ├── FunctionUnknown     it does not know the script: nothing has run, load it
-│   │   └── LedgerDamaged       a key is not as it must be: headgate doctor looks at it
+│   │   ├── LedgerDamaged       a key is not as it must be: headgate doctor looks at it
+│   │   └── StoreReplaced       it is not the store of this installation: a person must decide
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
@@ -61,6 +62,10 @@ class FunctionUnknown(StoreAway):
 
 class LedgerDamaged(StoreAway):
     """A key is not as it must be; a script that meets one stops before it writes anything."""
+
+
+class StoreReplaced(StoreAway):
+    """The store was emptied, replaced or rolled back; nothing leaves until a person decided."""
 
 
 class TokenUnavailable(NotNow):

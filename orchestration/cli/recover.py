@@ -10,6 +10,7 @@ import click
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
 from orchestration.operate import recovery
+from workers.errors import UsageError
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions
@@ -38,14 +39,26 @@ class Moment(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
 
 @click.command()
 @click.option(
-    "--since", "since_us", type=Moment(), required=True, metavar="T",
-    help="The moment of the backup, an ISO time.",
-)  # fmt: skip
+    "--since", "since_us", type=Moment(), metavar="T", help="The moment of the backup, an ISO time."
+)
+@click.option(
+    "--new-installation",
+    is_flag=True,
+    help="Begin anew with a store that is not the one which this machine remembers.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @reasoned
 @options.as_json
 @options.configured
-def command(since_us: int, reason: str, by: str, *, dry_run: bool, as_json: bool) -> None:
+def command(  # noqa: PLR0913 -- one for each option
+    since_us: int | None,
+    reason: str,
+    by: str,
+    *,
+    new_installation: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Treat open work as maybe sent, after the store was restored from a backup of the moment T.
 
     Stop all workers first. A transaction that had not ended at T is sent again under its key. Under
@@ -53,12 +66,28 @@ def command(since_us: int, reason: str, by: str, *, dry_run: bool, as_json: bool
     same holds for pages that are opened later. You may give the same command again. If you do not
     know T exactly, give an earlier time; a time without a zone is local.
 
+    A store that was emptied, or is not the one that this machine remembers, stops every command and
+    worker. Where no backup is left, --new-installation takes it as it is: the jobs of the old one
+    are gone, and what it sent is sent again, under other keys, if you submit it again. Then start
+    the workers again.
+
     \b
     Example:  headgate recover --since 2026-03-01T02:00:00Z --reason "disk of the store lost"
+              headgate recover --new-installation --reason "no backup was left"
     Exit:     0 done, 1 no store, 2 a worker is alive, T is in the future, or wrong usage; then
               nothing was changed
     """
+    if (since_us is None) != new_installation or (new_installation and dry_run):
+        raise UsageError(
+            "give --since with the moment of the backup, or --new-installation alone where there "
+            "is none"
+        )
     configured = options.clients()
+    if since_us is None:
+        before, after = recovery.begin_anew(configured, by=by, reason=reason)
+        chosen = {"before": before, "after": after}
+        click.echo(json.dumps(chosen) if as_json else f"installation {after}, before {before}")
+        return
     clients = [configured[name] for name in configured.names()]
     recovery.check(clients, since_us)
     results = []

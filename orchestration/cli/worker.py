@@ -16,6 +16,7 @@ from orchestration.text import format_count
 from workers.clients import use_settings
 from workers.errors import UsageError
 from workers.governor.flows import CALLS_POOL, POOLS
+from workers.ledger.installation import Installation
 from workers.settings.load import load
 from workers.settings.values import NAME
 from workers.store.connection import broker_url_of, connect, require_durable, url_of
@@ -60,7 +61,7 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
     \b
     Example:  headgate worker --concurrency 64 --name w1
               headgate worker --for media --concurrency 16
-    Exit:     0 drained, 1 no store, 2 wrong configuration or usage
+    Exit:     0 drained, 1 no store or not the remembered one, 2 wrong configuration or usage
     """
     from celery.exceptions import SecurityWarning
 
@@ -78,6 +79,7 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
     # The forked workers open connections of their own.
     with connect(url_of(settings.store)) as store:
         require_durable(store, settings.store)
+        Installation(store, settings.store).check()
     node, threads = name or f"w{os.getpid()}", settings.worker.concurrency
     sentence = f"worker {node}@{platform.node()} with {format_count(threads, 'thread')} for {pool}"
     if not os.geteuid():

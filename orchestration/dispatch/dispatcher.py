@@ -25,6 +25,8 @@ from workers.governor.state import GovernorState
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from celery import Celery
 
     from workers.clients import Client, Clients
@@ -114,6 +116,8 @@ class Dispatcher(threading.Thread):
             self._presence.require_agreed(name)
             client = self._clients[name]
             ring = client.governor().ring(self._worker, self._threads, self._pool)
+            if ring.reclaimed:
+                _warn_of_rollback(client.name, ring.reclaimed)
             started = time.monotonic()
             self._publish(client, ring)
             self._log_breakers(client, ring.open_breakers)
@@ -235,3 +239,14 @@ class Dispatcher(threading.Thread):
                 taken_over,
                 ended,
             )
+
+
+def _warn_of_rollback(client: str, reclaimed: Mapping[str, int]) -> None:
+    """Say that the store had gone back, and what became of the calls that it had forgotten."""
+    _logger.warning(
+        "client %s: the store had forgotten %d calls that this worker sent, after a failover "
+        "perhaps; %d of them are out again, the others are treated as maybe sent",
+        client,
+        sum(reclaimed.values()),
+        reclaimed.get("SENT", 0) + reclaimed.get("KNOWN", 0),
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.errors import InputError, NotNow, StoreAway, StoreUnfit
+from workers.errors import InputError, NotNow, StoreAway, StoreReplaced, StoreUnfit
 from workers.ledger.job import Job
 from workers.ledger.ledger import PageCounts
 from workers.settings.limits import bucket_of
@@ -69,6 +69,8 @@ def accept(
         kind.store_loads(submission, checked, accepted.job)
         ledger.start(accepted.job)  # it stands in `needs_page` now
         return replace(accepted, stored=ledger.job(accepted.job))
+    except StoreReplaced:
+        raise
     except StoreAway as error:
         raise StoreAway(f"{error}; submit {checked.file} again to go on") from None
 

@@ -17,13 +17,15 @@ from workers.errors import HeadgateError, UsageError
 from workers.governor.flows import POOLS
 from workers.governor.state import GovernorState
 from workers.ledger import audit
+from workers.ledger.installation import Installation
 from workers.ledger.ledger import Recovered
-from workers.store.connection import store_now_us
+from workers.store.connection import open_store, store_now_us
+from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from workers.clients import Client
+    from workers.clients import Client, Clients
     from workers.ledger.job import Job
 
 #: Transactions that one script marks.
@@ -108,12 +110,44 @@ def recover(client: Client, since_us: int, *, by: str, reason: str) -> Recovery:
         after=f"backup of {iso(since_us)}: {forecast.text}",
     )
     recovery = _walk(client, since_us, dry=False)
+    client.ledger.trust()
     if alive := _alive(client):
         raise HeadgateError(
             f"a worker of client {client.name} was started meanwhile ({alive}), and may have sent "
             f"what was not marked yet: stop it, restore the backup again, and recover again"
         )
     return recovery
+
+
+def begin_anew(clients: Clients, *, by: str, reason: str) -> tuple[str, str]:
+    """Take the store as it is for this installation; each client's audit says so.
+
+    Returns:
+        The id of the installation that this machine remembered, and the new one.
+
+    Raises:
+        UsageError: the store is the one that this machine remembers.
+        StoreAway: the store gives no answer.
+    """
+    settings, chosen = clients.settings.store, [("", "")]
+    store = open_store(settings)
+
+    def record(before: str, after: str) -> None:
+        for name in clients.names():
+            audit.record(
+                store,
+                ClientKeys(settings.namespace, name),
+                "new installation",
+                subject=name,
+                by=by,
+                reason=reason,
+                before=before,
+                after=after,
+            )
+        chosen.append((before, after))
+
+    Installation(store, settings).choose(record)
+    return chosen[-1]
 
 
 def foresee(client: Client, since_us: int) -> Recovery:

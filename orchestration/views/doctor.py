@@ -11,7 +11,8 @@ from orchestration.views.invariants import check_ledger
 from orchestration.views.links import find_open_links, require_broker
 from orchestration.views.status import status
 from orchestration.views.workers import name_problems
-from workers.errors import ConfigError, HeadgateError, StoreAway
+from workers.errors import ConfigError, HeadgateError, StoreAway, StoreReplaced
+from workers.ledger.installation import Installation
 from workers.store.connection import (
     open_store,
     require_durable,
@@ -60,8 +61,12 @@ def examine(clients: Clients) -> Iterator[Check]:
         store = open_store(clients.settings.store)
         yield _store(clients, store)
         yield _clock(store)
+        yield _installation(clients, store)
     except ConfigError:
         raise  # nothing was examined
+    except StoreReplaced as error:
+        yield Check(name="installation", text="not ours", violations=[str(error)])
+        return
     except HeadgateError as error:
         yield Check(name="store", text="not usable", violations=[str(error)])
         return
@@ -98,6 +103,18 @@ def _clock(store: Store) -> Check:
     if abs(ahead_s) > CLOCK_S:
         text += "; the store's counts, only times shown here are off"
     return Check(name="clock", text=text)
+
+
+def _installation(clients: Clients, store: Store) -> Check:
+    """Whether the store is the one that this machine remembers, and whether it can remember."""
+    installation = Installation(store, clients.settings.store)
+    installation.check()
+    if not installation.id:
+        return Check(name="installation", text="none yet")
+    text = f"{installation.id}, as this machine remembers"
+    if installation.remembered() != installation.id:
+        text = f"{installation.id}; not remembered, for {installation.file} cannot be written"
+    return Check(name="installation", text=text)
 
 
 def _broker(clients: Clients) -> Check:

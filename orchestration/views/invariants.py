@@ -110,7 +110,7 @@ def keys_are_derived(client: Client, job: str) -> list[str]:
 
 def nothing_is_stranded(client: Client, job: str) -> list[str]:
     """What is open is in one place: in a backlog, in quarantine, or out with a due time."""
-    script = Scripts(client.store, client.keys, None)
+    script = Scripts(client.store, client.keys.for_looking(), None)
     violations = []
     for page in range(_read_job(client, job).next_page):
         transactions = (each.transaction for each in transactions_of(client, job, page))
@@ -129,7 +129,7 @@ def nothing_is_stranded(client: Client, job: str) -> list[str]:
 
 def counters_match(client: Client) -> list[str]:
     """The counters of bells out and of waiting transactions equal what is there."""
-    flat = Scripts(client.store, client.keys, None)("check_counters")
+    flat = Scripts(client.store, client.keys.for_looking(), None)("check_counters")
     return [
         f"client {client.name}: counter {field} is {counter}, there are {counted}"
         for field, counter, counted in zip(*[iter(flat)] * 3, strict=True)

@@ -257,6 +257,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "cells": cells,
         "held_us": held_us,
         "tick": int(gov.get("tick", 0)),
+        "number": int(gov.get("sent", 0)),
         "at": int(gov.get("at", 0)),
         "workers": {it: tuple(map(int, gov[it].split())) for it in gov if it[:2] in {"w:", "m:"}},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},

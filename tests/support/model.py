@@ -233,6 +233,7 @@ class Model:
         self.opening: dict[str, int] = {}  #: jobs whose next page somebody opens until then
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
         self.beat = 0
+        self.number = 0  #: of the newest grant
         self.at = 0  #: when somebody rang last
         self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
         self.passes: dict[tuple[int, str], int] = {}
@@ -558,6 +559,7 @@ class Model:
         tx.probe = scope
         good = breaker.start(now, key, now + self.lease_us) if breaker else 1
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
+        self.number = max(self.number + 1, now)
         return Grant(
             key=key,
             step=step,
@@ -574,6 +576,7 @@ class Model:
             generation=tx.generation,
             part=tx.part,
             checks=good == 0 and tx.keyed and tx.guard == "n",
+            number=self.number,
         )
 
     def split(self, key: str, halves: Iterable[Half]) -> str:
@@ -1046,6 +1049,7 @@ class Model:
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),
             "tick": self.beat,
+            "number": self.number,
             "at": self.at,
             "workers": self.workers,
             "passes": self.passes,

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from workers import failpoints
 from workers.answer.verdict import MAX_TEXT, UNSENT, to_json
 from workers.clock import now_ns, wait
-from workers.errors import StoreAway
+from workers.errors import StoreAway, StoreReplaced
 from workers.governor.grants import (
     ANYBODY,
     PLAIN,
@@ -28,6 +29,8 @@ from workers.governor.grants import (
     Ring,
     Settled,
 )
+from workers.governor.recent import Recent
+from workers.store.replaced import behind
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ QUIET_S: Final = 600
 MOST_KEYS: Final = 3
 #: How many unanswered bells and expired leases one sweep takes.
 SWEEP_AT_ONCE: Final = 200
+#: A store that is so much older than the newest grant is no copy that lagged, but a backup.
+MOST_LOST_S: Final = 60
 #: Between two tries to settle while the store is away.
 SETTLE_AGAIN_S: Final = 0.25
 
@@ -72,6 +77,7 @@ class Governor:
         self._process = secrets.token_urlsafe(6)
         self._grants = itertools.count(1)
         self._grace_us = round(worker.bell_grace_s * 1e6)
+        self._recent = Recent()
 
     def ring(self, worker: str, threads: int, pool: str = "calls") -> Ring:
         """Take out of the backlogs what can leave now; the caller must publish the bells.
@@ -82,8 +88,12 @@ class Governor:
             pool: What they do, one of `flows.POOLS`.
         """
         tick_us = round(self._worker.tick_s * 1e6)
-        reply = self._run("ring", worker, threads, self._grace_us, tick_us, pool)
-        ring = Ring.from_reply(reply)
+        args = (worker, threads, self._grace_us, tick_us, pool)
+        reply, reclaimed = self._run("ring", *args, self._recent.newest), Counter[str]()
+        if reply[0] == "LOST":
+            reclaimed = self._reclaim(*reply[1:])
+            reply = self._run("ring", *args, self._recent.newest)
+        ring = Ring.from_reply(reply, reclaimed)
         if ring.bells:
             failpoints.reach("rung")
         return ring
@@ -106,10 +116,33 @@ class Governor:
             reply = self._run(
                 "admit", key, step, asked.fence, lease_us, self._max_age_us, asker.kind, asker.does
             )
+        except StoreReplaced:
+            raise  # nothing has run, and nothing is there to settle
         except StoreAway:
             self._settle(asked, UNSENT)
             return Denied(DeniedKind.WAIT, "the store was away")
-        return Grant.from_reply(reply, asked=asked, leases=self._leases)
+        decision = Grant.from_reply(reply, asked=asked, leases=self._leases)
+        if isinstance(decision, Grant):
+            self._recent.add(decision)
+        return decision
+
+    def _reclaim(self, newest: int, at_us: int) -> Counter[str]:
+        """Put back the grants of this process that the store has forgotten, by what became of each.
+
+        Raises:
+            StoreReplaced: it has forgotten more than this process can know of; the client is
+                stopped until a person recovers.
+        """
+        lost = self._recent.after(newest)
+        if lost is None or self._recent.newest - at_us > MOST_LOST_S * 1e6:
+            self._run("distrust")
+            raise StoreReplaced(behind(newest or at_us))
+        words = Counter[str]()
+        for grant in lost:
+            names = (grant.key, grant.job, grant.step, grant.fence, grant.number)
+            words[self._run("reclaim", *names, self._leases.call_us)] += 1
+        self._recent.forget(newest)
+        return words
 
     def renew(self, grant: Grant) -> bool:
         """Prolong the lease of a local step; False: it is another's by now.

@@ -7,7 +7,7 @@ nowhere else. The replies are described at the head of the scripts in `lua/`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -16,7 +16,7 @@ from workers.governor.flows import CALLS_POOL
 from workers.ledger.batch import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from workers.settings.client import ClientSettings
     from workers.settings.load import WorkerSettings
@@ -72,16 +72,18 @@ class Ring:
     needs_page: str  #: a job of which the caller opens the next page, or ""
     bells: list[Bell]
     open_breakers: int = 0  #: of the client and of its scopes
+    #: What became of grants that the store had forgotten and this process put back: word → number.
+    reclaimed: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def from_reply(cls, reply: Sequence[Any]) -> Self:
+    def from_reply(cls, reply: Sequence[Any], reclaimed: Mapping[str, int]) -> Self:
         """The answer from the reply of lua/ring.lua."""
         turn_us, sweep, needs_page, open_breakers, *flat = reply
         bells = [
             Bell(key, int(step), int(steps), job, pool, bool(local))
             for key, step, steps, job, pool, local in zip(*[iter(flat)] * 6, strict=True)
         ]
-        return cls(turn_us / 1e6, bool(sweep), needs_page, bells, open_breakers)
+        return cls(turn_us / 1e6, bool(sweep), needs_page, bells, open_breakers, reclaimed)
 
 
 class Grant(NamedTuple):
@@ -103,6 +105,7 @@ class Grant(NamedTuple):
     part: int = 0  #: calls of this step that are done: parts, or polls
     checks: bool = False  #: a probe without a guard: the client's own probe goes in its place
     sent_digest: str = ""  #: of the newest request under its key, see `identity.request_digest`
+    number: int = 0  #: of all grants of the client: it never goes back
 
     @property
     def values(self) -> dict[str, Any]:
@@ -131,7 +134,7 @@ class Grant(NamedTuple):
     @classmethod
     def _granted(cls, reply: Sequence[Any], asked: Asked, leases: Leases) -> Grant:
         _, start_us, spread_us, job, place, attempts, unknown, throttled, *rest = reply
-        answers, memo, generation, part, checks, sent_digest = rest
+        answers, memo, generation, part, checks, sent_digest, number = rest
         return cls(
             key=asked.key,
             step=asked.step,
@@ -149,6 +152,7 @@ class Grant(NamedTuple):
             part=int(part),
             checks=checks == "1",
             sent_digest=sent_digest,
+            number=number,
         )
 
 

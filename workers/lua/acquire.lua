@@ -8,11 +8,11 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
--- Includes seconds, bucket, charge, breaker, probes
+-- Includes seconds, bucket, charge, breaker, probes, run
 -- Reads    flows, gov; writes gov, permits, tx:<permit>, of a probe breaker:<scope>
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
---          {"HELD", left_us}   nothing leaves for this client until then
+--          {"HELD", left_us}   nothing leaves for this client until then, in a quiet time too
 --          {"OPEN", left_us}   a breaker is open so long, for this client or for the call's scope
 --          {"FLOW", 0}         the flow is not defined
 -- Cost     O(limits), 4 commands
@@ -28,7 +28,12 @@ local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[extra + 4] =
   slot_of("n:"), "tick", "asked", "k:client", "k:" .. flow.scope
+fields[extra + 5] = "sent"
 local states = redis.call("HMGET", GOV, unpack(fields))
+local newest = tonumber(states[extra + 5] or 0)
+if newest < 0 then return behind(newest) end
+local quiet_until = know_run(newest).quiet_until
+if quiet_until > now then return {"HELD", quiet_until - now} end
 local seen = math.max(tonumber(states[extra + 1] or 0), tonumber(states[extra + 2] or 0))
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then

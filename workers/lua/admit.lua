@@ -13,6 +13,7 @@
 -- ARGV[8]  does        "client" = calls, "pool:<pool>" = local steps in a worker of this pool
 -- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
 -- Includes breaker (open_scope), probes (start_probe: what may go while a breaker is open)
+-- Includes run (know_run: what this run of the server knows, and how long it grants nothing)
 -- Includes backlog (requeue: state w, in backlog:<flow>:due), lookups
 -- Includes asker (is_for: whether the step is for who asks)
 -- Reads    tx:<key>, flows, gov, the job; writes gov, tx:<key>, deadlines, retries, of a probe
@@ -20,10 +21,10 @@
 -- Returns  {"GO", start_in_us, spread_us, job, place, attempts, unknown, throttled, answers,
 --           memo, generation of the key, calls of this step that are done, "1" = it is a probe of the
 --           breaker that nothing guards: the client's own probe goes out in its place, digest of
---           the newest request that went out under the key or ""}
+--           the newest request that went out under the key or "", number of the grant}
 --          {"WAIT", short_us}  a limit is short or held so long (1 = all places of a limit are
---                              taken), or a breaker is open so long: back in the backlog,
---                              nothing is charged
+--                              taken), a breaker is open so long, or a quiet time is not over: back
+--                              in the backlog, nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the backlog, lease held,
 --                             other kind: the message is not ours, nothing is written
 --          {"SPLIT", job, place}  the batch was refused: nothing is written, split.lua does it
@@ -68,16 +69,21 @@ local fields = {unpack(flow.fields)} -- a copy: it grows
 local governed = is_governed(limits)
 local bell = state == "r"
 
--- `fields` has a pair for each limit, the level of its bucket and its bells, and then three more.
+-- `fields` has a pair for each limit, the level of its bucket and its bells, and then four more.
 local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2] = slot_of("n:"), "k:client", "k:" .. flow.scope
+fields[extra + 3] = "sent"
 local states = redis.call("HMGET", GOV, unpack(fields))
+local newest = tonumber(states[extra + 3] or 0)
+if newest < 0 then return behind(newest) end
 local function back(short)
   check_requeue_types(flow_name)
   if bell then count_bells(limits, -1) end
   requeue(key, flow_name, flow.lane, now, crashes)
   return {"WAIT", short}
 end
+local run = know_run(newest)
+if run.quiet_until > now then return back(run.quiet_until - now) end
 local probe, probe_from
 if governed then probe, probe_from = open_scope(flow, states[extra + 1], states[extra + 2]) end
 if probe and probe_from > now then return back(probe_from - now) end
@@ -91,6 +97,9 @@ for i, bucket in ipairs(limits) do
 end
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
+local number = math.max(newest + 1, now)
+write("sent", number)
+run.newest = number
 if governed then write(fields[extra], one_more(states[extra])) end
 for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
 if probe then must_be("hash", breaker_key(probe)) end
@@ -108,4 +117,4 @@ redis.call("HSET", tx_key(key), unpack(sent))
 local checks = good == 0 and keyed and guard_of(guards, step) == "n"
 return {"GO", wait, spread, job, place, attempts or "0", maybe_executed or "0", throttled or "0",
   answer_lines or "", memo or "", generation or "1", done_calls or "0", checks and "1" or "0",
-  sent_digest or ""}
+  sent_digest or "", number}

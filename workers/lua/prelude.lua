@@ -7,7 +7,10 @@
 -- needs no such care, its whole text is a function. Only KEPT outlives a call.
 --
 -- KEYS[1] is the client's prefix "<namespace>:{<client>}:"; all other names are built from it and
--- share its hash tag. ARGV[1] is now_us: "" = this server's clock (production), an integer in tests.
+-- share its hash tag. KEYS[2], which tests leave out, is the client's mark: a key that only the store of
+-- this installation has. Without it no script does anything: a store that was emptied, or another
+-- installation's, lets nothing leave. ARGV[1] is now_us: "" = this server's clock (production), an integer
+-- in tests.
 -- Times are integers in us since the epoch, below 2^53. A flow's definition is made in
 -- workers/governor/flows.py.
 --
@@ -44,6 +47,7 @@
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
+--   key.installation:<id>    installation       string: the mark of the installation of this id
 --
 -- Fields of gov. A limit stands under its name, "client" is all of the client, "pool:<pool>" a pool:
 --   gov.c:<limit>          full_at        when its bucket is full again
@@ -65,6 +69,7 @@
 --   gov.at                 rung_at        when somebody rang last
 --   gov.asked              asked_at       when a call outside of jobs asked last
 --   gov.set_back           set_back       by how much the clock was set back, all in all
+--   gov.sent               newest_grant   number of the newest grant; negative: stopped, see includes/run.lua
 --   gov.k:<scope>          probe_at       while its breaker is open: from when on a probe may go
 --   gov.opened             opened         scope whose breaker opened last
 --   gov.opened_us          opened_at      when that was
@@ -178,6 +183,10 @@ local JOB = {
   backup_us = "since",                -- backup from which the store was restored, see recover.lua
 }
 
+-- Why no script runs in a store without the mark; workers/store/replaced.py knows the first word.
+local FOREIGN = "FOREIGN the store no longer has the mark of this installation"
+local function is_foreign(mark) return mark and redis.call("EXISTS", mark) == 0 end
+
 local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, now
 
 local function start_prelude(KEYS, ARGV)
@@ -222,9 +231,9 @@ local function flow_of(flows, step)
   end
 end
 
--- What outlives a call: decoded definitions of flows, parsed names of flows, and the lists of fields that
--- scripts read.
-local KEPT = {flows = {}, size = 0, names = {}, named = 0, tx = {}, job = {}}
+-- What outlives a call: decoded definitions of flows, parsed names of flows, the lists of fields that
+-- scripts read, and what this run of the server knows of each client (includes/run.lua).
+local KEPT = {flows = {}, size = 0, names = {}, named = 0, tx = {}, job = {}, runs = {}, run_count = 0}
 
 -- What was not asked for is not known; that is no field that is not there.
 local function refuse_field(_, name) error("the field " .. name .. " was not read") end

@@ -9,7 +9,8 @@
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
--- Includes bucket (SILENT), quarantine, backlog
+-- ARGV[7]  known     number of the newest grant that the caller knows, 0 = none
+-- Includes bucket (SILENT), quarantine, backlog, run (know_run: what this run of the server knows)
 -- Includes tick (take_turn, count_retries, start_all_empty, is_overdue, job_to_open: of needs_page)
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
@@ -23,6 +24,8 @@
 --          publishes: pool "calls" or "media", whose threads do the step, and local 1 = it makes no
 --          call, else 0
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
+--          {"LOST", newest, at_us}  the caller knows newer grants than the store: nothing was done; the
+--          newest one that the store knows, and when somebody rang last as far as it knows
 -- Cost     O(fields of gov + flows with work × log + 4 per bell)
 
 -- Most transactions of the quarantine that are passed by. One that must wait may wait for a worker of its
@@ -84,13 +87,23 @@ must_be("set", NEEDS_PAGE)
 must_be("hash", FLOWS)
 read_gov()
 if number("at") - now >= SET_BACK then return {tick, 1, "", 0} end
-local is_silent = now - number("tick") > SILENT
+local newest = number("sent")
+if newest < 0 then return behind(newest) end
+local run = know_run(newest)
+if tonumber(ARGV[7] or 0) > newest then return {"LOST", newest, number("at")} end
+local is_silent = run.starts_empty or now - number("tick") > SILENT
 local turn, calls_threads, media_threads = take_turn(worker, threads, pool, tick)
 count_retries() -- a countdown that is over is state r from now on: who does not come is swept
 if is_silent then start_all_empty() end
+run.starts_empty = false
 share_threads(calls_threads, media_threads)
 local is_sweep_due = is_overdue(DEADLINES) or is_overdue(PERMITS)
-reply[1], reply[2], reply[3], reply[4] = turn - now, is_sweep_due and 1 or 0, job_to_open(), count_breakers()
+if run.quiet_until > now then
+  run.quiet_until = math.max(run.since + QUIET, awaited_until(worker, pool, run.since))
+end
+reply[1], reply[2], reply[4] = turn - now, is_sweep_due and 1 or 0, count_breakers()
+if run.quiet_until > now then return reply end
+reply[3] = job_to_open()
 if has_free_threads() then
   ring_quarantine()
   ring_tenants(math.floor(turn / tick))

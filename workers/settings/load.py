@@ -51,7 +51,9 @@ class StoreSettings(Model):
     broker_url: RedisUrl | None = None  #: None: the store's server
     password_env: str | None = None  #: variable that holds the password of `url`, or
     password_file: Path | None = None  #: file that holds it; both None: it stands in `url`
-    data_dir: Path = Path(".headgate")  #: folder of the embedded store
+    data_dir: Path = Path(".headgate")
+    """Folder of the embedded store, and of what this machine remembers of its store; relative to
+    the folder of the configuration file."""
     namespace: str = Field("headgate", pattern=NAME)  #: first part of every key
     accept_everysec: bool = False  #: run guards `none` and `lookup` on appendfsync everysec
     durable: Literal["always", "everysec"] | None = None
@@ -234,7 +236,7 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"configuration {path} is not valid TOML: {error}") from None
     try:
-        return Settings(**data)
+        return _in_folder_of(path, Settings(**data))
     except ValidationError as error:
         raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
     except SettingsError:
@@ -243,6 +245,13 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
             "a variable below them is not valid JSON; correct it, or set single values: "
             "HEADGATE_STORE__URL"
         ) from None
+
+
+def _in_folder_of(path: Path | None, settings: Settings) -> Settings:
+    """The settings with a data folder that belongs to the file, wherever a command is given."""
+    folder = (path.parent if path else Path()).absolute() / settings.store.data_dir.expanduser()
+    store = settings.store.model_copy(update={"data_dir": folder})
+    return settings.model_copy(update={"store": store})
 
 
 def _require_known_variables() -> None:

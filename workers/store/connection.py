@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
@@ -16,16 +17,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
-    BusyLoadingError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
 from redis.retry import Retry
 from typing_extensions import override
 
-from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreUnfit
+from workers.errors import FunctionUnknown, LedgerDamaged, StoreAway, StoreReplaced, StoreUnfit
 from workers.handshake import describe_failure
 from workers.store.embedded import open_embedded
+from workers.store.primary import let_connections_go, reason_to_reconnect
+from workers.store.replaced import read_replaced
 from workers.store.tls import NAMES, require_usable
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ Reply: TypeAlias = Any
 _DAMAGED: Final = re.compile(
     r"(?:user_function:\d+: |(?=WRONGTYPE ))(.*?)(?: script: .*)?", re.DOTALL
 )
+#: Seconds between two looks at the role of the server.
+ROLE_S: Final = 1.0
 #: Seconds until a connection attempt or an answer counts as missing.
 TIMEOUT_S = 5.0
 #: Threads bound the connections. redis-py's own bound (100) counts all that were ever opened.
@@ -47,12 +52,14 @@ FULL: Final = 0.8
 
 
 def _not_now(error: RedisError) -> StoreAway:
+    if demoted := reason_to_reconnect(error):
+        return StoreAway(demoted)
     if isinstance(error, AuthenticationError | AuthorizationError):
         return StoreAway("the store refuses the user or password of its URL; correct store.url")
-    if isinstance(error, BusyLoadingError):
-        return StoreAway("the store is still loading its data; try again in a moment")
     if reason := describe_failure(error, NAMES):
         return StoreAway(f"there is no connection to the store: {reason}")
+    if isinstance(error, ResponseError) and (replaced := read_replaced(str(error))):
+        return StoreReplaced(replaced)
     # The server's text names commands and keys, never values; a URL with a password is not in it.
     if isinstance(error, ResponseError) and (damaged := _DAMAGED.fullmatch(str(error))):
         return LedgerDamaged(
@@ -75,13 +82,16 @@ class _Connection(Protocol):
 class Pipeline(redis.client.Pipeline):
     """A pipeline whose failures are `StoreAway`."""
 
+    store: Store
+
     @override
     def execute(self, raise_on_error: bool = True) -> list[Reply]:
         """Send all commands in one round trip."""
+        self.store.require_primary()
         try:
             return super().execute(raise_on_error)
         except RedisError as error:
-            raise _not_now(error) from None
+            raise self.store.fail(error) from None
 
 
 class Store(redis.Redis):
@@ -94,6 +104,7 @@ class Store(redis.Redis):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._process, self._idle = os.getpid(), deque[_Connection]()
+        self._primary_until_s = float("inf")  #: by `time.monotonic`; then its role is looked at
 
     def ask(self, *command: str | bytes | float) -> Reply:
         """Send one command over a connection that is kept for this.
@@ -106,7 +117,7 @@ class Store(redis.Redis):
             FunctionUnknown: the server does not know the function that it is to call.
             StoreAway: it gave no answer, or refused.
         """
-        connection = self._take()
+        idle, connection = self._take()
         try:
             connection.send_command(*command)
             answer = connection.read_response()
@@ -114,19 +125,50 @@ class Store(redis.Redis):
             connection.disconnect()
             if isinstance(error, ResponseError) and str(error) == "Function not found":
                 raise FunctionUnknown(f"the store did not answer ({error})") from None
-            raise _not_now(error) from None
+            raise self.fail(error) from None
         except BaseException:  # an answer that nobody read would be taken for that of the next one
             connection.disconnect()
             raise
-        self._idle.append(connection)
+        idle.append(connection)
         return answer
 
-    def _take(self) -> _Connection:
-        """The connection that was used last, if one is free; it may have been closed meanwhile."""
+    def look_at_role(self) -> None:
+        """Look every `ROLE_S` whether the server is a primary: who only reads is never refused."""
+        self._primary_until_s = 0.0
+
+    def require_primary(self) -> None:
+        """Leave a server that has become a replica; raises `StoreAway`."""
+        if time.monotonic() < self._primary_until_s:
+            return
+        self._primary_until_s = time.monotonic() + ROLE_S
+        try:
+            replication = super().execute_command("INFO", "replication")  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise self.fail(error) from None
+        if replication.get("role") != "master":
+            self._primary_until_s = 0.0
+            raise self.fail(ReadOnlyError("a replica answers", status_code="READONLY"))
+
+    def fail(self, error: RedisError) -> StoreAway:
+        """What a failure of the server is to a caller.
+
+        A server that is not the primary is left: the next command of every thread connects anew, by
+        the name of the store's URL, which may lead to another server by now.
+        """
+        if reason_to_reconnect(error):
+            idle, self._idle = self._idle, deque()  # what is in use goes back to the old one
+            for connection in idle:
+                connection.disconnect()
+            let_connections_go(self.connection_pool)
+        return _not_now(error)
+
+    def _take(self) -> tuple[deque[_Connection], _Connection]:
+        """Where connections are kept, and the one used last; it may have been closed meanwhile."""
         if self._process != os.getpid():  # a fork: these are the parent's
             self._process, self._idle = os.getpid(), deque()
+        idle = self._idle
         try:
-            connection = self._idle.pop()
+            connection = idle.pop()
         except IndexError:  # another thread may have been faster: no lock is needed
             connection = cast("_Connection", self.connection_pool.make_connection())
         try:
@@ -134,21 +176,24 @@ class Store(redis.Redis):
                 connection.disconnect()
         except RedisError:
             connection.disconnect()
-        return connection
+        return idle, connection
 
     @override
     def execute_command(self, *args: Any, **options: Any) -> Reply:
         """Send one command."""
+        self.require_primary()
         try:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except RedisError as error:
-            raise _not_now(error) from None
+            raise self.fail(error) from None
 
     @override
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Collect commands for one round trip."""
         del shard_hint
-        return Pipeline(self.connection_pool, self.response_callbacks, transaction, None)
+        pipe = Pipeline(self.connection_pool, self.response_callbacks, transaction, None)
+        pipe.store = self
+        return pipe
 
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
@@ -241,6 +286,7 @@ def open_store(settings: StoreSettings) -> Store:
         if store is None:
             store = connect(url)
             require_durable(store, settings)
+            store.look_at_role()
             _stores[url] = store
         return store
 

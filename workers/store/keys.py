@@ -6,7 +6,11 @@ clustered store too; the namespace keeps environments apart on one server.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,8 @@ class ClientKeys:
 
     namespace: str
     client: str
+    #: Gives the name of the client's mark, see `workers.ledger.installation`; None: nothing checks.
+    find_mark: Callable[[ClientKeys], str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def prefix(self) -> str:
@@ -23,6 +29,14 @@ class ClientKeys:
 
     def _of(self, *parts: str) -> str:
         return self.prefix + ":".join(parts)
+
+    def mark(self, installation: str) -> str:
+        """String: the mark of the installation of this id, without which no script runs."""
+        return self._of("installation", installation)
+
+    def for_looking(self) -> ClientKeys:
+        """The same names for those who only look: no mark is asked for, and none is made."""
+        return replace(self, find_mark=None)
 
     @property
     def governor(self) -> str:

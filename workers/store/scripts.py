@@ -12,7 +12,7 @@ from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.errors import FunctionUnknown
+from workers.errors import FunctionUnknown, StoreAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ do
 {includes}
 redis.register_function{{function_name = LIBRARY .. "_{name}", flags = {{{flags}}},
 callback = function(KEYS, ARGV)
+if is_foreign(KEYS[2]) then return redis.error_reply(FOREIGN) end
 {starts}
 {script}
 end}}
@@ -91,24 +92,42 @@ class Scripts:
 
     Args:
         store: Where they run.
-        keys: The client's names; its prefix is KEYS[1] of every script.
+        keys: The client's names; its prefix is KEYS[1] of every script, its mark KEYS[2].
         clock: Microseconds since the epoch, for tests that hold the clock; None = the store's.
     """
 
     def __init__(self, store: Store, keys: ClientKeys, clock: Callable[[], int] | None) -> None:
         self._store = store
-        self._prefix = keys.prefix
+        self._keys = keys
+        self._names: tuple[int | str, ...] = ()  # how many KEYS there are, and they
         self._clock = clock
         self._library, self._text = library()
 
     def __call__(self, name: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 -- the script's
-        """Run a script; raises `StoreAway` when the store gives no answer."""
+        """Run a script.
+
+        Raises:
+            StoreAway: the store gives no answer.
+            StoreReplaced: it is not the store of this installation; nothing has run.
+        """
         now_us = self._clock() if self._clock else ""
-        command = ("FCALL", f"{self._library}_{name}", 1, self._prefix, now_us, *args)
+        names = self._names or self._find_names()
+        command = ("FCALL", f"{self._library}_{name}", *names, now_us, *args)
         try:
             return self._store.ask(*command)
         except FunctionUnknown:  # the store is new, or was told to forget it: nothing has run
             # All at once, for a store without memory loads nothing: what admitted a call can settle
-            # it. Several may load it at the same time; by its name they replace equal by equal.
-            self._store.ask("FUNCTION", "LOAD", "REPLACE", self._text)
+            # it. Several may load it at the same time: the first one does. Its equal must not
+            # replace it, which would forget what the first calls have kept.
+            try:
+                self._store.ask("FUNCTION", "LOAD", self._text)
+            except StoreAway as error:
+                if "already exists" not in str(error):
+                    raise
             return self._store.ask(*command)
+
+    def _find_names(self) -> tuple[int | str, ...]:
+        keys = self._keys
+        names = (keys.prefix, keys.find_mark(keys)) if keys.find_mark else (keys.prefix,)
+        self._names = (len(names), *names)
+        return self._names

@@ -60,7 +60,9 @@ def test_doctor_says_ok_line_by_line_and_exits_0(world: World) -> None:
     assert "appendfsync everysec" in result.stdout
     it = json.loads(world.run("doctor", "--json").stdout)
     assert it["ok"] is True
-    assert [check["name"] for check in it["checks"]][:3] == ["store", "clock", "broker"]
+    assert [check["name"] for check in it["checks"]][:4] == [
+        *("store", "clock", "installation", "broker")
+    ]
 
 
 def test_doctor_fails_when_work_waits_and_no_worker_is_alive(world: World) -> None:

@@ -244,6 +244,6 @@ def test_every_command_of_the_docs_is_there_with_its_options(world: World) -> No
     named = re.findall(r"^headgate recover ([^|#\n]*)", docs, re.MULTILINE)
     shown = world.run("recover", "--help").stdout
 
-    assert len(named) == 2
+    assert len(named) == 3
     for rest in named:
         assert all(option in shown for option in re.findall(r"--[a-z-]+", rest)), rest

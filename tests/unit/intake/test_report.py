@@ -126,7 +126,9 @@ def test_the_output_is_readable_by_its_owner_only_and_replaces_an_older_one(
     assert (result.exit_code, result.stdout) == (0, "")
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert output.read_text().startswith("line,id,state")
-    assert {it.name for it in tmp_path.iterdir()} == {"headgate.toml", "rows.jsonl", "report.csv"}
+    assert {it.name for it in tmp_path.iterdir()} == {
+        *(".headgate", "headgate.toml", "rows.jsonl", "report.csv")
+    }
 
 
 def test_a_report_that_fails_half_way_leaves_the_older_one(
@@ -141,7 +143,7 @@ def test_a_report_that_fails_half_way_leaves_the_older_one(
 
     assert result.exit_code == 1
     assert output.read_text() == "older"
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len([it for it in tmp_path.iterdir() if it.name != ".headgate"]) == 3
 
 
 def away(*_: object) -> None:

@@ -2,8 +2,8 @@
 -- over, and buckets that start empty.
 --
 -- Expects  bucket
--- Gives    gov, read_gov, number, count_breakers, take_turn, job_to_open, count_retries, start_empty,
---          start_all_empty, is_overdue
+-- Gives    gov, read_gov, number, count_breakers, take_turn, awaited_until, job_to_open, count_retries,
+--          start_empty, start_all_empty, is_overdue
 --
 -- `gov` is the whole hash of that name, and kept true.
 
@@ -49,6 +49,17 @@ local function take_turn(worker, threads, pool, tick)
     end
   end
   return turn, live.w, live.m
+end
+
+-- Until when a worker is waited for that lived before `since` and has not rung after it; 0 = there is none.
+local function awaited_until(worker, pool, since)
+  local own, awaited = (pool == "media" and "m:" or "w:") .. worker, 0
+  for _, field in ipairs(workers) do
+    local till = tonumber(string.match(gov[field], "%d+$"))
+    local rung = till - WORKER_LIVES >= since
+    if field ~= own and not rung and till > now then awaited = math.max(awaited, till) end
+  end
+  return math.min(awaited, since + WORKER_LIVES)
 end
 
 -- A job that wants its next page opened, given to one caller at a time: until the page is open (open.lua),

@@ -1,0 +1,232 @@
+"""A store that went back in time: what it has forgotten is put back, or nothing is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.rig import APP, DONE, MS, Rig, S
+from tests.support.stored import transaction_hash
+from workers.errors import StoreReplaced
+from workers.governor.governor import Governor
+from workers.governor.grants import Denied, Grant, Settled
+from workers.governor.recent import RECENT, Recent
+from workers.settings.load import WorkerSettings
+
+if TYPE_CHECKING:
+    from workers.store.connection import Store
+
+
+class Copy:
+    """The keys of a rig at one moment, to which its store can go back."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._held = {
+            name: rig.store.execute_command("DUMP", name, NEVER_DECODE=True)
+            for name in rig.store.scan_iter(f"{rig.keys.prefix}*", count=1000)
+        }
+
+    def restore(self, *, new_run: bool = True) -> None:
+        """Let the store go back; in a new run the server itself knows nothing better."""
+        store = self._rig.store
+        for name in list(store.scan_iter(f"{self._rig.keys.prefix}*", count=1000)):
+            store.delete(name)
+        for name, value in self._held.items():
+            store.execute_command("RESTORE", name, 0, value)
+        if new_run:
+            store.function_flush()
+
+
+@pytest.fixture
+def rig(store: Store) -> Rig:
+    """A rig with full buckets and a worker `w1`, which has rung."""
+    rig = Rig(store, APP)
+    rig.fill()
+    return rig
+
+
+def other_process(rig: Rig) -> Governor:
+    """The governor of another process, which knows no grant of the first one."""
+    return Governor(rig.store, rig.keys, rig.client, WorkerSettings(), rig.clock)
+
+
+def settled(rig: Rig, grant: Grant) -> Settled:
+    return rig.governor.settle(grant, DONE)
+
+
+def rung(rig: Rig, guards: str = "n", steps: int = 1) -> str:
+    """A transaction whose bell is out."""
+    (key,) = rig.line_up(1, *["POST /x"] * steps, guards=guards)
+    rig.ring()
+    assert transaction_hash(rig, key)["s"] == "r"
+    return key
+
+
+def granted(decision: Grant | object) -> Grant:
+    assert isinstance(decision, Grant)
+    return decision
+
+
+@pytest.mark.parametrize("new_run", [True, False], ids=["another server", "the same server"])
+def test_a_call_that_the_store_forgot_is_granted_to_nobody_else(rig: Rig, *, new_run: bool) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)  # an earlier one, which the store knows
+    key = rung(rig)
+    copy = Copy(rig)
+    grant = granted(rig.governor.admit(key, 1))
+    copy.restore(new_run=new_run)
+    other = other_process(rig)
+
+    answers = [other.admit(key, 1)]  # the bell may be in the broker a second time
+    for _ in range(100):
+        rig.us += 25 * MS
+        answers += [other.admit(bell.key, bell.step) for bell in other.ring("w2", 8).bells]
+        rig.us += 25 * MS
+        for bell in rig.governor.ring("w1", 8).bells:
+            answers.append(rig.governor.admit(bell.key, bell.step))
+
+    assert [it for it in answers if isinstance(it, Grant)] == []
+    assert settled(rig, grant) is Settled.END
+    assert transaction_hash(rig, key)["s"] == "succeeded"
+
+
+@pytest.mark.parametrize(("guard", "state"), [("n", "unknown"), ("k", "w"), ("l", "w")])
+def test_a_forgotten_call_without_an_answer_is_what_its_guard_says(
+    rig: Rig, guard: str, state: str
+) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    key = rung(rig, guard)
+    copy = Copy(rig)
+    granted(rig.governor.admit(key, 1))
+    copy.restore()
+
+    assert rig.governor.ring("w1", 8).reclaimed == {"SENT": 1}
+    rig.us += 100 * S
+    rig.governor.sweep()
+
+    tx = transaction_hash(rig, key)
+    assert (tx["s"], tx["u"]) == (state, "1")
+
+
+def test_nothing_is_granted_until_every_worker_that_lived_had_time_to_say_what_it_sent(
+    rig: Rig,
+) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    rig.governor.ring("w2", 8)
+    key = rung(rig)
+    began = rig.us
+    Copy(rig).restore()
+
+    while True:
+        rig.us += 25 * MS
+        if rig.governor.ring("w1", 8).bells or not isinstance(rig.governor.admit(key, 1), Denied):
+            break
+    assert 4 * S < rig.us - began <= 6 * S  # w2 was waited for, as long as it counts
+
+
+def test_a_run_that_forgot_nothing_goes_on_after_a_second(rig: Rig) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    key = rung(rig)
+    began = rig.us
+    Copy(rig).restore()
+
+    assert isinstance(rig.governor.admit(key, 1), Denied)
+    bells = []
+    while not bells:
+        rig.us += 25 * MS
+        bells = rig.governor.ring("w1", 8).bells
+    assert S <= rig.us - began < 2 * S
+    granted(rig.governor.admit(key, 1))
+
+
+def test_a_new_installation_does_not_wait(rig: Rig) -> None:
+    key = rung(rig)
+
+    granted(rig.governor.admit(key, 1))
+
+
+def test_buckets_start_empty_in_a_new_run(rig: Rig) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    keys = rig.line_up(10)
+    Copy(rig).restore()
+    went = 0
+    while not went:
+        rig.us += 25 * MS
+        went = len(rig.governor.ring("w1", 8).bells)
+
+    assert went < APP.burst + 4  # of a second, from empty
+    assert len(keys) == 10
+
+
+def test_a_later_step_that_was_forgotten_is_treated_as_maybe_sent(rig: Rig) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    key = rung(rig, "kn", steps=2)
+    first = granted(rig.governor.admit(key, 1))
+    copy = Copy(rig)
+    assert settled(rig, first) in {Settled.RING, Settled.BACKLOG}
+    while isinstance(rig.governor.admit(key, 2), Denied):
+        rig.us += 25 * MS
+        rig.governor.ring("w1", 8)
+    copy.restore()
+
+    assert rig.governor.ring("w1", 8).reclaimed["LATER"] == 1
+    assert settled(rig, first) is Settled.END
+    assert transaction_hash(rig, key)["s"] == "unknown"
+
+
+def test_a_forgotten_page_marks_the_pages_of_its_job_that_are_not_open(rig: Rig) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    copy = Copy(rig)
+    key = rung(rig)
+    job = transaction_hash(rig, key)["j"]
+    granted(rig.governor.admit(key, 1))
+    stored = rig.store.hgetall(rig.keys.job(job))
+    copy.restore()
+    assert rig.governor.ring("w1", 8).reclaimed == {"GONE": 1}
+
+    rig.store.hset(rig.keys.job(job), mapping=stored)
+    again = Copy(rig)
+    rig.us += 10 * S
+    rig.fill()
+    other_key = rung(rig, "k")
+    granted(rig.governor.admit(other_key, 1))
+    rig.governor._recent._kept.append(rig.governor._recent._kept[-1]._replace(key=key, job=job))
+    again.restore()
+
+    assert rig.governor.ring("w1", 8).reclaimed["PAGE"] == 1
+    assert rig.store.hexists(rig.keys.job(job), "since")
+
+
+def test_a_store_that_is_older_than_a_process_can_vouch_for_stops_all_until_it_is_recovered(
+    rig: Rig,
+) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    key = rung(rig)
+    backup = Copy(rig)
+    rig.us += 600 * S
+    rig.governor.ring("w1", 8)
+    rig.fill()
+    granted(rig.governor.admit(key, 1))
+    backup.restore()
+    fresh = other_process(rig)
+
+    for governor in (rig.governor, fresh, rig.governor):
+        with pytest.raises(StoreReplaced, match="headgate recover --since 20"):
+            governor.ring("w1", 8)
+    with pytest.raises(StoreReplaced, match="older than what was sent"):
+        fresh.admit(key, 1)
+
+    rig.ledger.trust()
+    rig.us += 10 * S
+    assert fresh.ring("w1", 8).bells == []
+
+
+def test_a_process_that_knows_of_more_grants_than_it_keeps_vouches_for_none(rig: Rig) -> None:
+    grant = granted(rig.governor.admit(rung(rig, "k"), 1))
+    recent = Recent()
+    for number in range(RECENT + 2):
+        recent.add(grant._replace(number=number))
+
+    assert recent.after(0) is None
+    assert [it.number for it in recent.after(RECENT) or ()] == [RECENT + 1]
