@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from tests.support.apart import settings_apart
 from tests.support.rig import APP, DONE, MS, TICK_US, Rig, S, breaker, opened, probe
 from workers.answer.quota_headers import Feedback
 from workers.clients import Client
 from workers.errors import CircuitOpen, Throttled
 from workers.session.limiter import Limiter, Permit
 from workers.settings.limits import LimitSettings
-from workers.settings.load import Settings
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def gate(rig: Rig, lane: int = 1) -> Limiter:
         keys=rig.keys,
         configured=rig.client,
         settings=lambda: rig.client,
-        fleet=Settings(),
+        fleet=settings_apart(),
         routes=lambda: routes,
         look=lambda: (0, rig.client),
         require_bound=lambda: None,

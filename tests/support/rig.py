@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.support.apart import settings_apart
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health, Outcome
@@ -34,7 +35,6 @@ from workers.clients import Client
 from workers.ledger.ledger import PageCounts
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
-from workers.settings.load import Settings
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
@@ -302,7 +302,7 @@ BURSTY = STEADY.model_copy(update={"burst": 60})
 
 def client_of(rig: Rig, configured: ClientSettings | None = None) -> Client:
     """The rig's client, as a process holds it."""
-    it = Client(configured or rig.client, Settings(), rig.store)
+    it = Client(configured or rig.client, settings_apart(), rig.store)
     it.keys = rig.keys
     return it
 

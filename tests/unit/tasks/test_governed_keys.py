@@ -13,12 +13,12 @@ from requests.adapters import BaseAdapter
 
 from tasks import governed
 from tasks.governed import Governed
+from tests.support.apart import settings_apart
 from workers.clients import Client
 from workers.errors import RepeatRefused, StoreAway, Throttled
 from workers.governor.governor import KEY_LIFE_S
 from workers.session.writes import KEPT_ENDED_S, KEPT_S, Write, Writes
 from workers.settings.client import ClientSettings
-from workers.settings.load import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ class World:
     def __init__(self, store: Store, app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
         self.us = 1_790_000_000_000_000
         configured = ClientSettings(name=uuid4().hex, base_url="http://provider/v1")
-        self.client = Client(configured, Settings(), store, lambda: self.us)
+        self.client = Client(configured, settings_apart(), store, lambda: self.us)
         self.provider = Provider()
         self.session = governed._Session.of(self.client, "normal", "-", 2.0)
         self.session.mount("http://provider/v1/", self.provider)

@@ -14,6 +14,7 @@ from celery import Celery
 from orchestration.dispatch.pages import open_next_page
 from tasks.rest.calls import CallSteps
 from tasks.steps.call import FlowerNote, step_of
+from tests.support.apart import settings_apart
 from tests.support.stored import a_job, transaction_hash
 from workers.answer.outcome import Answer
 from workers.auth.credentials import NoCredentials
@@ -24,7 +25,6 @@ from workers.ledger import audit
 from workers.ledger.ledger import PageCounts
 from workers.settings.client import ClientSettings
 from workers.settings.limits import LimitSettings
-from workers.settings.load import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,7 @@ class Provider:
         self.sent: list[Request] = []
         self.body = "as it was submitted"
         self.guard = guard
+        self.fleet = settings_apart()
         self.configured = ClientSettings(
             name=uuid4().hex, base_url="http://provider/v1", limits=(LIMIT,), **settings
         )
@@ -70,7 +71,7 @@ class Provider:
         return {"line": 1, "id": "r", "steps": steps}
 
     def _open(self, configured: ClientSettings) -> Client:
-        client = Client(configured, Settings(), self.store, lambda: self.us)
+        client = Client(configured, self.fleet, self.store, lambda: self.us)
         client._built["caller"] = SimpleNamespace(connection=self.connection)
         client._built["tokens"] = NoCredentials()
         client.retry_policy = replace(client.retry_policy, renews_tokens=True)
