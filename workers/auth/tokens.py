@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
-from workers.auth.token_store import LONGEST_TRUST_S, TokenLook, TokenShelf
+from workers.auth.token_store import TokenLook, TokenShelf
 from workers.clock import now_ns
 from workers.errors import ConfigError, StoreAway, TokenUnavailable
 
@@ -117,7 +117,7 @@ class Tokens:
         return self._look(held, self._wait_s if wait_s is None else wait_s)
 
     def refused(self, token: Token, *, again: bool = False) -> bool:
-        """Report that the provider answered 401 to a call with this token.
+        """Report that the provider answered 401, or 403, to a call with this token.
 
         The next `get` renews it, once for the fleet, however many report the same. After renewals
         that did not help, a new token is trusted for a while: the call is more likely at fault.
@@ -138,17 +138,6 @@ class Tokens:
         if not again and 0 < refusal.age_s < EARLY_PART * refusal.lifetime_s:
             self._warn_early(refusal)
         return refusal.renewed
-
-    def doubted(self, token: Token) -> None:
-        """Report an answer that a token may be given which ended early, though rarely: a 403.
-
-        It is renewed, unless it is younger than `LONGEST_TRUST_S`.
-
-        Raises:
-            StoreAway: the store did not answer.
-        """
-        if self._shelf.refuse(token.generation, young_s=LONGEST_TRUST_S).renewed:
-            self._refused = token.generation
 
     def worked(self) -> None:
         """Report that a call which was refused came back with a new token and was answered.

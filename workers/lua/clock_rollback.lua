@@ -49,7 +49,7 @@ for i = 1, #gov, 2 do
     redis.call("HSET", GOV, field, moved)
   end
 end
-redis.call("DEL", base .. "evidence") -- its answers have no place in the new time
+redis.call("DEL", base .. "evidence", base .. "healthy") -- its answers have no place in the new time
 redis.call("HINCRBY", GOV, "set_back", back) -- for records that are not moved, see begin_write.lua
 redis.call("HSET", GOV, "at", now)
 return back
