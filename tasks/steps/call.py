@@ -218,7 +218,7 @@ def _report_token(client: Client, token: Token | None, grant: Grant, answer: Ans
     with suppress(StoreAway):
         if is_access_refused(answer):
             return tokens.refused(token, again=again)
-        if again and answer.status is not None:
+        if again and answer.status is not None and not grant.looking:
             tokens.worked()
     return False
 

@@ -123,7 +123,8 @@ class Memo:
     def after_lookup(self) -> Memo:
         """The memo after one more look-up that found nothing."""
         lookups = 0 if self.lookups is None else self.lookups + 1
-        return Memo(next=NextCall.LOOKUP, lookups=lookups)
+        refusals = self.token_refusals
+        return Memo(next=NextCall.LOOKUP, lookups=lookups, token_refusals=refusals)
 
     def after_wait(self) -> Memo:
         """The memo after one more answer that decided nothing."""

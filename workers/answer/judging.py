@@ -241,9 +241,11 @@ class _Judgement:
 
     def _after_403(self) -> Requeue | Retry:
         """As a 401, for a token that ended early may be answered so; else a person must act."""
+        return self._access_refused(self._missing_permission(), of_token=False)
+
+    def _missing_permission(self) -> str:
         needed = " ".join(permissions(self.answer)) or "what it needs"
-        error = f"{self.reading.reason}: grant the OAuth client {needed}"
-        return self._access_refused(error, of_token=False)
+        return f"{self.reading.reason}: grant the OAuth client {needed}"
 
     def _access_refused(self, error: str, *, of_token: bool) -> Requeue | Retry:
         state, memo = self.state, self.state.memo.after_refused_token()
@@ -274,13 +276,17 @@ class _Judgement:
 
     def _look_up(self) -> Retry:
         """A send of unknown outcome, or one that was refused in doubt, is looked up."""
-        state = self.state
+        state, recorded, memo = self.state, self._recorded(), Memo(next=NextCall.LOOKUP, lookups=0)
+        if self.answer.status == HTTPStatus.FORBIDDEN:
+            recorded = self._recorded(self._missing_permission())
+            recorded["health"] = Health.BAD
+            memo = replace(memo, token_refusals=state.memo.token_refusals + 1)
         return Retry(
             delay_s=self.policy.lookup_after_s,
             attempt=True,
-            memo=Memo(next=NextCall.LOOKUP, lookups=0),
+            memo=memo,
             is_first=state.attempts == 0 and not state.doubt,
-            **self._recorded(),
+            **recorded,
         )
 
     def _after_lookup(self, seen: LookupResult) -> Retry | Finish:
@@ -295,7 +301,7 @@ class _Judgement:
             return self._finish(error)
         return Retry(  # surely not executed: it is sent again
             delay_s=self._backoff_s(max(self.state.attempts - 1, 0)),
-            memo=Memo(),
+            memo=Memo(token_refusals=memo.token_refusals),
             give_up=self.policy.give_up("failed"),
             **self._recorded(error),
         )
