@@ -84,11 +84,15 @@ class Outgoing:
         return Requeue(outcome=Outcome.NOT_EXECUTED, memo=memo, error=error)
 
     def digest(self, granted: GrantedStep) -> str:
-        """The digest of what identifies it at the provider; "" = it carries no key."""
+        """The digest of what identifies it at the provider; "" = it carries no key.
+
+        The query is left out: a kind may say there how the call is to be done, as contacts do that
+        may have been added before.
+        """
         if not self.key:
             return ""
         request, settings = self.request, granted.client.settings()
-        url = f"{settings.base_url}{request.path}"
+        url = f"{settings.base_url}{request.path.partition('?')[0]}"
         header = (settings.idempotency_header, self.key)
         return request_digest(request.method, url, header, request.body)
 

@@ -109,22 +109,25 @@ def test_without_a_guard_an_unknown_is_sent_again_only_when_somebody_has_looked(
 
 def test_an_unknown_that_was_executed_is_replayed_under_its_key_and_doubles_nothing() -> None:
     faults = [{"match": "POST */things/2", "kind": "5xx_after"}]
-    with Fleet(sandbox={"faults": faults}, client={"max_retries": 1}) as fleet:
-        fleet.submit(calls(20, steps=2))
+    with Fleet(
+        sandbox={"faults": faults}, client={"max_retries": 1, "outage_patience_s": 2}
+    ) as fleet:
+        fleet.submit(calls(12, steps=2))
         fleet.start_worker("w1")
-        assert fleet.wait() == {"unknown": 20}
+        assert fleet.wait() == {"unknown": 12}
         fleet.sandbox.post("config", {"faults": []})
 
         assert headgate(fleet, "dead", "replay", *keys_of(fleet), *WHY).exit_code == 0
-        assert fleet.wait() == {"succeeded": 20}
+        assert fleet.wait() == {"succeeded": 12}
 
-        assert len(fleet.effects()) == 40
-        assert fleet.report()["replays"] >= 20
+        assert len(fleet.effects()) == 24
+        assert fleet.report()["replays"] >= 12
         check_all(fleet)
 
 
 def test_under_guard_lookup_an_unknown_is_looked_up_before_it_is_sent_again() -> None:
     lookups = {"idempotency": "none", "lookup_after_s": 0.1, "lookups": 1, "max_retries": 1}
+    lookups |= {"outage_patience_s": 2}
     lost = {"match": "POST *", "when": {"every": 2}, "per_business_id_times": 1}
     faults = [
         {**lost, "kind": "drop_after"},
@@ -132,16 +135,16 @@ def test_under_guard_lookup_an_unknown_is_looked_up_before_it_is_sent_again() ->
         {"match": "GET *", "kind": "5xx_before"},
     ]
     with Fleet(sandbox={"idempotency": "off", "faults": faults}, client=lookups) as fleet:
-        fleet.submit(calls(20, guard="lookup"))
+        fleet.submit(calls(12, guard="lookup"))
         fleet.start_worker("w1")
-        assert fleet.wait() == {"unknown": 20}
+        assert fleet.wait() == {"unknown": 12}
         executed = len(fleet.effects())
-        assert executed == 10
+        assert executed == 6
         fleet.sandbox.post("config", {"faults": []})
 
         assert headgate(fleet, "dead", "replay", *keys_of(fleet), *WHY).exit_code == 0
-        assert fleet.wait() == {"succeeded": 20}
+        assert fleet.wait() == {"succeeded": 12}
 
-        assert sends(fleet) == {"/things/1": 30}  # what was found was not sent again
-        assert len(fleet.effects()) == 20
+        assert sends(fleet) == {"/things/1": 18}  # what was found was not sent again
+        assert len(fleet.effects()) == 12
         check_all(fleet)

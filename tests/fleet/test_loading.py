@@ -54,12 +54,13 @@ def test_a_worker_that_celery_starts_in_a_project_folder_has_the_tasks_and_rings
         try:
             while not status(world.client).workers:  # a dispatcher has rung
                 assert process.poll() is None, process.stdout and process.stdout.read()
+            threads = status(world.client).threads
             inspected = run(project, *celery, *APP, "inspect", "registered", "--timeout", "5")
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=20)
 
-    assert status(world.client).threads == 3
+    assert threads == 3
     assert inspected.returncode == 0
     for task in ("calls.call", "genesys.add_contacts", "genesys.transfer_prompt"):
         assert task in inspected.stdout

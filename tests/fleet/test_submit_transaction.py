@@ -220,7 +220,7 @@ def test_a_store_that_loses_the_job_meanwhile_is_told(
         return found
 
     monkeypatch.setattr(Ledger, "begin", and_lose)
-    with pytest.raises(NotNow, match="submit it again"):
+    with pytest.raises(NotNow, match="it was emptied or replaced"):
         submit(fleet)
 
 

@@ -46,6 +46,48 @@ class Mutant(NamedTuple):
 
 _SCRIPTS: Final = (
     Mutant(
+        "a 401 to all holds nobody",
+        "workers/lua/includes/evidence.lua",
+        "run >= (is_token and OPEN_TOKEN_AFTER or OPEN_AFTER)",
+        "run >= OPEN_AFTER",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
+        "an open breaker lets all go",
+        "workers/lua/admit.lua",
+        "if probe and probe_from > now then return back(probe_from - now) end",
+        "",
+        "tests/scripts/test_breaker.py",
+    ),
+    Mutant(
+        "later sends open a scope",
+        "workers/lua/includes/evidence.lua",
+        "(answer.is_first and 1 or 0)",
+        "1",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
+        "an outage spends attempts",
+        "workers/lua/includes/evidence.lua",
+        "return good * 3 >= others and 1 or 0",
+        "return ATTEMPT",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
+        "rows end while their scope is held",
+        "workers/lua/includes/giving_up.lua",
+        "  if client or own then return counted, since end\n",
+        "",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
+        "what nothing guards probes first",
+        "workers/lua/includes/probers.lua",
+        'may_be_unguarded or guard_of(tx.guards, tx.step) ~= "n"',
+        "true",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
         "charge after send",
         "workers/lua/admit.lua",
         'redis.call("HSET", GOV, unpack(writes))',
@@ -308,11 +350,11 @@ _WORKERS: Final = (
         "tests/unit/http/test_transfer.py",
     ),
     Mutant(
-        "a token that is brand-new is renewed",
+        "a token that replaces a refused one is not trusted",
         "workers/lua/token_refuse.lua",
-        "if now - asked < math.min(",
-        "if now - asked < 0 * math.min(",
-        "tests/fleet/test_tokens.py::test_a_token_that_was_renewed_just_now_is_not_renewed_once_more",
+        "if is_trusted and now - asked < trust then return {0, 0, 0} end",
+        "",
+        "tests/fleet/test_tokens.py::test_a_token_that_replaces_a_refused_one_is_trusted_for_a_second",
     ),
     Mutant(
         "a token that another secret can read",
@@ -382,42 +424,49 @@ _WORKERS: Final = (
         "workers/lua/includes/asker.lua",
         'if kind == "" then return true end',
         "if true then return true end",
+        "tests/scripts/test_askers.py",
     ),
     Mutant(
         "bell in any pool",
         "workers/lua/includes/asker.lua",
         "return pool_of(limits) == does and",
         "return",
+        "tests/scripts/test_askers.py",
     ),
     Mutant(
         "names of any type",
         "tasks/steps/bell.py",
         "if not more and type(step) is int",
         "if not more",
+        "tests/unit/tasks/test_bell.py",
     ),
     Mutant(
         "queues without a namespace",
         "workers/broker/names.py",
         'return f"{namespace}.{pool}"',
         "return pool",
+        "tests/unit/broker/test_names.py",
     ),
     Mutant(
         "control that nobody signed",
         "workers/broker/control.py",
         "self.mailbox.signer.require_signed(command)",
         "pass",
+        "tests/fleet/test_forged.py",
     ),
     Mutant(
         "signature taken twice",
         "workers/broker/signing.py",
         "if nonce in self._taken:",
         "if not nonce:",
+        "tests/unit/broker/test_signing.py",
     ),
     Mutant(
         "signature from before a restart",
         "workers/broker/signing.py",
         "if signed_s < self._started_s or",
         "if",
+        "tests/unit/broker/test_signing.py",
     ),
 )
 
@@ -453,8 +502,8 @@ _STEPS: Final = (
     Mutant(
         "a local step is done again without end",
         "tasks/steps/local.py",
-        'case "again" if grant.attempts < policy.max_retries:',
-        'case "again":',
+        'give_up=policy.give_up("unknown" if grant.unknown or result.unknown else "failed"),',
+        "",
         "tests/unit/tasks/test_local.py",
     ),
     Mutant(

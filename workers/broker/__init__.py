@@ -7,6 +7,6 @@
 - `consumer`: what a worker does when the broker goes away.
 """
 
-from workers.broker.transport import install, transport_options
+from workers.broker.names import key_options, name_settings, pool_of, queue_of
 
-__all__ = ["install", "transport_options"]
+__all__ = ["key_options", "name_settings", "pool_of", "queue_of"]

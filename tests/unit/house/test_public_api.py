@@ -20,7 +20,7 @@ PUBLIC = {
     "workers.auth": """
         Credentials Endpoints NoCredentials StaticSecret Token Tokens discover
     """,
-    "workers.broker": "install transport_options",
+    "workers.broker": "key_options name_settings pool_of queue_of",
     "workers.governor": "Flow Governor LANES",
     "workers.http": """
         Caller ConnectFailed Connection File PooledAdapter Request Route Sent Transfers

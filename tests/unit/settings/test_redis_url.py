@@ -49,14 +49,14 @@ def test_both_spellings_mean_the_same_to_the_store_and_to_the_broker(
     store = connect(url).connection_pool.make_connection()
     assert isinstance(store, redis.SSLConnection)
     assert (store.cert_reqs, store.check_hostname) == tuple(tls.values())
-    broker = broker_settings(url)
+    broker = broker_settings(url, {})
     assert broker["broker_use_ssl"] == tls
     assert broker["broker_url"] == "rediss://user:pass@127.0.0.1:6380/1"
     assert broker["broker_transport_options"]["verify_certificates"] is (verifies and checks)
 
 
 def test_a_semicolon_in_a_password_names_no_second_broker() -> None:
-    settings = broker_settings("redis://:can;ary@127.0.0.1:6380/1")
+    settings = broker_settings("redis://:can;ary@127.0.0.1:6380/1", {})
 
     with Celery(**settings).connection_for_read() as connection:
         assert (connection.hostname, connection.password) == ("127.0.0.1", "can;ary")
@@ -71,8 +71,8 @@ def test_timeouts_hold_for_the_store_and_for_the_broker() -> None:
     url = f"redis://127.0.0.1/0?{query}"
 
     assert connect(url).connection_pool.connection_kwargs.items() >= seconds.items()
-    assert broker_settings(url)["broker_transport_options"].items() >= seconds.items()
-    assert broker_settings(url)["broker_use_ssl"] is False
+    assert broker_settings(url, {})["broker_transport_options"].items() >= seconds.items()
+    assert broker_settings(url, {})["broker_use_ssl"] is False
 
 
 @pytest.mark.parametrize(
