@@ -138,6 +138,8 @@ class Transaction:
         default_factory=Counter
     )  #: of them, how often others repeat each
     halves: tuple[int, str, str] | None = None  #: the row with which the second begins, and both
+    #: by whose fence its lease ended without an answer, and what the sweep changed for it
+    swept: tuple[str | None, bool, Memo] | None = None
     probe: bool = False  #: it was let through to see whether the breaker may close
 
     @property
@@ -602,12 +604,14 @@ class Model:
     def settle(self, grant: Grant, verdict: Verdict) -> Settled:
         """Record what a grant came to."""
         now, tx = self.now, self.txs[grant.key]
-        if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
+        mine = (tx.step, tx.fence) == (grant.step, grant.fence)
+        late = mine and tx.state != "s" and self._take_back(tx)
+        if tx.state != "s" or not mine:
             return Settled.STALE
         self._hear(tx, verdict)
         self._break(tx, verdict)
         tx.places, tx.probe = (), False
-        self._tell_of(tx, verdict)
+        self._tell_of(tx, verdict, late=late)
         memo = self._told(tx, verdict)
         kept = {"id": "", "co": verdict.correlation_id, "e": ""}
         if isinstance(verdict, Advance):
@@ -687,6 +691,7 @@ class Model:
                 self._to_line(tx, self.now)
                 continue
             leases += 1
+            tx.swept = tx.fence, tx.unknown, tx.memo
             tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + 1, True, (), False
             outcome = "not_executed" if tx.guards[tx.step - 1] == "r" else "unknown"
             if tx.crashes >= self.max_crashes:
@@ -724,7 +729,7 @@ class Model:
             return Replayed.UNSURE
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
-        tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
+        tx.attempts, tx.crashes, tx.unknown, tx.swept = 0, 0, doubt, None
         tx.backup = None if not_executed else tx.backup
         tx.first_generation = tx.generation
         tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
@@ -791,7 +796,8 @@ class Model:
             self.breaker.until -= back
         if self.refused:
             self.refused = self.refused[0], self.refused[1] - back
-        for tx in self.standing("w", "r", "t", "s"):
+        self.told = {scope: (n, max(till - back, 0)) for scope, (n, till) in self.told.items()}
+        for tx in self.standing("w", "r", "t", "s", *DEAD):  # the dead may be replayed
             if tx.state == "w" and tx.due is None:
                 continue  # it was never out
             tx.until -= back
@@ -803,13 +809,27 @@ class Model:
         for limit in flow.limits:
             self.buckets[limit].look(self.now)
 
-    def _tell_of(self, tx: Transaction, verdict: Verdict) -> None:
+    def _take_back(self, tx: Transaction) -> bool:
+        """An answer after its lease, before anybody else was granted the call, is recorded."""
+        if tx.swept is None or tx.swept[0] != tx.fence or tx.state not in {"w", "r", "unknown"}:
+            return False
+        if tx.state == "unknown":
+            self.dead = [it for it in self.dead if it[0] != tx.key]
+            self.jobs[tx.job].finished_us = None
+            tx.kept.pop("e", None)
+        tx.state, tx.until, tx.crashes = "s", self.now, tx.crashes - 1
+        _, tx.unknown, memo = tx.swept
+        tx.remember(memo)
+        tx.swept = None
+        return True
+
+    def _tell_of(self, tx: Transaction, verdict: Verdict, *, late: bool) -> None:
         dead = isinstance(verdict, Finish) and verdict.state in DEAD
         failed = verdict.outcome is Outcome.UNKNOWN or self._is_lost(tx, verdict) or dead
         error = ""
         if not isinstance(verdict, Advance):
             failed, error = failed or verdict.attempt, verdict.error
-        if failed or tx.looking or tx.attempts:
+        if failed or tx.looking or tx.attempts or late:
             self._tell(tx, verdict.outcome.value, str(verdict.status or ""), error)
 
     def _is_lost(self, tx: Transaction, verdict: Verdict) -> bool:

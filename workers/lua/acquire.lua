@@ -8,13 +8,15 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
--- Includes seconds, bucket, charge
--- Reads    flows, gov; writes gov, permits, tx:<permit>
+-- Includes seconds, bucket, charge, overdue
+-- Reads    flows, gov, deadlines; writes gov, permits, tx:<permit>
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
 --          {"HELD", left_us}   nothing leaves for this client until then
 --          {"OPEN", left_us}   the same, by the breaker; 0 = a probe is out
 --          {"FLOW", 0}         the flow is not defined
+--          {"SWEEP", 0}        what has expired may hold what it asks for: sweep.lua frees it
+--          {"CLOCK", 0}        the store's clock was set back: clock_rollback.lua mends it
 -- Cost     O(limits), 4 commands
 
 -- The shortest wait that is answered, in us: an earlier question would only cost a round trip.
@@ -26,10 +28,13 @@ if not definition then return {"FLOW", 0} end
 local flow = decode(definition)
 local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local extra = #fields + 1
-fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3] =
-  slot_of("n:"), "breaker", "tick", "asked"
+fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[extra + 4] =
+  slot_of("n:"), "breaker", "tick", "asked", "at"
 local states = redis.call("HMGET", GOV, unpack(fields))
-local seen = math.max(tonumber(states[extra + 2] or 0), tonumber(states[extra + 3] or 0))
+local asked = tonumber(states[extra + 3]) or 0
+if math.max(asked, tonumber(states[extra + 4]) or 0) - now >= SET_BACK then return {"CLOCK", 0} end
+if is_overdue(PERMITS) then return {"SWEEP", 0} end
+local seen = math.max(tonumber(states[extra + 2]) or 0, asked)
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
@@ -39,7 +44,6 @@ end
 local held, probe = full_at(states[1] or now, limits[1]) - now, tonumber(states[extra + 1])
 if probe and (held > 0 or probe > now) then return {"OPEN", held} end
 if held > 0 then return {"HELD", held} end
-must_be("zset", PERMITS)
 
 local wait, spread, short, keep = 0, NO_SPREAD, 0, {"asked", now}
 local function leave_to_permit(field, value) keep[#keep + 1], keep[#keep + 2] = field, value end
@@ -59,6 +63,7 @@ for i, bucket in ipairs(limits) do
   if interval > 0 and not is_route(bucket) then leave_to_permit(fields[2 * i - 1], full) end
 end
 if short > 0 then
+  if is_overdue(DEADLINES) then return {"SWEEP", 0} end
   redis.call("HSET", GOV, unpack(keep))
   return {"WAIT", short}
 end

@@ -121,6 +121,7 @@ local TX = {
   provider_ids = "ids",    -- of several steps: provider's id of each that is finished, a line each
   backup_us = "b",         -- backup after which each step to come may have been sent, see recover.lua
   dead_letter = "d",       -- its entry among the dead letters
+  swept = "sw",            -- whose lease ended without an answer, see includes/late.lua
 }
 
 -- Fields of a job. Its counts are rows, if nothing else is said.
@@ -177,7 +178,8 @@ local function job_key(job) return base .. "job:" .. job end
 -- Number of the forms in which this release stores; workers/ledger/identity.py has the same.
 local SCHEMA = 1
 
--- A store's clock that is so many us behind the last ring was set back.
+-- A store's clock that is so many us behind the last ring, or the last question of a call outside of jobs,
+-- was set back.
 local SET_BACK = 1000000
 
 -- A script does not roll back: a key of a wrong type must stop it before its first write. What a

@@ -9,7 +9,7 @@
 -- ARGV[3]  at_us   the moment of the backup
 -- ARGV[4]  dry     1 = only say what would be done, else 0
 -- ARGV[5…] key     of its transactions, idempotency keys
--- Includes bucket, quarantine, backlog, pages, ending, lookups, restored
+-- Includes bucket, quarantine, backlog, withdraw, pages, ending, lookups, restored
 -- Reads    tx:<key>, flows, the job; writes the job, tx:<key>, gov, deadlines, retries, quarantine, the
 --          backlogs, dead, needs_page
 -- Returns  for each key "SEND" it goes again under its key, "LOOK" it is looked up first, "UNKNOWN" it
@@ -25,21 +25,6 @@ check_requeue_types("")
 local since = redis.call("HGET", job_key(job), JOB.backup_us)
 if not dry and backup < tonumber(since or backup + 1) then
   redis.call("HSET", job_key(job), JOB.backup_us, backup)
-end
-
--- Out of the place where it waits, or is out; returns when it is due.
-local function withdraw(key, state, flow_name, flow)
-  local backlog = backlog_key(flow_name)
-  redis.call("ZREM", DEADLINES, key)
-  redis.call("ZREM", RETRIES, key)
-  if state == "r" then count_bells(flow.limits, -1) end
-  local quarantined = redis.call("ZSCORE", QUARANTINE, key)
-  local due = redis.call("ZSCORE", backlog .. ":due", key)
-  redis.call("ZREM", QUARANTINE, key)
-  if redis.call("ZREM", backlog .. ":due", key) + redis.call("LREM", backlog, 1, key) > 0 then
-    redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
-  end
-  return quarantined or due or now
 end
 
 local function mark(key)

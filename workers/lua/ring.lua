@@ -10,7 +10,7 @@
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
 -- Includes bucket (SILENT), quarantine, backlog
--- Includes tick (take_turn, count_retries, start_all_empty, is_overdue, job_to_open: of needs_page)
+-- Includes tick (take_turn, count_retries, start_all_empty, job_to_open: of needs_page), overdue
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
@@ -81,7 +81,7 @@ check_requeue_types("")
 must_be("set", NEEDS_PAGE)
 must_be("hash", FLOWS)
 read_gov()
-if number("at") - now >= SET_BACK then return {tick, 1, ""} end
+if math.max(number("at"), number("asked")) - now >= SET_BACK then return {tick, 1, ""} end
 local is_silent = now - number("tick") > SILENT
 local turn, calls_threads, media_threads = take_turn(worker, threads, pool, tick)
 count_retries() -- a countdown that is over is state r from now on: who does not come is swept

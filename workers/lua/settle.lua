@@ -12,6 +12,7 @@
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
+-- Includes withdraw, reopen, late (take_back: an answer that comes after its lease)
 -- Includes result (ring_next: state r, or the backlog; count_down: state t)
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, attempts; of a 429 job:<job>; then
 --          the backlog, active and quarantine, or job:<job>, needs_page and dead
@@ -19,7 +20,7 @@
 --          "BACKLOG"  the chain stops, the dispatcher will ring
 --          "RETRY"    publish Task.retry: the countdown is known to the ledger
 --          "END"      the transaction has ended
---          "STALE"    this fence settles nothing: already settled, taken over, or never admitted
+--          "STALE"    this fence settles nothing: already settled, granted anew, or never admitted
 -- Cost     O(limits), 6 to 12 commands; 6 for the usual end
 --
 -- The verdict, which workers/answer/verdict.py makes. What is absent is left out; a flag is true or absent.
@@ -51,6 +52,8 @@ local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, att
   TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows, TX.crashes, TX.answer_lines,
   TX.attempts, TX.throttled, TX.places, TX.is_probe, TX.memo, TX.provider_ids, TX.backup_us, TX.guards,
   TX.done_calls, TX.generation))
+local late = state ~= "s" and take_back(key, ARGV[3], ARGV[4])
+if late then state, flows, memo, crashes = "s", late.flows, late.memo, late.crashes end
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
 
 -- Decide: the next call, or the end.
@@ -68,7 +71,7 @@ if flow or verdict.throttled or places then redis.call("HLEN", GOV) end
 if verdict.throttled then must_be("hash", job_key(job)) end
 if not ending then check_requeue_types(next_name) end
 local failed = verdict.attempt or verdict.outcome == "unknown" or attempts > 0 or ending and ending.dead
-local recorded = failed or looked
+local recorded = failed or looked or late
 if recorded then check_record_types() end
 
 -- Write: what all obey, the record of the attempt, and the transaction.

@@ -7,6 +7,7 @@
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
 -- Includes bucket, quarantine, backlog, pages, ending, lookups, attempts
+-- Includes withdraw, reopen, late (keep_swept: an answer that comes now is still recorded)
 -- Reads    deadlines, permits, tx:<key>, flows; writes gov, deadlines, permits, the backlog, quarantine,
 --          tx:<key>, attempts, the job
 -- Returns  {bells, leases, ended}: requeued, taken over, and ended for good
@@ -42,10 +43,11 @@ local function take_over(key, sent, flow_name, lane)
   record_attempt(key, sent.step, sent, {outcome = outcome, error = why or DIED})
   if why then
     local ending = plan_ending(key, sent.job, "unknown", tonumber(sent.rows or 1), crashes)
-    finish(key, ending, why, {TX.maybe_executed, 1, TX.crashes, deaths, TX.error, why})
+    finish(key, ending, why, {TX.maybe_executed, 1, TX.crashes, deaths, TX.error, why,
+      TX.swept, keep_swept(sent)})
     return true
   end
-  redis.call("HSET", name, TX.maybe_executed, 1, TX.crashes, deaths)
+  redis.call("HSET", name, TX.maybe_executed, 1, TX.crashes, deaths, TX.swept, keep_swept(sent))
   if guard == "l" and not looks(sent.memo) then
     local flows = changed_over(sent.flows, sent.step)
     flow_name = flow_of(flows, sent.step)
@@ -56,7 +58,8 @@ end
 
 local bells, leases, ended = 0, 0, 0
 for _, key in ipairs(redis.call("ZRANGEBYSCORE", DEADLINES, "-inf", now, "LIMIT", 0, most)) do
-  local tx = read_tx(key, "state step flows guards job rows crashes places is_probe memo done_calls")
+  local tx = read_tx(key, [[state step flows guards job rows crashes places is_probe memo done_calls fence
+    maybe_executed]])
   local state = tx.state
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", DEADLINES, key)

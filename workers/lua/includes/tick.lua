@@ -2,8 +2,7 @@
 -- over, and buckets that start empty.
 --
 -- Expects  bucket
--- Gives    gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty, start_all_empty,
---          is_overdue
+-- Gives    gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty, start_all_empty
 --
 -- `gov` is the whole hash of that name, and kept true.
 
@@ -90,10 +89,4 @@ local function start_all_empty()
       if bucket[INTERVAL] > 0 and not is_route(bucket) then start_empty(bucket) end
     end
   end
-end
-
--- Whether a moment of this sorted set is over.
-local function is_overdue(name)
-  local oldest = redis.call("ZRANGE", name, 0, 0, "WITHSCORES")
-  return oldest[2] and tonumber(oldest[2]) <= now
 end
