@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestration.views.invariants import check_ledger
+from orchestration.views.progress import iso
 from orchestration.views.status import status
 from workers.errors import HeadgateError, StoreAway
 from workers.store.connection import (
@@ -60,6 +61,7 @@ def examine(clients: Clients) -> Iterator[Check]:
     for name in clients.names():
         try:
             yield _workers(clients, name)
+            yield _damaged(clients, name)
             yield from _ledger(clients, name)
         except HeadgateError as error:
             yield Check(name=f"client {name}", text="not examined", violations=[str(error)])
@@ -109,6 +111,19 @@ def _workers(clients: Clients, name: str) -> Check:
         name=f"client {name}",
         text=f"{alive}, {now.open_rows:,} rows to go",
         violations=[now.advice or "no worker is alive"] if missing else [],
+    )
+
+
+def _damaged(clients: Clients, name: str) -> Check:
+    """What the scripts could not read and have set aside."""
+    client = clients[name]
+    noted: dict[str, str] = client.store.hgetall(client.keys.damaged)  # type: ignore[assignment]
+    violations = []
+    for key, note in sorted(noted.items()):
+        seen_us, _, why = note.partition(" ")
+        violations.append(f"{key}: {why}, seen {iso(int(seen_us))}")
+    return Check(
+        name=f"client {name}", text="nothing stands aside as damaged", violations=violations
     )
 
 

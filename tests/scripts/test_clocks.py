@@ -37,6 +37,7 @@ STAYS: Final = {
     "key.attempts": "as those of dead",
     "key.audit": "as those of dead",
     "key.refusals": "as those of dead",
+    "key.damaged": "when damage was seen is history",
     "gov.n:<slot>": "a second to come counts nothing, and its slot is taken within 16 seconds",
     "gov.u:<slot>": "as those of n",
     "gov.x:<slot>": "as those of n",
@@ -49,7 +50,15 @@ STAYS: Final = {
 OTHERS: Final = frozenset(
     {
         *("key.gov", "key.flows", "key.active", "key.backlog:<flow>", "key.needs_page"),
-        *("key.job:<job>", "key.job:<job>:page:<n>", "key.tx:<key>", "key.overrides", "key.oauth"),
+        *(
+            "key.job:<job>",
+            "key.job:<job>:page:<n>",
+            "key.damaged:<name>",
+            "key.tx:<key>",
+            "key.overrides",
+            "key.oauth",
+        ),
+        "key.damaged:<name>",
         *("gov.b:<limit>", "gov.l:<limit>", "gov.y:<scope>", "gov.q:<lane>"),
         *("gov.p:<lane>:<tenant>", "gov.v:<lane>", "gov.prober", "gov.probes"),
         *("gov.quarantined", "gov.refused", "gov.capped", "overrides.#", "overrides.<limit>"),

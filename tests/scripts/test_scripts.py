@@ -1031,9 +1031,7 @@ WRITES: dict[Callable[[Rig], None], str] = {
     _roll_clock_back: "gov flows deadlines retries quarantine permits",
     _settle(LATER): f"gov deadlines retries backlog:{BACKLOG}:due active",
     _settle(RETRY): "gov deadlines retries",
-    _sweep: (
-        f"gov flows deadlines retries quarantine active backlog:{BACKLOG}:due job:j1 dead attempts"
-    ),
+    _sweep: ("gov flows deadlines retries quarantine active dead attempts needs_page"),
     _requeue: f"tx:j1-000 gov flows deadlines retries active backlog:{BACKLOG}:due",
     _open: f"job:j2 flows gov active needs_page backlog:{BULK} tx:j2-000",
     _accept: "job:j3",

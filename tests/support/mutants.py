@@ -52,6 +52,12 @@ MUTANTS: Final = (
         "if not swept_fence then return nil end",
     ),
     Mutant(
+        "the sweep stops at a transaction that cannot be read",
+        "workers/lua/sweep.lua",
+        "local why, unknown_flow = find_damage(key)",
+        "local why, unknown_flow",
+    ),
+    Mutant(
         "nobody sweeps where no worker runs",
         "workers/lua/acquire.lua",
         'if is_overdue(DEADLINES) then return {"SWEEP", 0} end',

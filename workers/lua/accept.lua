@@ -16,11 +16,11 @@
 local name = job_key(ARGV[2])
 must_be("hash", name)
 local page, job = tonumber(ARGV[3]), read_job(ARGV[2], "pages started")
-local pages = tonumber(job.pages or -1)
+local pages = tonumber(job.pages) or -1
 if pages ~= page or job.started == "1" then return pages end
 redis.call("SET", name .. ":page:" .. ARGV[3], ARGV[7])
-redis.call("HINCRBY", name, JOB.rows, ARGV[4])
-redis.call("HINCRBY", name, JOB.calls, ARGV[6])
-redis.call("HINCRBY", name, JOB.rejected, ARGV[5])
-redis.call("HINCRBY", name, JOB.ended, ARGV[5])
-return redis.call("HINCRBY", name, JOB.pages, 1)
+add_to(name, JOB.rows, ARGV[4])
+add_to(name, JOB.calls, ARGV[6])
+add_to(name, JOB.rejected, ARGV[5])
+add_to(name, JOB.ended, ARGV[5])
+return add_to(name, JOB.pages, 1)

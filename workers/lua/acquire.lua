@@ -38,7 +38,7 @@ local seen = math.max(tonumber(states[extra + 2]) or 0, asked)
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
-    states[2 * i - 1] = math.max(tonumber(states[2 * i - 1] or 0), empty)
+    states[2 * i - 1] = math.max(tonumber(states[2 * i - 1]) or 0, empty)
   end
 end
 local held, probe = full_at(states[1] or now, limits[1]) - now, tonumber(states[extra + 1])
@@ -48,7 +48,7 @@ if held > 0 then return {"HELD", held} end
 local wait, spread, short, keep = 0, NO_SPREAD, 0, {"asked", now}
 local function leave_to_permit(field, value) keep[#keep + 1], keep[#keep + 2] = field, value end
 for i, bucket in ipairs(limits) do
-  local state, bells = states[2 * i - 1], tonumber(states[2 * i] or 0)
+  local state, bells = states[2 * i - 1], tonumber(states[2 * i]) or 0
   local interval, full = bucket[INTERVAL], now
   if interval > 0 then full = full_at(state, bucket) end
   if tokens(state, bucket, now + bucket[LEAD], flow.lane) - bells < 1 then

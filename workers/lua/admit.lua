@@ -73,7 +73,7 @@ if probe and probe > now then return back(probe - now) end
 local wait, spread = 0, NO_SPREAD
 for i, bucket in ipairs(limits) do
   local level, short = states[2 * i - 1], nil
-  if is_places(bucket) then short = tonumber(level or 0) < bucket[BURST] and 0 or 1
+  if is_places(bucket) then short = (tonumber(level) or 0) < bucket[BURST] and 0 or 1
   else short = full_at(level, bucket) + bucket[INTERVAL] - now - bucket[INTERVAL] * bucket[BURST] end
   if short > (bucket[LEAD] > 0 and MOST_AHEAD or 0) then return back(short) end
   wait, spread = math.max(wait, short), math.min(spread, bucket[SPREAD])
@@ -81,7 +81,7 @@ end
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
 if governed then write(fields[extra], one_more(states[extra])) end
-for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
+for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], (tonumber(states[i]) or 0) - 1) end
 if probe then
   write("breaker", now + lease)
   write("prober", key)

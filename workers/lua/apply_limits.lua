@@ -45,10 +45,10 @@ end
 local rung = {} -- the flows of bells that are out
 for _, key in ipairs(redis.call("ZRANGE", DEADLINES, 0, -1)) do
   local tx = read_tx(key, "state step flows")
-  if tx.state == "r" then rung[#rung + 1] = flow_of(tx.flows, tx.step) end
+  if tx.state == "r" then rung[#rung + 1] = defined(flow_of(tx.flows, tx.step)) end
 end
 
-local function full_of(name) return tonumber(redis.call("HGET", GOV, "c:" .. name) or 0) end
+local function full_of(name) return tonumber(redis.call("HGET", GOV, "c:" .. name)) or 0 end
 local function hold_of(name)
   local bucket = was[name]
   return bucket and math.max(full_of(name) - now - bucket[INTERVAL] * bucket[BURST], 0) or 0
@@ -101,5 +101,5 @@ for _, change in ipairs(changes) do
   if override == "" then redis.call("HDEL", OVERRIDES, limit)
   else redis.call("HSET", OVERRIDES, limit, override) end
 end
-if changes[1] then redis.call("HINCRBY", OVERRIDES, "#", 1) end
+if changes[1] then add_to(OVERRIDES, "#", 1) end
 return 1

@@ -34,6 +34,8 @@
 --   key.dead                 dead_letters       stream: transactions that ended without success
 --   key.attempts             attempts           stream: newest sends that were no plain success
 --   key.audit                audit              stream: what was done to the client, by whom and why
+--   key.damaged              damaged            hash: what is unreadable -> when that was seen, and why
+--   key.damaged:<name>       moved_aside        a key of a wrong type that stood in the way
 --   key.refusals             refusals           stream: newest answers of 429, see governor/refusals.py
 --   key.overrides            overrides          hash: limit -> JSON of what was set live, see overrides.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
@@ -157,13 +159,13 @@ local JOB = {
   backup_us = "since",                -- backup from which the store was restored, see recover.lua
 }
 
-local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, now
+local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, DAMAGED, now
 
 local function start_prelude(KEYS, ARGV)
   base = KEYS[1]
   GOV, FLOWS, DEADLINES, RETRIES = base .. "gov", base .. "flows", base .. "deadlines", base .. "retries"
   QUARANTINE, ACTIVE, NEEDS_PAGE = base .. "quarantine", base .. "active", base .. "needs_page"
-  PERMITS = base .. "permits"
+  PERMITS, DAMAGED = base .. "permits", base .. "damaged"
   now = tonumber(ARGV[1])
   if not now then
     local time = redis.call("TIME")
@@ -238,17 +240,47 @@ local function read_job(job, names) return read_fields(job_key(job), JOB, KEPT.j
 -- What a flow's definition says. It is kept decoded, for later calls of all scripts: nobody changes it.
 -- More than MOST_FLOWS of them are forgotten all at once.
 local MOST_FLOWS = 1000
+local function check_flow(flow)
+  local whole = type(flow) == "table" and type(flow.limits) == "table" and type(flow.fields) == "table"
+    and tonumber(flow.lane) and tonumber(flow.stride) and flow.scope and flow.limits[1]
+  for _, bucket in ipairs(whole and flow.limits or {}) do
+    whole = whole and type(bucket) == "table" and type(bucket[1]) == "string"
+    for i = 2, 6 do whole = whole and type(bucket[i]) == "number" end
+  end
+  if not whole or #flow.fields ~= 2 * #flow.limits then error("a flow has no definition that can be read") end
+end
 local function decode(definition)
   local flow = KEPT.flows[definition]
   if not flow then
     if KEPT.size == MOST_FLOWS then KEPT.flows, KEPT.size = {}, 0 end
     flow = cjson.decode(string.match(definition, "^[^\n]*"))
+    check_flow(flow)
     KEPT.flows[definition], KEPT.size = flow, KEPT.size + 1
   end
   return flow
 end
 
-local function read_flow(flow) return decode(redis.call("HGET", FLOWS, flow)) end
+local function read_flow(flow)
+  local definition = flow and redis.call("HGET", FLOWS, flow)
+  if not definition then error("the flow " .. tostring(flow) .. " is not defined") end
+  return decode(definition)
+end
+
+-- The name of a flow, which must be defined.
+local function defined(flow)
+  read_flow(flow)
+  return flow
+end
+
+-- Adds to a counter of a hash; returns what it is then. One that holds no integer starts anew: a script must
+-- not stop where it has begun to write.
+local function add_to(key, field, change)
+  local count = redis.pcall("HINCRBY", key, field, change)
+  if type(count) == "number" then return count end
+  local anew = math.max(0, tonumber(change)) -- of what is taken or given back nobody knows how much there was
+  redis.call("HSET", key, field, anew)
+  return anew
+end
 
 -- A list of fields and values for HSET, and the function that adds to it what has a value.
 local function writer(writes)

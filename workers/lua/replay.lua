@@ -38,7 +38,7 @@ local reopening = plan_reopening(tx)
 
 redis.call("XADD", base .. "audit", unpack(ARGV, 5))
 reopen(reopening)
-redis.call("HINCRBY", job_key(tx.job), JOB.replayed, reopening.rows)
+add_to(job_key(tx.job), JOB.replayed, reopening.rows)
 redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes, TX.swept)
 if not_executed then redis.call("HDEL", name, TX.backup_us) end -- then no later step was sent either
 -- A poll waits as long again; parts of a step that are done stay done.

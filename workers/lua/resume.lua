@@ -12,10 +12,10 @@
 -- Cost     O(flows)
 must_be("stream", base .. "audit")
 local held, paused, breaker = unpack(redis.call("HMGET", GOV, "c:client", "paused", "breaker"))
-held = tonumber(held or 0)
+held = tonumber(held) or 0
 if held <= now and not breaker then return 0 end
 local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
-if tonumber(paused_until or 0) == held then held = tonumber(provider) end
+if (tonumber(paused_until) or 0) == held then held = tonumber(provider) end
 
 local buckets, seen = {}, {}
 for _, definition in ipairs(redis.call("HVALS", FLOWS)) do

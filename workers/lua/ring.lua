@@ -9,7 +9,7 @@
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
--- Includes bucket (SILENT), quarantine, backlog
+-- Includes bucket (SILENT), quarantine, backlog, lookups, damage, counts (heal_counters)
 -- Includes tick (take_turn, count_retries, start_all_empty, job_to_open: of needs_page), overdue
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
@@ -36,10 +36,11 @@ local function ring_quarantine()
   if gov.quarantined then return end
   local waiting = redis.call("ZRANGEBYSCORE", QUARANTINE, "-inf", now, "LIMIT", 0, MOST_PASSED)
   for _, key in ipairs(waiting) do
-    local tx = read_tx(key, "flows step")
-    local flow_name = flow_of(tx.flows, tx.step)
-    local flow = read_flow(flow_name)
-    if available(flow_name, flow.lane) > 0 then
+    local flow_name, flow = try_flow(key)
+    if not flow then
+      redis.call("ZREM", QUARANTINE, key)
+      redis.call("ZADD", DEADLINES, now, key) -- the sweep decides what becomes of it
+    elseif available(flow_name, flow.lane) > 0 then
       redis.call("ZREM", QUARANTINE, key)
       if ring_bell(key, flow.limits, deadline) then
         set_value("quarantined", key)
@@ -80,7 +81,12 @@ end
 check_requeue_types("")
 must_be("set", NEEDS_PAGE)
 must_be("hash", FLOWS)
-read_gov()
+must_be("zset", PERMITS)
+must_be("hash", DAMAGED)
+if read_gov() then
+  heal_counters()
+  read_gov()
+end
 if math.max(number("at"), number("asked")) - now >= SET_BACK then return {tick, 1, ""} end
 local is_silent = now - number("tick") > SILENT
 local turn, calls_threads, media_threads = take_turn(worker, threads, pool, tick)

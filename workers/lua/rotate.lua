@@ -26,6 +26,7 @@ if not mine or tonumber(tx.generation or 1) ~= generation then return "DROP" end
 
 local flow_name = flow_of(tx.flows, tx.step)
 local flow = read_flow(flow_name)
+local refused = next_call(tx.memo) == "fresh key"
 redis.call("HLEN", GOV)
 local function take_bell()
   if tx.state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end
@@ -55,7 +56,6 @@ if quiet > now then
   requeue(key, flow_name, flow.lane, quiet, tx.crashes)
   return "QUIET"
 end
-local refused = next_call(tx.memo) == "fresh key"
 local entry = {unpack(ARGV, 7)}
 for _, text in ipairs({
   "reason", refused and "the provider takes it no more" or "too old for the provider to remember it",

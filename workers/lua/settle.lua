@@ -12,7 +12,7 @@
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
--- Includes withdraw, reopen, late (take_back: an answer that comes after its lease)
+-- Includes withdraw, reopen, damage, late (take_back: an answer that comes after its lease)
 -- Includes result (ring_next: state r, or the backlog; count_down: state t)
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, attempts; of a 429 job:<job>; then
 --          the backlog, active and quarantine, or job:<job>, needs_page and dead
@@ -59,6 +59,8 @@ if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "ST
 -- Decide: the next call, or the end.
 local goes_on, next_step, next_memo, next_flows, looked, reason, final = plan_next(verdict, step, steps,
   flows, guards, memo, backup_us)
+local carried_key = guard_of(guards, step) ~= "r" and not looked
+check_counts(job, attempts, throttled, done_calls, crashes)
 attempts = tonumber(attempts or 0)
 local flow_name, next_name = flow_of(flows, step), flow_of(next_flows, next_step)
 plan_pause(verdict)
@@ -79,7 +81,7 @@ verdict.came_to = came_to(verdict)
 obey(verdict, flow, key, is_probe)
 if places then free_places(places) end
 if places or is_probe then redis.call("HDEL", name, TX.places, TX.is_probe) end
-if verdict.throttled then redis.call("HINCRBY", job_key(job), JOB.throttled, 1) end
+if verdict.throttled then add_to(job_key(job), JOB.throttled, 1) end
 if recorded then
   record_attempt(key, step, {job = job, memo = memo, done_calls = done_calls}, verdict)
 end
@@ -96,7 +98,6 @@ write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)
 write(TX.correlation_id, verdict.correlation_id)
 write(TX.error, reason or verdict.error)
 if advances then keep_answer(verdict, step, steps, answer_lines, provider_ids, write) end
-local carried_key = guard_of(guards, step) ~= "r" and not looked
 if carried_key and final ~= "succeeded" then write(TX.last_answer_us, now) end
 
 -- The end, or the next bell.

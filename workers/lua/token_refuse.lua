@@ -14,4 +14,5 @@ local generation, asked, expires, again = unpack(redis.call("HMGET", OAUTH,
   "generation", "asked_us", "expires_us", "again"))
 if generation ~= ARGV[2] then return {} end
 redis.call("HSET", OAUTH, "refused", ARGV[2])
-return {now - asked, expires - asked, tonumber(again or 0)}
+asked, expires = tonumber(asked) or now, tonumber(expires) or now
+return {now - asked, expires - asked, (tonumber(again) or 0)}

@@ -75,6 +75,11 @@ class ClientKeys:
         return self._of("attempts")
 
     @property
+    def damaged(self) -> str:
+        """Hash: what is unreadable, by its name behind the prefix → when that was seen, and why."""
+        return self._of("damaged")
+
+    @property
     def overrides(self) -> str:
         """Hash: limit → JSON of what was set live; `#` → how often any of it changed."""
         return self._of("overrides")

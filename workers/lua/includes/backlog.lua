@@ -22,7 +22,7 @@ local function requeue(key, flow, lane, due, crashes)
   else
     redis.call("ZADD", backlog_key(flow) .. ":due", due, key)
     redis.call("SADD", ACTIVE, flow)
-    redis.call("HINCRBY", GOV, "q:" .. lane, 1)
+    add_to(GOV, "q:" .. lane, 1)
   end
   redis.call("HSET", tx_key(key), TX.state, "w")
 end
@@ -37,13 +37,13 @@ local function may_ring(flow, from)
   local more = #fields
   fields[more + 1], fields[more + 2] = "breaker", "g:client"
   local states = redis.call("HMGET", GOV, unpack(fields))
-  if states[more + 1] or tonumber(states[more + 2] or 0) > now then return false end
+  if states[more + 1] or (tonumber(states[more + 2]) or 0) > now then return false end
   for i = lanes + 1, more do
-    if tonumber(states[i] or 0) > 0 then return false end
+    if (tonumber(states[i]) or 0) > 0 then return false end
   end
   for i, bucket in ipairs(flow.limits) do
     local free = tokens(states[2 * i - 1], bucket, now, flow.lane)
-    if free - tonumber(states[2 * i] or 0) < 1 then return false end
+    if free - (tonumber(states[2 * i]) or 0) < 1 then return false end
   end
   return true
 end

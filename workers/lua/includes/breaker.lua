@@ -31,7 +31,7 @@ local function close_breaker()
 end
 
 local function open_breaker(why)
-  local full = tonumber(redis.call("HGET", GOV, "c:client") or 0)
+  local full = tonumber(redis.call("HGET", GOV, "c:client")) or 0
   if now + OPEN > full then redis.call("HSET", GOV, "c:client", now + OPEN, "y:client", why) end
   redis.call("HSET", GOV, "breaker", 0, "probes", 0)
 end
@@ -61,14 +61,14 @@ local function record_probe(holder, came_to, limits)
     open_breaker("the breaker is open: a probe was refused")
   elseif came_to ~= "answered" then
     redis.call("HSET", GOV, "breaker", now + 1000000)
-  elseif redis.call("HINCRBY", GOV, "probes", 1) < PROBES then
+  elseif add_to(GOV, "probes", 1) < PROBES then
     redis.call("HSET", GOV, "breaker", 0)
   else
     close_breaker()
     for _, bucket in ipairs(limits) do
       if bucket[INTERVAL] > 0 and not is_route(bucket) then
         local state = "c:" .. bucket[NAME]
-        local full = tonumber(redis.call("HGET", GOV, state) or 0)
+        local full = tonumber(redis.call("HGET", GOV, state)) or 0
         redis.call("HSET", GOV, state, math.max(full, now + bucket[INTERVAL] * bucket[BURST]))
       end
     end

@@ -36,7 +36,7 @@ local function state_of(bucket) return (is_places(bucket) and "l:" or "c:") .. b
 
 -- What the bucket lets through at this moment in a lane, bells that are out not yet taken off.
 local function tokens(state, bucket, moment, lane)
-  if is_places(bucket) then return bucket[BURST] - tonumber(state or 0) end
+  if is_places(bucket) then return bucket[BURST] - (tonumber(state) or 0) end
   local interval = bucket[INTERVAL]
   if interval == 0 then return full_at(state, bucket) <= now and 1000000 or 0 end
   local free = math.floor((interval * bucket[BURST] - (full_at(state, bucket) - moment)) / interval)
@@ -44,10 +44,10 @@ local function tokens(state, bucket, moment, lane)
 end
 
 local function count_bells(limits, change)
-  for _, bucket in ipairs(limits) do redis.call("HINCRBY", GOV, "b:" .. bucket[NAME], change) end
+  for _, bucket in ipairs(limits) do add_to(GOV, "b:" .. bucket[NAME], change) end
 end
 
 -- A call that was out frees its places.
 local function free_places(names)
-  for name in string.gmatch(names or "", "[^+]+") do redis.call("HINCRBY", GOV, "l:" .. name, -1) end
+  for name in string.gmatch(names or "", "[^+]+") do add_to(GOV, "l:" .. name, -1) end
 end

@@ -34,7 +34,7 @@ local function parse_flow_name(flow_name)
   if not parsed then
     if KEPT.named == MOST_NAMES then KEPT.names, KEPT.named = {}, 0 end
     local lane, name = string.sub(flow_name, 1, 1), string.sub(flow_name, 1, -10)
-    parsed = {lane = tonumber(lane), name = name, tenant = string.sub(name, 3),
+    parsed = {lane = tonumber(lane) or 0, name = name, tenant = string.sub(name, 3),
       limits = string.sub(flow_name, -8), pass = "p:" .. name}
     KEPT.names[flow_name], KEPT.named = parsed, KEPT.named + 1
   end
@@ -49,10 +49,14 @@ local function limits_name(parsed)
   return own and parsed.tenant .. "/" .. parsed.limits or parsed.limits
 end
 
--- How many calls of this flow may still be rung.
+-- How many calls of this flow may still be rung; nothing where no flow of this name is defined.
 local function available(flow_name, lane)
   local name = limits_name(parse_flow_name(flow_name))
-  limits_of[name] = limits_of[name] or read_flow(flow_name).limits
+  if not limits_of[name] then
+    local is_defined, flow = pcall(read_flow, flow_name)
+    if not is_defined then return nil end
+    limits_of[name] = flow.limits
+  end
   local limits = limits_of[name]
   local least = pool_of(limits) == MEDIA and left[MEDIA] or free_threads
   for _, bucket in ipairs(limits) do

@@ -1,7 +1,7 @@
 -- An answer that comes after its lease has ended, while nobody else was granted the call: it is recorded as
 -- if the sweep had not come.
 --
--- Expects  bucket, quarantine, backlog, lookups, pages, withdraw, reopen
+-- Expects  bucket, quarantine, backlog, lookups, pages, withdraw, reopen, damage
 -- Gives    keep_swept, take_back
 --
 -- The sweep leaves in `swept` whose lease ended, and what it changed: the fence, whether the step may have
@@ -9,7 +9,7 @@
 
 -- The text of `swept`; `sent` is what was stored while the call was out.
 local function keep_swept(sent)
-  return sent.fence .. " " .. (sent.maybe_executed == "1" and 1 or 0) .. " " .. (sent.memo or "")
+  return (sent.fence or "-") .. " " .. (sent.maybe_executed == "1" and 1 or 0) .. " " .. (sent.memo or "")
 end
 
 -- Makes the transaction one that is out by this fence, if the sweep took it from whoever holds that. Returns
@@ -18,6 +18,8 @@ local function take_back(key, step, fence)
   local tx = read_tx(key, "state step fence flows memo crashes job rows dead_letter swept")
   local swept_fence, maybe_executed, memo = string.match(tx.swept or "", "^(%S+) (%d) (.*)$")
   if swept_fence ~= fence or tx.fence ~= fence or tx.step ~= step then return nil end
+  local damage = find_damage(key)
+  if damage then error("the transaction " .. key .. " is damaged: " .. damage) end
   local ended, flow_name = tx.state == "unknown", flow_of(tx.flows, tx.step)
   if not ended and tx.state ~= "w" and tx.state ~= "r" then return nil end
   local flow, crashes = read_flow(flow_name), tonumber(tx.crashes) - 1
@@ -25,7 +27,9 @@ local function take_back(key, step, fence)
   check_requeue_types(flow_name)
   must_be("list", backlog_key(flow_name))
   must_be("hash", GOV)
-  must_be("hash", job_key(tx.job))
+  must_be("stream", base .. "attempts")
+  must_be("stream", base .. "dead")
+  must_be("set", NEEDS_PAGE)
   local reopening = ended and plan_reopening(tx)
 
   if ended then reopen(reopening) else withdraw(key, tx.state, flow_name, flow) end

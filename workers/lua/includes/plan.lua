@@ -1,7 +1,15 @@
 -- What follows from the verdict on a grant. It reads and writes nothing.
 --
 -- Expects  lookups, restored
--- Gives    plan_next
+-- Gives    check_counts, plan_next
+
+-- Fails where a transaction names no job, or one of these counts of it is no integer.
+local function check_counts(job, attempts, throttled, done_calls, crashes)
+  for _, count in ipairs({attempts or 0, throttled or 0, done_calls or 0, crashes or 0}) do
+    if not tonumber(count) then error("a count of a transaction is no integer") end
+  end
+  if not job then error("a transaction has no job") end
+end
 
 -- Decides what comes next after step number `step`; `verdict` is as settle.lua describes it, and the rest is
 -- what is stored of the transaction. Returns, as values in this order, for a table would cost more,

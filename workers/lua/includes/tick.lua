@@ -2,7 +2,8 @@
 -- over, and buckets that start empty.
 --
 -- Expects  bucket
--- Gives    gov, read_gov, number, take_turn, job_to_open, count_retries, start_empty, start_all_empty
+-- Gives    gov, read_gov, number, take_turn, job_to_open, try_flow, count_retries,
+--          start_empty, start_all_empty
 --
 -- `gov` is the whole hash of that name, and kept true.
 
@@ -17,16 +18,21 @@ local MOST_JOBS, MOST_COUNTDOWNS = 4, 200
 local gov, workers
 local function start_tick() gov, workers = {}, {} end
 
+-- Returns whether a counter of gov cannot be read.
 local function read_gov()
-  local flat = redis.call("HGETALL", GOV)
+  local flat, is_damaged = redis.call("HGETALL", GOV), false
   for i = 1, #flat, 2 do
     local field = flat[i]
     gov[field] = flat[i + 1]
     local kind = string.byte(field) -- the first byte, w or m, goes first: there are many fields
-    if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field end
+    if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field
+    elseif (kind == 98 or kind == 108 or kind == 113) and not tonumber(gov[field]) then
+      is_damaged = is_damaged or string.find(field, "^[blq]:") ~= nil
+    end
   end
+  return is_damaged
 end
-local function number(field) return tonumber(gov[field] or 0) end
+local function number(field) return tonumber(gov[field]) or 0 end
 
 -- Each caller is given the next free turn, so that N dispatchers tick evenly and one alone suffices. Of
 -- each live worker gov has the threads: "w:" + worker, in the pool media "m:" + worker. Returns the turn,
@@ -39,9 +45,9 @@ local function take_turn(worker, threads, pool, tick)
   live[kind] = threads
   for _, field in ipairs(workers) do
     if field ~= own then
-      local count, till = string.match(gov[field], "(%d+) (%d+)")
+      local count, till = string.match(gov[field], "^(%d+) (%d+)$")
       kind = string.sub(field, 1, 1)
-      if tonumber(till) > now then live[kind] = live[kind] + tonumber(count)
+      if (tonumber(till) or 0) > now then live[kind] = live[kind] + tonumber(count)
       else redis.call("HDEL", GOV, field) end
     end
   end
@@ -60,15 +66,27 @@ local function job_to_open()
   return ""
 end
 
+-- The flow of a transaction, by its name, and the transaction's state; nothing where it cannot be read.
+local function read_flow_of(key)
+  local tx = read_tx(key, "state step flows")
+  local flow_name = flow_of(tx.flows, tx.step)
+  return flow_name, read_flow(flow_name), tx.state
+end
+local function try_flow(key)
+  local is_whole, flow_name, flow, state = pcall(read_flow_of, key)
+  if is_whole then return flow_name, flow, state end
+end
+
 -- A retry whose countdown is over counts as a bell from now on: Celery brings its message, and if that is
 -- lost, the sweep finds it in deadlines.
 local function count_retries()
   for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, MOST_COUNTDOWNS)) do
-    local tx = read_tx(key, "state step flows")
-    if tx.state == "t" then
-      for _, bucket in ipairs(read_flow(flow_of(tx.flows, tx.step)).limits) do
+    local _, flow, state = try_flow(key)
+    if not flow then redis.call("ZADD", DEADLINES, now, key) -- the sweep decides what becomes of it
+    elseif state == "t" then
+      for _, bucket in ipairs(flow.limits) do
         local bells = "b:" .. bucket[NAME]
-        gov[bells] = redis.call("HINCRBY", GOV, bells, 1)
+        gov[bells] = add_to(GOV, bells, 1)
       end
       redis.call("HSET", tx_key(key), TX.state, "r")
     end
@@ -85,7 +103,8 @@ end
 -- After a silence every bucket starts empty.
 local function start_all_empty()
   for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
-    for _, bucket in ipairs(decode(definition).limits) do
+    local is_whole, flow = pcall(decode, definition)
+    for _, bucket in ipairs(is_whole and flow.limits or {}) do
       if bucket[INTERVAL] > 0 and not is_route(bucket) then start_empty(bucket) end
     end
   end

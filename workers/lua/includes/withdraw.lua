@@ -13,7 +13,7 @@ local function withdraw(key, state, flow_name, flow)
   local due = redis.call("ZSCORE", backlog .. ":due", key)
   redis.call("ZREM", QUARANTINE, key)
   if redis.call("ZREM", backlog .. ":due", key) + redis.call("LREM", backlog, 1, key) > 0 then
-    redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
+    add_to(GOV, "q:" .. flow.lane, -1)
   end
   return quarantined or due or now
 end
