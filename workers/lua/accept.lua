@@ -9,6 +9,7 @@
 -- ARGV[5]  rejected  how many of them are rejected
 -- ARGV[6]  calls     calls that this page will make
 -- ARGV[7]  body      the page, compressed
+-- Includes counter
 -- Writes   job:<job>, job:<job>:page:<page>
 -- Returns  pages accepted so far, -1 when the job is gone; unchanged when this page was accepted
 --          before, or is not the next

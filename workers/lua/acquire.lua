@@ -8,7 +8,7 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
--- Includes seconds, bucket, charge, overdue
+-- Includes seconds, counter, bucket, charge, overdue
 -- Reads    flows, gov, deadlines; writes gov, permits, tx:<permit>
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends

@@ -9,7 +9,7 @@
 -- ARGV[4]  fence       a name never used before: who may settle this grant
 -- ARGV[5]  lease_us    how long nobody else may touch the transaction
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
--- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
+-- Includes seconds, counter, bucket, charge (charges: what each limit is charged), quarantine
 -- Includes backlog (requeue: state w, in backlog:<flow>:due), lookups
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries; on WAIT the backlog, active
 --          and quarantine

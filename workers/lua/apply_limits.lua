@@ -9,7 +9,7 @@
 -- ARGV[4]  changes  JSON: a list of {limit, what is set live of it or "" = nothing any more, entry of
 --                   the audit: a list}
 -- ARGV[5…] flow, definition: two a flow, all that were known
--- Includes bucket
+-- Includes counter, bucket
 -- Reads    deadlines, tx:<key>; writes overrides, audit, flows, gov
 -- Returns  1 = done, 0 = overrides or flows are others by now: nothing was written
 -- Cost     O(flows + transactions out)

@@ -5,7 +5,7 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
--- Includes bucket, quarantine, backlog
+-- Includes counter, bucket, quarantine, backlog
 -- Reads    gov, flows, jobs, dead; writes gov, deadlines, permits, retries, quarantine, tx:<key>, the
 --          backlogs, oauth, oauth:lock, job:<job>
 -- Returns  how far the clock was set back, in us; 0 = it was not

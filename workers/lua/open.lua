@@ -11,7 +11,7 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Includes quarantine, pages (leave_needs_page), ending, lookups, restored, batch
+-- Includes counter, quarantine, pages (leave_needs_page), ending, lookups, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
 --          deadlines, dead
 -- Returns  1 = opened, 0 = somebody else opened it
@@ -39,18 +39,10 @@ for i = 6, #ARGV, 6 do
 end
 local own, joined = {}, cjson.decode(ARGV[5])
 for i = 6, #ARGV, 6 do own[ARGV[i]] = true end
-for _, pair in ipairs(joined) do -- a row that joins what cannot be read is not opened
-  local key = holder_of(pair[1], pair[2])
-  local tx = read_tx(key, "state rows")
-  local is_open = tx.state and #tx.state == 1
-  if not own[key] and (not tonumber(tx.rows or 1) or not is_open and not JOB[tx.state]) then
-    error("the transaction " .. key .. ", which a row joins, cannot be read")
-  end
-end
+for _, pair in ipairs(joined) do check_holder(holder_of(pair[1], pair[2]), own) end
 local lanes = {}
 for flow, definition in pairs(cjson.decode(ARGV[4])) do
-  local stored = redis.call("HGET", FLOWS, flow)
-  local is_whole, read = pcall(decode, stored)
+  local is_whole, read = pcall(decode, redis.call("HGET", FLOWS, flow))
   if not is_whole then read = decode(definition) end
   lanes[flow] = read.lane
   if not is_whole then redis.call("HSET", FLOWS, flow, definition) end

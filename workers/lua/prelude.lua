@@ -241,13 +241,11 @@ local function read_job(job, names) return read_fields(job_key(job), JOB, KEPT.j
 -- More than MOST_FLOWS of them are forgotten all at once.
 local MOST_FLOWS = 1000
 local function check_flow(flow)
-  local whole = type(flow) == "table" and type(flow.limits) == "table" and type(flow.fields) == "table"
-    and tonumber(flow.lane) and tonumber(flow.stride) and flow.scope and flow.limits[1]
-  for _, bucket in ipairs(whole and flow.limits or {}) do
-    whole = whole and type(bucket) == "table" and type(bucket[1]) == "string"
-    for i = 2, 6 do whole = whole and type(bucket[i]) == "number" end
+  local whole = tonumber(flow.lane) and tonumber(flow.stride) and flow.scope and #flow.fields > 0
+  for _, bucket in ipairs(flow.limits) do
+    for i = 2, 6 do whole = whole and tonumber(bucket[i]) end
   end
-  if not whole or #flow.fields ~= 2 * #flow.limits then error("a flow has no definition that can be read") end
+  if not whole or not flow.limits[1] then error("the definition of a flow cannot be read") end
 end
 local function decode(definition)
   local flow = KEPT.flows[definition]
@@ -262,24 +260,7 @@ end
 
 local function read_flow(flow)
   local definition = flow and redis.call("HGET", FLOWS, flow)
-  if not definition then error("the flow " .. tostring(flow) .. " is not defined") end
-  return decode(definition)
-end
-
--- The name of a flow, which must be defined.
-local function defined(flow)
-  read_flow(flow)
-  return flow
-end
-
--- Adds to a counter of a hash; returns what it is then. One that holds no integer starts anew: a script must
--- not stop where it has begun to write.
-local function add_to(key, field, change)
-  local count = redis.pcall("HINCRBY", key, field, change)
-  if type(count) == "number" then return count end
-  local anew = math.max(0, tonumber(change)) -- of what is taken or given back nobody knows how much there was
-  redis.call("HSET", key, field, anew)
-  return anew
+  return decode(definition or error("the flow " .. tostring(flow) .. " is not defined"))
 end
 
 -- A list of fields and values for HSET, and the function that adds to it what has a value.

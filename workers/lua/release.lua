@@ -11,7 +11,7 @@
 -- ARGV[5]  why        the reason of the pause
 -- ARGV[6]  remaining  calls that the provider's headers leave, "" = they say nothing
 -- ARGV[7]  reset_us   from now until they leave more
--- Includes seconds, bucket, breaker, pause, feedback
+-- Includes seconds, counter, bucket, breaker, pause, feedback
 -- Reads    tx:<permit>, flows, gov; writes gov, permits, tx:<permit>
 -- Returns  1 = recorded, 0 = its lease was over
 -- Cost     O(limits)

@@ -7,7 +7,7 @@
 -- ARGV[3]  step      1-based
 -- ARGV[4]  pause_us  how long nothing may leave for this client, 0 = no pause
 -- ARGV[5]  why       the reason of the pause, one sentence
--- Includes bucket, pause, quarantine, backlog
+-- Includes counter, bucket, pause, quarantine, backlog
 -- Reads    tx:<key>, flows, gov; writes gov, deadlines, retries, the backlog
 -- Returns  1 = it stands in the backlog again, 0 = it was not out
 -- Cost     O(limits)

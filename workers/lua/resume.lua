@@ -6,7 +6,7 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2…] the entry of the audit
--- Includes seconds, bucket, breaker
+-- Includes seconds, counter, bucket, breaker
 -- Reads    gov, flows; writes audit, gov
 -- Returns  1 = it goes on, 0 = nothing held it, and nothing was written
 -- Cost     O(flows)

@@ -9,7 +9,7 @@
 -- ARGV[4]  grace_us  how long a bell may stay unanswered
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
--- Includes bucket (SILENT), quarantine, backlog, lookups, damage, counts (heal_counters)
+-- Includes counter, bucket (SILENT), quarantine, backlog, lookups, damage, counts (heal_counters)
 -- Includes tick (take_turn, count_retries, start_all_empty, job_to_open: of needs_page), overdue
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap

@@ -8,7 +8,8 @@
 -- ARGV[4]  fence     as given to admit
 -- ARGV[5]  verdict   JSON, see below
 -- ARGV[6]  grace_us  how long a bell may stay unanswered
--- Includes seconds, bucket, breaker, pause, feedback (obey: counters, pauses and breaker), quarantine
+-- Includes seconds, counter, bucket, breaker, pause, quarantine
+-- Includes feedback (obey: counters, pauses and breaker)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)

@@ -8,7 +8,7 @@
 -- ARGV[3]  step    1-based; it is the only one
 -- ARGV[4]  second  the row with which its second half begins, from 0
 -- ARGV[5…] key, place, rows: of the first half, then of the second
--- Includes bucket, quarantine, backlog, lookups, pages, damage
+-- Includes counter, bucket, quarantine, backlog, lookups, pages, damage
 -- Reads    tx:<key>, flows; writes tx:<each half>, gov, deadlines, retries, the backlog, the job,
 --          needs_page, tx:<key>
 -- Returns  "SPLIT" the halves wait

@@ -6,8 +6,8 @@
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
--- Includes bucket, quarantine, backlog, pages, ending, lookups, attempts
--- Includes damage (find_damage; note_damage: in damaged), counts
+-- Includes counter, bucket, quarantine, backlog, pages, ending, lookups, attempts
+-- Includes damage (find_damage; note_damage: in damaged), aside (set_aside), counts
 -- Includes withdraw, reopen, late (keep_swept: an answer that comes now is still recorded)
 -- Reads    deadlines, permits, tx:<key>, flows; writes gov, deadlines, permits, the backlog, quarantine,
 --          tx:<key>, attempts, the job, damaged
@@ -60,21 +60,6 @@ local function take_over(key, sent, flow_name, lane)
     redis.call("HSET", name, TX.memo, LOOK_UP, TX.flows, flows)
   end
   requeue(key, flow_name, lane, now, deaths)
-end
-
--- It cannot be read: it ends where its job can still count it, else it stands among what is damaged.
-local function set_aside(key, why)
-  local stored = redis.pcall("HMGET", tx_key(key), TX.job, TX.rows, TX.state)
-  local job, rows, state = unpack(stored.err and {} or stored)
-  local counts = job and tonumber(rows or 1) and state and #state == 1
-    and redis.pcall("HEXISTS", job_key(job), JOB.rows) == 1
-  redis.call("ZREM", DEADLINES, key)
-  redis.call("ZREM", RETRIES, key)
-  leave_quarantine(key)
-  if not counts then return note_damage("tx:" .. key, why) end
-  local text = "what is stored of it is damaged: " .. why
-  finish(key, plan_ending(key, job, "unknown", tonumber(rows or 1)), text, {TX.error, text})
-  return true
 end
 
 local bells, leases, ended, is_damaged = 0, 0, 0, false

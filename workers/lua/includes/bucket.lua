@@ -1,8 +1,9 @@
 -- The bucket of one limit: how many calls it lets through, and when.
 --
--- Expects  the prelude
+-- Expects  counter
 -- Gives    the columns of a bucket NAME … ROUTE; SILENT, NO_SPREAD, MEDIA; is_route, full_at, pool_of,
---          is_governed, is_places, state_of, tokens, count_bells, free_places
+--          is_governed, is_places, state_of, tokens, count_bells, free_places,
+--          defined
 --
 -- A bucket is a row of a flow's definition with these columns. Its state, in the hash gov, is the moment
 -- when it is full again ("c:" + name) and the bells that are out for it ("b:" + name); one of its tokens is
@@ -50,4 +51,10 @@ end
 -- A call that was out frees its places.
 local function free_places(names)
   for name in string.gmatch(names or "", "[^+]+") do add_to(GOV, "l:" .. name, -1) end
+end
+
+-- The name of a flow, which must be defined.
+local function defined(flow)
+  read_flow(flow)
+  return flow
 end

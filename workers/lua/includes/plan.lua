@@ -5,9 +5,8 @@
 
 -- Fails where a transaction names no job, or one of these counts of it is no integer.
 local function check_counts(job, attempts, throttled, done_calls, crashes)
-  for _, count in ipairs({attempts or 0, throttled or 0, done_calls or 0, crashes or 0}) do
-    if not tonumber(count) then error("a count of a transaction is no integer") end
-  end
+  local are_counts = tonumber(attempts or 0) and tonumber(throttled or 0) and tonumber(done_calls or 0)
+  if not are_counts or not tonumber(crashes or 0) then error("a count of a transaction is no integer") end
   if not job then error("a transaction has no job") end
 end
 

@@ -1,6 +1,6 @@
 -- What includes/ending.lua did to a job, taken back.
 --
--- Expects  pages
+-- Expects  counter, pages
 -- Gives    plan_reopening, reopen
 
 -- Reads what is taken back, and checks its types, before the first write. `tx` has job, rows, state and

@@ -1,6 +1,6 @@
 -- The way out of the place where a transaction waits, or is rung.
 --
--- Expects  bucket; the types that `requeue` needs are checked
+-- Expects  counter, bucket; the types that `requeue` needs are checked
 -- Gives    withdraw
 
 -- Takes a transaction of this state out of its place; returns when it is due.
