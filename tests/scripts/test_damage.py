@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.support.damage import TO_BE_SPLIT, Damage, Ledger
+from tests.support.damage import GARBAGE, TO_BE_SPLIT, Damage, Ledger
 from tests.support.rig import DONE, FAILED, GRACE_US, LATER, LEASE_US, MS, REFUSED, RETRY, S
 from tests.support.source import ROOT
 from workers.answer.quota_headers import Feedback
@@ -309,6 +309,15 @@ def test_a_damaged_key_stops_none_of_the_other_transactions(store: Store) -> Non
         it.restore(whole)
     assert not stopped, "\n".join(stopped)
     assert not lost, "\n".join(lost)
+
+
+def test_a_bucket_that_cannot_be_read_starts_empty_once(store: Store) -> None:
+    it = Ledger(store)
+    it.store.hset(it.rig.keys.governor, "c:app", GARBAGE)
+
+    assert it.rig.ring() == []
+
+    assert it.rig.ring_on(S)
 
 
 def is_accounted_for(it: Ledger, key: str) -> bool:

@@ -1018,7 +1018,7 @@ def _start(rig: Rig) -> None:
 
 
 APP_CLIENT = ClientSettings(name="acme", base_url="http://provider", limits=(APP,))
-BACKLOG, BULK = (flows.flow(APP_CLIENT, lane, "-", "POST /x").id for lane in (1, 2))
+BACKLOG = flows.flow(APP_CLIENT, 1, "-", "POST /x").id
 WRITES: dict[Callable[[Rig], None], str] = {
     _ring: "gov flows deadlines retries quarantine active needs_page",
     _admit: "tx:j1-000 gov flows deadlines",
@@ -1033,10 +1033,29 @@ WRITES: dict[Callable[[Rig], None], str] = {
     _settle(RETRY): "gov deadlines retries",
     _sweep: ("gov flows deadlines retries quarantine active dead attempts needs_page"),
     _requeue: f"tx:j1-000 gov flows deadlines retries active backlog:{BACKLOG}:due",
-    _open: f"job:j2 flows gov active needs_page backlog:{BULK} tx:j2-000",
+    _open: "job:j2 flows gov active needs_page deadlines dead",
     _accept: "job:j3",
     _start: "job:j3 needs_page",
 }
+
+
+def test_a_page_is_opened_although_a_key_of_a_wrong_type_stands_where_it_goes(
+    store: Store,
+) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(1)
+    rig.accept(1)
+    moved = f"backlog:{flows.flow(APP_CLIENT, 2, '-', 'POST /x').id}", "tx:j2-000"
+    for name in moved:
+        store.set(rig.keys.prefix + name, "of another kind")
+
+    flow = flows.flow(rig.client, 2, "-", "POST /x")
+    page = [NewTransaction("j2-000", flow.id, "k", 1, 0)]
+    assert rig.ledger.open("j2", 0, rig.definitions(flow), page, [])
+
+    assert {*store.hkeys(rig.keys.damaged)} == {*moved}
+    assert store.get(f"{rig.keys.prefix}damaged:tx:j2-000") == "of another kind"
+    assert rig.state("j2-000") == "w"
 
 
 @pytest.mark.parametrize(

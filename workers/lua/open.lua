@@ -11,7 +11,7 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Includes counter, quarantine, pages (leave_needs_page), ending, lookups, restored, batch
+-- Includes counter, quarantine, pages (leave_needs_page), ending, lookups, damage, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
 --          deadlines, dead
 -- Returns  1 = opened, 0 = somebody else opened it
@@ -32,14 +32,14 @@ if tonumber(schema) ~= SCHEMA then
   schema = schema or "none"
   error("job " .. job_name .. " is stored in schema " .. schema .. ", this release reads " .. SCHEMA)
 end
-for i = 6, #ARGV, 6 do
-  must_be("hash", tx_key(ARGV[i]))
-  local flows = backup and maybe_sent(ARGV[i + 2], ARGV[i + 1], 1, "") or ARGV[i + 1]
-  must_be("list", backlog_key(flow_of(flows, 1)))
-end
 local own, joined = {}, cjson.decode(ARGV[5])
 for i = 6, #ARGV, 6 do own[ARGV[i]] = true end
 for _, pair in ipairs(joined) do check_holder(holder_of(pair[1], pair[2]), own) end
+for i = 6, #ARGV, 6 do
+  clear_way("hash", "tx:" .. ARGV[i])
+  local flows = backup and maybe_sent(ARGV[i + 2], ARGV[i + 1], 1, "") or ARGV[i + 1]
+  clear_way("list", "backlog:" .. flow_of(flows, 1))
+end
 local lanes = {}
 for flow, definition in pairs(cjson.decode(ARGV[4])) do
   local is_whole, read = pcall(decode, redis.call("HGET", FLOWS, flow))

@@ -17,7 +17,7 @@ local MOST_NAMES = 10000
 
 local function read_bucket(bucket)
   local name, state = bucket[NAME], gov[state_of(bucket)]
-  if not state and bucket[INTERVAL] > 0 and not is_route(bucket) then
+  if not tonumber(state) and bucket[INTERVAL] > 0 and not is_route(bucket) then
     start_empty(bucket)
     state = gov["c:" .. name]
   end
