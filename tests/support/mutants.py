@@ -322,6 +322,30 @@ _WORKERS: Final = (
         "tests/fleet/test_tokens.py::test_a_changed_secret_is_picked_up_and_its_tokens_stay_apart",
     ),
     Mutant(
+        "leases of permits not moved by a clock that is set back",
+        "workers/lua/clock_rollback.lua",
+        "move_keys(PERMITS)",
+        "-- they end when that time comes again",
+    ),
+    Mutant(
+        "a late answer of an older grant is recorded",
+        "workers/lua/includes/late.lua",
+        "if swept_fence ~= fence or tx.fence ~= fence or tx.step ~= step then return nil end",
+        "if not swept_fence then return nil end",
+    ),
+    Mutant(
+        "the sweep stops at a transaction that cannot be read",
+        "workers/lua/sweep.lua",
+        "local why, unknown_flow = find_damage(key)",
+        "local why, unknown_flow",
+    ),
+    Mutant(
+        "nobody sweeps where no worker runs",
+        "workers/lua/acquire.lua",
+        'if is_overdue(DEADLINES) then return {"SWEEP", 0} end',
+        "-- somebody else will",
+    ),
+    Mutant(
         "random key",
         "workers/ledger/identity.py",
         'hmac.digest(secret, names, "sha256")[:16]',

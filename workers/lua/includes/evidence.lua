@@ -72,7 +72,7 @@ local function plan_evidence(scope, holder, answer)
   local second, own = math.floor(now / 1000000), "-" .. string.sub(holder, -8)
   local answers = read_answers(texts or "", second)
   local weight = not stored and ATTEMPT or is_good and 0 or weigh(answers, own)
-  run = is_good and 0 or tonumber(run or 0) + (answer.is_first and 1 or 0)
+  run = is_good and 0 or (tonumber(run) or 0) + (answer.is_first and 1 or 0)
   if #answers == 0 or was_good(answers[#answers]) then since = string.format("%.0f", now) end
   answers[#answers + 1] = second .. (is_good and "+" or own)
   local is_token = scope == TOKEN and count_good(answers) == 0
