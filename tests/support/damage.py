@@ -74,7 +74,10 @@ class Ledger:
         stored = str(store.hget(rig.keys.flows, flow))
         self.definition: dict[str, Any] = json.loads(stored.partition("\n")[0])
         self.scope: str = self.definition["scope"]
-        rig.governor._run("acquire", "permit", flow, LEASE_US, S)
+        rig.fill()
+        assert rig.governor._run("acquire", "permit", flow, LEASE_US, S)[0] == "GO"
+        rig.ring(threads=1)
+        rig.fill()
 
     @property
     def prefix(self) -> str:

@@ -79,10 +79,11 @@ local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
 write(fields[extra], one_more(states[extra]))
 write("asked", now)
-redis.call("ZADD", PERMITS, now + lease, permit)
-redis.call("HSET", GOV, unpack(writes))
 local given, write_given = writer({TX.flows, ARGV[3], TX.places, table.concat(places, "+"), TX.state, "g"})
 write_given(TX.probe, probe)
-if probe then start_probe(probe, permit, now + lease) end
+-- The permit comes first: it stops the script if its key is of a wrong type. The others were read above.
 redis.call("HSET", tx_key(permit), unpack(given))
+redis.call("ZADD", PERMITS, now + lease, permit)
+redis.call("HSET", GOV, unpack(writes))
+if probe then start_probe(probe, permit, now + lease) end
 return {"GO", wait, spread}
