@@ -206,6 +206,34 @@ _SCRIPTS: Final = (
         "token and",
         "tests/fleet/test_tokens.py::test_after_a_refusal_the_token_is_renewed_once_however_many_report_it",
     ),
+    Mutant(
+        "leases of permits not moved by a clock that is set back",
+        "workers/lua/clock_rollback.lua",
+        "move_keys(PERMITS)",
+        "-- they end when that time comes again",
+        "tests/scripts/test_clocks.py::test_a_permit_ends_when_it_was_to_end_although_the_clock_was_set_back",
+    ),
+    Mutant(
+        "a late answer of an older grant is recorded",
+        "workers/lua/includes/late.lua",
+        "if swept_fence ~= fence or tx.fence ~= fence or tx.step ~= step then return nil end",
+        "if not swept_fence then return nil end",
+        "tests/scripts/test_late.py::test_an_answer_is_void_once_the_call_was_granted_anew",
+    ),
+    Mutant(
+        "the sweep stops at a transaction that cannot be read",
+        "workers/lua/sweep.lua",
+        "local why, unknown_flow = find_damage(key)",
+        "local why, unknown_flow",
+        "tests/scripts/test_damage.py::test_a_damaged_key_stops_none_of_the_other_transactions",
+    ),
+    Mutant(
+        "nobody sweeps where no worker runs",
+        "workers/lua/acquire.lua",
+        'if is_overdue(DEADLINES) then return {"SWEEP", 0} end',
+        "-- somebody else will",
+        "tests/scripts/test_limiter.py::test_what_dead_workers_left_out_holds_back_no_session",
+    ),
 )
 
 _WORKERS: Final = (
@@ -320,30 +348,6 @@ _WORKERS: Final = (
         "key = kdf.derive(",
         "key = kdf.derive(b'' and ",
         "tests/fleet/test_tokens.py::test_a_changed_secret_is_picked_up_and_its_tokens_stay_apart",
-    ),
-    Mutant(
-        "leases of permits not moved by a clock that is set back",
-        "workers/lua/clock_rollback.lua",
-        "move_keys(PERMITS)",
-        "-- they end when that time comes again",
-    ),
-    Mutant(
-        "a late answer of an older grant is recorded",
-        "workers/lua/includes/late.lua",
-        "if swept_fence ~= fence or tx.fence ~= fence or tx.step ~= step then return nil end",
-        "if not swept_fence then return nil end",
-    ),
-    Mutant(
-        "the sweep stops at a transaction that cannot be read",
-        "workers/lua/sweep.lua",
-        "local why, unknown_flow = find_damage(key)",
-        "local why, unknown_flow",
-    ),
-    Mutant(
-        "nobody sweeps where no worker runs",
-        "workers/lua/acquire.lua",
-        'if is_overdue(DEADLINES) then return {"SWEEP", 0} end',
-        "-- somebody else will",
     ),
     Mutant(
         "random key",
