@@ -11,7 +11,6 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from celery import Task
@@ -24,6 +23,7 @@ from tasks.steps.granted import GrantedStep, finish_undone
 from tasks.steps.outgoing import Outgoing, checks_first
 from tasks.steps.reading import read_answer, read_probe
 from workers import clock, failpoints
+from workers.answer.outcome import is_access_refused
 from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
@@ -210,17 +210,15 @@ def _refuse_account(client: Client) -> str:
 def _report_token(client: Client, token: Token | None, grant: Grant, answer: Answer) -> bool:
     """Report what an answer says of the token; returns whether a new one will be asked for.
 
-    A 401 renews the token, unless that is so new that the call is more likely at fault.
+    A 401 or 403 renews it, unless it is so new that the call is more likely at fault.
     """
     if token is None:
         return False
     tokens, again = client.tokens(), grant.memo.token_refusals > 0
     with suppress(StoreAway):
-        if answer.status == HTTPStatus.UNAUTHORIZED:
+        if is_access_refused(answer):
             return tokens.refused(token, again=again)
-        if answer.status == HTTPStatus.FORBIDDEN and grant.attempts == 1:
-            tokens.doubted(token)  # a token that expired early may be answered so
-        elif again and answer.status is not None:
+        if again and answer.status is not None and not grant.looking:
             tokens.worked()
     return False
 

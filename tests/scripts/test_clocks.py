@@ -39,6 +39,7 @@ STAYS: Final = {
     "key.refusals": "as those of dead",
     "key.damaged": "when damage was seen is history",
     "key.writes:<task>": "its moments are counted on by gov.set_back, which grows",
+    "key.healthy": "it goes with the evidence",
     "key.evidence": "it goes as a whole: its answers have no place in the new time",
     "gov.sent": "the number of the newest grant never goes back, or the store would seem to forget",
     "breaker.probers": "they go: nobody waits for those who are out",
@@ -72,7 +73,7 @@ OTHERS: Final = frozenset(
         *("overrides.#", "overrides.#agreed", "overrides.<limit>"),
         *("breaker.cause", "breaker.why", "breaker.every_us", "breaker.probes", "breaker.good"),
         *("oauth.token", "oauth.generation", "oauth.refused", "oauth.failure"),
-        *("oauth.vain", "oauth.vain_generation", "oauth.failure_refused"),
+        *("oauth.vain", "oauth.vain_generation", "oauth.replaces", "oauth.failure_refused"),
         *("tx.s", "tx.k", "tx.n", "tx.fl", "tx.g", "tx.j", "tx.p", "tx.r", "tx.r:", "tx.h"),
         *("tx.f", "tx.gn", "tx.g0", "tx.pt", "tx.at", "tx.th", "tx.cr", "tx.cc", "tx.pb", "tx.m"),
         *("tx.u", "tx.st", "tx.id", "tx.co", "tx.e", "tx.an", "tx.ids", "tx.d", "tx.sw"),
@@ -215,3 +216,25 @@ def test_a_session_alone_notices_that_the_clock_was_set_back(store: Store) -> No
     assert run("acquire", "next", flow, 70 * S, S)[0] in {"GO", "WAIT"}
     short = run("acquire", "next", flow, 70 * S, S)
     assert short[0] == "GO" or short[1] < S
+
+
+def test_what_a_clock_that_is_set_back_does_not_move_along(store: Store) -> None:
+    rig = Rig(store, APP)
+    (key,) = rig.line_up(1)
+    rig.fill()
+    rig.ring()
+    rig.grant(key)
+    rig.ring()
+    gov, breaker = rig.keys.governor, rig.keys.breaker("client")
+    sent = int(store.hget(gov, "sent") or 0)
+    store.hset(gov, mapping={"k:client": rig.us, "set_back": 5})
+    store.hset(breaker, mapping={"probers": f"{key}={rig.us + S}", "due_us": rig.us})
+    store.hset(rig.keys.evidence, "client", "evidence")
+    store.hset(rig.keys.healthy, "client", 9)
+
+    assert roll_back(rig) == BACK
+
+    assert int(store.hget(gov, "sent") or 0) == sent > rig.us
+    assert store.hget(gov, "set_back") == str(5 + BACK)
+    assert store.hget(breaker, "probers") == ""
+    assert store.exists(rig.keys.evidence, rig.keys.healthy) == 0

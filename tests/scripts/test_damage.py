@@ -148,7 +148,7 @@ def kept(it: Ledger) -> None:
 
 def in_vain(it: Ledger) -> None:
     kept(it)
-    run("token_refuse", 1, 1, S, 9 * S, 0)(it)
+    run("token_refuse", 1, 1, S, 9 * S)(it)
 
 
 def recover(it: Ledger) -> object:
@@ -182,6 +182,13 @@ def troubled(it: Ledger) -> None:
     bad = " ".join(f"{second}-other{number:03}" for number in range(15))
     it.store.hset(it.rig.keys.evidence, it.scope, f"15 {it.rig.us} {bad}\nit failed")
     it.store.hset(it.rig.keys.evidence, "token:", f"3 {it.rig.us} {bad}\nit was refused")
+
+
+def recovering(it: Ledger) -> None:
+    """One more good answer, and all that is known of the scope is good."""
+    second = it.rig.us // S
+    answers = " ".join([f"{second}-other", *[f"{second}+"] * 31])
+    it.store.hset(it.rig.keys.evidence, it.scope, f"0 {it.rig.us} {answers}\nit failed")
 
 
 def open_breaker(it: Ledger) -> None:
@@ -347,6 +354,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (ended_late, settle(RETRY)),
         (troubled, settle(FAILS)),
         (troubled, settle(DONE)),
+        (recovering, settle(DONE)),
         (other_opened, settle(FAILS)),
         (troubled, settle(OF_TOKEN)),
         (probing, settle(DONE)),
@@ -359,7 +367,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "sweep": [(nothing, sweep), (without_guard, sweep), (probing, sweep)],
     "token_keep": [(kept, run("token_keep", "me", "token", 2, us(), us(S), us(2 * S)))],
     "token_look": [(kept, run("token_look", "you", 9000, ""))],
-    "token_refuse": [(kept, run("token_refuse", 1, 1, S, 9 * S, 0))],
+    "token_refuse": [(kept, run("token_refuse", 1, 1, S, 9 * S))],
     "token_release": [(kept, run("token_release", "me", "no", 0, S))],
     "token_worked": [(in_vain, run("token_worked"))],
     "trust": [(run("distrust"), run("trust"))],
@@ -474,6 +482,24 @@ def test_a_bucket_that_cannot_be_read_starts_empty_once(store: Store) -> None:
     assert it.rig.ring() == []
 
     assert it.rig.ring_on(S)
+
+
+def test_a_damaged_transaction_behind_an_open_breaker_holds_back_no_probe(store: Store) -> None:
+    it = Ledger(store)
+    serve_all(it)
+    keys = it.rig.line_up(4, "POST /x", guards="k")
+    for key in keys[:3]:
+        store.delete(it.rig.keys.transaction(key))
+    store.set(it.rig.keys.transaction(keys[0]), "of another kind")
+    store.hset(it.rig.keys.transaction(keys[1]), "g", "k")
+    open_breaker(it)
+    store.delete(it.rig.keys.breaker(it.scope))
+    store.set(it.rig.keys.breaker(it.scope), "of another kind")
+
+    serve_all(it)
+
+    assert it.rig.state(keys[3]) == "succeeded"
+    assert all(is_accounted_for(it, key) for key in keys[:3])
 
 
 def is_accounted_for(it: Ledger, key: str) -> bool:

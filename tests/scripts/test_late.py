@@ -144,3 +144,16 @@ def test_a_settle_that_is_repeated_after_an_earlier_death_is_void(store: Store) 
 
     assert rig.governor.settle(second, LATER) is Settled.STALE
     assert rig.governor.settle(grant, LATER) is Settled.STALE
+
+
+def test_a_late_answer_of_an_outage_forgets_no_earlier_death(store: Store) -> None:
+    rig, grant = out(store, "k")
+    store.hset(rig.keys.transaction(grant.key), "cr", 1)
+    store.hset(rig.keys.governor, "k:client", rig.us)
+    step_forward(rig)
+    assert transaction_hash(rig, grant.key)["cr"] == "1"  # the call hung, and its worker lives
+
+    assert rig.governor.settle(grant, RETRY) is Settled.BACKLOG
+
+    assert transaction_hash(rig, grant.key)["cr"] == "1"
+    assert is_consistent(rig)

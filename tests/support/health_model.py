@@ -94,6 +94,7 @@ class Health:
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self.evidence: dict[str, Evidence] = {}
+        self.healthy: dict[str, int] = {}  #: scope → the second since which all is well again
         self.breakers: dict[str, Breaker] = {}
         self.opened: tuple[str, int] | None = None  #: the scope that opened last, and when
 
@@ -109,6 +110,9 @@ class Health:
             if good:
                 return 0
             known = self.evidence[scope] = Evidence(since=now)
+            if scope in self.healthy:
+                known.answers = [Answer(self.healthy[scope], None)] * (WINDOW - 1)
+                known.forget_old(now)
             weight = ATTEMPT
         else:
             known.forget_old(now)
@@ -120,6 +124,7 @@ class Health:
             known.run = 0
             if all(answer.row is None for answer in known.answers):
                 del self.evidence[scope]
+                self.healthy[scope] = now // S
         else:
             known.run, known.why = known.run + first, error or known.why
             only_bad = all(answer.row is not None for answer in known.answers)
@@ -162,7 +167,7 @@ class Health:
 
     def move(self, back: int) -> None:
         """Every moment moves along with a clock that was set back."""
-        self.evidence = {}
+        self.evidence, self.healthy = {}, {}
         if self.opened:
             self.opened = self.opened[0], self.opened[1] - back
         for breaker in self.breakers.values():

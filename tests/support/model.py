@@ -1084,6 +1084,7 @@ class Model:
             "unsent": dict(self.unsent.values()),
             "turned away": dict(self.turned_away.values()),
             "evidence": {scope: it.text for scope, it in self.health.evidence.items()},
+            "healthy": self.health.healthy,
             "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
             "opened": self.health.opened,
         }

@@ -95,7 +95,7 @@ class Memo:
     #: Look-ups that found nothing; None: not even the wait before the first one is over.
     lookups: int | None = None
     waits: int = 0  #: answers in a row that decided nothing: it waits longer after each
-    token_refusals: int = 0  #: answers of 401 in a row
+    token_refusals: int = 0  #: answers of 401 or 403 in a row
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -123,14 +123,15 @@ class Memo:
     def after_lookup(self) -> Memo:
         """The memo after one more look-up that found nothing."""
         lookups = 0 if self.lookups is None else self.lookups + 1
-        return Memo(next=NextCall.LOOKUP, lookups=lookups)
+        refusals = self.token_refusals
+        return Memo(next=NextCall.LOOKUP, lookups=lookups, token_refusals=refusals)
 
     def after_wait(self) -> Memo:
         """The memo after one more answer that decided nothing."""
         return replace(self, waits=self.waits + 1)
 
-    def after_401(self) -> Memo:
-        """The memo after one more 401."""
+    def after_refused_token(self) -> Memo:
+        """The memo after one more 401 or 403."""
         return replace(self, token_refusals=self.token_refusals + 1)
 
 
@@ -150,7 +151,7 @@ class StepState:
     lookup: LookupResult | None = None  #: what the look-up saw; None: it was a send
     rows: int = 1  #: more: it was a batch
     is_poll: bool = False  #: the step waits for something; it polled
-    renews_token: bool = True  #: after a 401: a new token is asked for
+    renews_token: bool = True  #: after a 401 or 403: a new token is asked for
 
     @property
     def may_split(self) -> bool:

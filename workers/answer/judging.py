@@ -236,18 +236,30 @@ class _Judgement:
         """The call comes back once, with a new token; one more 401 is as any other failure."""
         if not self.policy.renews_tokens:
             return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
-        state, memo = self.state, self.state.memo.after_401()
         error = f"{self.reading.reason} {self.policy.token_advice}"
-        if not state.memo.token_refusals and state.renews_token:
+        return self._access_refused(error, of_token=True)
+
+    def _after_403(self) -> Requeue | Retry:
+        """As a 401, for a token that ended early may be answered so; else a person must act."""
+        return self._access_refused(self._missing_permission(), of_token=False)
+
+    def _missing_permission(self) -> str:
+        needed = " ".join(permissions(self.answer)) or "what it needs"
+        return f"{self.reading.reason}: grant the OAuth client {needed}"
+
+    def _access_refused(self, error: str, *, of_token: bool) -> Requeue | Retry:
+        state, memo = self.state, self.state.memo.after_refused_token()
+        first = self.policy.renews_tokens and not state.memo.token_refusals
+        if first and state.renews_token:
             return Requeue(memo=memo, **self._recorded())
-        if not state.memo.token_refusals:
+        if first:
             recorded = self._recorded(error)
             recorded["health"] = Health.BAD
             wait_s = self.policy.base_s
-            return Requeue(delay_s=wait_s, memo=memo, is_first=True, of_token=True, **recorded)
+            return Requeue(delay_s=wait_s, memo=memo, is_first=True, of_token=of_token, **recorded)
         if state.lookup is not None or state.is_poll:
-            return replace(self._ask_again(), memo=memo.after_wait(), of_token=True)
-        return replace(self._try_again(error), memo=memo, of_token=True)
+            return replace(self._ask_again(), memo=memo.after_wait(), of_token=of_token)
+        return replace(self._try_again(error), memo=memo, of_token=of_token)
 
     def _ask_again(self) -> Retry:
         """A look-up or poll that was answered badly is none, and no attempt: it is made again."""
@@ -264,13 +276,17 @@ class _Judgement:
 
     def _look_up(self) -> Retry:
         """A send of unknown outcome, or one that was refused in doubt, is looked up."""
-        state = self.state
+        state, recorded, memo = self.state, self._recorded(), Memo(next=NextCall.LOOKUP, lookups=0)
+        if self.answer.status == HTTPStatus.FORBIDDEN:
+            recorded = self._recorded(self._missing_permission())
+            recorded["health"] = Health.BAD
+            memo = replace(memo, token_refusals=state.memo.token_refusals + 1)
         return Retry(
             delay_s=self.policy.lookup_after_s,
             attempt=True,
-            memo=Memo(next=NextCall.LOOKUP, lookups=0),
+            memo=memo,
             is_first=state.attempts == 0 and not state.doubt,
-            **self._recorded(),
+            **recorded,
         )
 
     def _after_lookup(self, seen: LookupResult) -> Retry | Finish:
@@ -285,7 +301,7 @@ class _Judgement:
             return self._finish(error)
         return Retry(  # surely not executed: it is sent again
             delay_s=self._backoff_s(max(self.state.attempts - 1, 0)),
-            memo=Memo(),
+            memo=Memo(token_refusals=memo.token_refusals),
             give_up=self.policy.give_up("failed"),
             **self._recorded(error),
         )
@@ -296,12 +312,11 @@ class _Judgement:
             return replace(self._finish(attempt=True), is_first=True)
         return self._try_again()
 
-    def _after_refusal(self) -> Retry | Finish:
+    def _after_refusal(self) -> Retry | Requeue | Finish:
         """What follows when the request was refused as it is."""
         answer, state = self.answer, self.state
         if answer.status == HTTPStatus.FORBIDDEN:
-            needed = " ".join(permissions(answer)) or "what it needs"
-            return self._try_again(f"{self.reading.reason}: grant the OAuth client {needed}")
+            return self._after_403()
         meaning = find_meaning(answer, state.after_unknown)
         if self._is_keyed and state.doubt and meaning is Meaning.IN_PROGRESS:
             return Retry(  # as long as the operation may take

@@ -230,6 +230,13 @@ def is_rate_limit(forbidden: Answer) -> bool:
     return bool(_RATE_CODE.search(machine_code(forbidden) or ""))
 
 
+def is_access_refused(answer: Answer) -> bool:
+    """Whether it is a 401, or a 403 that is no rate limit: the token may have ended early."""
+    if answer.status == HTTPStatus.FORBIDDEN:
+        return not is_rate_limit(answer)
+    return answer.status == HTTPStatus.UNAUTHORIZED
+
+
 def _meaning_of(status: int) -> tuple[Outcome, Next]:
     return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, _FAILED)
 

@@ -46,10 +46,11 @@ class Credentials(Protocol):
         """What the next call carries; raises `TokenUnavailable` or `StoreAway`."""
 
     def refused(self, token: Token, *, again: bool = False) -> bool:
-        """Report a 401; returns whether there will be another token. May raise `StoreAway`."""
+        """Report a 401 or 403; returns whether there will be another token.
 
-    def doubted(self, token: Token) -> None:
-        """Report a 403, which a token that ended early may be given. May raise `StoreAway`."""
+        Raises:
+            StoreAway: the store did not answer.
+        """
 
     def worked(self) -> None:
         """Report that a call came back with another token and was answered. As above."""
@@ -66,9 +67,6 @@ class NoCredentials:
         """There is nothing that could be renewed."""
         del token, again
         return False
-
-    def doubted(self, token: Token) -> None:
-        """Nothing follows."""
 
     def worked(self) -> None:
         """Nothing follows."""
@@ -114,9 +112,6 @@ class StaticSecret:
             return self.get() != token
         except TokenUnavailable:
             return False
-
-    def doubted(self, token: Token) -> None:
-        """Nothing follows."""
 
     def worked(self) -> None:
         """Nothing follows."""

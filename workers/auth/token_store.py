@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from workers.store.keys import ClientKeys
 
 
-#: After a renewal in vain the next one waits so long; each further one in vain doubles that, up to
+#: A token that replaces a refused one is trusted so long; each renewal in vain doubles that, up to
 #: the second.
 TRUST_S: Final = 1.0
 LONGEST_TRUST_S: Final = 300.0
@@ -113,15 +113,14 @@ class TokenShelf:
         """Give the lock back without a token, and let everybody see why for `quiet_s` seconds."""
         self._scripts("token_release", owner, failure, int(refused), int(quiet_s * 1e6))
 
-    def refuse(self, generation: int, *, vain: bool = False, young_s: float = 0.0) -> TokenRefusal:
+    def refuse(self, generation: int, *, vain: bool = False) -> TokenRefusal:
         """Mark a token as refused, unless renewals were in vain of late and it is too young.
 
         Args:
             generation: The token's.
             vain: The caller was refused with the token before it too.
-            young_s: A token that is younger is not renewed.
         """
-        span = [round(span_s * 1e6) for span_s in (TRUST_S, LONGEST_TRUST_S, young_s)]
+        span = (round(TRUST_S * 1e6), round(LONGEST_TRUST_S * 1e6))
         renewed, age_us, lifetime_us = self._scripts("token_refuse", generation, int(vain), *span)
         return TokenRefusal(renewed == 1, age_us / 1e6, lifetime_us / 1e6)
 

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
-from workers.auth.token_store import LONGEST_TRUST_S, TokenLook, TokenShelf
+from workers.auth.token_store import TokenLook, TokenShelf
 from workers.clock import now_ns
 from workers.errors import ConfigError, StoreAway, TokenUnavailable
 
@@ -97,6 +97,7 @@ class Tokens:
         self._shelf = TokenShelf(client, store, keys, int(lock_s * 1000), clock)
         self._held: _Held | None = None
         self._refused = 0  # the generation that this process reported last
+        self._early: TokenRefusal | None = None  # a token that was refused long before its end
         self._compare_ns = 0  # until then the secrets are taken to be the same
         self._looking = threading.Lock()
 
@@ -117,7 +118,7 @@ class Tokens:
         return self._look(held, self._wait_s if wait_s is None else wait_s)
 
     def refused(self, token: Token, *, again: bool = False) -> bool:
-        """Report that the provider answered 401 to a call with this token.
+        """Report that the provider answered 401, or 403, to a call with this token.
 
         The next `get` renews it, once for the fleet, however many report the same. After renewals
         that did not help, a new token is trusted for a while: the call is more likely at fault.
@@ -136,32 +137,26 @@ class Tokens:
         if refusal.renewed:
             self._refused = token.generation
         if not again and 0 < refusal.age_s < EARLY_PART * refusal.lifetime_s:
-            self._warn_early(refusal)
+            self._early = refusal
         return refusal.renewed
-
-    def doubted(self, token: Token) -> None:
-        """Report an answer that a token may be given which ended early, though rarely: a 403.
-
-        It is renewed, unless it is younger than `LONGEST_TRUST_S`.
-
-        Raises:
-            StoreAway: the store did not answer.
-        """
-        if self._shelf.refuse(token.generation, young_s=LONGEST_TRUST_S).renewed:
-            self._refused = token.generation
 
     def worked(self) -> None:
         """Report that a call which was refused came back with a new token and was answered.
+
+        So the token before it had really ended; where that was early, the log says it.
 
         Raises:
             StoreAway: the store did not answer.
         """
         self._shelf.worked()
+        refusal, self._early = self._early, None
+        if refusal:
+            self._warn_early(refusal)
 
     def _warn_early(self, refusal: TokenRefusal) -> None:
         logger.warning(
-            "an access token of client %s was refused %.0f s after it was issued for %.0f s; if "
-            "that goes on, another system may use the same credentials",
+            "an access token of client %s had ended %.0f s after it was issued for %.0f s; another "
+            "system may use the same credentials",
             self._client.name,
             refusal.age_s,
             refusal.lifetime_s,

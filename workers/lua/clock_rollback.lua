@@ -7,7 +7,7 @@
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- Includes counter, bucket, quarantine, backlog, breaker
 -- Reads    gov, flows, jobs, dead; writes gov, deadlines, permits, retries, quarantine, tx:<key>, the
---          backlogs, breaker:<scope>, oauth, oauth:lock, job:<job>; evidence goes
+--          backlogs, breaker:<scope>, oauth, oauth:lock, job:<job>; evidence, healthy go
 -- Returns  how far the clock was set back, in us; 0 = it was not
 -- Cost     O(transactions that were sent and are open + dead letters of a day + jobs)
 local rung, asked = unpack(redis.call("HMGET", GOV, "at", "asked"))
@@ -79,7 +79,7 @@ for i = 1, #gov, 2 do
     plan("HSET", GOV, field, string.format("%.0f ", math.max(first - back, 0)) .. provider)
   end
 end
-plan("DEL", base .. "evidence") -- its answers have no place in the new time
+plan("DEL", base .. "evidence", base .. "healthy") -- its answers have no place in the new time
 
 for _, write in ipairs(writes) do redis.call(unpack(write)) end
 add_to(GOV, "set_back", back) -- for records that are not moved, see begin_write.lua

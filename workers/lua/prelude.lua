@@ -46,6 +46,7 @@
 --   key.overrides            overrides          hash: which limits hold, see overrides.*
 --   key.bound                bound              hash: account of the ledger, see governor/binding.py
 --   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua
+--   key.healthy              healthy            hash: scope -> the second since which all is well again
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
@@ -105,6 +106,7 @@
 --   oauth.refused          refused          generation that the provider refused
 --   oauth.vain             vain             renewals in a row after a 401 that did not help
 --   oauth.vain_generation  vain_generation  generation that was counted so last
+--   oauth.replaces         replaces         1 = it was asked for because the one before was refused
 --   oauth.failed_until_us  failed_until_us  until then nobody asks again
 --   oauth.failure          failure          what the newest attempt to renew it met
 --   oauth.failure_refused  failure_refused  1 = a person must act

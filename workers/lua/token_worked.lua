@@ -7,5 +7,5 @@
 -- Returns  1
 -- Cost     O(1)
 must_be("hash", base .. "oauth")
-redis.call("HDEL", base .. "oauth", "vain", "vain_generation")
+redis.call("HDEL", base .. "oauth", "vain", "vain_generation", "replaces")
 return 1

@@ -118,6 +118,11 @@ class ClientKeys:
         """Hash: scope → its newest answers, while bad ones are among them."""
         return self._of("evidence")
 
+    @property
+    def healthy(self) -> str:
+        """Hash: scope → the second since which its answers are all good again."""
+        return self._of("healthy")
+
     def breaker(self, scope: str) -> str:
         """Hash: the breaker of a scope, while it is open."""
         return self._of("breaker", scope)

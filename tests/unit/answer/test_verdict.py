@@ -134,10 +134,15 @@ def test_a_second_401_in_a_row_is_the_rows_own_failure() -> None:
     assert it.error.startswith("the provider answered 401 to a token that is valid; see that")
 
 
-def test_a_403_is_an_attempt_of_its_row_and_names_the_permission_that_is_missing() -> None:
+def test_a_second_403_is_an_attempt_of_its_row_and_names_the_permission_that_is_missing() -> None:
     said = b'{"code": "missing.permissions", "message": "Jane Doe lacks [outbound:contact:add]"}'
 
-    it = verdict_on(Answer(status=403, body=said), Guard.KEY)
+    first = verdict_on(Answer(status=403, body=said), Guard.KEY)
+    assert isinstance(first, Requeue)
+    assert not first.attempt  # it comes back with a new token
+    state = StepState(guard=Guard.KEY, memo=Memo(token_refusals=1))
+    answer = Answer(status=403, body=said)
+    it = judge(answer, read(answer), state, POLICY, Random(1))
 
     assert isinstance(it, Retry)
     assert (it.attempt, it.pause, it.health) == (True, None, Health.BAD)

@@ -64,7 +64,6 @@ class Recorder:
                 tokens=lambda: SimpleNamespace(
                     get=lambda _: cast("Token", SimpleNamespace(headers={})),
                     refused=self.refuse_token,
-                    doubted=lambda _: self.done.append("doubted the token"),
                     worked=lambda: self.done.append("said that renewing helped"),
                 ),
             ),
@@ -147,11 +146,13 @@ def test_an_answer_after_a_401_says_that_renewing_helped() -> None:
     assert serve(recorder)[0] == "said that renewing helped"
 
 
-def test_a_second_403_of_a_row_doubts_the_token() -> None:
+def test_a_403_reports_the_token_like_a_401_for_it_may_have_ended_early() -> None:
     recorder = Recorder(403)
-    recorder.grant = GRANT._replace(attempts=1)
 
-    assert serve(recorder)[0] == "doubted the token"
+    assert serve(recorder)[0] == "reported the token"
+
+    assert isinstance(recorder.verdict, Requeue)
+    assert not recorder.verdict.attempt
 
 
 @pytest.mark.parametrize(("status", "health"), [(200, Health.GOOD), (503, Health.BAD)])

@@ -16,8 +16,11 @@
 -- The hash evidence has of each scope one text: the bad first sends in a row, since when nothing was good,
 -- and the answers, the oldest first: the second, and + or - with the end of the row's key; on a line of its
 -- own, what went wrong last.
-local EVIDENCE
-local function start_evidence() EVIDENCE = base .. "evidence" end
+--
+-- The hash healthy has of each scope that was troubled the second at which its newest answers were all good
+-- again: a bad answer that comes soon after is weighed against these.
+local EVIDENCE, HEALTHY
+local function start_evidence() EVIDENCE, HEALTHY = base .. "evidence", base .. "healthy" end
 local WINDOW, OLDEST, LEAST, OPEN_AFTER, OPEN_TOKEN_AFTER = 32, 600, 8, 16, 4
 -- No limit and no route has this name.
 local TOKEN = "token:"
@@ -70,6 +73,8 @@ local function plan_evidence(scope, holder, answer)
   if is_good and not stored then return {weight = 0} end
   local run, since, texts, why = string.match(stored or "", "^(%d+) (%d+) ([^\n]*)\n(.*)$")
   local second, own = math.floor(now / 1000000), "-" .. string.sub(holder, -8)
+  local healthy = not stored and tonumber(redis.call("HGET", HEALTHY, scope))
+  if healthy then texts = string.rep(healthy .. "+ ", WINDOW - 1) end
   local answers = read_answers(texts or "", second)
   local weight = not stored and ATTEMPT or is_good and 0 or weigh(answers, own)
   run = is_good and 0 or (tonumber(run) or 0) + (answer.is_first and 1 or 0)
@@ -82,12 +87,16 @@ local function plan_evidence(scope, holder, answer)
     must_be("hash", breaker_key("client"))
   end
   why = not is_good and answer.error or why or ""
-  return {scope = scope, text = format_answers(answers, run, since, why), weight = weight, fails = fails,
-    why = why}
+  local text = format_answers(answers, run, since, why)
+  if not text then must_be("hash", HEALTHY) end
+  return {scope = scope, text = text, weight = weight, fails = fails, why = why}
 end
 
 local function keep_evidence(plan)
   if plan.text then redis.call("HSET", EVIDENCE, plan.scope, plan.text)
-  elseif plan.scope then redis.call("HDEL", EVIDENCE, plan.scope) end
+  elseif plan.scope then
+    redis.call("HDEL", EVIDENCE, plan.scope)
+    redis.call("HSET", HEALTHY, plan.scope, math.floor(now / 1000000))
+  end
   if plan.fails then open_breaker(plan.scope == TOKEN and "client" or plan.scope, "failing", plan.why) end
 end

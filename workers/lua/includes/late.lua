@@ -22,6 +22,7 @@ local function check_all_types(flows)
   end
   must_be("hash", breaker_key("client"))
   must_be("hash", base .. "evidence")
+  must_be("hash", base .. "healthy")
   must_be("hash", GOV)
 end
 
