@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.views.invariants import check_ledger
 from orchestration.views.links import find_open_links, require_broker
+from orchestration.views.progress import iso
 from orchestration.views.status import status
 from orchestration.views.workers import name_problems
 from workers.errors import ConfigError, HeadgateError, StoreAway, StoreReplaced
@@ -76,6 +77,7 @@ def examine(clients: Clients) -> Iterator[Check]:
     for name in clients.names():
         try:
             yield _workers(clients, name)
+            yield _damaged(clients, name)
             yield from _ledger(clients, name)
         except HeadgateError as error:
             yield Check(name=f"client {name}", text="not examined", violations=[str(error)])
@@ -148,6 +150,19 @@ def _workers(clients: Clients, name: str) -> Check:
         name=f"client {name}",
         text=f"{alive}, {now.open_rows:,} rows to go",
         violations=violations + now.problems,
+    )
+
+
+def _damaged(clients: Clients, name: str) -> Check:
+    """What the scripts could not read and have set aside."""
+    client = clients[name]
+    noted: dict[str, str] = client.store.hgetall(client.keys.damaged)  # type: ignore[assignment]
+    violations = []
+    for key, note in sorted(noted.items()):
+        seen_us, _, why = note.partition(" ")
+        violations.append(f"{key}: {why}, seen {iso(int(seen_us))}")
+    return Check(
+        name=f"client {name}", text="nothing stands aside as damaged", violations=violations
     )
 
 

@@ -213,6 +213,66 @@ def test_a_guest_frees_its_place_when_it_leaves_or_its_lease_is_over(store: Stor
     assert rig.governed("l") == {"few": 1}
 
 
+def test_a_place_of_a_process_that_died_is_free_a_day_later_where_no_worker_runs(
+    store: Store,
+) -> None:
+    rig = Rig(store, FEW)
+    it = gate(rig)
+    entry(it)  # and its process is killed
+
+    rig.us += 60 * S
+    assert isinstance(ask(it), float)
+    rig.us += 24 * 3600 * S
+
+    it.release(entry(it), "answered")
+    assert rig.governed("l") == {}
+
+
+def test_what_dead_workers_left_out_holds_back_no_session(store: Store) -> None:
+    rig = Rig(store, FEW)
+    sent, rung = rig.line_up(2)
+    (first,) = rig.ring()
+    rig.grant(first)
+    it = gate(rig)
+    assert isinstance(ask(it), float)
+
+    rig.us += 24 * 3600 * S
+
+    it.release(entry(it), "answered")
+    assert Scripts(store, rig.keys, rig.clock)("check_counters") == []
+
+    assert rig.ring() in ([sent], [rung])
+    assert isinstance(ask(it), float)
+    rig.us += 24 * 3600 * S
+
+    it.release(entry(it), "answered")
+    assert Scripts(store, rig.keys, rig.clock)("check_counters") == []
+
+
+def test_permits_of_processes_that_died_are_forgotten_although_no_limit_is_short(
+    store: Store,
+) -> None:
+    rig = Rig(store)
+    it = gate(rig)
+    for _ in range(9):
+        entry(it)
+    rig.us += 24 * 3600 * S
+
+    entry(it)
+
+    assert store.zcard(rig.keys.prefix + "permits") == 1
+
+
+def test_a_session_goes_on_after_the_clock_was_set_back_where_no_worker_runs(store: Store) -> None:
+    rig = Rig(store, APP)
+    it = gate(rig)
+    it.release(until_entry(rig, it), "answered")
+
+    rig.us -= 5 * 3600 * S
+
+    it.release(until_entry(rig, it), "answered")
+
+
 def test_a_guest_whose_flow_was_lost_defines_it_anew(store: Store) -> None:
     rig = Rig(store, APP)
     it = gate(rig)

@@ -109,6 +109,7 @@ def test_a_lease_that_is_renewed_outlives_its_time_and_one_that_is_not_is_taken_
 
     assert not rig.governor.renew(grant)
     assert pools(rig, media=1) == [(key, "media", True)]
+    rig.governor.admit(key, 1, local=True)
     assert rig.governor.settle(grant, DONE) is Settled.STALE
 
 

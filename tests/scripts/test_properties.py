@@ -560,6 +560,19 @@ class Governed(RuleBasedStateMachine):
             if frozen:
                 self.settle(frozen, self.verdict(frozen, chance))
 
+    def answer_late(self, chance: Random) -> None:
+        """A clock goes ahead, leases end, and the answers come all the same."""
+        granted = [self.admit(tx.key, tx.step) for tx in self.model.standing("r")[:3]]
+        self.us += LEASE_S * S
+        self.sweep()
+        for _ in range(chance.randint(0, 3)):
+            self.us += 400 * MS
+            self.ring("w3", chance.choice([0, 8]))
+        for grant in granted:
+            if grant:
+                self.settle(grant, self.verdict(grant, chance))
+                self.settle(grant, self.verdict(grant, chance))
+
     def renew(self, chance: Random) -> None:
         """A step that makes no call goes on, or thinks that it does."""
         if self.grants:
@@ -744,6 +757,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.answer_an_old_bell: 4,
     Governed.requeue: 4,
     Governed.take_over: 3,
+    Governed.answer_late: 3,
     Governed.sweep_at_any_time: 2,
     Governed.sleep: 2,
     Governed.set_back: 1,

@@ -1020,7 +1020,7 @@ def _start(rig: Rig) -> None:
 
 
 APP_CLIENT = ClientSettings(name="acme", base_url="http://provider", limits=(APP,))
-BACKLOG, BULK = (flows.flow(APP_CLIENT, lane, "-", "POST /x").id for lane in (1, 2))
+BACKLOG = flows.flow(APP_CLIENT, 1, "-", "POST /x").id
 WRITES: dict[Callable[[Rig], None], str] = {
     _ring: "gov flows deadlines retries quarantine active needs_page",
     _admit: "tx:j1-000 gov flows deadlines",
@@ -1030,17 +1030,34 @@ WRITES: dict[Callable[[Rig], None], str] = {
     _settle(DONE): f"tx:j1-001 gov flows deadlines backlog:{BACKLOG}:due active",
     _settle(FAILED): "deadlines job:j1 dead attempts",
     _settle_needs_page: "deadlines job:j1 dead needs_page",
-    _roll_clock_back: f"gov flows deadlines retries quarantine backlog:{BACKLOG}:due",
+    _roll_clock_back: "gov flows deadlines retries quarantine permits",
     _settle(LATER): f"gov deadlines retries backlog:{BACKLOG}:due active",
     _settle(RETRY): "gov deadlines retries",
-    _sweep: (
-        f"gov flows deadlines retries quarantine active backlog:{BACKLOG}:due job:j1 dead attempts"
-    ),
+    _sweep: ("gov flows deadlines retries quarantine active dead attempts needs_page"),
     _requeue: f"tx:j1-000 gov flows deadlines retries active backlog:{BACKLOG}:due",
-    _open: f"job:j2 flows gov active needs_page backlog:{BULK} tx:j2-000",
+    _open: "job:j2 flows gov active needs_page deadlines dead",
     _accept: "job:j3",
     _start: "job:j3 needs_page",
 }
+
+
+def test_a_page_is_opened_although_a_key_of_a_wrong_type_stands_where_it_goes(
+    store: Store,
+) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(1)
+    rig.accept(1)
+    moved = f"backlog:{flows.flow(APP_CLIENT, 2, '-', 'POST /x').id}", "tx:j2-000"
+    for name in moved:
+        store.set(rig.keys.prefix + name, "of another kind")
+
+    flow = flows.flow(rig.client, 2, "-", "POST /x")
+    page = [NewTransaction("j2-000", flow.id, "k", 1, 0)]
+    assert rig.ledger.open("j2", 0, rig.definitions(flow), page, [])
+
+    assert {*store.hkeys(rig.keys.damaged)} == {*moved}
+    assert store.get(f"{rig.keys.prefix}damaged:tx:j2-000") == "of another kind"
+    assert rig.state("j2-000") == "w"
 
 
 @pytest.mark.parametrize(
@@ -1143,7 +1160,7 @@ def test_no_more_calls_are_out_than_a_limit_has_places_and_their_end_frees_them(
     rig.us += LEASE_US  # the worker of the second one died
     rig.governor.sweep()
     assert rig.governed("l") == {}
-    assert rig.governor.settle(second, DONE) is Settled.STALE
+    assert rig.governor.settle(second, DONE) is Settled.END  # its place is free once
     assert rig.governed("l") == {}
 
 

@@ -143,6 +143,8 @@ class Transaction:
         default_factory=Counter
     )  #: of them, how often others repeat each
     halves: tuple[int, str, str] | None = None  #: the row with which the second begins, and both
+    #: by whose fence its lease ended without an answer, and what the sweep changed for it
+    swept: tuple[str | None, bool, int, Memo] | None = None
     probe: str | None = None  #: of which scope it is to show whether the breaker may close
 
     @property
@@ -635,13 +637,15 @@ class Model:
     def settle(self, grant: Grant, verdict: Verdict) -> Settled:
         """Record what a grant came to."""
         now, tx = self.now, self.txs[grant.key]
-        if tx.state != "s" or (tx.step, tx.fence) != (grant.step, grant.fence):
+        mine = (tx.step, tx.fence) == (grant.step, grant.fence)
+        late = mine and tx.state != "s" and self._take_back(tx)
+        if tx.state != "s" or not mine:
             return Settled.STALE
         verdict, final = self._count_attempt(tx, verdict)
         self._hear(tx, verdict)
         self._break(tx, verdict)
         tx.places, tx.probe = (), None
-        self._tell_of(tx, verdict, dead=final in DEAD)
+        self._tell_of(tx, verdict, dead=final in DEAD, late=late)
         memo = self._told(tx, verdict)
         kept = {"id": "", "co": verdict.correlation_id, "e": ""}
         if isinstance(verdict, Advance):
@@ -722,6 +726,7 @@ class Model:
                 self._to_line(tx, self.now)
                 continue
             leases += 1
+            tx.swept = tx.fence, tx.unknown, tx.crashes, tx.memo
             hung = self.health.scope_of(self.flows[tx.flow].scope)  # no crash of the row
             tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + (not hung), True, (), None
             outcome = "not_executed" if tx.guards[tx.step - 1] == "r" else "unknown"
@@ -769,7 +774,7 @@ class Model:
             return Replayed.UNSURE
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
-        tx.attempts, tx.crashes, tx.unknown = 0, 0, doubt
+        tx.attempts, tx.crashes, tx.unknown, tx.swept = 0, 0, doubt, None
         tx.counted, tx.first_bad = 0, None
         tx.backup = None if not_executed else tx.backup
         tx.first_generation = tx.generation
@@ -836,7 +841,8 @@ class Model:
         self.health.move(back)
         if self.refused:
             self.refused = self.refused[0], self.refused[1] - back
-        for tx in self.standing("w", "r", "t", "s"):
+        self.told = {scope: (n, max(till - back, 0)) for scope, (n, till) in self.told.items()}
+        for tx in self.standing("w", "r", "t", "s", *DEAD):  # the dead may be replayed
             if tx.state == "w" and tx.due is None:
                 continue  # it was never out
             tx.until -= back
@@ -849,12 +855,26 @@ class Model:
         for limit in flow.limits:
             self.buckets[limit].look(self.now)
 
-    def _tell_of(self, tx: Transaction, verdict: Verdict, *, dead: bool) -> None:
+    def _take_back(self, tx: Transaction) -> bool:
+        """An answer after its lease, before anybody else was granted the call, is recorded."""
+        if tx.swept is None or tx.swept[0] != tx.fence or tx.state not in {"w", "r", "unknown"}:
+            return False
+        if tx.state == "unknown":
+            self.dead = [it for it in self.dead if it[0] != tx.key]
+            self.jobs[tx.job].finished_us = None
+            tx.kept.pop("e", None)
+        tx.state, tx.until = "s", self.now
+        _, tx.unknown, tx.crashes, memo = tx.swept
+        tx.remember(memo)
+        tx.swept = None
+        return True
+
+    def _tell_of(self, tx: Transaction, verdict: Verdict, *, dead: bool, late: bool) -> None:
         failed = verdict.outcome is Outcome.UNKNOWN or self._is_lost(tx, verdict) or dead
         error = ""
         if not isinstance(verdict, Advance):
             failed, error = failed or verdict.attempt, verdict.error
-        if failed or tx.looking or tx.attempts:
+        if failed or tx.looking or tx.attempts or late:
             self._tell(tx, verdict.outcome.value, str(verdict.status or ""), error)
 
     def _is_lost(self, tx: Transaction, verdict: Verdict) -> bool:

@@ -167,8 +167,8 @@ _SCRIPTS: Final = (
     Mutant(
         "places are never freed",
         "workers/lua/includes/bucket.lua",
-        'redis.call("HINCRBY", GOV, "l:" .. name, -1)',
-        'redis.call("HINCRBY", GOV, "l:" .. name, 0)',
+        'add_to(GOV, "l:" .. name, -1)',
+        'add_to(GOV, "l:" .. name, 0)',
         "tests/scripts/test_scripts.py::test_no_more_calls_are_out_than_a_limit_has_places_and_their_end_frees_them",
     ),
     Mutant(
@@ -181,8 +181,8 @@ _SCRIPTS: Final = (
     Mutant(
         "a batch counts as one row",
         "workers/lua/includes/ending.lua",
-        "{JOB[state], tonumber(in_state or 0) + rows,",
-        "{JOB[state], tonumber(in_state or 0) + 1,",
+        "{JOB[state], (tonumber(in_state) or 0) + rows,",
+        "{JOB[state], (tonumber(in_state) or 0) + 1,",
         "tests/scripts/test_scripts.py::test_joined_rows_end_as_the_first_before_and_after_its_end",
     ),
     Mutant(
@@ -247,6 +247,34 @@ _SCRIPTS: Final = (
         "token and generation ~= refused and",
         "token and",
         "tests/fleet/test_tokens.py::test_after_a_refusal_the_token_is_renewed_once_however_many_report_it",
+    ),
+    Mutant(
+        "leases of permits not moved by a clock that is set back",
+        "workers/lua/clock_rollback.lua",
+        "move_keys(PERMITS)",
+        "-- they end when that time comes again",
+        "tests/scripts/test_clocks.py::test_a_permit_ends_when_it_was_to_end_although_the_clock_was_set_back",
+    ),
+    Mutant(
+        "a late answer of an older grant is recorded",
+        "workers/lua/includes/late.lua",
+        "if swept_fence ~= fence or tx.fence ~= fence or tx.step ~= step then return nil end",
+        "if not swept_fence then return nil end",
+        "tests/scripts/test_late.py",
+    ),
+    Mutant(
+        "the sweep stops at a transaction that cannot be read",
+        "workers/lua/sweep.lua",
+        "local why, unknown_flow = find_damage(key)",
+        "local why, unknown_flow",
+        "tests/scripts/test_damage.py::test_a_damaged_key_stops_none_of_the_other_transactions",
+    ),
+    Mutant(
+        "nobody sweeps where no worker runs",
+        "workers/lua/acquire.lua",
+        'if is_overdue(DEADLINES) then return {"SWEEP", 0} end',
+        "-- somebody else will",
+        "tests/scripts/test_limiter.py::test_what_dead_workers_left_out_holds_back_no_session",
     ),
 )
 
@@ -352,8 +380,8 @@ _WORKERS: Final = (
     Mutant(
         "a token that replaces a refused one is not trusted",
         "workers/lua/token_refuse.lua",
-        "if is_trusted and now - asked < trust then return {0, 0, 0} end",
-        "",
+        "if is_trusted and now - asked < trust then",
+        "if is_trusted and now - asked < 0 * trust then",
         "tests/fleet/test_tokens.py::test_a_token_that_replaces_a_refused_one_is_trusted_for_a_second",
     ),
     Mutant(
@@ -452,7 +480,7 @@ _WORKERS: Final = (
         "workers/broker/control.py",
         "self.mailbox.signer.require_signed(command)",
         "pass",
-        "tests/fleet/test_forged.py",
+        "tests/fleet/test_forged.py::test_no_broadcast_of_a_stranger_changes_a_worker",
     ),
     Mutant(
         "signature taken twice",
@@ -500,10 +528,10 @@ _STEPS: Final = (
         "tests/unit/tasks/test_reading.py",
     ),
     Mutant(
-        "a local step is done again without end",
+        "a local step goes back without end",
         "tasks/steps/local.py",
-        'give_up=policy.give_up("unknown" if grant.unknown or result.unknown else "failed"),',
-        "",
+        'case "back" if _may_go_back(grant, policy.max_retries):',
+        'case "back":',
         "tests/unit/tasks/test_local.py",
     ),
     Mutant(

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from workers.answer.guards import Memo, NextCall
+from workers.errors import LedgerDamaged
 from workers.governor.flows import CALLS_POOL
 from workers.ledger.batch import Place
 
@@ -123,7 +124,12 @@ class Grant(NamedTuple):
     ) -> Grant | KeyExpired | MustSplit | Denied:
         """The answer from the reply of lua/admit.lua to what was asked."""
         if reply[0] == "GO":
-            return cls._granted(reply, asked, leases)
+            try:
+                return cls._granted(reply, asked, leases)
+            except (TypeError, ValueError):  # nothing is sent; the sweep sets it aside
+                raise LedgerDamaged(
+                    f"transaction {asked.key} cannot be read; headgate doctor looks at it"
+                ) from None
         match reply:
             case ["OLD", job, place, generation]:
                 return KeyExpired(asked.key, asked.step, job, Place.read(place), int(generation))

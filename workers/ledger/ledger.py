@@ -87,6 +87,7 @@ class Recovered(StrEnum):
     LEASE = "LEASE"  #: it was out; the sweep treats it as one whose worker died
     MARKED = "MARKED"  #: an earlier run for this backup has marked it
     ENDED = "ENDED"  #: it had ended by then
+    DAMAGED = "DAMAGED"  #: it cannot be read, and stays as it is; `headgate doctor` shows it
 
 
 def pack(entries: Sequence[Row]) -> bytes:

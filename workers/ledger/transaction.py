@@ -157,6 +157,8 @@ class Transaction:
     #: moment of the backup after which each step to come may have been sent
     backup_us: int | None = None
     dead_letter: str | None = None  #: its entry among the dead letters
+    #: whose lease ended without an answer, and what that changed; see lua/includes/late.lua
+    swept: str | None = None
 
     @classmethod
     def from_hash(cls, key: str, stored: Mapping[str, str]) -> Self | None:
@@ -319,6 +321,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     ),
     "b": StoredField("backup_us", "Backup after which each step to come may have been sent.", int),
     "d": StoredField("dead_letter", "Its entry among the dead letters."),
+    "sw": StoredField("swept", "Whose lease ended without an answer, see lua/includes/late.lua."),
 }
 
 #: What the hash of each transaction holds.

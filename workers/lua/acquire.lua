@@ -8,13 +8,15 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
--- Includes seconds, bucket, charge, breaker, probes, run
--- Reads    flows, gov; writes gov, permits, tx:<permit>, of a probe breaker:<scope>
+-- Includes seconds, counter, bucket, charge, breaker, probes, run, overdue
+-- Reads    flows, gov, deadlines; writes gov, permits, tx:<permit>, of a probe breaker:<scope>
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
 --          {"HELD", left_us}   nothing leaves for this client until then, in a quiet time too
 --          {"OPEN", left_us}   a breaker is open so long, for this client or for the call's scope
 --          {"FLOW", 0}         the flow is not defined
+--          {"SWEEP", 0}        what has expired may hold what it asks for: sweep.lua frees it
+--          {"CLOCK", 0}        the store's clock was set back: clock_rollback.lua mends it
 -- Cost     O(limits), 4 commands
 
 -- The shortest wait that is answered, in us: an earlier question would only cost a round trip.
@@ -28,30 +30,32 @@ local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[extra + 4] =
   slot_of("n:"), "tick", "asked", "k:client", "k:" .. flow.scope
-fields[extra + 5] = "sent"
+fields[extra + 5], fields[extra + 6] = "sent", "at"
 local states = redis.call("HMGET", GOV, unpack(fields))
-local newest = tonumber(states[extra + 5] or 0)
+local newest = tonumber(states[extra + 5]) or 0
 if newest < 0 then return behind(newest) end
+local asked = tonumber(states[extra + 2]) or 0
+if math.max(asked, tonumber(states[extra + 6]) or 0) - now >= SET_BACK then return {"CLOCK", 0} end
 local quiet_until = know_run(newest).quiet_until
 if quiet_until > now then return {"HELD", quiet_until - now} end
-local seen = math.max(tonumber(states[extra + 1] or 0), tonumber(states[extra + 2] or 0))
+if is_overdue(PERMITS) then return {"SWEEP", 0} end
+local seen = math.max(tonumber(states[extra + 1]) or 0, asked)
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
-    states[2 * i - 1] = math.max(tonumber(states[2 * i - 1] or 0), empty)
+    states[2 * i - 1] = math.max(tonumber(states[2 * i - 1]) or 0, empty)
   end
 end
 local probe, probe_from = open_scope(flow, states[extra + 3], states[extra + 4])
 if probe and probe_from > now then return {"OPEN", probe_from - now} end
 local held = full_at(states[1] or now, limits[1]) - now
 if held > 0 then return {"HELD", held} end
-must_be("zset", PERMITS)
 if probe then must_be("hash", breaker_key(probe)) end
 
 local wait, spread, short, keep = 0, NO_SPREAD, 0, {"asked", now}
 local function leave_to_permit(field, value) keep[#keep + 1], keep[#keep + 2] = field, value end
 for i, bucket in ipairs(limits) do
-  local state, bells = states[2 * i - 1], tonumber(states[2 * i] or 0)
+  local state, bells = states[2 * i - 1], tonumber(states[2 * i]) or 0
   local interval, full = bucket[INTERVAL], now
   if interval > 0 then full = full_at(state, bucket) end
   if tokens(state, bucket, now + bucket[LEAD], flow.lane) - bells < 1 then
@@ -66,6 +70,7 @@ for i, bucket in ipairs(limits) do
   if interval > 0 and not is_route(bucket) then leave_to_permit(fields[2 * i - 1], full) end
 end
 if short > 0 then
+  if is_overdue(DEADLINES) then return {"SWEEP", 0} end
   redis.call("HSET", GOV, unpack(keep))
   return {"WAIT", short}
 end
@@ -74,10 +79,11 @@ local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
 write(fields[extra], one_more(states[extra]))
 write("asked", now)
-redis.call("ZADD", PERMITS, now + lease, permit)
-redis.call("HSET", GOV, unpack(writes))
 local given, write_given = writer({TX.flows, ARGV[3], TX.places, table.concat(places, "+"), TX.state, "g"})
 write_given(TX.probe, probe)
-if probe then start_probe(probe, permit, now + lease) end
+-- The permit comes first: it stops the script if its key is of a wrong type. The others were read above.
 redis.call("HSET", tx_key(permit), unpack(given))
+redis.call("ZADD", PERMITS, now + lease, permit)
+redis.call("HSET", GOV, unpack(writes))
+if probe then start_probe(probe, permit, now + lease) end
 return {"GO", wait, spread}

@@ -11,7 +11,7 @@
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
 -- ARGV[7]  kind        of the jobs that the asker serves; "" = any (tests)
 -- ARGV[8]  does        "client" = calls, "pool:<pool>" = local steps in a worker of this pool
--- Includes seconds, bucket, charge (charges: what each limit is charged), quarantine
+-- Includes seconds, counter, bucket, charge (charges: what each limit is charged), quarantine
 -- Includes breaker (open_scope), probes (start_probe: what may go while a breaker is open)
 -- Includes run (know_run: what this run of the server knows, and how long it grants nothing)
 -- Includes backlog (requeue: state w, in backlog:<flow>:due), lookups
@@ -74,7 +74,7 @@ local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2] = slot_of("n:"), "k:client", "k:" .. flow.scope
 fields[extra + 3] = "sent"
 local states = redis.call("HMGET", GOV, unpack(fields))
-local newest = tonumber(states[extra + 3] or 0)
+local newest = tonumber(states[extra + 3]) or 0
 if newest < 0 then return behind(newest) end
 local function back(short)
   check_requeue_types(flow_name)
@@ -90,7 +90,7 @@ if probe and probe_from > now then return back(probe_from - now) end
 local wait, spread = 0, NO_SPREAD
 for i, bucket in ipairs(limits) do
   local level, short = states[2 * i - 1], nil
-  if is_places(bucket) then short = tonumber(level or 0) < bucket[BURST] and 0 or 1
+  if is_places(bucket) then short = (tonumber(level) or 0) < bucket[BURST] and 0 or 1
   else short = full_at(level, bucket) + bucket[INTERVAL] - now - bucket[INTERVAL] * bucket[BURST] end
   if short > (bucket[LEAD] > 0 and MOST_AHEAD or 0) then return back(short) end
   wait, spread = math.max(wait, short), math.min(spread, bucket[SPREAD])
@@ -101,7 +101,7 @@ local number = math.max(newest + 1, now)
 write("sent", number)
 run.newest = number
 if governed then write(fields[extra], one_more(states[extra])) end
-for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], tonumber(states[i] or 0) - 1) end
+for i = 2, bell and 2 * #limits or 0, 2 do write(fields[i], (tonumber(states[i]) or 0) - 1) end
 if probe then must_be("hash", breaker_key(probe)) end
 
 -- The lease comes first: it stops the script if deadlines is of a wrong type. The hashes were read above.

@@ -9,7 +9,7 @@
 -- ARGV[4]  changes  JSON: a list of {field of overrides, its value or "" = none any more, entry of the
 --                   audit: a list, or an empty one}
 -- ARGV[5…] flow, definition: two a flow, all that were known
--- Includes bucket, breaker
+-- Includes counter, bucket, breaker
 -- Reads    deadlines, tx:<key>; writes overrides, audit, flows, gov, breaker:<scope>
 -- Returns  1 = done, 0 = overrides or flows are others by now: nothing was written
 -- Cost     O(flows + transactions out)
@@ -43,10 +43,10 @@ end
 local rung = {} -- the flows of bells that are out
 for _, key in ipairs(redis.call("ZRANGE", DEADLINES, 0, -1)) do
   local tx = read_tx(key, "state step flows")
-  if tx.state == "r" then rung[#rung + 1] = flow_of(tx.flows, tx.step) end
+  if tx.state == "r" then rung[#rung + 1] = defined(flow_of(tx.flows, tx.step)) end
 end
 
-local function full_of(name) return tonumber(redis.call("HGET", GOV, "c:" .. name) or 0) end
+local function full_of(name) return tonumber(redis.call("HGET", GOV, "c:" .. name)) or 0 end
 local function hold_of(name)
   local bucket = was[name]
   return bucket and math.max(full_of(name) - now - bucket[INTERVAL] * bucket[BURST], 0) or 0
@@ -100,5 +100,5 @@ for _, change in ipairs(changes) do
   if value == "" then redis.call("HDEL", OVERRIDES, field)
   else redis.call("HSET", OVERRIDES, field, value) end
 end
-if changes[1] then redis.call("HINCRBY", OVERRIDES, "#", 1) end
+if changes[1] then add_to(OVERRIDES, "#", 1) end
 return 1

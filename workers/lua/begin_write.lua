@@ -17,7 +17,7 @@
 -- Cost     O(1), 2 to 4 commands
 local name, key, digest = base .. "writes:" .. ARGV[2], ARGV[3], ARGV[4]
 -- A clock that was set back goes on here: the record is not moved along.
-local moment = now + tonumber(redis.call("HGET", GOV, "set_back") or 0)
+local moment = now + (tonumber(redis.call("HGET", GOV, "set_back")) or 0)
 local known = redis.call("HGET", name, key)
 local first_us, sent_digest = string.match(known or "", "^(%d+) (%x*)")
 if not first_us then

@@ -11,7 +11,7 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Includes quarantine, pages (leave_needs_page), ending, lookups, restored, batch
+-- Includes counter, quarantine, pages (leave_needs_page), ending, lookups, damage, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
 --          deadlines, dead
 -- Returns  1 = opened, 0 = somebody else opened it
@@ -32,15 +32,20 @@ if tonumber(schema) ~= SCHEMA then
   schema = schema or "none"
   error("job " .. job_name .. " is stored in schema " .. schema .. ", this release reads " .. SCHEMA)
 end
+local own, joined = {}, cjson.decode(ARGV[5])
+for i = 6, #ARGV, 6 do own[ARGV[i]] = true end
+for _, pair in ipairs(joined) do check_holder(holder_of(pair[1], pair[2]), own) end
 for i = 6, #ARGV, 6 do
-  must_be("hash", tx_key(ARGV[i]))
+  clear_way("hash", "tx:" .. ARGV[i])
   local flows = backup and maybe_sent(ARGV[i + 2], ARGV[i + 1], 1, "") or ARGV[i + 1]
-  must_be("list", backlog_key(flow_of(flows, 1)))
+  clear_way("list", "backlog:" .. flow_of(flows, 1))
 end
 local lanes = {}
 for flow, definition in pairs(cjson.decode(ARGV[4])) do
-  redis.call("HSETNX", FLOWS, flow, definition)
-  lanes[flow] = read_flow(flow).lane
+  local is_whole, read = pcall(decode, redis.call("HGET", FLOWS, flow))
+  if not is_whole then read = decode(definition) end
+  lanes[flow] = read.lane
+  if not is_whole then redis.call("HSET", FLOWS, flow, definition) end
 end
 
 local opened, ended, backlogs, lost = 0, 0, {}, {}
@@ -64,23 +69,23 @@ end
 for flow, keys in pairs(backlogs) do
   redis.call("RPUSH", backlog_key(flow), unpack(keys))
   redis.call("SADD", ACTIVE, flow)
-  redis.call("HINCRBY", GOV, "q:" .. lanes[flow], #keys)
+  add_to(GOV, "q:" .. lanes[flow], #keys)
 end
-for _, pair in ipairs(cjson.decode(ARGV[5])) do
+for _, pair in ipairs(joined) do
   local first, row = unpack(pair)
   local key = holder_of(first, row)
   local tx = read_tx(key, "state rows")
   redis.call("HSET", tx_key(key), TX.rows, tonumber(tx.rows or 1) + 1)
-  redis.call("HINCRBY", tx_key(key), TX.repeats .. row, 1)
+  add_to(tx_key(key), TX.repeats .. row, 1)
   if tx.state and #tx.state > 1 then -- a final state is a word, an open one a letter
-    redis.call("HINCRBY", name, JOB[tx.state], 1)
-    ended = redis.call("HINCRBY", name, JOB.ended, 1)
+    add_to(name, JOB[tx.state], 1)
+    ended = add_to(name, JOB.ended, 1)
   end
 end
 if ended == tonumber(redis.call("HGET", name, JOB.rows)) then
   redis.call("HSET", name, JOB.finished_us, now)
 end
-redis.call("HINCRBY", name, JOB.released, opened)
+add_to(name, JOB.released, opened)
 local next_page = tonumber(page) + 1
 local open = count_open(job.released, job.ended_transactions) + opened
 leave_needs_page(job_name, job, next_page, open)

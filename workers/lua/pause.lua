@@ -13,7 +13,7 @@
 must_be("stream", base .. "audit")
 local until_us = now + tonumber(ARGV[2])
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
-held = tonumber(held or 0)
+held = tonumber(held) or 0
 local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
 -- What the provider held when the operator came stands apart: resume ends no narrower hold than that.
 if not paused or tonumber(paused_until) <= now then provider = string.format("%.0f", held) end

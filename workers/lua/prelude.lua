@@ -40,6 +40,8 @@
 --   key.dead                 dead_letters       stream: transactions that ended without success
 --   key.attempts             attempts           stream: newest sends that were no plain success
 --   key.audit                audit              stream: what was done to the client, by whom and why
+--   key.damaged              damaged            hash: what is unreadable -> when that was seen, and why
+--   key.damaged:<name>       moved_aside        a key of a wrong type that stood in the way
 --   key.refusals             refusals           stream: newest answers of 429, see governor/refusals.py
 --   key.overrides            overrides          hash: which limits hold, see overrides.*
 --   key.bound                bound              hash: account of the ledger, see governor/binding.py
@@ -150,6 +152,7 @@ local TX = {
   provider_ids = "ids",    -- of several steps: provider's id of each that is finished, a line each
   backup_us = "b",         -- backup after which each step to come may have been sent, see recover.lua
   dead_letter = "d",       -- its entry among the dead letters
+  swept = "sw",            -- whose lease ended without an answer, see includes/late.lua
 }
 
 -- Fields of a job. Its counts are rows, if nothing else is said.
@@ -189,13 +192,13 @@ local JOB = {
 local FOREIGN = "FOREIGN the store no longer has the mark of this installation"
 local function is_foreign(mark) return mark and redis.call("EXISTS", mark) == 0 end
 
-local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, now
+local base, GOV, FLOWS, DEADLINES, RETRIES, QUARANTINE, ACTIVE, NEEDS_PAGE, PERMITS, DAMAGED, now
 
 local function start_prelude(KEYS, ARGV)
   base = KEYS[1]
   GOV, FLOWS, DEADLINES, RETRIES = base .. "gov", base .. "flows", base .. "deadlines", base .. "retries"
   QUARANTINE, ACTIVE, NEEDS_PAGE = base .. "quarantine", base .. "active", base .. "needs_page"
-  PERMITS = base .. "permits"
+  PERMITS, DAMAGED = base .. "permits", base .. "damaged"
   now = tonumber(ARGV[1])
   if not now then
     local time = redis.call("TIME")
@@ -210,7 +213,8 @@ local function job_key(job) return base .. "job:" .. job end
 -- Number of the forms in which this release stores; workers/ledger/identity.py has the same.
 local SCHEMA = 1
 
--- A store's clock that is so many us behind the last ring was set back.
+-- A store's clock that is so many us behind the last ring, or the last question of a call outside of jobs,
+-- was set back.
 local SET_BACK = 1000000
 
 -- A script does not roll back: a key of a wrong type must stop it before its first write. What a
@@ -240,24 +244,22 @@ local KEPT = {flows = {}, size = 0, names = {}, named = 0, tx = {}, job = {}, ru
 -- What was not asked for is not known; that is no field that is not there.
 local function refuse_field(_, name) error("the field " .. name .. " was not read") end
 
-local function new_list(legend, names)
+-- Keeps for later calls which fields these names are.
+local function keep_list(lists, legend, names)
   local full, stored = {}, {}
   for name in string.gmatch(names, "%S+") do
     full[#full + 1] = name
     stored[#full] = legend[name] or error("the legend has no field " .. name)
   end
-  return {full = full, stored = stored, size = #full, only_read = {__index = refuse_field}}
+  lists[names] = {full = full, stored = stored, size = #full, only_read = {__index = refuse_field}}
+  return lists[names]
 end
 
 -- Reads the fields of a hash whose full names stand in `names`, with spaces between, into a table. What is
 -- not stored is false. What every call needs, admit.lua, settle.lua and ending.lua, reads into locals of
 -- these names: that costs less.
 local function read_fields(key, legend, lists, names)
-  local list = lists[names]
-  if not list then
-    list = new_list(legend, names)
-    lists[names] = list
-  end
+  local list = lists[names] or keep_list(lists, legend, names)
   local stored, full, values = redis.call("HMGET", key, unpack(list.stored)), list.full, {}
   for i = 1, list.size do values[full[i]] = stored[i] end
   return setmetatable(values, list.only_read)
@@ -269,17 +271,28 @@ local function read_job(job, names) return read_fields(job_key(job), JOB, KEPT.j
 -- What a flow's definition says. It is kept decoded, for later calls of all scripts: nobody changes it.
 -- More than MOST_FLOWS of them are forgotten all at once.
 local MOST_FLOWS = 1000
+local function check_flow(flow)
+  local whole = tonumber(flow.lane) and tonumber(flow.stride) and flow.scope and #flow.fields > 0
+  for _, bucket in ipairs(flow.limits) do
+    for i = 2, 6 do whole = whole and tonumber(bucket[i]) end
+  end
+  if not whole or not flow.limits[1] then error("the definition of a flow cannot be read") end
+end
 local function decode(definition)
   local flow = KEPT.flows[definition]
   if not flow then
     if KEPT.size == MOST_FLOWS then KEPT.flows, KEPT.size = {}, 0 end
     flow = cjson.decode(string.match(definition, "^[^\n]*"))
+    check_flow(flow)
     KEPT.flows[definition], KEPT.size = flow, KEPT.size + 1
   end
   return flow
 end
 
-local function read_flow(flow) return decode(redis.call("HGET", FLOWS, flow)) end
+local function read_flow(flow)
+  local definition = flow and redis.call("HGET", FLOWS, flow)
+  return decode(definition or error("the flow " .. tostring(flow) .. " is not defined"))
+end
 
 -- A list of fields and values for HSET, and the function that adds to it what has a value.
 local function writer(writes)

@@ -11,7 +11,7 @@
 -- ARGV[5]  fence     that of the grant
 -- ARGV[6]  number    that of the grant, its moment in us
 -- ARGV[7]  lease_us  how long nobody else may touch the transaction
--- Includes bucket, quarantine, backlog
+-- Includes counter, bucket, quarantine, backlog, withdraw
 -- Reads    tx:<key>, flows, the job; writes gov, deadlines, retries, quarantine, the backlog, tx:<key>, or
 --          the job
 -- Returns  "SENT"   it is out again
@@ -27,7 +27,7 @@ local state, tx_step = tx.state, tonumber(tx.step or 0)
 if not state then
   local since = redis.call("HGET", job_key(job), JOB.backup_us)
   if redis.call("EXISTS", job_key(job)) == 0 then return "GONE" end
-  redis.call("HSET", job_key(job), JOB.backup_us, math.min(tonumber(since or number), number))
+  redis.call("HSET", job_key(job), JOB.backup_us, math.min(tonumber(since) or number, number))
   return "PAGE"
 end
 if #state > 1 or tx_step > step or tx.fence == fence then return "KNOWN" end -- a final state is a word
@@ -37,15 +37,10 @@ if tx_step < step then
 end
 
 local flow_name = flow_of(tx.flows, step)
-local flow, due = read_flow(flow_name), backlog_key(flow_name) .. ":due"
+local flow = read_flow(flow_name)
 check_requeue_types(flow_name)
 must_be("list", backlog_key(flow_name))
-if state == "r" then count_bells(flow.limits, -1) end
-redis.call("ZREM", RETRIES, key)
-redis.call("ZREM", QUARANTINE, key)
-if redis.call("ZREM", due, key) + redis.call("LREM", backlog_key(flow_name), 1, key) > 0 then
-  redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
-end
+withdraw(key, state, flow_name, flow)
 leave_quarantine(key)
 redis.call("ZADD", DEADLINES, now + ARGV[7], key)
 redis.call("HSET", tx_key(key), TX.first_sent_us, tx.first_sent_us or number, TX.fence, fence, TX.state, "s")

@@ -9,43 +9,32 @@
 -- ARGV[3]  at_us   the moment of the backup
 -- ARGV[4]  dry     1 = only say what would be done, else 0
 -- ARGV[5…] key     of its transactions, idempotency keys
--- Includes bucket, quarantine, backlog, pages, ending, lookups, restored
+-- Includes counter, bucket, quarantine, backlog, withdraw, pages, ending, lookups, restored
+-- Includes damage (clear_way: a key of a wrong type moves aside)
 -- Reads    tx:<key>, flows, the job; writes the job, tx:<key>, gov, deadlines, retries, quarantine, the
 --          backlogs, dead, needs_page
 -- Returns  for each key "SEND" it goes again under its key, "LOOK" it is looked up first, "UNKNOWN" it
 --          has ended, "LEASE" it was out, the sweep takes it; "MARKED" it was so marked before,
---          "ENDED" it had ended, or there is none
+--          "ENDED" it had ended, or there is none; "DAMAGED" it cannot be read, and stays as it is
 -- Cost     O(keys × length of their backlogs), about 12 commands for each
 local job, backup, dry = ARGV[2], tonumber(ARGV[3]), ARGV[4] == "1"
 must_be("hash", job_key(job))
 must_be("hash", GOV)
 must_be("hash", FLOWS)
 must_be("stream", base .. "dead")
+must_be("set", NEEDS_PAGE)
 check_requeue_types("")
 local since = redis.call("HGET", job_key(job), JOB.backup_us)
 if not dry and backup < tonumber(since or backup + 1) then
   redis.call("HSET", job_key(job), JOB.backup_us, backup)
 end
 
--- Out of the place where it waits, or is out; returns when it is due.
-local function withdraw(key, state, flow_name, flow)
-  local backlog = backlog_key(flow_name)
-  redis.call("ZREM", DEADLINES, key)
-  redis.call("ZREM", RETRIES, key)
-  if state == "r" then count_bells(flow.limits, -1) end
-  local quarantined = redis.call("ZSCORE", QUARANTINE, key)
-  local due = redis.call("ZSCORE", backlog .. ":due", key)
-  redis.call("ZREM", QUARANTINE, key)
-  if redis.call("ZREM", backlog .. ":due", key) + redis.call("LREM", backlog, 1, key) > 0 then
-    redis.call("HINCRBY", GOV, "q:" .. flow.lane, -1)
-  end
-  return quarantined or due or now
-end
-
 local function mark(key)
+  local why = redis.call("EXISTS", tx_key(key)) == 1 and find_damage(key)
+  if why then return "DAMAGED" end
   local tx = read_tx(key, "state step flows guards first_sent_us crashes memo rows backup_us")
   local state, step, flows, crashes = tx.state, tx.step, tx.flows, tx.crashes
-  if not state or #state > 1 then return "ENDED" end -- a final state is a word, an open one a letter
+  if not state or JOB[state] or state == "split" then return "ENDED" end
   if tx.backup_us == ARGV[3] then return "MARKED" end
   local next_flows, next_memo, lost = maybe_sent(tx.guards, flows, step, tx.memo or "")
   local word = state == "s" and "LEASE" or lost and "UNKNOWN" or looks(next_memo) and "LOOK" or "SEND"
@@ -58,9 +47,9 @@ local function mark(key)
   end
   local flow_name, next_name = flow_of(flows, step), flow_of(next_flows, step)
   local flow = read_flow(flow_name)
-  must_be("zset", backlog_key(flow_name) .. ":due")
-  must_be("list", backlog_key(flow_name))
-  must_be("zset", backlog_key(next_name) .. ":due")
+  clear_way("list", "backlog:" .. flow_name)
+  clear_way("zset", "backlog:" .. flow_name .. ":due")
+  clear_way("zset", "backlog:" .. next_name .. ":due")
   local ending = lost and plan_ending(key, job, "unknown", tonumber(tx.rows or 1), crashes)
   local moves = lost or state ~= "w" or flow_name ~= next_name
   local due = moves and withdraw(key, state, flow_name, flow)

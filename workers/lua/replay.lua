@@ -8,7 +8,7 @@
 -- ARGV[3]  letter        its entry among the dead letters
 -- ARGV[4]  not_executed  1 = a person states that its last send was not executed, else 0
 -- ARGV[5…] the entry of the audit
--- Includes bucket, quarantine, backlog, lookups, pages
+-- Includes counter, bucket, quarantine, backlog, lookups, pages, reopen
 -- Reads    tx:<key>, flows; writes dead, audit, the job, needs_page, gov, the backlog, tx:<key>
 -- Returns  "WAITS"     it stands in its backlog
 --          "NOT_DEAD"  it did not end so, or this letter was answered: nothing was written
@@ -31,24 +31,15 @@ local next_memo = doubt and guard == "l" and LOOK_UP or ""
 local next_flows = looks(next_memo) ~= looks(tx.memo) and changed_over(tx.flows, step) or tx.flows
 local flow_name = flow_of(next_flows, step)
 local flow = read_flow(flow_name)
-must_be("stream", base .. "dead")
 must_be("stream", base .. "audit")
-must_be("set", NEEDS_PAGE)
 must_be("hash", GOV)
 check_requeue_types(flow_name)
-local job_name, job = job_key(tx.job), read_job(tx.job, PAGES)
+local reopening = plan_reopening(tx)
 
-redis.call("XDEL", base .. "dead", letter)
 redis.call("XADD", base .. "audit", unpack(ARGV, 5))
-local rows = tonumber(tx.rows or 1)
-redis.call("HINCRBY", job_name, JOB[state], -rows)
-redis.call("HINCRBY", job_name, JOB.ended, -rows)
-redis.call("HINCRBY", job_name, JOB.replayed, rows)
-redis.call("HINCRBY", job_name, JOB.ended_transactions, -1)
-redis.call("HDEL", job_name, JOB.finished_us)
-local open = count_open(job.released, job.ended_transactions) + 1
-leave_needs_page(tx.job, job, job.next_page, open)
-redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes, TX.counted, TX.first_bad_us)
+reopen(reopening)
+add_to(job_key(tx.job), JOB.replayed, reopening.rows)
+redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes, TX.counted, TX.first_bad_us, TX.swept)
 if not_executed then redis.call("HDEL", name, TX.backup_us) end -- then no later step was sent either
 -- A poll waits as long again; parts of a step that are done stay done.
 if guard == "r" then redis.call("HDEL", name, TX.done_calls) end

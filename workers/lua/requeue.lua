@@ -11,7 +11,7 @@
 --                    bad answer
 -- ARGV[7]  kind      of the jobs that the asker serves, whose bell it is; "" = it is the dispatcher
 -- ARGV[8]  does      as in admit
--- Includes bucket, breaker, probes, evidence, pause, quarantine, backlog, asker (is_for)
+-- Includes counter, bucket, breaker, probes, evidence, pause, quarantine, backlog, asker (is_for)
 -- Reads    tx:<key>, flows, gov, the job; writes gov, deadlines, retries, the backlog, evidence,
 --          breaker:<scope>
 -- Returns  1 = it stands in the backlog again, 0 = it was not out, or not for the asker
@@ -25,7 +25,7 @@ local flow = read_flow(flow_name)
 if not is_for(ARGV[7], ARGV[8], tx.job, flow.limits) then return 0 end
 local probe, probe_from = open_scope(flow, unpack(redis.call("HMGET", GOV, "k:client", "k:" .. flow.scope)))
 check_requeue_types(flow_name)
-local is_first = tonumber(tx.attempts or 0) == 0 and tx.maybe_executed ~= "1"
+local is_first = (tonumber(tx.attempts) or 0) == 0 and tx.maybe_executed ~= "1"
 local failure = {came_to = "bad", is_first = is_first, error = ARGV[5]}
 local evidence = delay > 0 and plan_evidence(flow.scope, key, failure)
 if probe then must_be("hash", breaker_key(probe)) end

@@ -6,7 +6,7 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2…] the entry of the audit
--- Includes seconds, bucket, breaker, throttling
+-- Includes seconds, counter, bucket, breaker, throttling
 -- Reads    gov, flows; writes audit, gov, breaker:<scope>
 -- Returns  1 = it goes on, 0 = nothing held it, and nothing was written
 -- Cost     O(flows)
@@ -14,7 +14,7 @@ must_be("stream", base .. "audit")
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
 local open = {}
 for _, field in ipairs(redis.call("HKEYS", GOV)) do open[#open + 1] = string.match(field, "^k:(.*)$") end
-held = tonumber(held or 0)
+held = tonumber(held) or 0
 if held <= now and #open == 0 then return 0 end
 local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
 if paused and tonumber(paused_until) == held then held = tonumber(provider) end

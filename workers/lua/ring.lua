@@ -10,11 +10,12 @@
 -- ARGV[5]  tick_us   time between two rings of the whole fleet
 -- ARGV[6]  pool      "calls" or "media": what the caller's threads do
 -- ARGV[7]  known     number of the newest grant that the caller knows, 0 = none
--- Includes bucket (SILENT), quarantine, backlog, run (know_run: what this run of the server knows)
--- Includes tick (take_turn, count_retries, start_all_empty, is_overdue, job_to_open: of needs_page)
+-- Includes counter, bucket (SILENT), quarantine, backlog, lookups, damage, counts (heal_counters)
+-- Includes run (know_run: what this run of the server knows), overdue
+-- Includes tick (count_retries, start_all_empty, job_to_open: of needs_page), turns (take_turn)
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
--- Includes lookups, probers
+-- Includes probers, backlogs
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
 --          gov, active, the backlogs, tx:<key>, deadlines, retries, quarantine
@@ -41,10 +42,11 @@ local function ring_quarantine()
   if gov.quarantined then return end
   local waiting = redis.call("ZRANGEBYSCORE", QUARANTINE, "-inf", now, "LIMIT", 0, MOST_PASSED)
   for _, key in ipairs(waiting) do
-    local tx = read_tx(key, "flows step")
-    local flow_name = flow_of(tx.flows, tx.step)
-    local flow = read_flow(flow_name)
-    if available(flow_name, flow.lane) > 0 then
+    local flow_name, flow = try_flow(key)
+    if not flow then
+      redis.call("ZREM", QUARANTINE, key)
+      redis.call("ZADD", DEADLINES, now, key) -- the sweep decides what becomes of it
+    elseif available(flow_name, flow.lane) > 0 then
       redis.call("ZREM", QUARANTINE, key)
       if ring_bell(key, flow.limits, deadline) then
         set_value("quarantined", key)
@@ -85,12 +87,18 @@ end
 check_requeue_types("")
 must_be("set", NEEDS_PAGE)
 must_be("hash", FLOWS)
-read_gov()
-if number("at") - now >= SET_BACK then return {tick, 1, "", 0} end
+must_be("zset", PERMITS)
+must_be("hash", DAMAGED)
+local is_damaged = read_gov()
+if math.max(number("at"), number("asked")) - now >= SET_BACK then return {tick, 1, "", 0} end
 local newest = number("sent")
 if newest < 0 then return behind(newest) end
 local run = know_run(newest)
 if tonumber(ARGV[7] or 0) > newest then return {"LOST", newest, number("at")} end
+if is_damaged then
+  heal_counters()
+  read_gov()
+end
 local is_silent = run.starts_empty or now - number("tick") > SILENT
 local turn, calls_threads, media_threads = take_turn(worker, threads, pool, tick)
 count_retries() -- a countdown that is over is state r from now on: who does not come is swept

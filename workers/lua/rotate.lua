@@ -10,7 +10,7 @@
 -- ARGV[5]  quiet_us     how long ago the newest send must have ended
 -- ARGV[6]  generations  most keys under which one step may be sent
 -- ARGV[7…] entry        of the audit, as XADD takes it behind the stream's name; the reason is added
--- Includes bucket, quarantine, backlog, pages, ending, lookups
+-- Includes counter, bucket, quarantine, backlog, pages, ending, lookups
 -- Reads    tx:<key>, flows; writes audit, tx:<key>, gov, deadlines, retries, the backlog or the job
 -- Returns  "FRESH" it stands in its backlog under a new key, no attempt made
 --          "QUIET" it stands in its backlog until its newest send is long over
@@ -26,6 +26,7 @@ if not mine or tonumber(tx.generation or 1) ~= generation then return "DROP" end
 
 local flow_name = flow_of(tx.flows, tx.step)
 local flow = read_flow(flow_name)
+local refused = next_call(tx.memo) == "fresh key"
 redis.call("HLEN", GOV)
 local function take_bell()
   if tx.state == "r" then count_bells(flow.limits, -1) else redis.call("ZREM", RETRIES, key) end

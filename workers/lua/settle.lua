@@ -8,13 +8,14 @@
 -- ARGV[4]  fence     as given to admit
 -- ARGV[5]  verdict   JSON, see below
 -- ARGV[6]  grace_us  how long a bell may stay unanswered
--- Includes seconds, bucket, breaker, probes, throttling, pause, quarantine
+-- Includes seconds, counter, bucket, breaker, probes, throttling, pause, quarantine
 -- Includes evidence (ATTEMPT, is_troubled: whether a bad answer is the fault of its row)
 -- Includes feedback (read_verdict; plan_feedback, obey: counters, pauses and breakers)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes giving_up (plan_attempts: what this answer counts, and whether its row ends by that)
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
+-- Includes withdraw, reopen, damage, late (take_back: an answer that comes after its lease)
 -- Includes result (ring_next: state r, or the backlog; count_down: state t)
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, attempts; of a 429 job:<job>; then
 --          the backlog, active and quarantine, or job:<job>, needs_page and dead
@@ -22,7 +23,7 @@
 --          "BACKLOG"  the chain stops, the dispatcher will ring
 --          "RETRY"    publish Task.retry: the countdown is known to the ledger
 --          "END"      the transaction has ended
---          "STALE"    this fence settles nothing: already settled, taken over, or never admitted
+--          "STALE"    this fence settles nothing: already settled, granted anew, or never admitted
 -- Cost     O(limits), 6 to 12 commands; 6 for the usual end
 --
 -- The verdict, which workers/answer/verdict.py makes. What is absent is left out; a flag is true or absent.
@@ -61,6 +62,8 @@ local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, att
   = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows,
   TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo, TX.provider_ids,
   TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us, TX.sent_digest))
+local late = state ~= "s" and take_back(key, ARGV[3], ARGV[4])
+if late then state, flows, memo, crashes = "s", late.flows, late.memo, late.crashes end
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
 
 -- Decide: what all obey, the next call, or the end.
@@ -70,27 +73,27 @@ if flow then plan_feedback(verdict, flow, key, probe) end
 local count, since = plan_attempts(verdict, flow, counted, first_bad_us)
 local goes_on, next_step, next_memo, next_flows, looked, reason, final = plan_next(verdict, step, steps,
   flows, guards, memo, backup_us)
+local carried_key = guard_of(guards, step) ~= "r" and not looked
+check_counts(job, attempts, throttled, done_calls, crashes)
 attempts = tonumber(attempts or 0)
 local next_name = flow_of(next_flows, next_step)
 
 -- Check the types of all that is written.
 local ending = final and plan_ending(key, job, final, tonumber(rows or 1), crashes)
 flow = flow or not ending and read_flow(flow_name)
+local next_flow = not ending and next_name ~= flow_name and read_flow(next_name) or flow
 if flow or verdict.throttled or places then redis.call("HLEN", GOV) end
 if verdict.throttled then must_be("hash", job_key(job)) end
 if not ending then check_requeue_types(next_name) end
 local failed = verdict.attempt or verdict.outcome == "unknown" or attempts > 0 or ending and ending.dead
-local recorded = failed or looked
+local recorded = failed or looked or late
 if recorded then check_record_types() end
 
 -- Write: what all obey, the record of the attempt, and the transaction.
 obey(verdict, flow, key, probe)
-if places then free_places(places) end
-if places or probe then redis.call("HDEL", name, TX.places, TX.probe) end
-if verdict.throttled then redis.call("HINCRBY", job_key(job), JOB.throttled, 1) end
-if recorded then
-  record_attempt(key, step, {job = job, memo = memo, done_calls = done_calls}, verdict)
-end
+end_call(key, places, probe)
+if verdict.throttled then add_to(job_key(job), JOB.throttled, 1) end
+if recorded then record_attempt(key, step, {job = job, memo = memo, done_calls = done_calls}, verdict) end
 local writes, write = writer({TX.step, next_step, TX.status, verdict.status or "",
   TX.attempts, goes_on and 0 or attempts + (verdict.attempt and 1 or 0)})
 write(TX.maybe_executed, verdict.outcome == "unknown" and 1 or goes_on and (backup_us and 1 or 0)
@@ -106,7 +109,6 @@ write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)
 write(TX.correlation_id, verdict.correlation_id)
 write(TX.error, reason or verdict.error)
 if advances then keep_answer(verdict, step, steps, answer_lines, provider_ids, write) end
-local carried_key = guard_of(guards, step) ~= "r" and not looked
 if carried_key and final ~= "succeeded" then write(TX.last_answer_us, now) end
 
 -- The end, or the next bell.
@@ -115,7 +117,6 @@ if ending then
   return "END"
 end
 redis.call("HSET", name, unpack(writes))
-local next_flow = advances and next_name ~= flow_name and read_flow(next_name) or flow
 if advances then return ring_next(key, next_name, next_flow, flow, grace) end
 local due = now + (verdict.delay_us or 0)
 if verdict.tag == "retry" and tonumber(crashes or 0) == 0 then return count_down(key, due, grace) end

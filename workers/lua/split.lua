@@ -8,7 +8,7 @@
 -- ARGV[3]  step    1-based; it is the only one
 -- ARGV[4]  second  the row with which its second half begins, from 0
 -- ARGV[5…] key, place, rows: of the first half, then of the second
--- Includes bucket, quarantine, backlog, lookups, pages
+-- Includes counter, bucket, quarantine, backlog, lookups, pages, damage
 -- Reads    tx:<key>, flows; writes tx:<each half>, gov, deadlines, retries, the backlog, the job,
 --          needs_page, tx:<key>
 -- Returns  "SPLIT" the halves wait
@@ -20,6 +20,8 @@ local tx = read_tx(key, "state step flows guards job memo backup_us first_sent_u
 local state = tx.state
 local waits = (state == "r" or state == "t") and tx.step == ARGV[3]
 if not waits or next_call(tx.memo) ~= "split" then return "DROP" end
+local damage = find_damage(key)
+if damage then error("the transaction " .. key .. " is damaged: " .. damage) end
 local flow_name = flow_of(tx.flows, tx.step)
 local flow = read_flow(flow_name)
 must_be("hash", GOV)
@@ -45,8 +47,8 @@ if state == "r" then count_bells(flow.limits, -1) end
 redis.call("ZREM", DEADLINES, key)
 redis.call("ZREM", RETRIES, key)
 leave_quarantine(key)
-redis.call("HINCRBY", job_key(tx.job), JOB.released, 2)
-redis.call("HINCRBY", job_key(tx.job), JOB.ended_transactions, 1)
+add_to(job_key(tx.job), JOB.released, 2)
+add_to(job_key(tx.job), JOB.ended_transactions, 1)
 local open = count_open(job.released, job.ended_transactions) + 1
 leave_needs_page(tx.job, job, job.next_page, open)
 for _, half in ipairs(halves) do

@@ -15,7 +15,7 @@
 must_be("hash", job_key(ARGV[2]))
 must_be("set", NEEDS_PAGE)
 local job = read_job(ARGV[2], "rows ended rejected succeeded failed unknown started_us finished_us pages")
-local function number(name) return tonumber(job[name] or 0) end
+local function number(name) return tonumber(job[name]) or 0 end
 local rows, ended, since = number("rows"), number("ended"), number("started_us")
 if rows == 0 or job.rows ~= ARGV[4] then return {} end
 local finished = job.finished_us

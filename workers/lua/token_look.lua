@@ -19,11 +19,12 @@ must_be("string", LOCK)
 local token, generation, asked, renew, expires, refused, failed_until, failure, failure_refused = unpack(
   redis.call("HMGET", OAUTH, "token", "generation", "asked_us", "renew_us", "expires_us", "refused",
   "failed_until_us", "failure", "failure_refused"))
-local usable = token and generation ~= refused and generation ~= ARGV[4] and now < tonumber(expires)
-local failed = now < tonumber(failed_until or 0)
+local usable = token and generation ~= refused and generation ~= ARGV[4] and now < (tonumber(expires) or 0)
+local failed = now < (tonumber(failed_until) or 0)
 local locked = false
-if not (usable and now < tonumber(renew)) and not failed then
+if not (usable and now < (tonumber(renew) or 0)) and not failed then
   locked = redis.call("SET", LOCK, ARGV[2], "NX", "PX", ARGV[3])
 end
-return {now, locked and 1 or 0, usable and 1 or 0, token or "", generation or "0", asked or "0",
-  renew or "0", expires or "0", failed and failure or "", failure_refused or "0"}
+local function moment(text) return tonumber(text) and text or "0" end
+return {now, locked and 1 or 0, usable and 1 or 0, token or "", moment(generation), moment(asked),
+  moment(renew), moment(expires), failed and failure or "", failure_refused or "0"}

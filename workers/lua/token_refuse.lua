@@ -18,7 +18,8 @@ must_be("hash", OAUTH)
 local generation, asked, expires, refused, vain_times, vain_generation, replaces = unpack(redis.call("HMGET",
   OAUTH, "generation", "asked_us", "expires_us", "refused", "vain", "vain_generation", "replaces"))
 if generation ~= ARGV[2] or generation == refused then return {1, 0, 0} end
-local times = tonumber(vain_times or 0)
+asked, expires = tonumber(asked) or 0, tonumber(expires) or 0
+local times = tonumber(vain_times) or 0
 if vain and vain_generation ~= generation then
   times = math.min(times + 1, 40)
   redis.call("HSET", OAUTH, "vain", times, "vain_generation", generation)

@@ -7,6 +7,6 @@
 -- Writes   gov
 -- Returns  1
 -- Cost     O(1)
-local newest = tonumber(redis.call("HGET", GOV, "sent") or 0)
+local newest = tonumber(redis.call("HGET", GOV, "sent")) or 0
 redis.call("HSET", GOV, "sent", math.max(math.abs(newest) + 1, now))
 return 1

@@ -12,6 +12,7 @@ from workers.answer.verdict import MAX_TEXT
 from workers.clock import now_ns
 from workers.errors import CircuitOpen, StoreAway, Throttled
 from workers.governor import flows
+from workers.governor.governor import SWEEP_AT_ONCE
 from workers.governor.grants import Leases
 from workers.store.scripts import Scripts
 
@@ -63,6 +64,8 @@ class Limiter:
         self._leases = Leases.of(client.configured, client.fleet.worker)
         self._process = secrets.token_urlsafe(6)
         self._permits = itertools.count(1)
+        #: What the script answers that lacks something → what mends it, before it is asked again.
+        self._mends = {"FLOW": self._define, "SWEEP": self._sweep, "CLOCK": self._follow_clock}
 
     def acquire(self, route: str, wait_s: float) -> Permit | float:
         """Ask once whether a call ("POST /lists") may leave now.
@@ -85,8 +88,8 @@ class Limiter:
         name = f"permit.{self._process}.{next(self._permits)}"
         flow = self._flow(route)
         reply = self._ask(name, flow)
-        while reply[0] == "FLOW":
-            self._define(route)
+        while mend := self._mends.get(reply[0]):
+            mend(route)
             reply = self._ask(name, flow)
         if reply[0] == "GO":
             _, start_us, spread_us = reply
@@ -130,6 +133,14 @@ class Limiter:
 
     def _ask(self, name: str, flow: str) -> Any:  # noqa: ANN401 -- the script's reply
         return self._run("acquire", name, flow, self._leases.call_us, round(TOKEN_KEPT_S * 1e6))
+
+    def _sweep(self, _route: str) -> None:
+        """Free what has expired: where no worker runs nobody else does."""
+        self._run("sweep", self._client.fleet.worker.max_crashes, SWEEP_AT_ONCE)
+
+    def _follow_clock(self, _route: str) -> None:
+        """Move all moments along with the store's clock, which was set back."""
+        self._run("clock_rollback")
 
     def _flow(self, route: str) -> str:
         return self._client.flow(self._lane, self._tenant, route).id

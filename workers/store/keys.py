@@ -94,6 +94,11 @@ class ClientKeys:
         return self._of("attempts")
 
     @property
+    def damaged(self) -> str:
+        """Hash: what is unreadable, by its name behind the prefix → when that was seen, and why."""
+        return self._of("damaged")
+
+    @property
     def overrides(self) -> str:
         """Hash: limits that hold beside a configuration, see workers/governor/overrides.py."""
         return self._of("overrides")

@@ -36,6 +36,22 @@ def in_every_place(world: World) -> dict[str, str]:
     return {"due": due.key, "sent": sent.key, "rung": rung.key, "retry": retry.key, "new": waiting}
 
 
+def test_what_was_set_aside_as_damaged_is_shown(world: World) -> None:
+    world.submit(1)
+    world.client.store.hset(world.client.keys.damaged, "tx:k1", "1790000000000000 it is missing")
+
+    done = world.run("doctor", "--json")
+
+    (shown,) = [
+        line
+        for check in json.loads(done.stdout)["checks"]
+        for line in check["violations"]
+        if line.startswith("tx:k1")
+    ]
+    assert shown.startswith("tx:k1: it is missing, seen 2026-")
+    assert done.exit_code == 1
+
+
 def violations(world: World) -> list[str]:
     return [line for lines in check_ledger(world.client).values() for line in lines]
 

@@ -16,13 +16,13 @@ end
 local function requeue(key, flow, lane, due, crashes)
   redis.call("ZREM", DEADLINES, key)
   redis.call("ZREM", RETRIES, key)
-  if tonumber(crashes or 0) > 0 then
+  if (tonumber(crashes) or 0) > 0 then
     redis.call("ZADD", QUARANTINE, due, key)
     leave_quarantine(key)
   else
     redis.call("ZADD", backlog_key(flow) .. ":due", due, key)
     redis.call("SADD", ACTIVE, flow)
-    redis.call("HINCRBY", GOV, "q:" .. lane, 1)
+    add_to(GOV, "q:" .. lane, 1)
   end
   redis.call("HSET", tx_key(key), TX.state, "w")
 end
@@ -37,13 +37,14 @@ local function may_ring(flow, from)
   local more = #fields
   fields[more + 1], fields[more + 2], fields[more + 3] = "k:client", "k:" .. flow.scope, "g:client"
   local states = redis.call("HMGET", GOV, unpack(fields))
-  if states[more + 1] or states[more + 2] or tonumber(states[more + 3] or 0) > now then return false end
+  local asked_for = (tonumber(states[more + 3]) or 0) > now
+  if states[more + 1] or states[more + 2] or asked_for then return false end
   for i = lanes + 1, more do
-    if tonumber(states[i] or 0) > 0 then return false end
+    if (tonumber(states[i]) or 0) > 0 then return false end
   end
   for i, bucket in ipairs(flow.limits) do
     local free = tokens(states[2 * i - 1], bucket, now, flow.lane)
-    if free - tonumber(states[2 * i] or 0) < 1 then return false end
+    if free - (tonumber(states[2 * i]) or 0) < 1 then return false end
   end
   return true
 end

@@ -28,8 +28,13 @@ local function set_value(field, value) values[field] = value end
 
 -- Rings the bell of a transaction, which is to be answered by `deadline`; returns whether it waited.
 local function ring_bell(key, limits, deadline)
-  local tx = read_tx(key, "state step steps job")
-  if tx.state ~= "w" then return false end -- nobody waits under this name any more
+  local is_whole, tx = pcall(read_tx, key, "state step steps job")
+  local has_ended = is_whole and tx.state and JOB[tx.state] or is_whole and tx.state == "split"
+  if has_ended then return false end -- nobody waits under this name any more
+  if not is_whole or tx.state ~= "w" or not tx.job or not tonumber(tx.step) or not tonumber(tx.steps) then
+    redis.call("ZADD", DEADLINES, "NX", now, key) -- the sweep decides what becomes of it
+    return false
+  end
   speak_for(limits)
   for _, bucket in ipairs(limits) do move_counter("b:" .. bucket[NAME], 1) end
   deadlines[#deadlines + 1], deadlines[#deadlines + 2] = deadline, key

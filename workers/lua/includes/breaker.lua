@@ -1,7 +1,7 @@
 -- The breaker of a scope: a route, the limit of an endpoint, or the whole client.
 --
 -- Expects  bucket
--- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, forget_breaker, close_breaker, move_breaker,
+-- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, forget_breaker, close_breaker,
 --          rename_breakers
 --
 -- throttling.lua and evidence.lua open it, and probes.lua closes it. While it is open gov has "k:" + scope,
@@ -17,8 +17,8 @@ local function breaker_key(scope) return base .. "breaker:" .. scope end
 -- The scope whose breaker is open for a call of `flow`, the client's before its own, and from when on a probe
 -- may go. `client` and `own` are "k:client" and "k:" + its scope of gov.
 local function open_scope(flow, client, own)
-  if client then return "client", tonumber(client) end
-  if own then return flow.scope, tonumber(own) end
+  if client then return "client", tonumber(client) or now end
+  if own then return flow.scope, tonumber(own) or now end
 end
 
 -- Ends what is kept of an open breaker, and lets nothing go.
@@ -33,7 +33,7 @@ local function open_breaker(scope, cause, why)
     "k:client", "k:" .. scope, "opened", "opened_us"))
   if client or own then return end
   redis.call("HSET", GOV, "opened", scope, "opened_us", now)
-  local together = other and other ~= scope and now - other_us < TOGETHER
+  local together = other and other ~= scope and now - (tonumber(other_us) or 0) < TOGETHER
   if together and redis.call("HEXISTS", GOV, "k:" .. other) == 1 then
     forget_breaker(other)
     scope = "client"
@@ -57,14 +57,6 @@ local function close_breaker(scope, flow)
   end
 end
 
--- The store's clock was set back by so many us. What is out is waited for no longer.
-local function move_breaker(scope, back)
-  for _, field in ipairs({"opened_us", "due_us"}) do
-    local moment = redis.call("HGET", breaker_key(scope), field)
-    if moment then redis.call("HSET", breaker_key(scope), field, tonumber(moment) - back, "probers", "") end
-  end
-end
-
 -- Each scope `before` is another one, `after`, from now on; that keeps a breaker of its own.
 local function rename_breakers(scopes)
   for _, scope in ipairs(scopes) do
@@ -72,7 +64,8 @@ local function rename_breakers(scopes)
     local probe_from, other = unpack(redis.call("HMGET", GOV, "k:" .. before, "k:" .. after))
     if probe_from and before ~= "client" then
       if not other then
-        redis.call("HSET", breaker_key(after), unpack(redis.call("HGETALL", breaker_key(before))))
+        local is_kept = redis.call("EXISTS", breaker_key(before)) == 1
+        if is_kept then redis.call("RENAME", breaker_key(before), breaker_key(after)) end
         redis.call("HSET", GOV, "k:" .. after, probe_from)
       end
       forget_breaker(before)

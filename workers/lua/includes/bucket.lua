@@ -1,8 +1,9 @@
 -- The bucket of one limit: how many calls it lets through, and when.
 --
--- Expects  the prelude
+-- Expects  counter
 -- Gives    the columns of a bucket NAME … ROUTE; SILENT, NO_SPREAD, MEDIA; is_route, full_at, pool_of,
---          is_governed, is_places, state_of, tokens, count_bells, free_places
+--          is_governed, is_places, state_of, tokens, count_bells, free_places,
+--          end_call, defined
 --
 -- A bucket is a row of a flow's definition with these columns. Its state, in the hash gov, is the moment
 -- when it is full again ("c:" + name) and the bells that are out for it ("b:" + name); one of its tokens is
@@ -36,7 +37,7 @@ local function state_of(bucket) return (is_places(bucket) and "l:" or "c:") .. b
 
 -- What the bucket lets through at this moment in a lane, bells that are out not yet taken off.
 local function tokens(state, bucket, moment, lane)
-  if is_places(bucket) then return bucket[BURST] - tonumber(state or 0) end
+  if is_places(bucket) then return bucket[BURST] - (tonumber(state) or 0) end
   local interval = bucket[INTERVAL]
   if interval == 0 then return full_at(state, bucket) <= now and 1000000 or 0 end
   local free = math.floor((interval * bucket[BURST] - (full_at(state, bucket) - moment)) / interval)
@@ -44,10 +45,22 @@ local function tokens(state, bucket, moment, lane)
 end
 
 local function count_bells(limits, change)
-  for _, bucket in ipairs(limits) do redis.call("HINCRBY", GOV, "b:" .. bucket[NAME], change) end
+  for _, bucket in ipairs(limits) do add_to(GOV, "b:" .. bucket[NAME], change) end
 end
 
 -- A call that was out frees its places.
 local function free_places(names)
-  for name in string.gmatch(names or "", "[^+]+") do redis.call("HINCRBY", GOV, "l:" .. name, -1) end
+  for name in string.gmatch(names or "", "[^+]+") do add_to(GOV, "l:" .. name, -1) end
+end
+
+-- The call of a transaction is out no more, and no probe.
+local function end_call(key, places, probe)
+  if places then free_places(places) end
+  if places or probe then redis.call("HDEL", tx_key(key), TX.places, TX.probe) end
+end
+
+-- The name of a flow, which must be defined.
+local function defined(flow)
+  read_flow(flow)
+  return flow
 end

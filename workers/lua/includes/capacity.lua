@@ -17,7 +17,7 @@ local MOST_NAMES = 10000
 
 local function read_bucket(bucket)
   local name, state = bucket[NAME], gov[state_of(bucket)]
-  if not state and bucket[INTERVAL] > 0 and not is_route(bucket) then
+  if not tonumber(state) and bucket[INTERVAL] > 0 and not is_route(bucket) then
     start_empty(bucket)
     state = gov["c:" .. name]
   end
@@ -25,7 +25,8 @@ local function read_bucket(bucket)
   left[name] = tokens(state, bucket, now + bucket[LEAD]) - number("b:" .. name) - for_permit
   local probe_from = gov["k:" .. name]
   if probe_from then -- its breaker is open: one probe, when that may go
-    left[name] = math.min(left[name], (tonumber(probe_from) <= now and 1 or 0) - number("b:" .. name))
+    local may_go = (tonumber(probe_from) or now) <= now
+    left[name] = math.min(left[name], (may_go and 1 or 0) - number("b:" .. name))
   end
 end
 
@@ -35,7 +36,7 @@ local function parse_flow_name(flow_name)
   if not parsed then
     if KEPT.named == MOST_NAMES then KEPT.names, KEPT.named = {}, 0 end
     local lane, name = string.sub(flow_name, 1, 1), string.sub(flow_name, 1, -10)
-    parsed = {lane = tonumber(lane), name = name, tenant = string.sub(name, 3),
+    parsed = {lane = tonumber(lane) or 0, name = name, tenant = string.sub(name, 3),
       limits = string.sub(flow_name, -8), pass = "p:" .. name}
     KEPT.names[flow_name], KEPT.named = parsed, KEPT.named + 1
   end
@@ -50,10 +51,14 @@ local function limits_name(parsed)
   return own and parsed.tenant .. "/" .. parsed.limits or parsed.limits
 end
 
--- How many calls of this flow may still be rung.
+-- How many calls of this flow may still be rung; nothing where no flow of this name is defined.
 local function available(flow_name, lane)
   local name = limits_name(parse_flow_name(flow_name))
-  limits_of[name] = limits_of[name] or read_flow(flow_name).limits
+  if not limits_of[name] then
+    local is_defined, flow = pcall(read_flow, flow_name)
+    if not is_defined then return nil end
+    limits_of[name] = flow.limits
+  end
   local limits = limits_of[name]
   local least = pool_of(limits) == MEDIA and left[MEDIA] or free_threads
   for _, bucket in ipairs(limits) do

@@ -11,8 +11,8 @@ local function plan_ending(key, job, state, rows, crashes)
   local in_state, ended_transactions, ended, all_rows, pages, next_page, released, low_water = unpack(
     redis.call("HMGET", job_key(job), JOB[state], JOB.ended_transactions, JOB.ended, JOB.rows, JOB.pages,
     JOB.next_page, JOB.released, JOB.low_water))
-  ended_transactions, ended = tonumber(ended_transactions or 0) + 1, tonumber(ended or 0) + rows
-  local writes = {JOB[state], tonumber(in_state or 0) + rows, JOB.ended_transactions, ended_transactions,
+  ended_transactions, ended = (tonumber(ended_transactions) or 0) + 1, (tonumber(ended) or 0) + rows
+  local writes = {JOB[state], (tonumber(in_state) or 0) + rows, JOB.ended_transactions, ended_transactions,
     JOB.ended, ended}
   if ended == tonumber(all_rows) then writes[7], writes[8] = JOB.finished_us, now end
   local needs_page = wants_page(next_page, pages, count_open(released, ended_transactions), low_water)

@@ -77,7 +77,7 @@ local function plan_evidence(scope, holder, answer)
   if healthy then texts = string.rep(healthy .. "+ ", WINDOW - 1) end
   local answers = read_answers(texts or "", second)
   local weight = not stored and ATTEMPT or is_good and 0 or weigh(answers, own)
-  run = is_good and 0 or tonumber(run or 0) + (answer.is_first and 1 or 0)
+  run = is_good and 0 or (tonumber(run) or 0) + (answer.is_first and 1 or 0)
   if #answers == 0 or was_good(answers[#answers]) then since = string.format("%.0f", now) end
   answers[#answers + 1] = second .. (is_good and "+" or own)
   local is_token = scope == TOKEN and count_good(answers) == 0
@@ -87,8 +87,9 @@ local function plan_evidence(scope, holder, answer)
     must_be("hash", breaker_key("client"))
   end
   why = not is_good and answer.error or why or ""
-  return {scope = scope, text = format_answers(answers, run, since, why), weight = weight, fails = fails,
-    why = why}
+  local text = format_answers(answers, run, since, why)
+  if not text then must_be("hash", HEALTHY) end
+  return {scope = scope, text = text, weight = weight, fails = fails, why = why}
 end
 
 local function keep_evidence(plan)

@@ -8,12 +8,12 @@ local PAGES = "released ended_transactions pages next_page low_water"
 
 -- How many transactions of the job are open: released and not ended.
 local function count_open(released, ended_transactions)
-  return tonumber(released or 0) - tonumber(ended_transactions or 0)
+  return (tonumber(released) or 0) - (tonumber(ended_transactions) or 0)
 end
 
 -- Whether a job of so many pages and open transactions wants its page number `next_page` opened.
 local function wants_page(next_page, pages, open, low_water)
-  return tonumber(next_page or 0) < tonumber(pages or 0) and open < tonumber(low_water or 0)
+  return (tonumber(next_page) or 0) < (tonumber(pages) or 0) and open < (tonumber(low_water) or 0)
 end
 
 -- Takes the job out of needs_page unless it wants its page number `next_page` opened while so many of its
@@ -27,6 +27,6 @@ end
 local function begin_work(name, rows, ended, pages)
   redis.call("HSET", job_key(name), JOB.started, 1, JOB.started_us, now)
   if rows == ended then redis.call("HSET", job_key(name), JOB.finished_us, now)
-  elseif pages > 0 then redis.call("SADD", NEEDS_PAGE, name) end
+  elseif (pages or 0) > 0 then redis.call("SADD", NEEDS_PAGE, name) end
   return rows == ended
 end

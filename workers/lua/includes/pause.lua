@@ -11,7 +11,7 @@
 local function pause_flow(flow, pause, why, reach)
   local scope, refused_us = unpack(redis.call("HMGET", GOV, "refused", "refused_us"))
   local wide = reach == "client"
-    or scope and scope ~= flow.scope and now - refused_us < 1000000
+    or scope and scope ~= flow.scope and now - (tonumber(refused_us) or 0) < 1000000
   local held = wide and "client" or flow.scope
   for _, bucket in ipairs(flow.limits) do
     local name = bucket[NAME]

@@ -1,6 +1,6 @@
 -- Who is let through as a probe while a breaker is open.
 --
--- Expects  tick, capacity, lookups
+-- Expects  tick, capacity, lookups, damage
 -- Gives    next_prober
 --
 -- Turns are taken by a row in doubt, which goes again, and one that never went: of those in doubt the one
@@ -12,13 +12,15 @@ local MOST_CANDIDATES = 128
 
 local function open_breaker_of(scope) return gov["k:client"] and "client" or gov["k:" .. scope] and scope end
 
--- The first of these that is in doubt, and the first that never went.
+-- The first of these that is in doubt, and the first that never went, or that cannot be read: its bell leaves
+-- that to the sweep.
 local function first_of(candidates, may_be_unguarded)
   local in_doubt, fresh
   for _, key in ipairs(candidates) do
-    local tx = read_tx(key, "guards step attempts maybe_executed")
-    if tx.guards and (may_be_unguarded or guard_of(tx.guards, tx.step) ~= "n") then
-      if tx.maybe_executed == "1" or tonumber(tx.attempts or 0) > 0 then in_doubt = in_doubt or key
+    local is_whole, tx = pcall(read_tx, key, "guards step attempts maybe_executed")
+    if not is_whole or not tx.guards or not tonumber(tx.step) then fresh = fresh or key
+    elseif may_be_unguarded or guard_of(tx.guards, tx.step) ~= "n" then
+      if tx.maybe_executed == "1" or (tonumber(tx.attempts) or 0) > 0 then in_doubt = in_doubt or key
       else fresh = fresh or key end
     end
   end
@@ -34,7 +36,8 @@ local function take_prober(backlog, scope, may_be_unguarded)
     local new = redis.call("LRANGE", name, 0, last - 1)
     fresh = select(2, first_of(new, may_be_unguarded))
   end
-  local probes = tonumber(redis.call("HGET", base .. "breaker:" .. scope, "probes") or 0)
+  clear_way("hash", "breaker:" .. scope)
+  local probes = tonumber(redis.call("HGET", base .. "breaker:" .. scope, "probes")) or 0
   local key = in_doubt and (probes % 2 == 0 or not fresh) and in_doubt or fresh
   if not key then return nil end
   if redis.call("ZREM", name .. ":due", key) == 1 then backlog.due = backlog.due - 1

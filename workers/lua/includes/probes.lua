@@ -33,12 +33,12 @@ end
 local function start_probe(scope, holder, till)
   local every, probers, probes, good = unpack(redis.call("HMGET", breaker_key(scope),
     "every_us", "probers", "probes", "good"))
-  every, probers = tonumber(every or 2 * FIRST_PROBE), read_probers(probers)
+  every, probers = tonumber(every) or 2 * FIRST_PROBE, read_probers(probers)
   if holder then probers[holder] = till end
   redis.call("HSET", breaker_key(scope), "every_us", math.min(2 * every, LONGEST),
-    "probes", tonumber(probes or 0) + 1)
+    "probes", (tonumber(probes) or 0) + 1)
   schedule_probe(scope, now + every, probers)
-  return tonumber(good or 0)
+  return tonumber(good) or 0
 end
 
 -- A probe could not even begin: the next one has its turn.
@@ -55,12 +55,12 @@ local function end_probe(scope, holder, answer, flow)
     "due_us", "probers", "good", "cause"))
   probers = read_probers(probers)
   if not probers[holder] then return false end
-  probers[holder], due = nil, tonumber(due)
-  if came_to == "good" and tonumber(good) + 1 >= CLOSE_AFTER then
+  probers[holder], due, good = nil, tonumber(due) or now, tonumber(good) or 0
+  if came_to == "good" and good + 1 >= CLOSE_AFTER then
     close_breaker(scope, flow)
     return true, cause
   elseif came_to == "good" then
-    redis.call("HSET", breaker_key(scope), "good", tonumber(good) + 1, "every_us", 2 * FIRST_PROBE)
+    redis.call("HSET", breaker_key(scope), "good", good + 1, "every_us", 2 * FIRST_PROBE)
     due = now
   elseif came_to == "bad" or came_to == "refused" then
     redis.call("HSET", breaker_key(scope), "good", 0, "why", answer.error or "")

@@ -1,6 +1,6 @@
 -- Who goes next: stride scheduling within a lane.
 --
--- Expects  tick, capacity, probers
+-- Expects  tick, capacity, damage, probers, backlogs
 -- Gives    before, tenants_of, next_of
 --
 -- The tenant with the least pass goes. One that was idle starts at the lane's virtual time, so that it is
@@ -23,15 +23,15 @@ local function tenants_of(flow_names)
       busy[parsed.lane] = lane
     end
     if lane.open[limits] == nil then
-      lane.open[limits] = available(flow_name, parsed.lane) > 0
+      local free = available(flow_name, parsed.lane)
+      if free then lane.open[limits] = free > 0 else note_unknown_flow(flow_name) end
       if lane.open[limits] then different[#different + 1] = {name = flow_name, lane = parsed.lane} end
     end
     if lane.open[limits] then
       local tenant = by_name[parsed.name]
       if tenant then tenant[#tenant + 1] = flow_name
       else
-        local pass = gov[parsed.pass] and tonumber(gov[parsed.pass]) or 0
-        if pass < lane.time then pass = lane.time end
+        local pass = math.max(tonumber(gov[parsed.pass]) or 0, lane.time)
         tenant = {flow_name, name = parsed.name, lane = parsed.lane, pass = pass}
         by_name[parsed.name], tenants[#tenants + 1] = tenant, tenant
       end
@@ -46,24 +46,6 @@ local function tenants_of(flow_names)
     end
   end
   return tenants, different
-end
-
--- The tenant's backlogs in which something may go now; flows that are empty are no longer active.
-local function backlogs_of(tenant)
-  local backlogs = {}
-  for _, flow_name in ipairs(tenant) do
-    local key = backlog_key(flow_name)
-    local due, new = redis.call("ZCOUNT", key .. ":due", "-inf", now), redis.call("LLEN", key)
-    if due + new > 0 then
-      local flow = read_flow(flow_name)
-      tenant.stride = flow.stride
-      backlogs[#backlogs + 1] = {flow_name = flow_name, key = key, limits = flow.limits, scope = flow.scope,
-        due = due, new = new}
-    elseif redis.call("EXISTS", key .. ":due") == 0 then
-      redis.call("SREM", ACTIVE, flow_name)
-    end
-  end
-  return backlogs
 end
 
 -- The next transaction of the tenant and its limits: of a backlog in which one is due, else of each

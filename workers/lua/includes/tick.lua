@@ -1,14 +1,12 @@
--- What comes before the bells, once a tick: the turn, the threads of the fleet, retries whose countdown is
--- over, and buckets that start empty.
+-- What comes before the bells, once a tick: a page to open, retries whose countdown is over, and buckets that
+-- start empty.
 --
 -- Expects  bucket
--- Gives    gov, read_gov, number, count_breakers, take_turn, awaited_until, job_to_open, count_retries,
---          start_empty, start_all_empty, is_overdue
+-- Gives    gov, workers, read_gov, number, count_breakers, job_to_open, try_flow, count_retries, start_empty,
+--          start_all_empty
 --
--- `gov` is the whole hash of that name, and kept true.
+-- `gov` is the whole hash of that name, and kept true. `workers` are its fields that say the threads of one.
 
--- A worker that has not rung for so many us is not counted any more: it died, or lost the store.
-local WORKER_LIVES = 5000000
 -- So long, in us, one caller has to open a page before another one is asked, for it may have died.
 local OPENING = 250000
 -- So many jobs that want a page are looked at in a tick, and so many countdowns are ended, so that one script
@@ -18,49 +16,24 @@ local MOST_JOBS, MOST_COUNTDOWNS = 4, 200
 local gov, workers, open_breakers
 local function start_tick() gov, workers, open_breakers = {}, {}, 0 end
 
+-- Returns whether a counter of gov cannot be read.
 local function read_gov()
-  local flat = redis.call("HGETALL", GOV)
+  local flat, is_damaged = redis.call("HGETALL", GOV), false
+  workers, open_breakers = {}, 0
   for i = 1, #flat, 2 do
     local field = flat[i]
     gov[field] = flat[i + 1]
-    local kind = string.byte(field) -- the first byte, w, m or k, goes first: there are many fields
+    local kind = string.byte(field) -- the first byte, w, m, k, b, l or q, goes first: there are many fields
     if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field
-    elseif kind == 107 and string.find(field, "^k:") then open_breakers = open_breakers + 1 end
-  end
-end
-local function count_breakers() return open_breakers end
-local function number(field) return tonumber(gov[field] or 0) end
-
--- Each caller is given the next free turn, so that N dispatchers tick evenly and one alone suffices. Of
--- each live worker gov has the threads: "w:" + worker, in the pool media "m:" + worker. Returns the turn,
--- the threads of the pool calls, and those of the pool media.
-local function take_turn(worker, threads, pool, tick)
-  local turn, kind = math.max(number("tick"), now) + tick, pool == "media" and "m" or "w"
-  local own, live = kind .. ":" .. worker, {w = 0, m = 0}
-  redis.call("HSET", GOV, "at", now, "tick", turn,
-    own, threads .. " " .. string.format("%.0f", now + WORKER_LIVES))
-  live[kind] = threads
-  for _, field in ipairs(workers) do
-    if field ~= own then
-      local count, till = string.match(gov[field], "(%d+) (%d+)")
-      kind = string.sub(field, 1, 1)
-      if tonumber(till) > now then live[kind] = live[kind] + tonumber(count)
-      else redis.call("HDEL", GOV, field) end
+    elseif kind == 107 and string.find(field, "^k:") then open_breakers = open_breakers + 1
+    elseif (kind == 98 or kind == 108 or kind == 113) and not tonumber(gov[field]) then
+      is_damaged = is_damaged or string.find(field, "^[blq]:") ~= nil
     end
   end
-  return turn, live.w, live.m
+  return is_damaged
 end
-
--- Until when a worker is waited for that lived before `since` and has not rung after it; 0 = there is none.
-local function awaited_until(worker, pool, since)
-  local own, awaited = (pool == "media" and "m:" or "w:") .. worker, 0
-  for _, field in ipairs(workers) do
-    local till = tonumber(string.match(gov[field], "%d+$"))
-    local rung = till - WORKER_LIVES >= since
-    if field ~= own and not rung and till > now then awaited = math.max(awaited, till) end
-  end
-  return math.min(awaited, since + WORKER_LIVES)
-end
+local function count_breakers() return open_breakers end
+local function number(field) return tonumber(gov[field]) or 0 end
 
 -- A job that wants its next page opened, given to one caller at a time: until the page is open (open.lua),
 -- or OPENING is over. "" = none.
@@ -74,15 +47,27 @@ local function job_to_open()
   return ""
 end
 
+-- The flow of a transaction, by its name, and the transaction's state; nothing where it cannot be read.
+local function read_flow_of(key)
+  local tx = read_tx(key, "state step flows")
+  local flow_name = flow_of(tx.flows, tx.step)
+  return flow_name, read_flow(flow_name), tx.state
+end
+local function try_flow(key)
+  local is_whole, flow_name, flow, state = pcall(read_flow_of, key)
+  if is_whole then return flow_name, flow, state end
+end
+
 -- A retry whose countdown is over counts as a bell from now on: Celery brings its message, and if that is
 -- lost, the sweep finds it in deadlines.
 local function count_retries()
   for _, key in ipairs(redis.call("ZRANGEBYSCORE", RETRIES, "-inf", now, "LIMIT", 0, MOST_COUNTDOWNS)) do
-    local tx = read_tx(key, "state step flows")
-    if tx.state == "t" then
-      for _, bucket in ipairs(read_flow(flow_of(tx.flows, tx.step)).limits) do
+    local _, flow, state = try_flow(key)
+    if not flow then redis.call("ZADD", DEADLINES, now, key) -- the sweep decides what becomes of it
+    elseif state == "t" then
+      for _, bucket in ipairs(flow.limits) do
         local bells = "b:" .. bucket[NAME]
-        gov[bells] = redis.call("HINCRBY", GOV, bells, 1)
+        gov[bells] = add_to(GOV, bells, 1)
       end
       redis.call("HSET", tx_key(key), TX.state, "r")
     end
@@ -99,14 +84,9 @@ end
 -- After a silence every bucket starts empty.
 local function start_all_empty()
   for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
-    for _, bucket in ipairs(decode(definition).limits) do
+    local is_whole, flow = pcall(decode, definition)
+    for _, bucket in ipairs(is_whole and flow.limits or {}) do
       if bucket[INTERVAL] > 0 and not is_route(bucket) then start_empty(bucket) end
     end
   end
-end
-
--- Whether a moment of this sorted set is over.
-local function is_overdue(name)
-  local oldest = redis.call("ZRANGE", name, 0, 0, "WITHSCORES")
-  return oldest[2] and tonumber(oldest[2]) <= now
 end
