@@ -46,6 +46,7 @@ WHOLE = Transaction(
     probe="client",
     counted=9,
     first_bad_us=14,
+    swept="f.1 0",
     sent_digest="0123456789abcdef",
     memo="m",
     maybe_executed=True,
