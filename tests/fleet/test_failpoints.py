@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.faults.checks import check_all
+from tests.support.faults.guards import SELDOM
 from tests.support.fleet import Fleet, calls
 from tests.support.killing import FAULTS, OF_A_WORKER, killed_at
 from tests.support.stored import transaction_hash
@@ -15,7 +16,7 @@ def test_a_worker_killed_at_any_failpoint_loses_and_doubles_nothing(failpoint: s
     with Fleet(sandbox={"faults": FAULTS}) as fleet:
         fleet.submit(calls(24, steps=3))
 
-        states = killed_at(fleet, failpoint, nth=1 if failpoint == "page_opened" else 3)
+        states = killed_at(fleet, failpoint, nth=1 if failpoint in SELDOM else 3)
 
         assert states == {"succeeded": 24}
         check_all(fleet)
