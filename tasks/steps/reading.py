@@ -51,7 +51,7 @@ def read_probe(answer: Answer) -> Requeue:
         health=answer.health,
         error=f"the probe came first: {read(answer).reason}",
         is_first=True,
-        retry_after_s=answer.retry_after_s or 0.0,
+        retry_after_s=answer.ordered_wait_s,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Self, TypedDict
+from typing import TYPE_CHECKING, Self, TypedDict
 
 from workers.answer.backoff import countdown_s, pause_s
 from workers.answer.guards import (
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from workers.answer.verdict import FinalState
     from workers.settings.client import ClientSettings
     from workers.settings.load import WorkerSettings
-
-
-#: A Retry-After of an answer that is no 429 is obeyed up to so long.
-LONGEST_ORDER_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,13 +190,8 @@ class _Judgement:
             "correlation_id": self.answer.correlation_id or "",
             "error": error or self.reading.reason,
             "health": self.answer.health,
-            "retry_after_s": self._ordered_s,
+            "retry_after_s": self.answer.ordered_wait_s,
         }
-
-    @property
-    def _ordered_s(self) -> float:
-        """The wait that the answer orders, 0 = none; of a 429 `RetryPolicy.after_429_s` has it."""
-        return min(self.answer.retry_after_s or 0.0, LONGEST_ORDER_S)
 
     def _finish(self, error: str = "", *, attempt: bool = False) -> Finish:
         return Finish(state=self._final, attempt=attempt, **self._recorded(error))
@@ -209,7 +200,7 @@ class _Judgement:
         """The wait after so many failures before this one, and no less than the answer orders."""
         policy = self.policy
         backoff_s = countdown_s(failed, policy.base_s, policy.cap_s, self.rng)
-        return max(backoff_s, self._ordered_s)
+        return max(backoff_s, self.answer.ordered_wait_s)
 
     def _try_again(self, error: str = "") -> Retry:
         """The same call once more after the backoff, as long as it has attempts or patience left.

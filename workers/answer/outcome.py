@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: What a text of JSON holds: objects, lists, texts, numbers, true, false and None, unchecked.
 Json: TypeAlias = Any
 
+#: A Retry-After of an answer that is no 429 is obeyed up to so long, seconds.
+LONGEST_ORDER_S: Final = 900.0
 #: Headers that may carry the provider's name for this call, the best one first.
 CORRELATION_HEADERS: Final = (
     "inin-correlation-id",
@@ -123,6 +125,11 @@ class Answer:
         """
         now = http_date(self.headers.get("date")) or datetime.now(UTC)
         return parse_retry_after(self.headers.get("retry-after"), now)
+
+    @property
+    def ordered_wait_s(self) -> float:
+        """The wait that Retry-After orders of who is no 429: up to `LONGEST_ORDER_S`; 0 = none."""
+        return min(self.retry_after_s or 0.0, LONGEST_ORDER_S)
 
     @property
     def health(self) -> Health:

@@ -29,9 +29,8 @@ class Failure:
     since_us: int
     why: str  #: one sentence
     seen_us: int  #: when this was so
-    probe_us: (
-        int | None
-    )  #: when the next probe may go; None: no breaker is open, each row goes again
+    #: When the next probe may go; None: no breaker is open, each of its rows goes on.
+    probe_us: int | None
 
     @property
     def sentence(self) -> str:

@@ -11,6 +11,7 @@ from celery import Celery
 
 from tasks.rest.calls import CallSteps
 from tasks.steps.call import step_of
+from tasks.steps.reading import read_probe
 from workers.answer.guards import Memo
 from workers.answer.judging import RetryPolicy
 from workers.answer.outcome import Answer, Health, Outcome
@@ -169,6 +170,12 @@ def test_the_clients_own_probe_goes_in_the_place_of_a_call_that_nothing_guards(
     assert isinstance(recorder.verdict, Requeue)
     assert (recorder.verdict.health, recorder.verdict.attempt) == (health, False)
     assert recorder.verdict.outcome is Outcome.NOT_EXECUTED
+
+
+def test_no_answer_to_a_probe_holds_its_scope_for_longer_than_a_quarter_of_an_hour() -> None:
+    answer = Answer(status=503, headers={"retry-after": "86400"})
+
+    assert read_probe(answer).retry_after_s == 900
 
 
 def test_without_a_probe_of_the_client_the_call_itself_is_the_probe() -> None:
