@@ -87,7 +87,8 @@ def run(clients: Mapping[str, tuple[str, str, float]], rows: int, count: int) ->
     rate = bucket_of(LimitSettings(**limit)).rate
     with Fleet([limit], client=TIMEOUTS, names=clients) as fleet:
         for name, (_, guard, _) in clients.items():
-            fleet.of(name).submit(rows_of(guard, rows))
+            # Names of its own: an object that another client made would be found, not sent.
+            fleet.of(name).submit(rows_of(guard, rows, prefix=name))
         for name in WORKERS:
             fleet.start_worker(name, THREADS_EACH)
         for name in clients:

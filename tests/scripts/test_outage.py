@@ -26,7 +26,7 @@ from tests.support.rig import (
 )
 from tests.support.stored import transaction_hash
 from workers.answer.outcome import Health, Outcome
-from workers.answer.verdict import Finish, GiveUp, Requeue
+from workers.answer.verdict import Finish, GiveUp, Requeue, Retry
 from workers.governor import flows
 from workers.governor.grants import Grant, Hindrance, Settled
 from workers.settings.limits import LimitSettings
@@ -202,6 +202,26 @@ def test_a_lone_row_ends_when_patience_is_over_and_says_how_long_it_was(store: S
 
     assert rig.state(key) == "failed"
     assert rig.dead()[0]["why"].startswith("the provider answered 503; so it went for 101 s")
+
+
+@pytest.mark.parametrize(("ordered_s", "due_s"), [(0, 4), (12, 12)])
+def test_no_backoff_goes_beyond_patience_but_an_ordered_wait_does(
+    store: Store, ordered_s: float, due_s: int
+) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1)
+    impatient = replace(AGAIN, give_up=GiveUp(state="failed", max_retries=3, patience_s=20))
+    (grant,) = grants(rig, 1)
+    rig.governor.settle(grant, impatient)
+    rig.us += 16 * S
+    (grant,) = grants(rig, 1)
+    again = {"delay_s": 14, "retry_after_s": ordered_s, "give_up": impatient.give_up}
+
+    settled = rig.governor.settle(grant, Retry(outcome=Outcome.UNKNOWN, attempt=True, **again))
+
+    assert settled is Settled.BACKLOG  # for the countdown of Celery's would be another one
+    assert rig.ring_on((due_s - 1) * S, S // 2) == []
+    assert rig.ring_on(S + S // 2, S // 2) == [key]
 
 
 def test_attempts_without_end_are_bounded_by_patience_alone(store: Store) -> None:

@@ -19,7 +19,7 @@ from tests.support.health_model import ATTEMPT, TOKEN, Health
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Advance, Finish, Reach, Requeue
+from workers.answer.verdict import Advance, Finish, Reach, Requeue, Retry
 from workers.governor.governor import MOST_KEYS
 from workers.governor.grants import (
     Bell,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from tests.support.health_model import CameTo
-    from workers.answer.verdict import Retry, Verdict
+    from workers.answer.verdict import Verdict
     from workers.governor.grants import Half
     from workers.ledger.ledger import NewTransaction
 
@@ -980,7 +980,13 @@ class Model:
         late_us = self.now - tx.first_bad
         spent = rule.max_retries is not None and tx.counted > rule.max_retries * ATTEMPT
         late = late_us >= round(rule.patience_s * 1e6)
-        if self.health.scope_of(flow.scope) or not (spent or late):
+        if not (spent or late):
+            left_s = max(rule.patience_s - late_us / 1e6, verdict.retry_after_s)
+            if verdict.delay_s <= left_s:
+                return verdict, None
+            again = verdict.from_backlog() if isinstance(verdict, Retry) else verdict
+            return replace(again, delay_s=left_s), None
+        if self.health.scope_of(flow.scope):
             return verdict, None
         text = verdict.error if spent else f"{verdict.error}; so it went for {late_us / 1e6:.0f} s"
         return replace(verdict, error=text), rule.state

@@ -5,7 +5,9 @@
 
 -- Counts the attempts of a step after this answer, in eighths, and says since when it goes on so; returns
 -- both. When that is long enough by verdict.give_up, the verdict gets the final state. While a breaker holds
--- its scope nothing ends: an outage is not the row's fault.
+-- its scope nothing ends: an outage is not the row's fault. The last send before the end comes no later than
+-- patience lasts, unless the provider ordered a longer wait; it comes from the backlog, for Celery's countdown
+-- is the longer one.
 local function plan_attempts(verdict, flow, counted, since)
   counted = tonumber(counted or 0)
   if verdict.attempt then
@@ -16,7 +18,12 @@ local function plan_attempts(verdict, flow, counted, since)
   since = tonumber(since or now)
   local is_spent = rule.attempts and counted > rule.attempts * ATTEMPT
   local is_late = now - since >= rule.patience_us
-  if not (is_spent or is_late) or verdict.evidence and verdict.evidence.fails then return counted, since end
+  if not (is_spent or is_late) then
+    local longest = math.max(since + rule.patience_us - now, verdict.retry_after_us or 0)
+    if (verdict.delay_us or 0) > longest then verdict.tag, verdict.delay_us = "requeue", longest end
+    return counted, since
+  end
+  if verdict.evidence and verdict.evidence.fails then return counted, since end
   local client, own = unpack(redis.call("HMGET", GOV, "k:client", "k:" .. flow.scope))
   if client or own then return counted, since end
   if not is_spent then
