@@ -16,8 +16,9 @@ from celery.exceptions import CPendingDeprecationWarning
 from workers.broker import consumer, names, transport
 from workers.broker.control import signed_control
 from workers.clients import clients
+from workers.errors import ConfigError
 from workers.ledger import identity
-from workers.loader import PackageLoader
+from workers.loader import CeleryRefused, PackageLoader
 from workers.store import connection
 
 #: Each of these modules gives the application what it defines: the tasks, and the dispatcher that
@@ -38,7 +39,10 @@ warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 
 def _configuration() -> dict[str, Any]:
-    config = clients().settings
+    try:
+        config = clients().settings
+    except ConfigError as error:
+        raise CeleryRefused(str(error)) from None
     return {
         **transport.broker_settings(
             connection.broker_url_of(config.store), names.key_options(config.store.namespace)

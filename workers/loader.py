@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from celery.loaders.app import AppLoader
 from click import ClickException
 
-from workers.errors import UsageError
+from workers.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -31,6 +31,10 @@ class PackageHidden(UsageError, ClickException):
     It is an exception of click too, so that Celery's own command ends with its sentence and its
     exit code, and without a traceback.
     """
+
+
+class CeleryRefused(ConfigError, ClickException):
+    """The configuration is wrong, so there is no application; for Celery's command as above."""
 
 
 class PackageLoader(AppLoader):  # type: ignore[misc]  # Celery ships no types

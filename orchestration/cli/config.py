@@ -20,7 +20,8 @@ from workers.auth.credentials import StaticSecret
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.http.route import Route
-from workers.settings.load import config_path
+from workers.ledger.installation import where
+from workers.settings.place import find_file
 from workers.store.connection import open_store, require_durable, url_of
 from workers.store.tls import require_trusted
 
@@ -72,14 +73,14 @@ def check_configuration(*, as_json: bool) -> None:
     Exit:     0 all is well, 1 store or provider cannot be reached, 2 wrong configuration
     """
     settings = options.settings()
-    path = config_path(options.config_file())
+    path = find_file(options.config_file())
     of_servers = _check_servers(settings.store)
     of_clients = {name: _check_client(client) for name, client in settings.clients.items()}
     all_findings = (*of_servers.values(), *of_clients.values())
     problems = [problem for findings in all_findings for problem in findings.problems]
     if as_json:
         answer = {
-            "configuration": str(path) if path else None,
+            "configuration": str(path.absolute()) if path else None,
             **{name: findings.facts for name, findings in of_servers.items()},
             "clients": {name: findings.facts for name, findings in of_clients.items()},
             "problems": [text for _, text in problems],
@@ -87,7 +88,8 @@ def check_configuration(*, as_json: bool) -> None:
         }
         click.echo(json.dumps(answer))
     else:
-        click.echo(f"{'configuration':16}  {path or 'none, the defaults hold'}")
+        file = path.absolute() if path else "no file, the environment and the defaults hold"
+        click.echo(f"{'configuration':16}  {file}")
         for name, findings in of_servers.items():
             _show(name, findings)
         for name, findings in of_clients.items():
@@ -146,7 +148,7 @@ def _check_broker(settings: StoreSettings) -> Findings:
 
 
 def _check_store(settings: StoreSettings) -> Findings:
-    findings = Findings()
+    findings = Findings({"place": where(settings)})
     try:
         require_trusted(url_of(settings))
         store = open_store(settings)
@@ -158,7 +160,7 @@ def _check_store(settings: StoreSettings) -> Findings:
         findings.problems.append((_AWAY, str(error)))
     else:
         kind = "valkey" if "valkey_version" in server else "redis"
-        findings.facts = {
+        findings.facts |= {
             "embedded": settings.url is None,
             "server": f"{kind} {server.get('valkey_version', server.get('redis_version'))}",
             "appendfsync": fsync,

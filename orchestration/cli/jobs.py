@@ -10,6 +10,7 @@ import click
 from orchestration.cli import options
 from orchestration.text import format_count, format_moment
 from orchestration.views.progress import all_jobs
+from workers.ledger.installation import where
 
 if TYPE_CHECKING:
     from orchestration.views.progress import Progress
@@ -31,7 +32,8 @@ def command(*, as_json: bool) -> None:
         click.echo(json.dumps([job.as_dict() for of_client in jobs.values() for job in of_client]))
         return
     if not any(jobs.values()):
-        click.echo("there are no jobs; submit one with: headgate submit", err=True)
+        place = where(clients.settings.store)
+        click.echo(f"the store {place} has no jobs; submit one with: headgate submit", err=True)
     for name, of_client in jobs.items():
         if of_client:
             click.secho(f"client {name}", bold=True)

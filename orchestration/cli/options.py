@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from workers.clients import Clients
+from workers.ledger.installation import where
 from workers.settings.load import Settings, load
+from workers.settings.place import find_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 INTERRUPTED: Final = 130
 #: Where click's context keeps the file that was named; a command sees that of the group above it.
 _CONFIG_FILE: Final = "headgate.config_file"
+#: The same of the settings that were read.
+_SETTINGS: Final = "headgate.settings"
 
 
 def _keep_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
@@ -34,7 +38,7 @@ def configured(function: Callable[..., Any]) -> Callable[..., Any]:
         callback=_keep_file,
         expose_value=False,
         is_eager=True,
-        help="Configuration file; default HEADGATE_CONFIG, then ./headgate.toml.",
+        help="Configuration file; default HEADGATE_CONFIG, then the nearest headgate.toml upwards.",
     )(function)
 
 
@@ -55,11 +59,19 @@ def settings() -> Settings:
     Raises:
         ConfigError: the configuration is wrong.
     """
-    context = click.get_current_context()
-    loaded = context.find_object(Settings)
-    if loaded is None:
-        context.obj = loaded = load(config_file())
+    meta = click.get_current_context().meta
+    if _SETTINGS not in meta:
+        meta[_SETTINGS] = load(config_file())
+    loaded: Settings = meta[_SETTINGS]
     return loaded
+
+
+def place() -> str:
+    """Which store and which file the running command uses; raises as `settings`."""
+    store = where(settings().store)
+    file = find_file(config_file())
+    named = f"configuration {file.absolute()}" if file else "no configuration file"
+    return f"store {store}, {named}"
 
 
 def clients() -> Clients:

@@ -44,8 +44,10 @@ def command(*, as_json: bool) -> None:
     problems = name_problems(clients)
     if as_json:
         of_clients = [shown.as_dict() for shown in statuses]
-        click.echo(json.dumps({"clients": of_clients, "problems": problems}))
+        place = options.place()
+        click.echo(json.dumps({"place": place, "clients": of_clients, "problems": problems}))
         return
+    click.secho(options.place(), dim=True)
     if not statuses:
         click.echo("there are no clients; add one to the configuration", err=True)
     for number, shown in enumerate(statuses):

@@ -13,7 +13,7 @@ from orchestration.views.progress import iso
 from orchestration.views.status import status
 from orchestration.views.workers import name_problems
 from workers.errors import ConfigError, HeadgateError, StoreAway, StoreReplaced
-from workers.ledger.installation import Installation
+from workers.ledger.installation import Installation, where
 from workers.store.connection import (
     open_store,
     require_durable,
@@ -94,7 +94,8 @@ def _store(clients: Clients, store: Store) -> Check:
         store.ping()
         trips_ms.append((time.perf_counter() - started) * 1000)
     latency = f"{statistics.median(trips_ms):.2f} ms a round trip"
-    return Check(name="store", text=f"{kind} {version}, appendfsync {fsync}, {latency}")
+    place = where(clients.settings.store)
+    return Check(name="store", text=f"{place}, {kind} {version}, appendfsync {fsync}, {latency}")
 
 
 def _clock(store: Store) -> Check:

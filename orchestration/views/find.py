@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from workers.errors import UsageError
+from workers.ledger.installation import where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,8 @@ def find_job(clients: Clients, name: str) -> tuple[Client, Job]:
         for client in (clients[each] for each in clients.names()):
             if job := client.ledger.job(name):
                 return client, job
-    raise UsageError(f"there is no job {name!r}; `headgate jobs` lists all")
+    place = where(clients.settings.store)
+    raise UsageError(f"there is no job {name!r} in the store {place}; `headgate jobs` lists all")
 
 
 def find_transactions(

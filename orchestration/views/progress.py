@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from workers.errors import InputError, StoreAway
+from workers.ledger.installation import where
 from workers.ledger.job import Job
 from workers.ledger.transaction import TransactionState
 from workers.store.connection import to_us
@@ -135,7 +136,10 @@ def snapshot(client: Client, job: str, before: Progress | None = None) -> Progre
     hash_, accepted_us, now, out = pipe.execute()
     stored = Job.from_hash(job, hash_)
     if stored is None:
-        raise InputError(f"client {client.name} has no job {job!r}; `headgate jobs` lists all")
+        raise InputError(
+            f"client {client.name} has no job {job!r} in the store {where(client.fleet.store)}; "
+            f"`headgate jobs` lists all"
+        )
     sent = [
         transaction.rows
         for transaction in (client.ledger.transactions(out) if out else ())

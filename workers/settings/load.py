@@ -1,7 +1,7 @@
 """The configuration: one TOML file, every value overridable by environment, checked when read.
 
-`load()` reads `--config`, `HEADGATE_CONFIG`, or `headgate.toml` in the current folder, in this
-order; without any of them the defaults hold and the embedded store is used. An environment
+`load()` reads `--config`, `HEADGATE_CONFIG`, or the nearest `headgate.toml` of the current folder
+and those above it, in this order (`workers.settings.place`). An environment
 variable overrides a value by its path: `HEADGATE_STORE__URL`, `HEADGATE_WORKER__CONCURRENCY`,
 `HEADGATE_CLIENTS__ACME__BASE_URL`. No error shows a value: it may be a secret.
 """
@@ -9,10 +9,11 @@ variable overrides a value by its path: `HEADGATE_STORE__URL`, `HEADGATE_WORKER_
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -31,6 +32,7 @@ from pydantic_settings import (
 
 from workers.errors import ConfigError
 from workers.settings.client import ClientSettings, with_profile
+from workers.settings.place import find_file, find_folder
 from workers.settings.redis_url import RedisUrl, require_verified, with_password
 from workers.settings.values import (
     NAME,
@@ -40,8 +42,8 @@ from workers.settings.values import (
     require_known,
 )
 
-#: Where the file is looked for when neither `--config` nor `HEADGATE_CONFIG` names one.
-DEFAULT_FILE = "headgate.toml"
+#: What an error shows of a line that is no TOML: the name of a table, or of a value without it.
+_LINE_START: Final = re.compile(r"\s*(\[[\w.\- ]{0,64}\]*|[\w.\- ]{1,64}=)")
 
 
 class StoreSettings(Model):
@@ -53,7 +55,7 @@ class StoreSettings(Model):
     password_file: Path | None = None  #: file that holds it; both None: it stands in `url`
     data_dir: Path = Path(".headgate")
     """Folder of the embedded store, and of what this machine remembers of its store; relative to
-    the folder of the configuration file."""
+    the folder of the configuration file, or looked for upwards where there is none."""
     namespace: str = Field("headgate", pattern=NAME)  #: first part of every key
     accept_everysec: bool = False  #: run guards `none` and `lookup` on appendfsync everysec
     durable: Literal["always", "everysec"] | None = None
@@ -209,34 +211,17 @@ class _Sections(InitSettingsSource):
         super().__init__(cls, {k: v for k, v in env().items() if k in Settings.model_fields})
 
 
-def config_path(given: str | os.PathLike[str] | None = None) -> Path | None:
-    """The file that `load` reads, or None when there is none."""
-    named = given or os.environ.get("HEADGATE_CONFIG")
-    if named:
-        return Path(named)
-    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
-
-
 def load(given: str | os.PathLike[str] | None = None) -> Settings:
-    """Read the configuration.
+    """Read the configuration, as the head of this module says.
 
     Raises:
-        ConfigError: the file is missing, is no TOML, or a value in it is wrong.
+        ConfigError: there is none, the file is missing or no TOML, or a value in it is wrong.
     """
-    path = config_path(given)
+    path = find_file(given)
     _require_known_variables()
-    data: dict[str, Any] = {}
-    if path is not None:
-        try:
-            data = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"configuration {path} cannot be read ({error.strerror}); correct the path"
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"configuration {path} is not valid TOML: {error}") from None
+    data = {} if path is None else _read(path)
     try:
-        return _in_folder_of(path, Settings(**data))
+        settings = Settings(**data)
     except ValidationError as error:
         raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
     except SettingsError:
@@ -245,20 +230,55 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
             "a variable below them is not valid JSON; correct it, or set single values: "
             "HEADGATE_STORE__URL"
         ) from None
-
-
-def _in_folder_of(path: Path | None, settings: Settings) -> Settings:
-    """The settings with a data folder that belongs to the file, wherever a command is given."""
-    folder = (path.parent if path else Path()).absolute() / settings.store.data_dir.expanduser()
+    folder = find_folder(settings.store.data_dir, path, in_environment=_environment_sets_values())
     store = settings.store.model_copy(update={"data_dir": folder})
     return settings.model_copy(update={"store": store})
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"configuration {path} cannot be read ({error.strerror}); correct the path"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"configuration {path} is not UTF-8 (byte {error.start + 1}); save it as UTF-8"
+        ) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"configuration {path} is not valid TOML: {error}{_show_line(text, str(error))}"
+        ) from None
+
+
+def _show_line(text: str, error: str) -> str:
+    """What stands in the line of which a TOML error speaks, without its value."""
+    number = re.search(r"at line (\d+)", error)
+    if not number:
+        return ""
+    line = "".join(text.splitlines()[int(number[1]) - 1 : int(number[1])])
+    start = _LINE_START.match(line)
+    return f", in: {start[0].strip()} \N{HORIZONTAL ELLIPSIS}" if start else ""
+
+
+def _environment_sets_values() -> bool:
+    """Whether the environment configures anything, beside the name of the file."""
+    sections = (name.upper().removeprefix("HEADGATE_").partition("__")[0] for name in _variables())
+    return any(section.lower() in Settings.model_fields for section in sections)
+
+
+def _variables() -> list[str]:
+    return [name for name in os.environ if name.upper().startswith("HEADGATE_")]
+
+
 def _require_known_variables() -> None:
     """Refuse a misspelt section; a variable without "__" may belong to anything."""
-    for variable in os.environ:
+    for variable in _variables():
         section, nested, _ = variable.upper().removeprefix("HEADGATE_").partition("__")
-        if variable.upper().startswith("HEADGATE_") and nested:
+        if nested:
             try:
                 require_known([section.lower()], Settings.model_fields)
             except ValueError as error:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
 import orchestration
 import tasks
 import workers
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_every_example_in_a_docstring_gives_what_it_says() -> None:
+    import pytest
+
+
+def test_every_example_in_a_docstring_gives_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "headgate.toml").touch()  # who looks at the Celery application reads one
+    monkeypatch.chdir(tmp_path)
     tried = 0
     for room in (workers, tasks, orchestration):
         for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):

@@ -1,0 +1,128 @@
+"""Which file is read, and where the data lies: it belongs to the configuration, not to a folder."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from orchestration.cli import main
+from workers.errors import ConfigError
+from workers.settings.load import load
+from workers.settings.place import find_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder two below one that nothing is above; it is the current one."""
+    for variable in [name for name in os.environ if name.startswith("HEADGATE_")]:
+        monkeypatch.delenv(variable)
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_nearest_file_of_the_folders_above_is_read_and_its_data_lies_beside_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "headgate.toml").touch()
+    near = tmp_path / "a" / "headgate.toml"
+    near.touch()
+
+    assert find_file() == near
+    assert load().store.data_dir == tmp_path / "a" / ".headgate"
+
+
+def test_a_file_that_is_named_is_read_and_nothing_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "headgate.toml").touch()
+    other = tmp_path / "other" / "acme.toml"
+    other.parent.mkdir()
+    other.write_text('[store]\ndata_dir = "data"\n')
+
+    assert load(other).store.data_dir == tmp_path / "other" / "data"
+    monkeypatch.setenv("HEADGATE_CONFIG", str(other))
+    assert load().store.data_dir == tmp_path / "other" / "data"
+
+
+def test_without_a_file_the_nearest_data_folder_is_used(
+    tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADGATE_WORKER__CONCURRENCY", "4")
+    assert load().store.data_dir == below / ".headgate"
+
+    (tmp_path / ".headgate").mkdir()
+
+    assert load().store.data_dir == tmp_path / ".headgate"
+
+
+@pytest.mark.parametrize("command", ["jobs", "status", "doctor", "worker", "flower", "submit"])
+def test_a_command_that_finds_no_configuration_says_so_and_makes_nothing(
+    command: str, below: Path
+) -> None:
+    file = below.parent / "rows.jsonl"
+    file.touch()
+    arguments = ["calls", str(file), "--client", "acme"] if command == "submit" else []
+
+    result = CliRunner().invoke(main, [command, *arguments])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("headgate: there is no configuration: ")
+    assert "--config" in result.stderr
+    assert list(below.iterdir()) == []
+
+
+@pytest.mark.parametrize("entry", ["headgate.toml", ".headgate"])
+def test_what_somebody_else_put_above_is_not_taken(
+    entry: str, tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = tmp_path / entry
+    placed.mkdir() if entry == ".headgate" else placed.touch()
+    if os.geteuid() == 0:
+        os.chown(placed, 54321, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+
+    with pytest.raises(ConfigError, match=r"belongs to another user; name it with --config"):
+        load()
+
+    monkeypatch.chdir(tmp_path)  # who goes there means it
+    assert load().store.data_dir == tmp_path / ".headgate"
+    monkeypatch.chdir(below)
+    if entry == "headgate.toml":
+        assert load(placed).store.data_dir == tmp_path / ".headgate"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('[clients.acme\nbase_url = "x"\n', "in: [clients.acme"),
+        ('[clients.acme]\nclient_secret = "tops3cret\n', "in: client_secret ="),
+        ('[clients.acme]\ntops3cret"\n', "line 2"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_shown_by_its_line_without_its_value(
+    text: str, shown: str, below: Path
+) -> None:
+    file = below / "headgate.toml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        load()
+
+    assert shown in str(caught.value)
+    assert "tops3cret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_utf_8_is_one_sentence(below: Path) -> None:
+    (below / "headgate.toml").write_bytes(b'[clients."K\xf6ln"]\n')
+
+    with pytest.raises(ConfigError, match=r"is not UTF-8 \(byte 12\); save it as UTF-8"):
+        load()

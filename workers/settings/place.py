@@ -1,0 +1,90 @@
+"""Which configuration a process reads, and in which folder its data lies.
+
+A command belongs to the configuration that it reads, not to the folder in which it is given: two
+folders below one `headgate.toml` are one installation, with one store and one quota.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from workers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What is looked for when neither `--config` nor `HEADGATE_CONFIG` names a file.
+DEFAULT_FILE: Final = "headgate.toml"
+
+
+def find_file(given: str | os.PathLike[str] | None = None) -> Path | None:
+    """Find the file to read: the one that is given, else HEADGATE_CONFIG's, else the nearest one.
+
+    Returns:
+        The nearest `headgate.toml` of the current folder and those above it; None = there is none.
+
+    Raises:
+        ConfigError: the nearest one is above, and belongs to somebody else.
+    """
+    named = given or os.environ.get("HEADGATE_CONFIG")
+    if named:
+        return Path(named)
+    folder = _nearest(DEFAULT_FILE)
+    return folder / DEFAULT_FILE if folder else None
+
+
+def find_folder(data_dir: Path, file: Path | None, *, in_environment: bool) -> Path:
+    """Find the data folder: beside its file, else the nearest one, else one in the current folder.
+
+    Args:
+        data_dir: As it is configured; a relative path, or an absolute one.
+        file: The configuration that was read, if one was.
+        in_environment: Whether the environment sets values of the configuration.
+
+    Raises:
+        ConfigError: nothing is configured, and no data folder is there either.
+    """
+    data_dir = data_dir.expanduser()
+    if file is not None:
+        return file.absolute().parent / data_dir
+    if data_dir.is_absolute():
+        return data_dir
+    if folder := _nearest(data_dir):
+        return folder / data_dir
+    if in_environment:
+        return Path.cwd() / data_dir
+    raise ConfigError(
+        f"there is no configuration: {Path.cwd()} and the folders above it have neither "
+        f"{DEFAULT_FILE} nor {data_dir}; name the file with --config or HEADGATE_CONFIG, or write "
+        f"{DEFAULT_FILE} as the README shows"
+    )
+
+
+def _nearest(name: str | Path) -> Path | None:
+    """The current folder or the nearest one above it that has this entry."""
+    for folder in _upwards():
+        if (folder / name).exists():
+            if folder != Path.cwd():
+                _require_own(folder / name)
+            return folder
+    return None
+
+
+def _upwards() -> Iterator[Path]:
+    here = Path.cwd()
+    yield here
+    yield from here.parents
+
+
+def _require_own(entry: Path) -> None:
+    """Take nothing from above that somebody else may have put there.
+
+    A configuration names files and variables with secrets, and hosts to send them to.
+    """
+    if entry.stat().st_uid not in {0, os.geteuid()}:
+        raise ConfigError(
+            f"{entry} belongs to another user; name it with --config or HEADGATE_CONFIG if you "
+            f"trust it"
+        )
