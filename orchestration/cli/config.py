@@ -117,7 +117,9 @@ def _format_facts(facts: dict[str, Any]) -> Iterator[str]:
     """Facts for people: {"secret_present": False} is "secret not present"."""
     for fact, value in facts.items():
         thing, _, state = fact.rpartition("_")
-        if not isinstance(value, bool):
+        if fact == "place":
+            yield value
+        elif not isinstance(value, bool):
             yield f"{fact} {value}"
         elif thing:
             yield f"{thing} {'' if value else 'not '}{state}"
