@@ -34,6 +34,9 @@ for _flag in ("GOSSIP", "MINGLE"):
 # arguments nor the answers of tasks unless it is told to.
 os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
 os.environ.setdefault("FLOWER_TASKS_COLUMNS", "name,args,state,result,received,runtime,worker,uuid")
+# Kubernetes sets this one where a service is named flower; Flower would take it for its own port.
+if os.environ.get("FLOWER_PORT", "").startswith("tcp://"):
+    del os.environ["FLOWER_PORT"]
 # At each lost connection Celery warns of what a later release will do; a user cannot act on it.
 warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 

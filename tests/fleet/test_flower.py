@@ -83,6 +83,23 @@ def test_flower_listens_on_loopback_unless_another_address_is_named(
 
 
 @pytest.mark.usefixtures("world")
+def test_a_service_of_kubernetes_by_the_name_of_flower_does_not_end_it() -> None:
+    script = (
+        "import workers.app; from flower.command import apply_env_options, options; "
+        "apply_env_options(); print(options.port)"
+    )
+
+    for given, port in (("tcp://10.0.0.7:5555", "5555"), ("5556", "5556")):
+        ran = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "FLOWER_PORT": given},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ran.stdout.strip(), ran.stderr) == (port, "")
+
+
 def test_headgate_flower_asks_for_the_password_that_was_set_and_never_shows_it(
     tmp_path: Path,
 ) -> None:
