@@ -105,8 +105,13 @@ class Outgoing:
         return replace(verdict, sent_digest=self.digest(granted))
 
     def with_headers(self, granted: GrantedStep, token: Token | None) -> Request:
-        """The request with what every request carries: its key, and the token of the client."""
+        """The request with what every request carries: its key, and the token of the client.
+
+        Answers are read as JSON, so it asks for that unless its row asks for something else.
+        """
         headers = dict(self.request.headers)
+        if not any(name.lower() == "accept" for name in headers):
+            headers["Accept"] = "application/json"
         if self.key:
             headers[granted.client.settings().idempotency_header] = self.key
         if token:

@@ -47,6 +47,7 @@ class Provider:
         self.answers: list[Answer | Exception] = []
         self.sent: list[Request] = []
         self.body = "as it was submitted"
+        self.headers: dict[str, str] = {}
         self.guard = guard
         self.fleet = settings_apart()
         self.configured = ClientSettings(
@@ -63,7 +64,8 @@ class Provider:
 
     def row(self) -> dict[str, Any]:
         """The row, with the body of now."""
-        call = {"method": "POST", "path": "/things", "body": {"name": self.body}}
+        call: dict[str, Any] = {"method": "POST", "path": "/things", "body": {"name": self.body}}
+        call["headers"] = self.headers
         lookup = {"method": "GET", "path": "/things", "found": {"at": "/0"}}
         if self.guard == "lookup":
             call["lookup"] = lookup
@@ -272,3 +274,19 @@ def test_the_steps_share_a_key_or_have_one_each(store: Store, scope: str, keys: 
 
     assert len({it.headers[provider.header] for it in provider.sent}) == keys
     assert (len(provider.sent), provider.transaction["s"]) == (2, "succeeded")
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [({}, "application/json"), ({"accept": "text/csv"}, "text/csv")]
+)
+def test_a_call_asks_for_json_unless_its_row_asks_for_something_else(
+    store: Store, given: dict[str, str], sent: str
+) -> None:
+    provider = Provider(store)
+    provider.headers = given
+    provider.change()
+
+    provider.serve(DONE)
+
+    (request,) = provider.sent
+    assert [v for name, v in request.headers.items() if name.lower() == "accept"] == [sent]
