@@ -7,6 +7,7 @@ A row of both kinds is `{"line", "id", "name", "path", "size", "md5"}`, that of 
 from __future__ import annotations
 
 import json
+import os
 import platform
 from abc import abstractmethod
 from pathlib import Path
@@ -97,8 +98,9 @@ class MediaSteps(StepKind):
         ):
             raise CannotSay("the headers of the signed URL are not text")
         root = client.fleet.worker.media_root
-        file = File(Path(root or "", row["path"]), row["size"], row["md5"])
-        if root and not is_below(file.path, root):
+        path = Path(os.path.realpath(Path(root or "", row["path"])))
+        file = File(path, row["size"], row["md5"])
+        if root and not is_below(path, root):
             return LocalResult(
                 "failed",
                 f"{row['path']} does not lie below worker.media_root of host {platform.node()}; "

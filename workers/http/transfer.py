@@ -58,7 +58,7 @@ class TakenOver(Exception):
 class File:
     """A file as it was when it was submitted."""
 
-    path: Path
+    path: Path  #: without links
     size: int  #: bytes
     md5: str  #: hexadecimal
 
@@ -206,12 +206,13 @@ def _unreadable(file: File, error: OSError) -> NotThatFile:
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to be read, without a buffer.
 
-    A pipe would block whoever opens it, and a device may never end.
+    A pipe would block whoever opens it, and a device may never end. A link is not followed: the
+    path is what `os.path.realpath` made of it, and somebody may have put a link there since.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
         raise OSError(errno.EINVAL, "not a regular file")
@@ -219,5 +220,5 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def is_below(path: Path, root: Path) -> bool:
-    """Whether a path leads to something below the root, whatever links and `..` are in it."""
-    return path.resolve().is_relative_to(root.resolve())
+    """Whether a path that `os.path.realpath` made lies below the root."""
+    return path.is_relative_to(os.path.realpath(root))

@@ -110,7 +110,8 @@ class Files(Source):
     Args:
         path: The folder or manifest.
         naming: That of the kind.
-        root: The folder below which all files must lie; None: anywhere.
+        root: The folder below which all files must lie; None: that of the submission, or of its
+            manifest.
         language: Of rows that name none.
 
     Raises:
@@ -217,11 +218,10 @@ class Files(Source):
     def _read_file(self, given: str) -> Mapping[str, Any]:
         """Where a worker finds the file, its size and its MD5."""
         folder = self._where if self._is_folder else self._where.parent
-        path, md5, size = (folder / given).resolve(), hashlib.md5(usedforsecurity=False), 0
-        if self._is_folder and not path.is_relative_to(folder.resolve()):
-            raise BadRow("path: is a link out of the folder; name the file itself in a manifest")
-        if self._root and not path.is_relative_to(self._root):
-            raise BadRow(f"path: must lie below worker.media_root ({self._root})")
+        # Unlike Path.resolve(), which raises for links in a circle, this leaves them to be opened.
+        path = Path(os.path.realpath(folder / given))
+        self._require_below(path, folder)
+        md5, size = hashlib.md5(usedforsecurity=False), 0
         try:
             with open_regular(path) as file:
                 while piece := file.read(_PIECE):
@@ -233,6 +233,18 @@ class Files(Source):
             raise BadRow("path: the file is empty")
         stored = path.relative_to(self._root) if self._root else path
         return {"path": str(stored), "size": size, "md5": md5.hexdigest()}
+
+    def _require_below(self, path: Path, folder: Path) -> None:
+        """A manifest may come from somebody who must not read everything that its user may."""
+        if self._is_folder and not path.is_relative_to(folder.resolve()):
+            raise BadRow("path: is a link out of the folder; name the file itself in a manifest")
+        if self._root and not path.is_relative_to(self._root):
+            raise BadRow(f"path: must lie below worker.media_root ({self._root})")
+        if not self._root and not path.is_relative_to(folder.resolve()):
+            raise BadRow(
+                "path: must lie below the folder of the manifest; set worker.media_root to a "
+                "folder that holds all files"
+            )
 
 
 def _parse(text: str) -> object:

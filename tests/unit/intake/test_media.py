@@ -84,7 +84,6 @@ def test_a_manifest_says_names_and_languages_and_its_paths_begin_at_its_folder(
         ('{"path": "gone.wav"}', "path: cannot be read (No such file or directory)"),
         ('{"path": "below"}', "path: cannot be read (not a regular file)"),
         ('{"path": "pipe.wav"}', "path: cannot be read (not a regular file)"),
-        ('{"path": "/dev/zero", "name": "zero"}', "path: cannot be read (not a regular file)"),
         ('{"path": "empty.wav"}', "path: the file is empty"),
         ('{"path": "b.wav", "name": "two words"}', "name: must be"),
         ('{"path": "b.wav", "language": "german?"}', "language: must be"),
@@ -104,6 +103,34 @@ def test_a_bad_line_is_rejected_with_the_reason_and_the_others_go_on(
 
     assert why in bad["error"]
     assert good["id"] == "good:en-us"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "/proc/self/environ", "/dev/zero", "../out.wav", "link.wav", "a/../../out.wav"],
+)
+def test_a_manifest_reads_nothing_outside_of_its_folder(path: str, desk: Desk, files: Path) -> None:
+    (files.parent / "out.wav").write_bytes(b"out")
+    (files / "link.wav").symlink_to(files.parent / "out.wav")
+    manifest = files / "all.jsonl"
+    manifest.write_text(f'{{"path": "{path}", "name": "it"}}\n{{"path": "b.wav"}}\n')
+
+    bad, good = submit(desk, manifest)
+
+    assert "path: must lie below the folder of the manifest" in bad["error"]
+    assert good["id"] == "b:en-us"
+
+
+def test_links_in_a_circle_are_one_sentence(desk: Desk, files: Path) -> None:
+    (files / "one.wav").symlink_to("two.wav")
+    (files / "two.wav").symlink_to("one.wav")
+    manifest = files / "all.jsonl"
+    manifest.write_text('{"path": "one.wav"}\n{"path": "b.wav"}\n')
+
+    bad, good = submit(desk, manifest)
+
+    assert "path: cannot be read (Too many levels of symbolic links)" in bad["error"]
+    assert good["id"] == "b:en-us"
 
 
 def test_below_the_root_of_media_paths_are_stored_without_it_and_others_are_rejected(
