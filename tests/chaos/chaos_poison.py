@@ -75,7 +75,8 @@ def test_good_rows_lose_at_most_the_quota_that_poison_spends_and_poison_ends_by_
     assert beside.bad_states == {"unknown": bad}  # a 503 leaves in doubt what was done
     assert beside.doubled == 0
     assert beside.sent_per_s >= USED * alone.sent_per_s
-    assert beside.bad_lived_s <= PATIENCE_S + 2
+    # The last send of a row is due by then; with all others it waits for its share of the rate.
+    assert beside.bad_lived_s <= PATIENCE_S + 2 + bad / alone.sent_per_s
 
 
 def test_a_lone_row_is_sent_until_its_patience_ends(capsys: pytest.CaptureFixture[str]) -> None:
