@@ -355,6 +355,17 @@ def test_a_scope_is_held_when_sixteen_first_sends_in_a_row_were_bad(store: Store
     assert rig.ring_on(2 * S - 50 * MS) == []
 
 
+def test_the_reserve_of_urgent_rows_lets_none_through_while_their_scope_is_held(
+    store: Store,
+) -> None:
+    rig = Rig(store, WIDE.model_copy(update={"reserve": 2}))
+    rig.line_up(60, lane=0)
+    fail(rig)
+
+    assert rig.ring_on(2 * S - 50 * MS) == []
+    assert len(rig.ring_on(100 * MS)) == 1
+
+
 def test_one_good_answer_between_counts_anew(store: Store) -> None:
     rig = Rig(store, WIDE)
     rig.line_up(60)
