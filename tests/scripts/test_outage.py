@@ -23,10 +23,11 @@ from tests.support.rig import (
     change,
     grants,
     probe,
+    resume,
 )
 from tests.support.stored import transaction_hash
 from workers.answer.outcome import Health, Outcome
-from workers.answer.verdict import Finish, GiveUp, Requeue, Retry
+from workers.answer.verdict import UNSENT, Finish, GiveUp, Requeue, Retry
 from workers.governor import flows
 from workers.governor.grants import Grant, Hindrance, Settled
 from workers.settings.limits import LimitSettings
@@ -254,6 +255,74 @@ def test_while_its_scope_is_held_no_row_ends(store: Store) -> None:
     assert rig.governor.settle(late, AGAIN) is not Settled.END
 
 
+def held_for(rig: Rig, seconds: int) -> list[str]:
+    """A scope that was held so long and is free again; returns the keys of its rows in doubt."""
+    in_doubt = failed(rig)
+    rig.us += seconds * S
+    rig.governor.sweep()
+    for _ in range(2):
+        rig.governor.settle(probe(rig), DONE)
+    assert not breaker(rig, scope_of(rig))
+    return [key for key in in_doubt if rig.state(key) != "succeeded"]
+
+
+def test_patience_counts_no_time_in_which_the_scope_was_held(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    in_doubt = held_for(rig, 2400)
+    rig.us += 5 * S
+
+    for number, grant in enumerate(grants(rig, 40)):  # the provider is back, but not quite
+        verdict = DONE if number % 2 else replace(FAILS, is_first=grant.attempts == 0)
+        assert (rig.governor.settle(grant, verdict) is Settled.END) is (verdict is DONE)
+
+    assert "unknown" not in rig.states(in_doubt)
+
+
+def test_patience_begins_anew_when_the_hold_of_the_scope_ends(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    key, *_ = held_for(rig, 2400)
+    waits = replace(AGAIN, attempt=False)
+
+    def settled_after(seconds: int) -> Settled:
+        rig.us += seconds * S
+        rig.governor.sweep()
+        out = grants(rig, 40)
+        for grant in out:
+            if grant.key != key:
+                rig.governor.settle(grant, UNSENT)
+        (mine,) = (grant for grant in out if grant.key == key)
+        return rig.governor.settle(mine, waits)
+
+    assert settled_after(1790) is Settled.BACKLOG
+    assert settled_after(15) is Settled.END
+    assert "so it went for 18" in rig.dead()[0]["why"]
+
+
+@pytest.mark.parametrize("ends", ["a word of an operator", "a limit of its own"])
+def test_patience_begins_anew_whatever_ends_the_hold(store: Store, ends: str) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    if ends == "a limit of its own":
+        change(rig, WIDE, LimitSettings(name="ep", count=1000, shape="bucket", match="POST /x"))
+    rig.us += 2400 * S
+    rig.governor.sweep()
+    if ends == "a word of an operator":
+        assert resume(rig)
+    else:
+        for _ in range(2):
+            rig.governor.settle(probe(rig), DONE)
+    rig.us += 5 * S
+
+    out = grants(rig, 40)
+    for grant in out:
+        if not grant.attempts:
+            rig.governor.settle(grant, DONE)
+    late = [grant for grant in out if grant.attempts]
+    assert late
+    for grant in late:
+        assert rig.governor.settle(grant, AGAIN) is Settled.BACKLOG
+
+
 def test_a_step_that_is_done_forgets_what_was_counted(store: Store) -> None:
     rig = Rig(store, WIDE)
     (key,) = rig.line_up(1, "POST /x", "POST /y")
@@ -284,6 +353,17 @@ def test_a_scope_is_held_when_sixteen_first_sends_in_a_row_were_bad(store: Store
     assert breaker(rig, scope)["cause"] == "failing"
     assert breaker(rig, scope)["why"] == "the provider answered 503"
     assert rig.ring_on(2 * S - 50 * MS) == []
+
+
+def test_the_reserve_of_urgent_rows_lets_none_through_while_their_scope_is_held(
+    store: Store,
+) -> None:
+    rig = Rig(store, WIDE.model_copy(update={"reserve": 2}))
+    rig.line_up(60, lane=0)
+    fail(rig)
+
+    assert rig.ring_on(2 * S - 50 * MS) == []
+    assert len(rig.ring_on(100 * MS)) == 1
 
 
 def test_one_good_answer_between_counts_anew(store: Store) -> None:

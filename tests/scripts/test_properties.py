@@ -283,6 +283,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "breakers": {
             it: _breaker(fields, gov[f"k:{it}"]) for it, fields in named("breaker:").items()
         },
+        "holds ended": numbers("d:"),
         "opened": (gov["opened"], int(gov["opened_us"])) if "opened" in gov else None,
     }
 

@@ -19,7 +19,7 @@ from tests.support.health_model import ATTEMPT, TOKEN, Health
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Advance, Finish, Reach, Requeue, Retry
+from workers.answer.verdict import Advance, Finish, GiveUp, Reach, Requeue, Retry
 from workers.governor.governor import MOST_KEYS
 from workers.governor.grants import (
     Bell,
@@ -977,19 +977,26 @@ class Model:
         if not (rule := verdict.give_up):
             return verdict, None
         tx.first_bad = self.now if tx.first_bad is None else tx.first_bad
-        late_us = self.now - tx.first_bad
         spent = rule.max_retries is not None and tx.counted > rule.max_retries * ATTEMPT
-        late = late_us >= round(rule.patience_s * 1e6)
-        if not (spent or late):
-            left_s = max(rule.patience_s - late_us / 1e6, verdict.retry_after_s)
-            if verdict.delay_s <= left_s:
-                return verdict, None
-            again = verdict.from_backlog() if isinstance(verdict, Retry) else verdict
-            return replace(again, delay_s=left_s), None
+        late_us, left_s = self._patience_of(tx, verdict, rule)
+        if not spent and late_us < rule.patience_s * 1e6 and verdict.delay_s <= left_s:
+            return verdict, None
+        tx.first_bad = max(tx.first_bad, self.health.hold_ended(flow.scope))
         if self.health.scope_of(flow.scope):
             return verdict, None
-        text = verdict.error if spent else f"{verdict.error}; so it went for {late_us / 1e6:.0f} s"
-        return replace(verdict, error=text), rule.state
+        late_us, left_s = self._patience_of(tx, verdict, rule)
+        if spent or late_us >= rule.patience_s * 1e6:
+            why = "" if spent else f"; so it went for {late_us / 1e6:.0f} s"
+            return replace(verdict, error=verdict.error + why), rule.state
+        if verdict.delay_s <= left_s:
+            return verdict, None
+        again = verdict.from_backlog() if isinstance(verdict, Retry) else verdict
+        return replace(again, delay_s=left_s), None
+
+    def _patience_of(self, tx: Transaction, verdict: Any, rule: GiveUp) -> tuple[int, float]:
+        """How long a row goes on so, us, and how long it may wait at the most, seconds."""
+        late_us = self.now - (tx.first_bad or self.now)
+        return late_us, max(rule.patience_s - late_us / 1e6, verdict.retry_after_s)
 
     def _break(self, tx: Transaction, verdict: Verdict) -> None:
         """What an answer says of the breakers."""
@@ -1093,6 +1100,7 @@ class Model:
             "healthy": self.health.healthy,
             "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
             "opened": self.health.opened,
+            "holds ended": self.health.ended,
         }
 
     def _counters(self, name: str) -> dict[str, int | None]:

@@ -76,8 +76,8 @@ _SCRIPTS: Final = (
     Mutant(
         "rows end while their scope is held",
         "workers/lua/includes/giving_up.lua",
-        "  if client or own then return counted, since end\n",
-        "",
+        "if is_held or verdict.evidence",
+        "if verdict.evidence",
         "tests/scripts/test_outage.py",
     ),
     Mutant(

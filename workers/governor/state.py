@@ -47,6 +47,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "b:": "bucket: bells that are out for it.",
     "g:": "bucket: until when its next token is left to a permit.",
     "k:": "scope: while its breaker is open, from when on a probe may go.",
+    "d:": "scope: when its breaker closed last, if it was ever open.",
     "y:": "scope: the reason of its pause.",
     "z:": "scope: calls that the provider's headers leave, and until when.",
     "q:": "lane: transactions that wait.",

@@ -69,7 +69,7 @@ local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
   local first, second = string.match(value, "^(%d+) (%d+)$")
-  if string.find(field, "^[cgok]:") or MOMENTS[field] then
+  if string.find(field, "^[cdgok]:") or MOMENTS[field] then
     if moved(value) then plan("HSET", GOV, field, moved(value)) end
     if string.find(field, "^k:") then move_breaker(string.sub(field, 3)) end
   elseif first and string.find(field, "^[wmz]:") then

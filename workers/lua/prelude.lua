@@ -74,6 +74,7 @@
 --   gov.set_back           set_back       by how much the clock was set back, all in all
 --   gov.sent               newest_grant   number of the newest grant; negative: stopped, see includes/run.lua
 --   gov.k:<scope>          probe_at       while its breaker is open: from when on a probe may go
+--   gov.d:<scope>          hold_ended     when its breaker closed last, if it was ever open
 --   gov.opened             opened         scope whose breaker opened last
 --   gov.opened_us          opened_at      when that was
 --   gov.quarantined        quarantined    the one transaction of the quarantine that is out

@@ -36,7 +36,7 @@ for name, bucket in pairs(buckets) do
     redis.call("HSET", GOV, "c:" .. name, now + bucket[INTERVAL] * bucket[BURST])
   end
 end
-for _, scope in ipairs(open) do forget_breaker(scope) end
+for _, scope in ipairs(open) do end_breaker(scope) end
 forget_refusals()
 redis.call("HDEL", GOV, "paused", "y:client")
 redis.call("HSET", GOV, "c:client", now)
