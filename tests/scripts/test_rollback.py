@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.pair import a_pair
 from tests.support.rig import APP, DONE, MS, Rig, S
 from tests.support.stored import transaction_hash
 from workers.errors import StoreReplaced
@@ -15,6 +16,8 @@ from workers.governor.recent import RECENT, Recent
 from workers.settings.load import WorkerSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from workers.store.connection import Store
 
 
@@ -64,6 +67,13 @@ def rung(rig: Rig, guards: str = "n", steps: int = 1) -> str:
     return key
 
 
+def wait_for_bells(rig: Rig) -> None:
+    """Ring until a quiet time is over."""
+    rig.line_up(1)
+    while not rig.governor.ring("w1", 8).bells:
+        rig.us += 25 * MS
+
+
 def granted(decision: Grant | object) -> Grant:
     assert isinstance(decision, Grant)
     return decision
@@ -89,6 +99,40 @@ def test_a_call_that_the_store_forgot_is_granted_to_nobody_else(rig: Rig, *, new
     assert [it for it in answers if isinstance(it, Grant)] == []
     assert settled(rig, grant) is Settled.END
     assert transaction_hash(rig, key)["s"] == "succeeded"
+
+
+@pytest.mark.parametrize("fails_back", [True, False], ids=["there and back", "there"])
+def test_a_call_that_the_primary_before_granted_is_granted_by_no_new_one(
+    tmp_path: Path, *, fails_back: bool
+) -> None:
+    with a_pair(tmp_path) as pair:
+        first, second = pair.first, pair.second
+        pair.let_follow(second)
+        rig = Rig(first, APP)
+        rig.fill()
+        rig.governor.ring("w1", 8)
+        granted(rig.governor.admit(rung(rig, "k"), 1))  # the first server knows this one
+        old, new = first, second
+        if fails_back:
+            pair.let_follow(second)  # it has all
+            pair.promote(second)
+            pair.let_follow(first)
+            rig.move(second)
+            wait_for_bells(rig)
+            granted(rig.governor.admit(rung(rig, "k"), 1))
+            old, new = second, first
+        key = rung(rig)
+        pair.let_follow(new)
+        pair.promote(new)
+        grant = granted(rig.governor.admit(key, 1))  # by the one before: the new one never hears
+        assert transaction_hash(rig, key)["s"] == "s"
+        rig.move(new)
+        assert transaction_hash(rig, key)["s"] == "r"
+
+        assert not isinstance(other_process(rig).admit(key, 1), Grant)
+
+        rig.move(old)
+        assert settled(rig, grant) is Settled.END
 
 
 @pytest.mark.parametrize(("guard", "state"), [("n", "unknown"), ("k", "w"), ("l", "w")])
@@ -123,6 +167,23 @@ def test_nothing_is_granted_until_every_worker_that_lived_had_time_to_say_what_i
         if rig.governor.ring("w1", 8).bells or not isinstance(rig.governor.admit(key, 1), Denied):
             break
     assert 4 * S < rig.us - began <= 6 * S  # w2 was waited for, as long as it counts
+
+
+def test_a_quiet_time_lasts_until_somebody_rings_who_knows_which_workers_lived(rig: Rig) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    keys = [rung(rig), rung(rig)]
+    copy = Copy(rig)
+    for key in keys:
+        granted(rig.governor.admit(key, 1))
+    copy.restore()
+    other = other_process(rig)
+
+    assert not isinstance(other.admit(keys[0], 1), Grant)
+    rig.us += 2 * S  # no worker has reached the new primary yet
+    assert not isinstance(other.admit(keys[1], 1), Grant)
+    rig.governor.ring("w1", 8)
+
+    assert rig.states(keys) == {"s": 2}
 
 
 def test_a_run_that_forgot_nothing_goes_on_after_a_second(rig: Rig) -> None:
