@@ -115,6 +115,12 @@ class Rig:
         self.ledger = Ledger(store, self.keys, self.clock)
         self._jobs = itertools.count(1)
 
+    def move(self, store: Store) -> None:
+        """The same process goes on with another server, on which the client's keys are too."""
+        self.store = store
+        self.governor._run._store = store
+        self.ledger = Ledger(store, self.keys, self.clock)
+
     def clock(self) -> int:
         """The held clock."""
         return self.us

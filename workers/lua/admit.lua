@@ -83,7 +83,8 @@ local function back(short)
   return {"WAIT", short}
 end
 local run = know_run(newest)
-if run.quiet_until > now then return back(run.quiet_until - now) end
+local quiet = quiet_left(run)
+if quiet then return back(quiet) end
 local probe, probe_from
 if governed then probe, probe_from = open_scope(flow, states[extra + 1], states[extra + 2]) end
 if probe and probe_from > now then return back(probe_from - now) end

@@ -106,11 +106,12 @@ if is_silent then start_all_empty() end
 run.starts_empty = false
 share_threads(calls_threads, media_threads)
 local is_sweep_due = is_overdue(DEADLINES) or is_overdue(PERMITS)
-if run.quiet_until > now then
+if run.is_quiet then
   run.quiet_until = math.max(run.since + QUIET, awaited_until(worker, pool, run.since))
+  run.is_quiet = run.quiet_until > now
 end
 reply[1], reply[2], reply[4] = turn - now, is_sweep_due and 1 or 0, count_breakers()
-if run.quiet_until > now then return reply end
+if run.is_quiet then return reply end
 reply[3] = job_to_open()
 if has_free_threads() then
   ring_quarantine()
