@@ -56,6 +56,11 @@ def dead(it: Ledger) -> None:
     settle(FAILED)(it)
 
 
+def dead_and_late(it: Ledger) -> None:
+    dead(it)
+    it.store.hset(it.rig.keys.transaction(it.sent), "sw", "held 0 0 ")
+
+
 def set_back(it: Ledger) -> None:
     it.rig.us -= 3600 * S
 
@@ -299,6 +304,12 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (back_in_an_outage, run("clock_rollback")),
     ],
     "define": [(nothing, defined)],
+    "discard": [
+        (
+            dead_and_late,
+            lambda it: it.rig.governor._run("discard", it.sent, letter(it), *entry("x")),
+        )
+    ],
     "distrust": [(nothing, run("distrust"))],
     "forget_write": [(begun, run("forget_write", "task", "w1"))],
     "locate": [(nothing, located)],

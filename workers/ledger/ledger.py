@@ -211,6 +211,19 @@ class Ledger:
         failpoints.reach("replayed")
         return replayed
 
+    def discard(self, key: str, letter: str, entry: Sequence[str]) -> bool:
+        """Settle a dead transaction without sending: it keeps its state, and no replay is left.
+
+        Args:
+            key: The transaction.
+            letter: Its entry among the dead letters, see `Transaction.dead_letter`.
+            entry: What the audit says of it, see `workers.ledger.audit.addition`.
+
+        Returns:
+            False: it was not dead, or has died anew since; nothing was changed.
+        """
+        return bool(self._run("discard", key, letter, *entry) == "DISCARDED")
+
     def recover(
         self, job: str, at_us: int, keys: Sequence[str], *, dry: bool = False
     ) -> list[Recovered]:

@@ -190,6 +190,11 @@ class Transaction:
         return self._of_step(self.flows.split(",")).partition(">")[0]
 
     @property
+    def may_be_replayed(self) -> bool:
+        """Whether it ended without success and nobody has settled it since."""
+        return self.state in DEAD and self.dead_letter is not None
+
+    @property
     def guard(self) -> Guard:
         """The guard of its step."""
         return Guard(self._of_step(self.guards))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.views.status import status
+from tests.support.world import one_dead
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Requeue
+from workers.answer.verdict import Finish, Requeue
 from workers.errors import ConfigError
 from workers.governor import flows
 from workers.governor.registry import LIVES_S, Registry
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 WHY = ("--reason", "the contract says so", "--by", "maria")
+UNKNOWN = Finish(state="unknown", outcome=Outcome.UNKNOWN, error="no answer came back")
 REPORTS = "\n[[clients.acme.limits]]\nname = 'reports'\ncount = 5\nmatch = 'GET /reports'"
 
 
@@ -288,8 +290,7 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
             later = Requeue(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)
             world.client.governor().settle(grant, later)
         case "an unknown row":
-            fields = {"key": "k", "job": "j", "state": "unknown", "why": "no answer"}
-            world.client.store.xadd(world.client.keys.dead, fields)
+            one_dead(world, UNKNOWN)
         case "a worker":
             world.start_heartbeat("w1@here")
     before = world.client.store.hgetall(world.client.keys.bound)
@@ -299,6 +300,20 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
 
     assert result.exit_code == 1
     assert world.client.store.hgetall(world.client.keys.bound) == before
+
+
+def test_a_client_with_an_unknown_row_is_bound_anew_once_the_row_is_settled(world: World) -> None:
+    world.client.require_bound()
+    key = one_dead(world, UNKNOWN)
+    world.configure(more="key_scope = 'step'")
+
+    refused = world.run("client", "rebind", "acme", *WHY)
+    assert "headgate dead discard KEY" in refused.stderr
+    assert world.run("dead", "discard", key, *WHY).exit_code == 0
+
+    assert world.run("client", "rebind", "acme", *WHY).exit_code == 0
+    world.client.require_bound()
+    assert world.client.ledger.transaction(key).state == "unknown"
 
 
 def test_a_worker_with_another_account_serves_its_other_clients_only(world: World) -> None:
