@@ -6,7 +6,7 @@ The rules are those of lua/includes/evidence.lua, breaker.lua, probes.lua and pr
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +16,9 @@ from tests.support.rig import (
     DONE,
     FAILS,
     LEASE_US,
+    LEAST,
     MS,
+    REFUSED,
     Rig,
     S,
     breaker,
@@ -253,6 +255,11 @@ def test_while_its_scope_is_held_no_row_ends(store: Store) -> None:
 
     assert late.attempts > 0
     assert rig.governor.settle(late, AGAIN) is not Settled.END
+
+
+def vars_of(verdict: Requeue) -> dict[str, Any]:
+    """What a verdict from the backlog has in common with one from a countdown."""
+    return {known.name: getattr(verdict, known.name) for known in fields(Retry)}
 
 
 def held_for(rig: Rig, seconds: int) -> list[str]:
@@ -493,6 +500,66 @@ def test_a_row_that_nothing_guards_probes_only_when_no_other_waits(store: Store)
         assert not grant.checks
         rig.governor.settle(grant, replace(AGAIN, delay_s=1.0))
         rig.us += 30 * S
+
+
+@pytest.mark.parametrize("other", [{"tenant": "other"}, {"lane": 0}, {"lane": 2}], ids=str)
+@pytest.mark.parametrize("delay_s", [1.0, 45.0])
+def test_rows_that_nothing_guards_probe_only_when_no_other_one_waits_for_any_tenant_or_lane(
+    store: Store, other: dict[str, Any], delay_s: float
+) -> None:
+    rig = Rig(store, WIDE)
+    keyed = rig.line_up(MANY)
+    assert set(fail(rig, replace(FAILS, delay_s=delay_s))) == set(keyed)
+    rig.line_up(20, guards="n", **other)
+
+    for _ in range(10):
+        grant = probe(rig, 50)
+        assert grant.key in keyed
+        rig.governor.settle(grant, replace(AGAIN, delay_s=delay_s))
+        rig.us += 30 * S
+
+
+def test_rows_that_nothing_guards_leave_the_probe_to_one_that_counts_down(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    keyed = rig.line_up(MANY)
+    bare = rig.line_up(20, tenant="other", guards="n")
+    counts_down = Retry(**vars_of(FAILS) | {"delay_s": 5.0})
+    for grant in out_of(rig, MANY + 20):
+        if grant.key in keyed:
+            rig.governor.settle(grant, counts_down)
+        else:
+            rig.governor.settle(grant, UNSENT)
+    assert rig.states(keyed) == {"t": MANY}
+
+    assert not {*rig.ring_on(4 * S)} & {*bare}
+
+
+def test_rows_that_nothing_guards_probe_where_the_other_ones_are_held_for_long(
+    store: Store,
+) -> None:
+    rig = Rig(store, WIDE)
+    keyed = rig.line_up(MANY)
+    bare = rig.line_up(20, guards="n", tenant="other")
+    for grant in out_of(rig, MANY + 20):
+        verdict = replace(FAILS, delay_s=900.0) if grant.key in keyed else UNSENT
+        rig.governor.settle(grant, verdict)
+
+    assert probe(rig).key in bare
+
+
+def test_a_step_that_makes_no_call_takes_no_turn_of_a_probe(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    calls = rig.line_up(40, guards="n")
+    fail(rig, REFUSED, LEAST)
+    assert breaker(rig)
+    rig.us += 2 * S
+    local = rig.line_up(3, "calls")
+    rig.fill()
+
+    first, *others = rig.ring()
+
+    assert first in calls
+    assert sorted(others) == local
 
 
 def test_a_probe_that_nothing_guards_is_told_to_let_the_clients_own_go_first(store: Store) -> None:

@@ -479,7 +479,7 @@ class Model:
 
     def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
         """Who may go next: the first of each line of the first lane's least pass."""
-        able = [it for it in passes if self.line(it.name) and self.able(it)]
+        able = [it for it in passes if self.line(it.name) and self.able(it) and self._may_go(it)]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
         first = [it for it in able if (it.lane, passes[it]) == least]
         choices = set()
@@ -487,6 +487,29 @@ class Model:
             own = [flow for flow in first if flow.tenant == tenant]
             choices |= self._probers(own) or {self.line(it.name)[0].key for it in own}
         return choices
+
+    def _may_go(self, flow: Flow) -> bool:
+        """Whether no breaker is open for it, or one of its rows may be the probe."""
+        held = not flow.pool and self.health.scope_of(flow.scope)
+        return not held or bool(self._probers([flow]))
+
+    def _is_guarded_waiting(self, scope: str) -> bool:
+        """Whether a row that something guards waits in a scope, and may go within a minute."""
+        soon = self.now + 60 * S
+        return any(
+            tx.guard != "n"
+            and not flow.pool
+            and scope in {"client", flow.scope}
+            and (tx.state == "t" or ((tx.due or 0) <= soon and self._may_go_soon(flow)))
+            for tx in [*self.waiting(), *self.standing("t")]
+            for flow in (self.flows[tx.flow],)
+        )
+
+    def _may_go_soon(self, flow: Flow) -> bool:
+        buckets = [self.buckets[limit] for limit in flow.limits]
+        tokens = (it.tokens(self.now) + Fraction(60 * S, it.interval_us) for it in buckets)
+        reserves = (it.reserve if flow.lane else 0 for it in buckets)
+        return all(int(n // 1) - own >= 1 for n, own in zip(tokens, reserves, strict=True))
 
     def _probers(self, flows: Iterable[Flow]) -> set[str]:
         """Who of a tenant may be a probe; those that nothing guards only when no other one may."""
@@ -502,7 +525,8 @@ class Model:
                 fresh = next((it.key for it in may if not (it.unknown or it.attempts)), None)
                 even = self.health.breakers[scope].probes % 2 == 0
                 key = in_doubt if in_doubt and (even or not fresh) else fresh
-                found[unguarded] |= {key} if key else set()
+                if not (unguarded and self._is_guarded_waiting(scope)):
+                    found[unguarded] |= {key} if key else set()
         return found[False] or found[True]
 
     def _share(self, passes: dict[Flow, int], moved: Flow) -> None:

@@ -88,6 +88,13 @@ _SCRIPTS: Final = (
         "tests/scripts/test_outage.py",
     ),
     Mutant(
+        "what nothing guards looks at no other tenant",
+        "workers/lua/includes/probers.lua",
+        "if may_go and not (may_be_unguarded and is_guarded_waiting(scope)) then",
+        "if may_go then",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
         "charge after send",
         "workers/lua/admit.lua",
         'redis.call("HSET", GOV, unpack(writes))',
