@@ -10,10 +10,12 @@ from tests.support.pair import a_pair
 from tests.support.rig import APP, DONE, MS, Rig, S
 from tests.support.stored import transaction_hash
 from workers.errors import StoreReplaced
+from workers.governor import flows
 from workers.governor.governor import Governor
 from workers.governor.grants import Denied, Grant, Settled
 from workers.governor.recent import RECENT, Recent
 from workers.settings.load import WorkerSettings
+from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +101,33 @@ def test_a_call_that_the_store_forgot_is_granted_to_nobody_else(rig: Rig, *, new
     assert [it for it in answers if isinstance(it, Grant)] == []
     assert settled(rig, grant) is Settled.END
     assert transaction_hash(rig, key)["s"] == "succeeded"
+
+
+@pytest.mark.parametrize("new_run", [True, False], ids=["another server", "the same server"])
+@pytest.mark.parametrize("rung_before", [True, False], ids=["rung", "never rung"])
+def test_a_store_that_forgot_every_grant_of_a_client_grants_none_again(
+    store: Store, *, new_run: bool, rung_before: bool
+) -> None:
+    rig = Rig(store, APP)
+    rig.fill()
+    (key,) = rig.line_up(1, guards="n")
+    if rung_before:
+        rig.ring()
+    copy = Copy(rig)
+    if not rung_before:
+        rig.ring()
+    granted(rig.governor.admit(key, 1))
+    copy.restore(new_run=new_run)
+    other = other_process(rig)
+
+    answers = [other.admit(key, 1)]
+    for _ in range(10):
+        rig.us += 25 * MS
+        answers += [other.admit(bell.key, bell.step) for bell in other.ring("w2", 8).bells]
+    rig.governor.ring("w", 100)
+
+    assert [it for it in answers if isinstance(it, Grant)] == []
+    assert transaction_hash(rig, key)["s"] == "s"
 
 
 @pytest.mark.parametrize("fails_back", [True, False], ids=["there and back", "there"])
@@ -201,10 +230,23 @@ def test_a_run_that_forgot_nothing_goes_on_after_a_second(rig: Rig) -> None:
     granted(rig.governor.admit(key, 1))
 
 
-def test_a_new_installation_does_not_wait(rig: Rig) -> None:
+@pytest.mark.parametrize("first", ["a job", "a ring"])
+def test_a_new_client_does_not_wait(rig: Rig, first: str) -> None:
+    if first == "a ring":
+        rig.governor.ring("w1", 8)
     key = rung(rig)
 
     granted(rig.governor.admit(key, 1))
+
+
+def test_a_session_of_a_new_client_does_not_wait(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.fill()
+    flow = flows.flow(rig.client, 1, "-", "GET /x")
+    run = Scripts(store, rig.keys, rig.clock)
+    run("define", "0", flow.id, flow.definition(rig.client))
+
+    assert run("acquire", "permit", flow.id, 70 * S, S)[0] == "GO"
 
 
 def test_buckets_start_empty_in_a_new_run(rig: Rig) -> None:

@@ -30,6 +30,12 @@ local function begin_quiet(run)
   run.since, run.quiet_until, run.is_quiet, run.starts_empty = now, now + QUIET, true, true
 end
 
+-- Nothing can have been forgotten of a client that has no job and for which nobody has rung. Another one
+-- that has no grant may have had some.
+local function is_new()
+  return redis.call("EXISTS", base .. "jobs") == 0 and redis.call("HEXISTS", GOV, "at") == 0
+end
+
 -- What this run of the server knows of the client; `newest` is the stored number. Nothing is granted
 -- while it `is_quiet`.
 local function know_run(newest)
@@ -38,7 +44,7 @@ local function know_run(newest)
   if not run then
     if KEPT.run_count == MOST_RUNS then KEPT.runs, KEPT.run_count = {}, 0 end
     run = {newest = newest, since = now, quiet_until = 0}
-    if newest > 0 then begin_quiet(run) end
+    if newest > 0 or not is_new() then begin_quiet(run) end
     KEPT.runs[base], KEPT.run_count = run, KEPT.run_count + 1
   elseif newest < run.newest or run.quiet_until > 0 and now < run.since then
     begin_quiet(run)
