@@ -125,6 +125,7 @@ class Client:
         look = registry.look()
         if live.proposals and look.live:
             return ()
+        registry.keep_away(look)
         self.require_bound()
         own = Configuration.of({**self.fleet.clients, self.name: self.configured})
         party = agreement.Party(

@@ -42,7 +42,7 @@ STAYS: Final = {
     "key.writes:<task>": "its moments are counted on by gov.set_back, which grows",
     "key.healthy": "it goes with the evidence",
     "key.evidence": "it goes as a whole: its answers have no place in the new time",
-    "gov.sent": "the number of the newest grant never goes back, or the store would seem to forget",
+    "gov.sent": "the number of the newest grant counts on gov.set_back, and never goes back",
     "breaker.probers": "they go: nobody waits for those who are out",
     "gov.n:<slot>": "a second to come counts nothing, and its slot is taken within 16 seconds",
     "gov.u:<slot>": "as those of n",

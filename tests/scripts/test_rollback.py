@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -323,6 +324,94 @@ def test_a_store_that_is_older_than_a_process_can_vouch_for_stops_all_until_it_i
     rig.ledger.trust()
     rig.us += 10 * S
     assert fresh.ring("w1", 8).bells == []
+
+
+def step_there_and_back(rig: Rig) -> None:
+    """The store's clock goes five hours ahead and comes back; calls are granted meanwhile."""
+    for step_us in (5 * 3600 * S, -5 * 3600 * S):
+        rig.us += step_us
+        rig.line_up(1)
+        keys = []
+        while not keys:
+            rig.us += 25 * MS
+            if rig.governor.ring("w1", 8).sweep:
+                rig.governor.sweep()
+            keys = [bell.key for bell in rig.governor.ring("w1", 8).bells]
+        rig.serve(keys[0])
+
+
+def advised_us(error: pytest.ExceptionInfo[StoreReplaced]) -> int:
+    """The moment of `headgate recover --since` in a sentence."""
+    _, _, text = str(error.value).partition("--since ")
+    return round(datetime.fromisoformat(text.rstrip("`")).timestamp() * 1e6)
+
+
+def test_a_clock_that_went_ahead_and_back_makes_no_failover_look_like_an_old_backup(
+    rig: Rig,
+) -> None:
+    step_there_and_back(rig)
+    rig.fill()
+    key = rung(rig)
+    copy = Copy(rig)
+    granted(rig.governor.admit(key, 1))
+    copy.restore()
+    rig.us += 25 * MS
+
+    assert rig.governor.ring("w1", 8).reclaimed == {"SENT": 1}
+
+    assert int(transaction_hash(rig, key)["t1"]) <= rig.us
+
+
+def test_a_client_whose_first_grant_was_lost_before_anybody_was_known_to_ring_is_not_stopped(
+    rig: Rig,
+) -> None:
+    (key,) = rig.line_up(1, guards="n")
+    copy = Copy(rig)
+    rig.ring()
+    granted(rig.governor.admit(key, 1))
+    copy.restore()
+
+    assert rig.governor.ring("w1", 8).reclaimed == {"SENT": 1}
+
+
+@pytest.mark.parametrize("known", ["a grant", "a ring", "a job", "nothing", "clock set back"])
+@pytest.mark.parametrize("fresh", [True, False], ids=["a fresh process rings first", "its own"])
+def test_what_is_advised_for_an_old_store_is_a_moment_until_which_it_is_complete(
+    rig: Rig, known: str, *, fresh: bool
+) -> None:
+    key = ""
+    if known == "clock set back":
+        step_there_and_back(rig)
+        rig.fill()
+    if known != "nothing":
+        (key,) = rig.line_up(1)
+    if known in {"a ring", "a grant"}:
+        rig.ring()
+    if known == "a grant":
+        granted(rig.governor.admit(key, 1))
+    backup, made_us = Copy(rig), rig.us
+    rig.us += 600 * S
+    rig.governor.ring("w1", 8)
+    rig.fill()
+    granted(rig.governor.admit(rung(rig), 1))
+    backup.restore()
+    rig.us += 5 * S
+    if fresh:
+        other_process(rig).ring("w2", 8)
+        rig.us += 25 * MS
+
+    sentences = []
+    for governor in (rig.governor, other_process(rig)):
+        with pytest.raises(StoreReplaced) as error:
+            governor.ring("w1", 8)
+        sentences.append(str(error.value))
+    advised = advised_us(error)
+
+    assert sentences[0] == sentences[1]
+    if known == "nothing":
+        assert rig.us - S < advised <= rig.us  # there is no work to recover
+    else:
+        assert made_us - 2 * S < advised <= made_us
 
 
 def test_a_process_that_knows_of_more_grants_than_it_keeps_vouches_for_none(rig: Rig) -> None:

@@ -236,6 +236,7 @@ class Model:
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
         self.beat = 0
         self.number = 0  #: of the newest grant
+        self.clock_set_back = 0  #: by how much, all in all
         self.at = 0  #: when somebody rang last
         self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
         self.passes: dict[tuple[int, str], int] = {}
@@ -585,7 +586,7 @@ class Model:
         tx.probe = scope
         good = breaker.start(now, key, now + self.lease_us) if breaker else 1
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
-        self.number = max(self.number + 1, now)
+        self.number = max(self.number + 1, now + self.clock_set_back)
         return Grant(
             key=key,
             step=step,
@@ -742,6 +743,7 @@ class Model:
         """Take back what nobody answered, by the clock as it is now."""
         if (back := self.at - self.now) >= S:
             self._move(back)
+            self.clock_set_back += back
         bells = leases = ended = 0
         overdue = [tx for tx in self.standing("r", "s", "t") if tx.until <= self.now]
         for tx in sorted(overdue, key=lambda tx: (tx.until, tx.key)):

@@ -126,17 +126,20 @@ class Governor:
             self._recent.add(decision)
         return decision
 
-    def _reclaim(self, newest: int, at_us: int) -> Counter[str]:
+    def _reclaim(self, newest: int, known_until: int) -> Counter[str]:
         """Put back the grants of this process that the store has forgotten, by what became of each.
+
+        Args:
+            newest: Number of the newest grant that the store knows.
+            known_until: Up to which number its data are surely complete.
 
         Raises:
             StoreReplaced: it has forgotten more than this process can know of; the client is
                 stopped until a person recovers.
         """
         lost = self._recent.after(newest)
-        if lost is None or self._recent.newest - at_us > MOST_LOST_S * 1e6:
-            self._run("distrust")
-            raise StoreReplaced(behind(newest or at_us))
+        if lost is None or self._recent.newest - known_until > MOST_LOST_S * 1e6:
+            raise StoreReplaced(behind(self._run("distrust", known_until)))
         words = Counter[str]()
         for grant in lost:
             names = (grant.key, grant.job, grant.step, grant.fence, grant.number)

@@ -1,8 +1,10 @@
 """The registry: which worker processes live, and with which configuration.
 
 Each process writes one heartbeat every few seconds. A process whose heartbeat is older than
-`LIVES_S` by the store's clock counts as dead; a clean stop removes its entry. Nothing here is a
-safety state: which limits hold is stored with each client (`workers.governor.agreement`).
+`LIVES_S` by the store's clock counts as dead; a clean stop removes its entry. Where that is every
+heartbeat, the store was away, or its clock was set back: then those who lived before are awaited
+for as long again, and what they propose still counts. Nothing here is a safety state: which limits
+hold is stored with each client (`workers.governor.agreement`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import secrets
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from workers.governor.binding import binding_digest
 from workers.governor.proposals import digest_of
@@ -35,6 +37,7 @@ MOST_CONFIGURATIONS: Final = 200
 #: Fields of the hash of configurations that are no digest.
 NEWEST: Final = "#"
 APPLIED: Final = "#applied"
+AWAY: Final = "#away"
 #: This worker. Its supervisor makes it, so that a process that is started again takes the entry of
 #: the one that died.
 WORKER_ID: Final = secrets.token_hex(4)
@@ -90,18 +93,35 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """Nobody could write a heartbeat for a while."""
+
+    newest_us: int  #: the newest heartbeat before
+    until_us: int  #: until then those who lived may return
+
+    def awaits(self, process: Process, now_us: int) -> bool:
+        """Whether this process lived then, and may still return."""
+        left_us = self.until_us - now_us  # more than that is of before a clock that was set back
+        lived = process.at_us >= self.newest_us - LIVES_S * 1e6
+        return lived and 0 < left_us <= LIVES_S * 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """The registry at one moment."""
 
     now_us: int
     live: Mapping[str, Process]  #: by id
+    awaited: Mapping[str, Process]  #: by id; they lived before everybody was away
     expired: Collection[str]  #: ids that may be removed
     applied: Applied | None
+    away: Away | None  #: the newest one
 
     @property
     def digests(self) -> frozenset[str]:
-        """The configurations of the live processes."""
-        return frozenset(process.digest for process in self.live.values())
+        """The configurations of the processes that live, or are awaited."""
+        processes = (*self.live.values(), *self.awaited.values())
+        return frozenset(process.digest for process in processes)
 
     def namesakes(self) -> list[list[Process]]:
         """Live processes that share name and host, so that people cannot tell them apart."""
@@ -109,6 +129,9 @@ class Look:
         for process in self.live.values():
             groups[process.name, process.host].append(process)
         return [sorted(group, key=lambda one: one.pid) for group in groups.values() if group[1:]]
+
+
+Record = TypeVar("Record", Applied, Away)
 
 
 class Registry:
@@ -124,24 +147,42 @@ class Registry:
         pipe = self._store.pipeline(transaction=False)
         pipe.time()
         pipe.hgetall(self._name)
-        pipe.hget(self._configurations, APPLIED)
-        now, entries, applied = pipe.execute()
+        pipe.hmget(self._configurations, [APPLIED, AWAY])
+        now, entries, (applied, stored_away) = pipe.execute()
         now_us = to_us(now)
-        live, expired = {}, []
+        live, old = dict[str, Process](), dict[str, Process]()
         for id_, text in entries.items():
-            process = _read(text)
-            if process is None:
-                continue
-            # A clock that was set back leaves heartbeats of the future: they count as old.
-            age_us = abs(now_us - process.at_us)
-            if age_us <= LIVES_S * 1e6:
-                live[id_] = process
-            elif age_us > FORGET_S * 1e6:
-                expired.append(id_)
-        return Look(now_us=now_us, live=live, expired=expired, applied=_read_applied(applied))
+            if process := _read(text):
+                # A clock that was set back leaves heartbeats of the future: they count as old.
+                is_live = abs(now_us - process.at_us) <= LIVES_S * 1e6
+                (live if is_live else old)[id_] = process
+        away = _read_record(Away, stored_away)
+        if old and not live:
+            newest_us = max(process.at_us for process in old.values())
+            if away is None or away.newest_us != newest_us:
+                away = Away(newest_us=newest_us, until_us=now_us + round(LIVES_S * 1e6))
+        awaited = {id_: one for id_, one in old.items() if away and away.awaits(one, now_us)}
+        return Look(
+            now_us=now_us,
+            live=live,
+            awaited=awaited,
+            expired=[
+                id_
+                for id_, one in old.items()
+                if id_ not in awaited and abs(now_us - one.at_us) > FORGET_S * 1e6
+            ],
+            applied=_read_record(Applied, applied),
+            away=away,
+        )
+
+    def keep_away(self, look: Look) -> None:
+        """Keep since when those are awaited who lived before everybody was away."""
+        if look.awaited and not look.live and look.away:
+            self._store.hset(self._configurations, AWAY, json.dumps(asdict(look.away)))
 
     def write(self, process: Process, look: Look) -> None:
         """Write a heartbeat, and remove entries that nobody needs any more."""
+        self.keep_away(look)
         entry = replace(process, at_us=look.now_us)
         pipe = self._store.pipeline(transaction=False)
         pipe.hset(self._name, process.id, json.dumps(asdict(entry), separators=(",", ":")))
@@ -201,8 +242,8 @@ def _read(text: str) -> Process | None:
         return None
 
 
-def _read_applied(text: Any) -> Applied | None:  # noqa: ANN401 -- a reply of the store
+def _read_record(kind: type[Record], text: Any) -> Record | None:  # noqa: ANN401 -- a reply of the store
     try:
-        return Applied(**json.loads(text)) if text else None
+        return kind(**json.loads(text)) if text else None
     except (TypeError, ValueError):
         return None

@@ -29,7 +29,7 @@ SECOND: Final = 100_000
 FIELDS: Final[Mapping[str, str]] = {
     "at": "When somebody rang last, us since the epoch.",
     "asked": "When a call from outside of jobs was asked for last.",
-    "sent": "Number of the newest grant, us since the epoch; negative while the client is stopped.",
+    "sent": "Number of the newest grant, a moment that never goes back; negative: stopped.",
     "tick": "The newest turn that was given to a dispatcher.",
     "set_back": "By how much the store's clock was set back, all in all.",
     "opened": "The scope whose breaker opened last.",

@@ -69,10 +69,10 @@ local fields = {unpack(flow.fields)} -- a copy: it grows
 local governed = is_governed(limits)
 local bell = state == "r"
 
--- `fields` has a pair for each limit, the level of its bucket and its bells, and then four more.
+-- `fields` has a pair for each limit, the level of its bucket and its bells, and then five more.
 local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2] = slot_of("n:"), "k:client", "k:" .. flow.scope
-fields[extra + 3] = "sent"
+fields[extra + 3], fields[extra + 4] = "sent", "set_back"
 local states = redis.call("HMGET", GOV, unpack(fields))
 local newest = tonumber(states[extra + 3]) or 0
 if newest < 0 then return behind(newest) end
@@ -98,7 +98,7 @@ for i, bucket in ipairs(limits) do
 end
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
-local number = math.max(newest + 1, now)
+local number = math.max(newest + 1, now + (tonumber(states[extra + 4]) or 0))
 write("sent", number)
 run.newest = number
 if governed then write(fields[extra], one_more(states[extra])) end

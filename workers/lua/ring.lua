@@ -25,8 +25,8 @@
 --          publishes: pool "calls" or "media", whose threads do the step, and local 1 = it makes no
 --          call, else 0
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
---          {"LOST", newest, at_us}  the caller knows newer grants than the store: nothing was done; the
---          newest one that the store knows, and when somebody rang last as far as it knows
+--          {"LOST", newest, known_until}  the caller knows newer grants than the store: nothing was done;
+--          the newest one that the store knows, and up to which number its data are surely complete
 -- Cost     O(fields of gov + flows with work × log + 4 per bell); where a probe may go and its tenant has
 --          but rows that nothing guards, one command for each flow with work and about 800 reads more
 
@@ -95,7 +95,7 @@ if math.max(number("at"), number("asked")) - now >= SET_BACK then return {tick, 
 local newest = number("sent")
 if newest < 0 then return behind(newest) end
 local run = know_run(newest)
-if tonumber(ARGV[7] or 0) > newest then return {"LOST", newest, number("at")} end
+if tonumber(ARGV[7] or 0) > newest then return {"LOST", newest, run.known_until} end
 if is_damaged then
   heal_counters()
   read_gov()

@@ -58,6 +58,12 @@ class RedisServer:
     seconds: dict[str, float]  #: timeouts
 
     @property
+    def place(self) -> str:
+        """Where the data are: host, port and number, without user and password."""
+        number = int(urlsplit(self.url).path.strip("/") or 0)
+        return f"{self.host}:{self.port}/{number}"
+
+    @property
     def verifies(self) -> bool:
         """Whether a server with a wrong certificate, or one of another name, is refused."""
         return self.tls is None or self.tls.items() >= VERIFIED.items()

@@ -49,6 +49,17 @@ def die(world: World, presence: Presence, ago_s: float = LIVES_S + 1) -> None:
     world.client.store.hset(name, presence.process.id, json.dumps(entry))
 
 
+def age(world: World, ago_s: float = LIVES_S + 2) -> None:
+    """So much time passes in which nobody reaches the store."""
+    for name in (keys.registry(world.namespace), keys.configurations(world.namespace)):
+        for field, text in world.client.store.hgetall(name).items():
+            entry = json.loads(text)
+            for moment in ("at_us", "newest_us", "until_us"):
+                if isinstance(entry, dict) and moment in entry:
+                    entry[moment] -= round(ago_s * 1e6)
+            world.client.store.hset(name, field, json.dumps(entry))
+
+
 def agreed(world: World) -> list[tuple[str, str]]:
     """The audited changes, the oldest first: before and after, without digests."""
     entries = audit.read(world.client.store, world.client.keys)
@@ -98,6 +109,54 @@ def test_a_heartbeat_from_before_the_clock_was_set_back_counts_as_dead(world: Wo
     high = start(world, "w2", "count = 400")
 
     die(world, low, -3600)
+    high.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+
+
+@pytest.mark.parametrize(
+    "away_s", [LIVES_S + 2, 7200, -3600], ids=["12 s", "two hours", "the clock was set back"]
+)
+def test_a_store_that_comes_back_lets_no_limit_hold_alone_before_the_others_had_time_to_return(
+    world: World, away_s: float
+) -> None:
+    low, high = start(world, "w1", "count = 100"), start(world, "w2", "count = 400")
+    age(world, away_s)
+
+    for presence in (high, high, low, high):
+        presence.keep(now=True)
+        assert holding(world) == {"app": 90}
+
+    age(world, LIVES_S - 1)
+    for presence in (low, high):
+        presence.keep(now=True)
+    assert holding(world) == {"app": 90}
+    assert agreed(world) == []
+
+
+def test_who_does_not_return_with_the_store_counts_as_dead_in_the_end(world: World) -> None:
+    start(world, "w1", "count = 100")
+    high, other = start(world, "w2", "count = 400"), start(world, "w3", "count = 400")
+    age(world)
+    high.keep(now=True)
+    other.keep(now=True)
+    high.end()  # what it knows of the absence stays known
+    other.keep(now=True)
+    assert holding(world) == {"app": 90}
+
+    age(world, LIVES_S - 1)
+    other.keep(now=True)
+    age(world, 2)
+    other.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+
+
+def test_who_was_dead_before_the_store_was_away_is_not_waited_for(world: World) -> None:
+    low, high = start(world, "w1", "count = 100"), start(world, "w2", "count = 400")
+    die(world, low)
+    age(world)
+
     high.keep(now=True)
 
     assert holding(world) == {"app": 360}

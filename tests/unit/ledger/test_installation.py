@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from tests.support.stored import a_job
 from tests.support.world import World, one_dead
@@ -168,6 +169,61 @@ def test_a_machine_that_never_saw_the_store_adopts_it_and_remembers(world: World
 
     assert file.read_text() == before
     assert world.client.installation.secret().hex() not in before
+
+
+def test_two_servers_from_one_folder_are_two_installations(world: World) -> None:
+    one_dead(world)
+    here, there = world.store_url, f"{world.store_url.rpartition('/')[0]}/7"
+
+    for url in (there, here, there):
+        world.store_url = url
+        world.configure()
+        assert world.run("submit", "calls", a_file(world), "--client", "acme").exit_code == 0
+
+    wipe(world)  # each of them is still missed
+    assert world.run("status").exit_code == 1
+    world.store_url = here
+    world.configure()
+    assert world.run("status").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "other", ["redis://LOCALHOST:{port}", "redis://app:secret@localhost:{port}/0?socket_timeout=9"]
+)
+def test_a_server_is_one_installation_whoever_connects_and_however_its_url_is_written(
+    world: World, other: str
+) -> None:
+    port = world.store_url.rpartition(":")[2].partition("/")[0]
+    files = []
+    for url in (f"redis://localhost:{port}/0", other.format(port=port)):
+        settings = world.client.fleet.store.model_copy(update={"url": SecretStr(url)})
+        files.append(Installation(world.client.store, settings).file)
+
+    assert files[0] == files[1]
+    assert "secret" not in files[1].name
+
+
+def test_the_file_of_an_earlier_release_goes_on_for_the_server_that_it_remembers(
+    world: World,
+) -> None:
+    one_dead(world)
+    file = Installation(world.client.store, world.client.fleet.store).file
+    before = file.with_name(f"installation.{world.namespace}.server")
+    remembered = file.read_text()
+    file.rename(before)
+    here = world.store_url
+
+    world.store_url = f"{here.rpartition('/')[0]}/7"  # it may be this one that was emptied
+    with pytest.raises(StoreReplaced):
+        world.configure()
+    assert world.run("status").exit_code == 1
+    assert before.read_text() == remembered
+    world.store_url = here
+    world.configure()
+    assert world.run("status").exit_code == 0
+
+    assert file.read_text() == remembered
+    assert not before.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(
