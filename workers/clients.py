@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workers.answer.judging import RetryPolicy
 from workers.auth.credentials import NoCredentials, StaticSecret
 from workers.auth.tokens import Tokens
+from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.governor import agreement, binding, flows, overrides
-from workers.governor.governor import Governor
+from workers.governor.governor import Governor, requeue
+from workers.governor.grants import ANYBODY, PLAIN
+from workers.governor.obstacle import Obstacle
 from workers.governor.proposals import Proposal
 from workers.governor.refusals import Refusals
 from workers.governor.registry import Configuration, Registry
@@ -26,12 +29,14 @@ from workers.ledger.ledger import Ledger
 from workers.settings.load import load
 from workers.store.connection import open_store
 from workers.store.keys import ClientKeys
+from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workers.auth.credentials import Credentials
     from workers.governor.flows import Flow
+    from workers.governor.grants import Asker, Hindrance
     from workers.governor.overrides import Agreement, Overrides
     from workers.settings.client import ClientSettings
     from workers.settings.load import Settings
@@ -74,6 +79,11 @@ class Client:
     def installation(self) -> Installation:
         """The installation to which the client belongs; `Clients` gives all of them the same."""
         return Installation(self.store, self.fleet.store)
+
+    @cached_property
+    def obstacle(self) -> Obstacle:
+        """What keeps this process alone from its calls; `Clients` knows it before it is opened."""
+        return Obstacle(self.configured.name)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -200,6 +210,29 @@ class Client:
         with self.caller().connection():
             self.tokens().get()
 
+    def look_again(self, pool: str) -> None:
+        """Look whether something keeps the threads of this pool from its calls, and note it."""
+        try:
+            self.require_bound()
+            self.governor()
+            if pool == flows.MEDIA_POOL:
+                self.transfers()
+            else:
+                self.caller()
+                self.tokens().get()
+        except (TokenUnavailable, ConfigError) as error:
+            self.obstacle.note(str(error))
+        except HeadgateError:
+            self.obstacle.note(self.obstacle.why)  # the look said nothing
+        else:
+            self.obstacle.clear()
+
+    def put_back(
+        self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
+    ) -> bool:
+        """Put a bell back, as `Governor.requeue`, though limits may not go together here."""
+        return requeue(Scripts(self.store, self.keys, self.clock), key, step, hindrance, asker)
+
     def flow(
         self, lane: int, tenant: str, route: str, settings: ClientSettings | None = None
     ) -> Flow:
@@ -239,6 +272,7 @@ class Clients:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._by_name: dict[str, Client] = {}
+        self.obstacles = {name: Obstacle(name) for name in settings.clients}
         self._installation: Installation | None = None
         self._lock = threading.RLock()
 
@@ -263,6 +297,7 @@ class Clients:
         self._installation.check()
         client = Client(configured, self.settings, store)
         client.installation = self._installation
+        client.obstacle = self.obstacles[name]
         return client
 
     def sender(self, name: str, tenant: str) -> tuple[Client, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kombu.exceptions import KombuError
@@ -115,6 +116,9 @@ class Dispatcher(threading.Thread):
         try:
             self._presence.require_agreed(name)
             client = self._clients[name]
+            if client.obstacle.why:
+                self._look_again(client)
+                return RETRY_TURN_S
             ring = client.governor().ring(self._worker, self._threads, self._pool)
             if ring.reclaimed:
                 _warn_of_rollback(client.name, ring.reclaimed)
@@ -131,6 +135,13 @@ class Dispatcher(threading.Thread):
         except Exception:  # a dispatcher that ended would strand its client
             _logger.exception("client %s was not rung", name)
         return RETRY_TURN_S
+
+    def _look_again(self, client: Client) -> None:
+        """Look whether what keeps this worker from the client's calls is gone; others ring."""
+        if client.obstacle.claim_look():
+            # Not in this thread: it may wait for the token endpoint.
+            look = partial(client.look_again, self._pool)
+            threading.Thread(target=look, name="look-again", daemon=True).start()
 
     def _log_breakers(self, client: Client, count: int) -> None:
         """Log what fails when a breaker of the client has opened or closed."""

@@ -97,6 +97,7 @@ class ClientStatus:
     workers: int  #: for calls, that live and know the client
     threads: int  #: of these workers
     media: MediaStatus
+    hindered: int = 0  #: workers that something keeps from its calls, see `problems`
     problems: list[str] = field(default_factory=list)
     """With the worker processes and their configurations, one sentence each."""
 
@@ -106,7 +107,8 @@ class ClientStatus:
         if self.media.advice or not self.open_rows or self.holds or self.failures:
             return self.media.advice
         if not self.workers:
-            return "no worker is alive; start one with `headgate worker`"
+            nobody = "no worker is alive; start one with `headgate worker`"
+            return "no worker can make its calls; see the problem" if self.hindered else nobody
         # A limit to which no call is charged now holds nothing back, unless it is for every call.
         used = [one for one in self.limits if one.tokens is not None or one.use is not None]
         full = all((one.tokens or 0) >= one.burst / 2 for one in used)
@@ -195,6 +197,7 @@ def status(client: Client) -> ClientStatus:
         workers=len(threads),
         threads=sum(threads),
         media=_media(client, look, workers),
+        hindered=workers.hindered,
         problems=workers.problems,
     )
 

@@ -22,6 +22,7 @@ class Workers:
 
     serving: Sequence[Process]  #: those that ring for it
     problems: list[str]  #: what a person must know of the others, one sentence each
+    hindered: int = 0  #: processes that know the client, and make none of its calls
 
     def threads(self, pool: str) -> list[int]:
         """The threads of each process of a pool that serves the client."""
@@ -33,14 +34,22 @@ def workers_of(client: Client) -> Workers:
     registry = Registry(client.store, client.keys.namespace)
     look, known = registry.look(), registry.configurations()
     strangers, refused, serving = list[Process](), list[Process](), list[Process]()
+    hindered = list[Process]()
     values = binding.stored(client.store, client.keys)
     bound = binding.digest_of(values) if values else None
     for process in sorted(look.live.values(), key=lambda one: (one.name, one.host, one.pid)):
         configuration = known.get(process.digest)  # an entry of old may be forgotten
         own = configuration.clients.get(client.name) if configuration else bound
         group = strangers if own is None and configuration else serving
-        (refused if own and bound and own != bound else group).append(process)
+        if own and bound and own != bound:
+            group = refused
+        elif client.name in process.obstacles:
+            group = hindered
+        group.append(process)
     problems = [*_differences(client, look)]
+    for process in hindered:
+        why = process.obstacles[client.name]
+        problems.append(f"{_titles([process])} makes no calls of client {client.name}: {why}")
     if strangers:
         problems.append(
             f"{_titles(strangers)} has no client {client.name} in its configuration, and does "
@@ -52,7 +61,7 @@ def workers_of(client: Client) -> Workers:
             f"bound to, and does nothing for it; correct its configuration, or bind the client "
             f"anew: headgate client rebind {client.name}"
         )
-    return Workers(serving=serving, problems=problems)
+    return Workers(serving=serving, problems=problems, hindered=len(hindered))
 
 
 def name_problems(clients: Clients) -> list[str]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Finish
+from workers.answer.verdict import UNSENT, Finish, Requeue
+from workers.errors import ConfigError, SchemaUnknown
 
 if TYPE_CHECKING:
     from tasks.kind import StepKind, StepPlan
     from workers.clients import Client
+    from workers.errors import HeadgateError
     from workers.governor.grants import Grant
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
@@ -50,6 +52,13 @@ class GrantedStep:
         """Who sends."""
         tenant: str = self.row.get("tenant", self.job_params.tenant)
         return tenant
+
+
+def put_off(client: Client, error: HeadgateError) -> Requeue:
+    """The verdict on a granted step that cannot be done here and now: nothing was sent."""
+    if isinstance(error, ConfigError) and not isinstance(error, SchemaUnknown):
+        client.obstacle.note(str(error))  # others may do it
+    return UNSENT
 
 
 def finish_undone(

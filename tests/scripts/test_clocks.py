@@ -75,6 +75,7 @@ OTHERS: Final = frozenset(
         *("breaker.cause", "breaker.why", "breaker.every_us", "breaker.probes", "breaker.good"),
         *("oauth.token", "oauth.generation", "oauth.refused", "oauth.failure"),
         *("oauth.vain", "oauth.vain_generation", "oauth.replaces", "oauth.failure_refused"),
+        "oauth.failed_by",
         *("tx.s", "tx.k", "tx.n", "tx.fl", "tx.g", "tx.j", "tx.p", "tx.r", "tx.r:", "tx.h"),
         *("tx.f", "tx.gn", "tx.g0", "tx.pt", "tx.at", "tx.th", "tx.cr", "tx.cc", "tx.pb", "tx.m"),
         *("tx.u", "tx.st", "tx.id", "tx.co", "tx.e", "tx.an", "tx.ids", "tx.d", "tx.sw"),

@@ -588,8 +588,10 @@ class Governed(RuleBasedStateMachine):
         delay_s = chance.choice([0.0, 0.0, 1.2])
         if self.model.flows[tx.flow].pool:
             pause_s = delay_s = 0.0
+        away = chance.random() < 0.7  # nobody has a token, and none can be had
+        self.store.hset(self.keys.oauth, "failed_until_us", self.us + S if away else 0)
         self.governor.requeue(tx.key, step, Hindrance("nobody is there", pause_s, delay_s))
-        self.model.requeue(tx.key, step, pause_s, "nobody is there", delay_s)
+        self.model.requeue(tx.key, step, pause_s if away else 0.0, "nobody is there", delay_s)
 
     def replay(self, chance: Random) -> None:
         """Somebody replays a dead letter, or what is none."""

@@ -19,6 +19,7 @@ from workers.store.scripts import Scripts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.auth.token_endpoint import NoToken
     from workers.settings.access import Secrets
     from workers.settings.client import ClientSettings
     from workers.store.connection import Store
@@ -79,14 +80,15 @@ class TokenShelf:
         self._lock_ms = lock_ms
         self._scripts = Scripts(store, keys, clock)
 
-    def look(self, owner: str, unreadable: str) -> TokenLook:
+    def look(self, owner: str, unreadable: str, secrets: Secrets) -> TokenLook:
         """Look for the token; take the lock where it must be renewed.
 
         Args:
             owner: A random name for who looks.
             unreadable: The generation that it could not read, "" = none.
+            secrets: With which it would ask for one.
         """
-        reply = self._scripts("token_look", owner, self._lock_ms, unreadable)
+        reply = self._scripts("token_look", owner, self._lock_ms, unreadable, self._digest(secrets))
         now_us, locked, usable, token, *numbers, failure, refused = reply
         generation, asked_us, renew_us, expires_us = (int(number) for number in numbers)
         return TokenLook(
@@ -107,11 +109,17 @@ class TokenShelf:
         times = (new.asked_us, new.renew_us, new.expires_us)
         return bool(self._scripts("token_keep", owner, new.token, new.generation, *times))
 
-    def release(
-        self, owner: str, failure: str = "", *, refused: bool = False, quiet_s: float = 0
-    ) -> None:
-        """Give the lock back without a token, and let everybody see why for `quiet_s` seconds."""
-        self._scripts("token_release", owner, failure, int(refused), int(quiet_s * 1e6))
+    def release(self, owner: str) -> None:
+        """Give the lock back without a token."""
+        self._scripts("token_release", owner, "", 0, 0, "")
+
+    def fail(self, owner: str, failure: NoToken, secrets: Secrets) -> None:
+        """Give the lock back, and let others see for a while why there is no token.
+
+        That these secrets were refused is seen by those who have the same.
+        """
+        quiet_us, digest = int(failure.quiet_s * 1e6), self._digest(secrets)
+        self._scripts("token_release", owner, str(failure), int(failure.refused), quiet_us, digest)
 
     def refuse(self, generation: int, *, vain: bool = False) -> TokenRefusal:
         """Mark a token as refused, unless renewals were in vain of late and it is too young.
@@ -140,9 +148,15 @@ class TokenShelf:
             return None
 
     def _cipher(self, secrets: Secrets) -> Fernet:
+        return Fernet(base64.urlsafe_b64encode(self._derive(secrets, "headgate access token")))
+
+    def _digest(self, secrets: Secrets) -> str:
+        """What tells these secrets from others; nothing of them follows from it."""
+        return self._derive(secrets, "headgate secrets")[:8].hex()
+
+    def _derive(self, secrets: Secrets, purpose: str) -> bytes:
         names = (self._keys.namespace, self._client.name, self._client.client_id or "")
-        info = "\0".join(("headgate access token", *names)).encode()
+        info = "\0".join((purpose, *names)).encode()
         kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=info)
         both = (secrets.client.get_secret_value(), secrets.password.get_secret_value())
-        key = kdf.derive("\0".join(both).encode())
-        return Fernet(base64.urlsafe_b64encode(key))
+        return kdf.derive("\0".join(both).encode())

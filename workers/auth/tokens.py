@@ -210,7 +210,7 @@ class Tokens:
             raise TokenUnavailable(f"client {self._client.name} has no secrets", refused=True)
         owner, unreadable = secrets.token_hex(16), ""
         while True:
-            look = self._shelf.look(owner, unreadable)
+            look = self._shelf.look(owner, unreadable, known)
             if look.locked:
                 token = self._renew(known, look, owner)
                 if token:
@@ -232,7 +232,7 @@ class Tokens:
         try:
             value, lifetime_s = self._endpoint.ask(known)
         except NoToken as error:
-            self._shelf.release(owner, str(error), refused=error.refused, quiet_s=error.quiet_s)
+            self._shelf.fail(owner, error, known)
             old = self._read(known, look) if look.usable else None
             if old:
                 return old

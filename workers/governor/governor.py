@@ -53,8 +53,31 @@ MOST_KEYS: Final = 3
 SWEEP_AT_ONCE: Final = 200
 #: A store that is so much older than the newest grant is no copy that lagged, but a backup.
 MOST_LOST_S: Final = 60
+#: What `requeue` answers when it has paused the client.
+PAUSED: Final = 2
 #: Between two tries to settle while the store is away.
 SETTLE_AGAIN_S: Final = 0.25
+
+
+def requeue(
+    run: Scripts, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
+) -> bool:
+    """Put a bell that could not be answered back into its backlog.
+
+    Args:
+        run: The client's scripts.
+        key: The transaction.
+        step: Its step.
+        hindrance: Why, and what waits for that.
+        asker: Whose bell it is; nothing changes where the step is not for it.
+
+    Returns:
+        Whether the client is paused now, as the hindrance asks for.
+    """
+    pause_us, delay_us = round(hindrance.pause_s * 1e6), round(hindrance.delay_s * 1e6)
+    why = hindrance.why[:MAX_TEXT]
+    reply = run("requeue", key, step, pause_us, why, delay_us, asker.kind, asker.does)
+    return bool(reply == PAUSED)
 
 
 class Governor:
@@ -202,18 +225,9 @@ class Governor:
 
     def requeue(
         self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
-    ) -> None:
-        """Put a bell that could not be answered back into its backlog.
-
-        Args:
-            key: The transaction.
-            step: Its step.
-            hindrance: Why, and what waits for that.
-            asker: Whose bell it is; nothing changes where the step is not for it.
-        """
-        pause_us, delay_us = round(hindrance.pause_s * 1e6), round(hindrance.delay_s * 1e6)
-        why = hindrance.why[:MAX_TEXT]
-        self._run("requeue", key, step, pause_us, why, delay_us, asker.kind, asker.does)
+    ) -> bool:
+        """Put a bell that could not be answered back into its backlog; as `requeue`."""
+        return requeue(self._run, key, step, hindrance, asker)
 
     def sweep(self) -> tuple[int, int, int]:
         """Take back what nobody answered: (bells, leases taken over, transactions ended).

@@ -215,7 +215,8 @@ class Hindrance(NamedTuple):
     """Why a bell could not be answered, and what waits for that."""
 
     why: str = ""  #: one sentence for people
-    pause_s: float = 0.0  #: how long nothing may leave for the client
+    #: More than 0: no token came. Nothing may leave for the client so long, if nobody has a token.
+    pause_s: float = 0.0
     #: More than 0: no connection came about. The transaction waits so long, and its scope has one
     #: more bad answer.
     delay_s: float = 0.0

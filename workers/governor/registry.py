@@ -13,7 +13,7 @@ import json
 import secrets
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from workers.governor.binding import binding_digest
@@ -56,6 +56,8 @@ class Process:
     digest: str  #: of its configuration
     release: str
     at_us: int = 0  #: of its heartbeat, by the store's clock
+    #: Client → why this process makes none of its calls, one sentence.
+    obstacles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -234,12 +236,18 @@ class Registry:
 
 
 def _read(text: str) -> Process | None:
-    """An entry; None where it cannot be read. A newer release may have added fields."""
+    """An entry; None where it cannot be read. Another release may have more fields, or fewer."""
     try:
         stored = json.loads(text)
-        return Process(**{known.name: stored[known.name] for known in fields(Process)})
-    except (KeyError, TypeError, ValueError):
+        names = [known.name for known in fields(Process) if known.name in stored]
+        process = Process(**{name: stored[name] for name in names})
+    except (TypeError, ValueError):
         return None
+    numbers = (process.pid, process.threads, process.at_us)
+    texts = (process.id, process.name, process.host, process.pool, process.digest, process.release)
+    whole = all(isinstance(number, int) for number in numbers)
+    whole = whole and all(isinstance(text, str) for text in texts)
+    return process if whole and isinstance(process.obstacles, dict) else None
 
 
 def _read_record(kind: type[Record], text: Any) -> Record | None:  # noqa: ANN401 -- a reply of the store

@@ -111,6 +111,7 @@
 --   oauth.failed_until_us  failed_until_us  until then nobody asks again
 --   oauth.failure          failure          what the newest attempt to renew it met
 --   oauth.failure_refused  failure_refused  1 = a person must act
+--   oauth.failed_by        failed_by        digest of the secrets with which that asked
 
 -- The open states of a transaction, where it stands meanwhile, and what moves it on:
 --   w waits         in a backlog, or in the quarantine         ring
