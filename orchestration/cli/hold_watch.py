@@ -44,7 +44,8 @@ class HoldWatch:
         state = GovernorState.read(self._client.store, self._client.keys)
         spans = flows.spans(self._client.store, self._client.keys)
         failing = failures(self._client.store, self._client.keys, state, spans)
-        current = {_key(one): one for one in [*failing, *holds(state, spans)]}
+        every: list[Failure | Hold] = [*failing, *holds(state, spans)]
+        current = {_key(one): one for one in every}
         scopes = {key[1] for key in current}
         ended = {scope for key, scope in self._shown.items() if key not in current}
         self._shown = {key: scope for key, scope in self._shown.items() if key in current}
