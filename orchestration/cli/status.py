@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +17,6 @@ from workers.governor.flows import NO_TENANT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.views.holds import Hold
     from orchestration.views.refusals import RefusedRoute
     from orchestration.views.status import ClientStatus, LimitStatus
 
@@ -134,20 +132,12 @@ def _format_holds(shown: ClientStatus) -> Iterator[str]:
     if not shown.holds:
         yield _format_fact("holds", "none")
     for hold in shown.holds:
-        yield _format_fact("hold", _format_hold(hold))
+        yield _format_fact("hold", click.style(hold.sentence, fg="yellow"))
     for failure in shown.failures:
         name = "failing" if failure.probe_us is None else "breaker"
         yield _format_fact(name, click.style(failure.sentence, fg="yellow"))
     for scope, left in shown.provider_leaves.items():
         yield _format_fact("provider", f"leaves {left:,} to {scope}")
-
-
-def _format_hold(hold: Hold) -> str:
-    until = f"{datetime.fromtimestamp(hold.until_us / 1e6, UTC).astimezone():%H:%M:%S}"
-    left = format_duration(hold.left_s)
-    end = "it is resumed" if hold.endless else f"{until}, another {left}"
-    text = f"{hold.scope} paused until {end}"
-    return click.style(f"{text}: {hold.why}" if hold.why else text, fg="yellow")
 
 
 def _format_dead(shown: ClientStatus) -> str:

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Final
 from kombu.exceptions import KombuError
 
 from orchestration.dispatch import pages, publisher
+from orchestration.dispatch.breaker_log import BreakerLog
 from orchestration.dispatch.presence import Presence
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
 from workers.errors import HeadgateError, LedgerDamaged, SchemaUnknown
-from workers.governor import flows
-from workers.governor.failures import failures
 from workers.governor.flows import CALLS_POOL, URGENT
-from workers.governor.state import GovernorState
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ class Dispatcher(threading.Thread):
         self._stop_asked = threading.Event()
         self._not_before: dict[str, float] = {}  #: of jobs that rest
         self._warned_until: dict[str, float] = {}  #: of jobs and clients
-        self._open_breakers: dict[str, int] = {}  #: of each client, as logged last
+        self._breaker_log = BreakerLog()
         self._store_due_s = time.monotonic() + STORE_CHECK_S
 
     def stop(self) -> None:
@@ -124,7 +122,7 @@ class Dispatcher(threading.Thread):
                 _warn_of_rollback(client.name, ring.reclaimed)
             started = time.monotonic()
             self._publish(client, ring)
-            self._log_breakers(client, ring.open_breakers)
+            self._breaker_log.note(client, ring.open_breakers)
             if ring.sweep:
                 self._sweep(client)
             if ring.needs_page and self._open_pages(client, ring.needs_page):
@@ -142,20 +140,6 @@ class Dispatcher(threading.Thread):
             # Not in this thread: it may wait for the token endpoint.
             look = partial(client.look_again, self._pool)
             threading.Thread(target=look, name="look-again", daemon=True).start()
-
-    def _log_breakers(self, client: Client, count: int) -> None:
-        """Log what fails when a breaker of the client has opened or closed."""
-        if count == self._open_breakers.get(client.name, 0):
-            return
-        self._open_breakers[client.name] = count
-        if not count:
-            _logger.warning("client %s: its calls are answered again", client.name)
-            return
-        state = GovernorState.read(client.store, client.keys)
-        spans = flows.spans(client.store, client.keys)
-        for failure in failures(client.store, client.keys, state, spans):
-            if failure.probe_us is not None:
-                _logger.warning("client %s: %s", client.name, failure.sentence)
 
     def _publish(self, client: Client, ring: Ring) -> None:
         if not ring.bells:

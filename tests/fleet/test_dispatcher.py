@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestration.dispatch import dispatcher
+from orchestration.dispatch import breaker_log, dispatcher
 from orchestration.dispatch.dispatcher import TRANSACTIONS_A_TICK, Dispatcher
 from tests.support.fleet import Fleet, calls, until
 from tests.support.stored import a_job
 from workers.app import app
+from workers.governor import flows
 from workers.ledger.ledger import PageCounts
 from workers.ledger.transaction import TransactionState
 
@@ -34,6 +36,7 @@ def fleet() -> Iterator[Fleet]:
 def turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Take turns as the dispatcher of a worker of 4 threads; warnings are repeated at once."""
     monkeypatch.setattr(dispatcher, "REST_S", 0.0)
+    monkeypatch.setattr(breaker_log, "LOOK_S", 0.0)
     it = Dispatcher(app, fleet.clients, "w1", threads=4)
     return lambda count=1: [it.take_turn("acme") for _ in range(count)]
 
@@ -168,3 +171,36 @@ def test_pages_of_few_transactions_are_opened_several_in_a_tick_while_it_lasts(
 def a_batch(page: int) -> dict[str, Any]:
     rows = [{"line": 2 * page + n, "id": f"c{page}-{n}", "data": {}} for n in (2, 3)]
     return {"line": rows[0]["line"], "id": rows[0]["id"], "rows": rows}
+
+
+def test_the_log_says_what_is_held_that_it_widened_and_what_may_leave_again(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(4))
+    turns(4)
+    store, keys = fleet.client.store, fleet.client.keys
+    spans = flows.spans(store, keys)
+    scope = next(name for name in spans if name.startswith("r:"))
+    route = spans[scope][0]
+    failing = {"cause": "failing", "why": "the provider answered 503", "opened_us": 1}
+    later_us = round(time.time() * 1e6) + 60_000_000
+
+    def hold(name: str) -> str:
+        """Hold this scope alone; returns what is logged."""
+        caplog.clear()
+        store.hdel(keys.governor, "k:client", f"k:{scope}")
+        if name:
+            store.hset(keys.breaker(name), mapping=failing)
+            store.hset(keys.governor, f"k:{name}", later_us)
+        turns(4)
+        return caplog.text
+
+    assert f"client acme: {route} has been failing since" in hold(scope)
+    widened = hold("client")
+    assert f"client acme: the hold of {route} covers the whole client now" in widened
+    assert "client acme: the provider has been failing since" in widened
+    assert "leave again" not in widened
+    assert "client acme: its calls leave again" in hold("")
+    assert hold("") == ""
+    hold(scope)
+    assert f"client acme: calls of {route} leave again" in hold("")

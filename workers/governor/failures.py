@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
+
+from workers.clock import format_clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ class Failure:
         """What people are told, with times of this host."""
         of_client = self.scope == "client"
         who = "the provider" if of_client else self.scope
-        since = _clock_time(self.since_us)
+        since = format_clock(self.since_us, self.seen_us)
         text = f"{who} has been failing since {since}"
         if self.cause == "throttled":
             text = f"{who} has refused most calls since {since}"
@@ -54,6 +55,8 @@ def failures(
     spans: Mapping[str, tuple[str, int]],
 ) -> list[Failure]:
     """What fails just now, what has failed the longest first.
+
+    While the breaker of the client is open it covers all scopes, and is the only one.
 
     Args:
         store: The store.
@@ -82,6 +85,8 @@ def failures(
         )
         for (scope, probe_us), breaker in zip(opened.items(), breakers, strict=True)
     ]
+    if "client" in opened:
+        return [failure for failure in every if failure.scope == "client"]
     for scope, text in evidence.items():
         failure = _only_bad(names.get(scope, scope), text, state.now_us)
         if scope not in opened and failure and state.now_us - failure.since_us >= BAD_FOR_US:
@@ -103,7 +108,3 @@ def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
         seen_us=now_us,
         probe_us=None,
     )
-
-
-def _clock_time(at_us: int) -> str:
-    return f"{datetime.fromtimestamp(at_us / 1e6, UTC).astimezone():%H:%M:%S}"

@@ -220,7 +220,7 @@ def test_a_pause_without_an_end_says_what_ends_it(world: World) -> None:
 
     assert result.stdout == "client acme is paused until: headgate client resume acme\n"
     assert [it.scope for it in status(world.client).holds] == ["client"]
-    shown = "client paused until it is resumed: paused by maria: maintenance"
+    shown = "client is paused until it is resumed: paused by maria: maintenance"
     assert shown in world.run("status").stdout
     assert explain_still(world.client).startswith("client is paused until it is resumed: ")
 

@@ -121,7 +121,7 @@ def test_a_pause_is_shown_with_its_end(world: World) -> None:
     assert hold.scope.startswith("POST /")
     assert hold.why == THROTTLED.error
     assert it.advice is None
-    assert f"{hold.scope} paused until" in world.run("status").stdout
+    assert f"{hold.scope} is paused until" in world.run("status").stdout
     assert json.loads(world.run("status", "--json").stdout)["clients"][0]["holds"][0]["until"]
 
 
@@ -370,6 +370,24 @@ def test_an_open_breaker_says_since_when_why_and_when_the_next_probe_goes(world:
     shown = json.loads(world.run("status", "--json").stdout)["clients"][0]["failures"][0]
     assert shown["next_probe"].endswith("Z")
     assert shown["since"] < shown["next_probe"]
+
+
+def test_the_breaker_of_the_client_covers_its_scopes(world: World) -> None:
+    world.submit(2)
+    world.bells(1)
+    now_us, keys = round(time.time() * 1e6), world.client.keys
+    scope = next(it for it in flows.spans(world.client.store, keys) if it.startswith("r:"))
+    bad = f"3 {now_us - 9_000_000} {now_us // 10**6}-{'a' * 8}"
+    for name in (scope, "token:"):
+        world.client.store.hset(keys.evidence, name, f"{bad}\nthe provider answered 503")
+    world.client.store.hset(world.gov, mapping={"k:client": now_us, f"k:{scope}": now_us})
+    world.client.store.hset(keys.breaker("client"), mapping={"cause": "failing", "opened_us": 1})
+
+    told = world.run("status").stdout
+
+    assert [it.scope for it in status(world.client).failures] == ["client"]
+    assert "breaker" in told
+    assert "failing  " not in told  # such a row is not tried while the client is held
 
 
 def test_a_scope_that_was_only_answered_badly_for_a_while_is_shown_without_a_breaker(
