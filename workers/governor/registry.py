@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -38,6 +37,8 @@ MOST_CONFIGURATIONS: Final = 200
 NEWEST: Final = "#"
 APPLIED: Final = "#applied"
 AWAY: Final = "#away"
+#: What the JSON of a field holds, by its annotation.
+_TYPES: Final = {"int": int, "str": str, "Mapping[str, str]": dict}
 #: This worker. Its supervisor makes it, so that a process that is started again takes the entry of
 #: the one that died.
 WORKER_ID: Final = secrets.token_hex(4)
@@ -69,9 +70,9 @@ class Process:
 class Configuration:
     """A configuration that some process had."""
 
-    digest: str
     serial: int  #: given when it was seen first
     clients: Mapping[str, str]  #: client → digest of what its ledger must be bound to
+    digest: str = ""
 
     @classmethod
     def of(cls, clients: Mapping[str, ClientSettings]) -> Configuration:
@@ -133,7 +134,7 @@ class Look:
         return [sorted(group, key=lambda one: one.pid) for group in groups.values() if group[1:]]
 
 
-Record = TypeVar("Record", Applied, Away)
+Record = TypeVar("Record", Process, Configuration, Applied, Away)
 
 
 class Registry:
@@ -154,11 +155,11 @@ class Registry:
         now_us = to_us(now)
         live, old = dict[str, Process](), dict[str, Process]()
         for id_, text in entries.items():
-            if process := _read(text):
+            if process := _read(Process, text):
                 # A clock that was set back leaves heartbeats of the future: they count as old.
                 is_live = abs(now_us - process.at_us) <= LIVES_S * 1e6
                 (live if is_live else old)[id_] = process
-        away = _read_record(Away, stored_away)
+        away = _read(Away, stored_away)
         if old and not live:
             newest_us = max(process.at_us for process in old.values())
             if away is None or away.newest_us != newest_us:
@@ -173,7 +174,7 @@ class Registry:
                 for id_, one in old.items()
                 if id_ not in awaited and abs(now_us - one.at_us) > FORGET_S * 1e6
             ],
-            applied=_read_record(Applied, applied),
+            applied=_read(Applied, applied),
             away=away,
         )
 
@@ -201,9 +202,9 @@ class Registry:
         stored: dict[str, str] = self._store.hgetall(self._configurations)  # type: ignore[assignment]
         known = {}
         for digest, text in stored.items():
-            if not digest.startswith(NEWEST):
-                with suppress(TypeError, ValueError):  # of another version: as if it were not there
-                    known[digest] = Configuration(digest=digest, **json.loads(text))
+            # None: it is of another version, or damaged.
+            if not digest.startswith(NEWEST) and (one := _read(Configuration, text)):
+                known[digest] = replace(one, digest=digest)
         return known
 
     def serial_of(self, configuration: Configuration) -> int:
@@ -211,14 +212,29 @@ class Registry:
         known = self.configurations()
         if own := known.get(configuration.digest):
             return own.serial
-        serial = int(self._store.hincrby(self._configurations, NEWEST, 1))
+        serial = self._next_serial(known)
         stored = {"serial": serial, "clients": dict(configuration.clients)}
         text = json.dumps(stored, separators=(",", ":"))
         # Of two processes that come with it at once, one has written it first.
-        self._store.hsetnx(self._configurations, configuration.digest, text)
+        if not self._store.hsetnx(self._configurations, configuration.digest, text):
+            known = self.configurations()
+            if configuration.digest not in known:  # what stands there cannot be read
+                self._store.hset(self._configurations, configuration.digest, text)
         if len(known) >= MOST_CONFIGURATIONS:
             self._forget(known)
         return self.configurations()[configuration.digest].serial
+
+    def _next_serial(self, known: Mapping[str, Configuration]) -> int:
+        """A serial above all others; a counter that is damaged is put right."""
+        newest = max((one.serial for one in known.values()), default=0)
+        if self._newest_serial() < newest:
+            self._store.hset(self._configurations, NEWEST, newest)
+        return int(self._store.hincrby(self._configurations, NEWEST, 1))
+
+    def _newest_serial(self) -> int:
+        """The newest serial that was given; -1 = the counter is not there, or damaged."""
+        stored = str(self._store.hget(self._configurations, NEWEST) or "")
+        return int(stored) if stored.isascii() and stored.isdecimal() else -1
 
     def _forget(self, known: Mapping[str, Configuration]) -> None:
         look = self.look()
@@ -230,28 +246,19 @@ class Registry:
 
     def apply(self, digest: str, *, by: str, reason: str) -> None:
         """Let this configuration overrule all others that were seen until now."""
-        until = int(self._store.hget(self._configurations, NEWEST) or 0)
+        known = (one.serial for one in self.configurations().values())
+        until = max(self._newest_serial(), *known, 0)
         applied = Applied(digest=digest, until=until, by=by, reason=reason)
         self._store.hset(self._configurations, APPLIED, json.dumps(asdict(applied)))
 
 
-def _read(text: str) -> Process | None:
-    """An entry; None where it cannot be read. Another release may have more fields, or fewer."""
+def _read(kind: type[Record], text: Any) -> Record | None:  # noqa: ANN401 -- a reply of the store
+    """A record; None where it cannot be read. Another release may have more fields, or fewer."""
     try:
         stored = json.loads(text)
-        names = [known.name for known in fields(Process) if known.name in stored]
-        process = Process(**{name: stored[name] for name in names})
-    except (TypeError, ValueError):
-        return None
-    numbers = (process.pid, process.threads, process.at_us)
-    texts = (process.id, process.name, process.host, process.pool, process.digest, process.release)
-    whole = all(isinstance(number, int) for number in numbers)
-    whole = whole and all(isinstance(text, str) for text in texts)
-    return process if whole and isinstance(process.obstacles, dict) else None
-
-
-def _read_record(kind: type[Record], text: Any) -> Record | None:  # noqa: ANN401 -- a reply of the store
-    try:
-        return kind(**json.loads(text)) if text else None
+        known = {one.name: _TYPES[str(one.type)] for one in fields(kind) if one.name in stored}
+        if not all(type(stored[name]) is wanted for name, wanted in known.items()):
+            return None
+        return kind(**{name: stored[name] for name in known})
     except (TypeError, ValueError):
         return None

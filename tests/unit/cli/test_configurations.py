@@ -393,3 +393,69 @@ def rows(world: World) -> object:
     path = world.config.with_name("rows.jsonl")
     path.write_text('{"id": "a", "method": "POST", "path": "/x", "body": {}, "guard": "key"}\n')
     return path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"at_us": "soon"},
+        {"at_us": True},
+        {"threads": "many"},
+        {"name": None},
+        {"digest": []},
+        {"obstacles": 3},
+    ],
+    ids=str,
+)
+def test_an_entry_of_the_registry_that_is_damaged_stops_nobody(
+    world: World, damage: dict[str, Any]
+) -> None:
+    presence = start(world, "w1", "count = 100")
+    name = keys.registry(world.namespace)
+    entry = json.loads(str(world.client.store.hget(name, "w1")))
+    world.client.store.hset(name, "w2", json.dumps({**entry, "id": "w2", **damage}))
+
+    presence.keep()
+
+    assert list(Registry(world.client.store, world.namespace).look().live) == ["w1"]
+    for command in ("status", "doctor", "jobs"):
+        assert isinstance(world.run(command).exception, SystemExit | None), command
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("#", "garbage"),
+        ("#applied", '{"digest": "x", "until": "soon", "by": 1, "reason": 2}'),
+        ("#applied", "["),
+        ("#away", '{"newest_us": [], "until_us": 1}'),
+        ("3f9c0a52be71", '{"serial": "first", "clients": {}}'),
+    ],
+)
+def test_what_is_damaged_beside_the_configurations_stops_no_new_worker_and_no_apply(
+    world: World, field: str, text: str
+) -> None:
+    start(world, "w1", "count = 100")
+    before = Registry(world.client.store, world.namespace).configurations()
+    name = keys.configurations(world.namespace)
+    world.client.store.hset(name, field, text)
+
+    second = start(world, "w2", "count = 400")
+    applied = world.run("limits", "apply", second.process.digest, *WHY)
+
+    assert applied.exit_code == 0, applied.stderr
+    after = Registry(world.client.store, world.namespace).configurations()
+    assert after[second.process.digest].serial > max(one.serial for one in before.values())
+    assert holding(world) == {"app": 360}
+
+
+def test_a_configuration_whose_record_is_damaged_is_recorded_anew(world: World) -> None:
+    first = start(world, "w1", "count = 100")
+    name = keys.configurations(world.namespace)
+    world.client.store.hset(name, first.process.digest, "garbage")
+
+    start(world, "w2", "count = 400")
+    start(world, "w3", "count = 100")
+
+    known = Registry(world.client.store, world.namespace).configurations()
+    assert known[first.process.digest].serial > 0
