@@ -249,14 +249,18 @@ class _Judgement:
         first = self.policy.renews_tokens and not state.memo.token_refusals
         if first and state.renews_token:
             return Requeue(memo=memo, **self._recorded())
+        if self._asks:
+            return replace(self._ask_again(error), memo=memo.after_wait(), of_token=of_token)
         if first:
             recorded = self._recorded(error)
             recorded["health"] = Health.BAD
-            wait_s = self.policy.base_s
-            return Requeue(delay_s=wait_s, memo=memo, is_first=True, of_token=of_token, **recorded)
-        if self._asks:
-            return replace(self._ask_again(error), memo=memo.after_wait(), of_token=of_token)
-        return replace(self._try_again(error), memo=memo, of_token=of_token)
+            wait_s, waited = self.policy.base_s, memo.after_wait()
+            return Requeue(
+                delay_s=wait_s, memo=waited, is_first=True, of_token=of_token, **recorded
+            )
+        again = self._try_again(error)
+        is_first = again.is_first and not memo.waits  # else the one before was
+        return replace(again, memo=memo, is_first=is_first, of_token=of_token)
 
     def _wait(self, error: str = "") -> Retry:
         """The same call after a longer wait each time, which patience alone ends; no attempt."""
