@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,9 @@ from tests.support.rig import (
     resume,
 )
 from tests.support.stored import transaction_hash
-from workers.answer.outcome import Health, Outcome
+from workers.answer.guards import Guard, StepState
+from workers.answer.judging import RetryPolicy, judge
+from workers.answer.outcome import Answer, Health, Outcome, read
 from workers.answer.verdict import UNSENT, Finish, GiveUp, Requeue, Retry
 from workers.governor import flows
 from workers.governor.grants import Grant, Hindrance, Settled
@@ -669,6 +672,32 @@ def test_401s_to_several_rows_hold_the_client_where_nothing_good_is_known(store:
     rig.governor.settle(out[3], replace(FAILS, status=401, of_token=True))
 
     assert breaker(rig)["cause"] == "failing"
+
+
+@pytest.mark.parametrize(("rows", "held"), [(2, False), (3, False), (4, True)])
+@pytest.mark.parametrize("renews_token", [True, False])
+def test_a_row_counts_once_for_the_hold_of_the_client_however_often_it_was_refused(
+    store: Store, rows: int, *, held: bool, renews_token: bool
+) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(rows)
+    answer, chance = Answer(status=401), Random(1)
+
+    for _ in range(8):
+        rig.us += 30 * S
+        rig.fill()
+        for key in rig.ring():
+            grant = rig.grant(key)
+            state = StepState(
+                guard=Guard.KEY,
+                attempts=grant.attempts,
+                memo=grant.memo,
+                renews_token=renews_token,
+            )
+            verdict = judge(answer, read(answer), state, RetryPolicy(), chance)
+            rig.governor.settle(grant, verdict)
+
+    assert bool(breaker(rig)) is held
 
 
 def test_one_row_that_is_always_answered_401_beside_good_ones_holds_nothing(store: Store) -> None:

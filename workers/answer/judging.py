@@ -137,20 +137,18 @@ class _Judgement:
         match self.reading.next:
             case Next.THROTTLED:
                 verdict = self._after_429()
+            case Next.LATER:
+                verdict = self._wait()
             case Next.TOKEN:
                 verdict = self._after_401()
             case Next.RETRY if not self.answer.sent:
                 verdict = Requeue(delay_s=self.policy.base_s, **self._recorded())
-            case Next.RETRY if state.lookup is not None or state.is_poll:
-                verdict = self._ask_again()
-            case Next.REFUSED if self._is_key_refused:
-                memo = Memo(next=NextCall.FRESH_KEY)
-                verdict = Requeue(attempt=True, memo=memo, **self._recorded())
-            case Next.REFUSED if state.may_split and self.answer.status in BATCH_REFUSALS:
-                memo = Memo(next=NextCall.SPLIT)
-                verdict = Requeue(attempt=True, memo=memo, **self._recorded())
             case _ if state.lookup is not None:
                 verdict = self._after_lookup(state.lookup)
+            case Next.RETRY if state.is_poll:
+                verdict = self._ask_again()
+            case Next.REFUSED if detour := self._detour:
+                verdict = Requeue(attempt=True, memo=Memo(next=detour), **self._recorded())
             case _ if state.guard is Guard.LOOKUP and self._maybe_executed:
                 verdict = self._look_up()
             case Next.RETRY:
@@ -169,14 +167,22 @@ class _Judgement:
         return self.state.doubt or self._outcome is Outcome.UNKNOWN
 
     @property
+    def _asks(self) -> bool:
+        """Whether the call was a look-up or a poll, which is no attempt of its step."""
+        return self.state.lookup is not None or self.state.is_poll
+
+    @property
     def _is_keyed(self) -> bool:
         return self.state.guard in {Guard.KEY, Guard.UPSERT}
 
     @property
-    def _is_key_refused(self) -> bool:
+    def _detour(self) -> NextCall | None:
+        """What is done first where the key was refused, or a batch that may be split."""
         state = self.state
-        plain = state.lookup is None and not state.doubt
-        return plain and is_key_refused(self.answer, state.after_unknown)
+        if not state.doubt and is_key_refused(self.answer, state.after_unknown):
+            return NextCall.FRESH_KEY
+        splits = state.may_split and self.answer.status in BATCH_REFUSALS
+        return NextCall.SPLIT if splits else None
 
     @property
     def _final(self) -> FinalState:
@@ -225,7 +231,7 @@ class _Judgement:
 
     def _after_401(self) -> Requeue | Retry | Finish:
         """The call comes back once, with a new token; one more 401 is as any other failure."""
-        if not self.policy.renews_tokens:
+        if not (self.policy.renews_tokens or self._asks):
             return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
         error = f"{self.reading.reason} {self.policy.token_advice}"
         return self._access_refused(error, of_token=True)
@@ -243,27 +249,33 @@ class _Judgement:
         first = self.policy.renews_tokens and not state.memo.token_refusals
         if first and state.renews_token:
             return Requeue(memo=memo, **self._recorded())
+        if self._asks:
+            return replace(self._ask_again(error), memo=memo.after_wait(), of_token=of_token)
         if first:
             recorded = self._recorded(error)
             recorded["health"] = Health.BAD
-            wait_s = self.policy.base_s
-            return Requeue(delay_s=wait_s, memo=memo, is_first=True, of_token=of_token, **recorded)
-        if state.lookup is not None or state.is_poll:
-            return replace(self._ask_again(), memo=memo.after_wait(), of_token=of_token)
-        return replace(self._try_again(error), memo=memo, of_token=of_token)
+            wait_s, waited = self.policy.base_s, memo.after_wait()
+            return Requeue(
+                delay_s=wait_s, memo=waited, is_first=True, of_token=of_token, **recorded
+            )
+        again = self._try_again(error)
+        is_first = again.is_first and not memo.waits  # else the one before was
+        return replace(again, memo=memo, is_first=is_first, of_token=of_token)
 
-    def _ask_again(self) -> Retry:
-        """A look-up or poll that was answered badly is none, and no attempt: it is made again."""
-        state = self.state
-        recorded = self._recorded()
-        recorded["health"] = Health.BAD
+    def _wait(self, error: str = "") -> Retry:
+        """The same call after a longer wait each time, which patience alone ends; no attempt."""
+        waits = self.state.memo.waits
         return Retry(
-            delay_s=self._backoff_s(state.memo.waits),
-            memo=state.memo.after_wait(),
+            delay_s=self._backoff_s(waits),
+            memo=self.state.memo.after_wait(),
             give_up=self.policy.give_up(self._final, counts=False),
-            is_first=state.memo.waits == 0,
-            **recorded,
+            **self._recorded(error),
         )
+
+    def _ask_again(self, error: str = "") -> Retry:
+        """A look-up or poll that was answered badly is none, and no attempt: it is made again."""
+        again = replace(self._wait(error), health=Health.BAD)
+        return replace(again, is_first=self.state.memo.waits == 0)
 
     def _look_up(self) -> Retry:
         """A send of unknown outcome, or one that was refused in doubt, is looked up."""
@@ -280,15 +292,24 @@ class _Judgement:
             **recorded,
         )
 
-    def _after_lookup(self, seen: LookupResult) -> Retry | Finish:
-        """What follows when a look-up did not find it."""
+    def _after_lookup(self, seen: LookupResult) -> Retry | Requeue | Finish:
+        """What follows when a look-up did not find it, or was answered badly.
+
+        An operation may say that a 403 means "absent". A 400 or the like finds nothing: it was
+        read, and the same question gets the same answer.
+        """
+        answer, unsure = self.answer, seen is LookupResult.UNSURE
+        if self.reading.next is Next.RETRY or (unsure and answer.error):
+            return self._ask_again()
+        if unsure and answer.status == HTTPStatus.FORBIDDEN:
+            return self._after_403()
         policy, memo = self.policy, self.state.memo.after_lookup()
         lookups = memo.lookups or 0
         error = f"look-up {lookups}, {seen}: {self.reading.reason}"
         if lookups < policy.lookups:
             wait_s = policy.lookup_every_s if lookups else policy.lookup_after_s
             return Retry(delay_s=wait_s, memo=memo, **self._recorded(error))
-        if seen is LookupResult.UNSURE:
+        if unsure:
             return self._finish(error)
         return Retry(  # surely not executed: it is sent again
             delay_s=self._backoff_s(max(self.state.attempts - 1, 0)),
@@ -310,10 +331,5 @@ class _Judgement:
             return self._after_403()
         meaning = find_meaning(answer, state.after_unknown)
         if self._is_keyed and state.doubt and meaning is Meaning.IN_PROGRESS:
-            return Retry(  # as long as the operation may take
-                delay_s=self._backoff_s(state.memo.waits),
-                memo=state.memo.after_wait(),
-                give_up=self.policy.give_up("unknown", counts=False),
-                **self._recorded(),
-            )
+            return self._wait()  # as long as the operation may take
         return self._finish()

@@ -10,7 +10,7 @@
 | 403 that says that it is a rate limit   | `not_executed` | `throttled` | `neutral` |
 | 403                                     | `not_executed` | `refused`   | `neutral` |
 | 408, 5xx                                | `unknown`      | `retry`     | `bad`     |
-| 425                                     | `not_executed` | `refused`   | `neutral` |
+| 425                                     | `not_executed` | `later`     | `neutral` |
 | 429                                     | `not_executed` | `throttled` | `neutral` |
 | any other 4xx                           | `not_executed` | `refused`   | `good`    |
 
@@ -67,6 +67,7 @@ class Next(StrEnum):
     DONE = auto()  #: nothing more
     RETRY = auto()  #: the same call again after a backoff
     THROTTLED = auto()  #: the same call again after a pause; no attempt is spent
+    LATER = auto()  #: the same call again after a wait; no attempt is spent
     TOKEN = auto()  #: the same call again with a new access token
     REFUSED = auto()  #: never again as it is
 
@@ -83,6 +84,7 @@ class Health(StrEnum):
 _BY_STATUS: Final[dict[int, tuple[Outcome, Next]]] = {
     HTTPStatus.UNAUTHORIZED: (Outcome.NOT_EXECUTED, Next.TOKEN),
     HTTPStatus.REQUEST_TIMEOUT: (Outcome.UNKNOWN, Next.RETRY),  # as _FAILED
+    HTTPStatus.TOO_EARLY: (Outcome.NOT_EXECUTED, Next.LATER),
     HTTPStatus.TOO_MANY_REQUESTS: (Outcome.NOT_EXECUTED, Next.THROTTLED),
 }
 _BY_CLASS: Final = {
