@@ -32,15 +32,23 @@ def workers_of(client: Client) -> Workers:
     """The live workers of a client, by their newest heartbeats."""
     registry = Registry(client.store, client.keys.namespace)
     look, known = registry.look(), registry.configurations()
-    strangers, refused, serving = list[Process](), list[Process](), list[Process]()
+    outdated, strangers, refused, serving = (list[Process]() for _ in range(4))
     values = binding.stored(client.store, client.keys)
     bound = binding.digest_of(values) if values else None
     for process in sorted(look.live.values(), key=lambda one: (one.name, one.host, one.pid)):
+        if process.installation and process.installation != client.installation.id:
+            outdated.append(process)
+            continue
         configuration = known.get(process.digest)  # an entry of old may be forgotten
         own = configuration.clients.get(client.name) if configuration else bound
         group = strangers if own is None and configuration else serving
         (refused if own and bound and own != bound else group).append(process)
     problems = [*_differences(client, look)]
+    if outdated:
+        problems.append(
+            f"{_titles(outdated)} works for the installation that this store had before, and does "
+            f"nothing; start it again"
+        )
     if strangers:
         problems.append(
             f"{_titles(strangers)} has no client {client.name} in its configuration, and does "
@@ -53,6 +61,17 @@ def workers_of(client: Client) -> Workers:
             f"anew: headgate client rebind {client.name}"
         )
     return Workers(serving=serving, problems=problems)
+
+
+def find_outdated(clients: Clients, installation: str) -> list[str]:
+    """The live workers that work for another installation than this one, each by its title."""
+    settings = clients.settings.store
+    look = Registry(open_store(settings), settings.namespace).look()
+    return sorted(
+        process.title
+        for process in look.live.values()
+        if process.installation not in {"", installation}
+    )
 
 
 def name_problems(clients: Clients) -> list[str]:

@@ -35,6 +35,8 @@ MOST_CONFIGURATIONS: Final = 200
 #: Fields of the hash of configurations that are no digest.
 NEWEST: Final = "#"
 APPLIED: Final = "#applied"
+#: The field of an entry that older releases do not write.
+_NEW: Final = "installation"
 #: This worker. Its supervisor makes it, so that a process that is started again takes the entry of
 #: the one that died.
 WORKER_ID: Final = secrets.token_hex(4)
@@ -52,6 +54,7 @@ class Process:
     threads: int
     digest: str  #: of its configuration
     release: str
+    installation: str = ""  #: id of the one that it works for; "" = it does not know yet
     at_us: int = 0  #: of its heartbeat, by the store's clock
 
     @property
@@ -196,7 +199,8 @@ def _read(text: str) -> Process | None:
     """An entry; None where it cannot be read. A newer release may have added fields."""
     try:
         stored = json.loads(text)
-        return Process(**{known.name: stored[known.name] for known in fields(Process)})
+        names = [each.name for each in fields(Process) if each.name in stored or each.name != _NEW]
+        return Process(**{name: stored[name] for name in names})
     except (KeyError, TypeError, ValueError):
         return None
 

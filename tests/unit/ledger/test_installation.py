@@ -205,6 +205,33 @@ def test_a_new_installation_is_chosen_by_a_person_audited_and_followed_by_other_
         lost.client.governor().ring("w1", 8)
 
 
+def test_a_worker_that_ran_before_is_named_as_one_that_does_nothing_until_it_starts_again(
+    world: World,
+) -> None:
+    one_dead(world)
+    presence = world.start_heartbeat("w1@here")
+    presence.keep(now=True)  # its first call has told it which installation it works for
+    wipe(world)
+    presence.keep(now=True)
+
+    result = world.run(*NEW)
+
+    assert result.exit_code == 0
+    assert "start all workers again" in result.stdout
+    assert "alive: w1@here (process" in result.stdout
+    shown = world.run("status").stdout
+    assert "workers       0 alive" in shown
+    assert "works for the installation that this store had before, and does nothing" in shown
+    doctor = world.run("doctor")
+    assert doctor.exit_code == 1
+    assert "and does nothing; start it again" in doctor.stdout
+    presence.end()
+    world.clients = Clients(world.clients.settings)  # as a process that is started again
+    world.start_heartbeat("w1@here").keep(now=True)
+    assert "workers       1 alive" in world.run("status").stdout
+    assert world.run("doctor").exit_code == 0
+
+
 def test_it_is_not_chosen_where_the_store_is_the_remembered_one(world: World) -> None:
     one_dead(world)
 
