@@ -117,7 +117,7 @@ def test_following_a_job_stops_with_the_same_sentence(world: World) -> None:
 
 def test_waiting_for_a_transaction_stops_with_the_same_sentence(lost: World) -> None:
     key = lost.client.key("j1", "j1-0")
-    submitted = SubmittedTransaction(key, "j1", "j1-0", True, lost.client)
+    submitted = SubmittedTransaction(key, "j1", "j1-0", new=True, _client=lost.client)
 
     with pytest.raises(StoreReplaced, match="emptied or replaced"):
         submitted.wait(timeout_s=0.1)
