@@ -300,6 +300,11 @@ class Clients:
         client.obstacle = self.obstacles[name]
         return client
 
+    @property
+    def installation_id(self) -> str:
+        """The id of the installation that this process works for; "" = it does not know yet."""
+        return self._installation.id if self._installation else ""
+
     def sender(self, name: str, tenant: str) -> tuple[Client, str]:
         """Who sends for a tenant of the client `name`: a client, and the tenant's name there.
 

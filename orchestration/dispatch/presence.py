@@ -75,7 +75,10 @@ class Presence:
         if joins:
             self._serial = self._registry.serial_of(self._configuration)
         obstacles = {name: one.why for name, one in self._clients.obstacles.items() if one.why}
-        self._registry.write(replace(self.process, obstacles=obstacles), look)
+        self.process = replace(
+            self.process, installation=self._clients.installation_id, obstacles=obstacles
+        )
+        self._registry.write(self.process, look)
         seen = (look.digests | {self.process.digest}, look.applied)
         if joins or seen != self._seen:
             self._agree(self._clients.names(), joins=joins)

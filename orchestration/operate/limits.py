@@ -100,6 +100,8 @@ def apply_configuration(clients: Clients, digest: str, *, by: str, reason: str) 
         UsageError: no live worker has this configuration.
         ConfigError: what is set live of a client does not go together with it.
     """
+    for name in clients.names():
+        _ = clients[name]  # before anything is read of a store that is not ours
     store = clients.settings.store
     registry = Registry(open_store(store), store.namespace)
     live = registry.look().digests

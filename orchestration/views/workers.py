@@ -33,11 +33,13 @@ def workers_of(client: Client) -> Workers:
     """The live workers of a client, by their newest heartbeats."""
     registry = Registry(client.store, client.keys.namespace)
     look, known = registry.look(), registry.configurations()
-    strangers, refused, serving = list[Process](), list[Process](), list[Process]()
-    hindered = list[Process]()
+    outdated, strangers, refused, serving, hindered = (list[Process]() for _ in range(5))
     values = binding.stored(client.store, client.keys)
     bound = binding.digest_of(values) if values else None
     for process in sorted(look.live.values(), key=lambda one: (one.name, one.host, one.pid)):
+        if process.installation and process.installation != client.installation.id:
+            outdated.append(process)
+            continue
         configuration = known.get(process.digest)  # an entry of old may be forgotten
         own = configuration.clients.get(client.name) if configuration else bound
         group = strangers if own is None and configuration else serving
@@ -50,6 +52,11 @@ def workers_of(client: Client) -> Workers:
     for process in hindered:
         why = process.obstacles[client.name]
         problems.append(f"{_titles([process])} makes no calls of client {client.name}: {why}")
+    if outdated:
+        problems.append(
+            f"{_titles(outdated)} works for the installation that this store had before, and does "
+            f"nothing; start it again"
+        )
     if strangers:
         problems.append(
             f"{_titles(strangers)} has no client {client.name} in its configuration, and does "
@@ -62,6 +69,17 @@ def workers_of(client: Client) -> Workers:
             f"anew: headgate client rebind {client.name}"
         )
     return Workers(serving=serving, problems=problems, hindered=len(hindered))
+
+
+def find_outdated(clients: Clients, installation: str) -> list[str]:
+    """The live workers that work for another installation than this one, each by its title."""
+    settings = clients.settings.store
+    look = Registry(open_store(settings), settings.namespace).look()
+    return sorted(
+        process.title
+        for process in look.live.values()
+        if process.installation not in {"", installation}
+    )
 
 
 def name_problems(clients: Clients) -> list[str]:

@@ -56,6 +56,7 @@ class Process:
     threads: int
     digest: str  #: of its configuration
     release: str
+    installation: str = ""  #: id of the one that it works for; "" = it does not know yet
     at_us: int = 0  #: of its heartbeat, by the store's clock
     #: Client → why this process makes none of its calls, one sentence.
     obstacles: Mapping[str, str] = field(default_factory=dict)

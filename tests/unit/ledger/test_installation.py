@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
+from orchestration.transactions import SubmittedTransaction
+from orchestration.views.progress import follow
 from tests.support.stored import a_job
 from tests.support.world import World, one_dead
 from workers.clients import Clients
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WHY = ("--reason", "the disk was lost", "--by", "maria")
+NOBODY = "0b9c1b7e-0000-8000-8000-000000000001"
 NEW = ("recover", "--new-installation", *WHY)
 
 
@@ -78,6 +81,15 @@ def test_every_command_of_a_machine_that_remembers_the_store_stops_in_one_senten
         ("limits", "set", "acme", "app", "--count", "5", *WHY),
         ("client", "pause", "acme", "--for", "1m", *WHY),
         ("recover", "--since", "2026-01-01T00:00:00Z", *WHY),
+        ("limits", "apply", "0123456789ab", *WHY),
+        ("limits", "list"),
+        ("client", "resume", "acme", *WHY),
+        ("client", "rebind", "acme", *WHY),
+        ("watch", "j1"),
+        ("audit",),
+        ("dead", "list"),
+        ("dead", "discard", NOBODY, *WHY),
+        ("campaign", "progress", "j1"),
     ):
         result = lost.run(*command)
         assert (result.exit_code, result.stdout) == (1, ""), command
@@ -86,6 +98,30 @@ def test_every_command_of_a_machine_that_remembers_the_store_stops_in_one_senten
         assert f"installation.{lost.namespace}.server" in result.stderr
         assert "--new-installation" in result.stderr
     assert keys_of(lost) == before
+
+
+def test_the_check_of_the_configuration_says_so_too(lost: World) -> None:
+    result = lost.run("config", "check", "--json")
+
+    assert result.exit_code != 0
+    assert "emptied or replaced" in json.loads(result.stdout)["problems"][0]
+
+
+def test_following_a_job_stops_with_the_same_sentence(world: World) -> None:
+    world.submit(2)
+    looks = follow(world.client, "j1", away=lambda _: None, wait=lambda _: wipe(world))
+    assert next(looks).state == "running"
+
+    with pytest.raises(StoreReplaced, match="emptied or replaced"):
+        next(looks)
+
+
+def test_waiting_for_a_transaction_stops_with_the_same_sentence(lost: World) -> None:
+    key = lost.client.key("j1", "j1-0")
+    submitted = SubmittedTransaction(key, "j1", "j1-0", new=True, _client=lost.client)
+
+    with pytest.raises(StoreReplaced, match="emptied or replaced"):
+        submitted.wait(timeout_s=0.1)
 
 
 def test_doctor_says_so_and_fails(lost: World) -> None:
@@ -259,6 +295,33 @@ def test_a_new_installation_is_chosen_by_a_person_audited_and_followed_by_other_
     assert mine.remembered() == after
     with pytest.raises(StoreReplaced):  # a live process has read jobs and keys of the old one
         lost.client.governor().ring("w1", 8)
+
+
+def test_a_worker_that_ran_before_is_named_as_one_that_does_nothing_until_it_starts_again(
+    world: World,
+) -> None:
+    one_dead(world)
+    presence = world.start_heartbeat("w1@here")
+    presence.keep(now=True)  # its first call has told it which installation it works for
+    wipe(world)
+    presence.keep(now=True)
+
+    result = world.run(*NEW)
+
+    assert result.exit_code == 0
+    assert "start all workers again" in result.stdout
+    assert "alive: w1@here (process" in result.stdout
+    shown = world.run("status").stdout
+    assert "workers       0 alive" in shown
+    assert "works for the installation that this store had before, and does nothing" in shown
+    doctor = world.run("doctor")
+    assert doctor.exit_code == 1
+    assert "and does nothing; start it again" in doctor.stdout
+    presence.end()
+    world.clients = Clients(world.clients.settings)  # as a process that is started again
+    world.start_heartbeat("w1@here").keep(now=True)
+    assert "workers       1 alive" in world.run("status").stdout
+    assert world.run("doctor").exit_code == 0
 
 
 def test_it_is_not_chosen_where_the_store_is_the_remembered_one(world: World) -> None:
