@@ -10,15 +10,16 @@ import click
 
 from orchestration.cli import options
 from orchestration.text import format_count, format_duration
-from orchestration.views.status import status
+from orchestration.views.status import ClientStatus, status
 from orchestration.views.workers import name_problems
+from workers.errors import LedgerDamaged
 from workers.governor.flows import NO_TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestration.views.refusals import RefusedRoute
-    from orchestration.views.status import ClientStatus, LimitStatus
+    from orchestration.views.status import LimitStatus
 
 #: So many tenants of a lane are named; the others are shown as a sum.
 _TENANTS_NAMED: Final = 5
@@ -38,13 +39,17 @@ def command(*, as_json: bool) -> None:
     Exit:     0 shown, 1 no store, 2 wrong configuration
     """
     clients = options.clients()
-    statuses = [status(clients[name]) for name in clients.names()]
-    problems = name_problems(clients)
+    statuses, problems = list[ClientStatus](), name_problems(clients)
+    for name in clients.names():
+        try:
+            statuses.append(status(clients[name]))
+        except LedgerDamaged as error:  # the others are shown
+            problems.append(f"client {name}: {error}")
     if as_json:
         of_clients = [shown.as_dict() for shown in statuses]
         click.echo(json.dumps({"clients": of_clients, "problems": problems}))
         return
-    if not statuses:
+    if not clients.names():
         click.echo("there are no clients; add one to the configuration", err=True)
     for number, shown in enumerate(statuses):
         click.echo(("\n" if number else "") + _format_status(shown))

@@ -16,11 +16,13 @@ from kombu.exceptions import KombuError
 
 from orchestration.dispatch import pages, publisher
 from orchestration.dispatch.breaker_log import BreakerLog
+from orchestration.dispatch.delays import Delays
 from orchestration.dispatch.presence import Presence
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
 from workers.errors import HeadgateError, LedgerDamaged, SchemaUnknown
 from workers.governor.flows import CALLS_POOL, URGENT
+from workers.governor.grants import Hindrance
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Dispatcher(threading.Thread):
         self._not_before: dict[str, float] = {}  #: of jobs that rest
         self._warned_until: dict[str, float] = {}  #: of jobs and clients
         self._breaker_log = BreakerLog()
+        self._delays = Delays()  #: of jobs whose rows cannot be done here
         self._store_due_s = time.monotonic() + STORE_CHECK_S
 
     def stop(self) -> None:
@@ -156,17 +159,18 @@ class Dispatcher(threading.Thread):
         else:
             failpoints.reach("published")
             for bell in unknown:
-                client.governor().requeue(bell.key, bell.step)
+                delay_s = self._delays.next_s(bell.job)
+                client.governor().requeue(bell.key, bell.step, Hindrance(delay_s=delay_s))
 
     def _name_tasks(
         self, client: Client, bells: list[Bell]
     ) -> tuple[list[tuple[str, Bell]], list[Bell]]:
-        """The bells with their tasks, and those of a kind that only a newer release knows."""
+        """The bells with their tasks, and those whose job this release does not know or read."""
         named, unknown = [], []
         for bell in bells:
             try:
                 kind_name = client.ledger.job_params(bell.job).kind
-            except SchemaUnknown as error:
+            except (SchemaUnknown, LedgerDamaged) as error:
                 unknown.append(bell)
                 self._warn_once(bell.job, str(error))
                 continue

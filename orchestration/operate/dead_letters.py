@@ -88,7 +88,11 @@ def newest(clients: Iterable[Client], most: int) -> tuple[list[Letter], int]:
     for client in clients:
         entries: Any = client.store.xrevrange(client.keys.dead, count=most)
         total += int(client.store.xlen(client.keys.dead))
-        letters += [(tuple(map(int, id_.split("-"))), client, entry) for id_, entry in entries]
+        letters += [
+            (tuple(map(int, id_.split("-"))), client, entry)
+            for id_, entry in entries
+            if entry.keys() >= {"key", "job", "state", "why"}  # else nobody can read it
+        ]
     letters = sorted(letters, key=itemgetter(0))[-most:]
     transactions: dict[str, Transaction | None] = {}
     for client in {client.name: client for _, client, _ in letters}.values():

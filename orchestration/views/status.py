@@ -244,7 +244,7 @@ def _media(client: Client, look: _Look, workers: Workers) -> MediaStatus:
     waiting = sum(
         look.waits[flow]
         for flow, definition in look.definitions.items()
-        if definition and flows.read(definition).pool == "media"
+        if definition and flows.is_whole(definition) and flows.read(definition).pool == "media"
     )
     return MediaStatus(
         waiting=waiting + _quarantined_transfers(client),

@@ -16,7 +16,7 @@ from workers.answer.guards import Memo
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import Advance, Finish, Requeue, Retry
 from workers.broker.names import pool_of
-from workers.errors import ConfigError, StoreAway
+from workers.errors import ConfigError, LedgerDamaged, StoreAway
 from workers.governor.grants import Asker, Denied, Grant
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class LocalStep(Step):
         try:
             local = GrantedStep.load(client, self.kind, grant)
             result = self.kind.run_local(local.row, local.job_params, grant, client)
-        except (StoreAway, ConfigError) as error:
-            return put_off(client, error)
+        except (StoreAway, ConfigError, LedgerDamaged) as error:
+            return put_off(client, grant, error)
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be done", (CannotSay,))
         failpoints.reach("answer_read")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestration.dispatch import breaker_log, dispatcher
+from orchestration.dispatch import breaker_log, dispatcher, pages
 from orchestration.dispatch.dispatcher import TRANSACTIONS_A_TICK, Dispatcher
 from tests.support.fleet import Fleet, calls, until
 from tests.support.stored import a_job
@@ -17,6 +17,7 @@ from workers.app import app
 from workers.governor import flows
 from workers.ledger.ledger import PageCounts
 from workers.ledger.transaction import TransactionState
+from workers.store.connection import store_now_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,67 @@ def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_backlo
 
     states = {it.state for it in fleet.transactions("new").values()}
     assert states == {TransactionState.WAITING}
+
+
+def test_rows_that_this_release_cannot_do_go_back_for_growing_times_and_others_are_rung(
+    fleet: Fleet, turns: Any
+) -> None:
+    fleet.submit(calls(10, prefix="n"), job="new")
+    until(lambda: turns() and fleet.job("new").next_page == 1)
+    store, keys = fleet.client.store, fleet.client.keys
+    store.hset(keys.job("new"), "kind", "holograms")
+    fleet.client.ledger._params.clear()
+    fleet.submit(calls(5, prefix="g"), job="good")
+
+    until(lambda: turns() and is_rung(fleet, "good", 5), what="the good rows")
+
+    # Each came back once, and none is due before its time.
+    (flow,) = store.smembers(keys.active)
+    due: Any = store.zrange(keys.backlog(flow) + ":due", 0, -1, withscores=True)
+    assert len(due) == 10
+    assert all(at_us > store_now_us(store) for _, at_us in due)
+
+
+def is_rung(fleet: Fleet, job: str, rows: int) -> bool:
+    """Whether so many rows of the job are rung."""
+    states = [it.state for it in fleet.transactions(job).values()]
+    return states.count(TransactionState.RUNG) == rows
+
+
+def test_the_rows_of_a_job_that_cannot_be_read_go_back_and_others_are_rung(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10, prefix="d"), job="damaged")
+    until(lambda: turns() and fleet.job("damaged").next_page == 1)
+    fleet.client.store.hset(fleet.client.keys.job("damaged"), "job_params", "garbage")
+    fleet.client.ledger._params.clear()
+    fleet.submit(calls(5, prefix="g"), job="good")
+
+    until(lambda: turns() and is_rung(fleet, "good", 5), what="the good rows")
+
+    assert "job damaged cannot be read" in caplog.text
+    assert "was not rung" not in caplog.text
+
+
+def test_rows_whose_page_cannot_be_read_end_and_leave_the_quota_to_others(fleet: Fleet) -> None:
+    fleet.submit(calls(30, prefix="d"), job="damaged")
+    fleet.client.governor()
+    while pages.open_next_page(fleet.client, "damaged") is not None:
+        pass
+    store, name = fleet.client.store, fleet.client.keys.page("damaged", PAGE)
+    store.delete(name)
+    store.lpush(name, "no page")
+    fleet.submit(calls(100, prefix="g"), job="good")
+    fleet.start_worker("w1")
+
+    assert fleet.wait("good") == {"succeeded": 100}
+
+    assert fleet.wait("damaged") == {"failed": 30}
+    (letter, *_) = [one for one in fleet.transactions("damaged").values() if one.error]
+    assert "cannot be read" in letter.error
+    damaged: Any = store.hgetall(fleet.client.keys.damaged)
+    assert "job:damaged:page:0" in damaged
+    assert len(fleet.effects()) == 100
 
 
 def test_a_job_of_another_schema_strands_no_other_one(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from workers.clock import format_clock
+from workers.governor.state import number_of
+from workers.store.hashes import read_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,17 +71,14 @@ def failures(
         StoreAway: the store gives no answer.
     """
     opened = state.open_breakers
-    pipe = store.pipeline(transaction=False)
-    pipe.hgetall(keys.evidence)
-    for scope in opened:
-        pipe.hgetall(keys.breaker(scope))
-    evidence, *breakers = pipe.execute()
+    names_of_hashes = [keys.evidence, *(keys.breaker(scope) for scope in opened)]
+    evidence, *breakers = read_hashes(store, names_of_hashes)
     names = {SCOPE_OF_401: "client"} | {bucket: name for bucket, (name, _) in spans.items()}
     every = [
         Failure(
             scope=names.get(scope, scope),
-            cause=breaker.get("cause", "failing"),
-            since_us=int(float(breaker.get("opened_us", state.now_us))),
+            cause="throttled" if breaker.get("cause") == "throttled" else "failing",
+            since_us=number_of(breaker.get("opened_us", ""), state.now_us),
             why=breaker.get("why", ""),
             seen_us=state.now_us,
             probe_us=probe_us,
@@ -95,7 +95,12 @@ def failures(
 
 
 def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
-    """What the evidence of a scope says whose newest answer was bad; None: the newest was good."""
+    """What the evidence of a scope says whose newest answer was bad.
+
+    None: the newest was good, or it cannot be read.
+    """
+    if not is_evidence(text):
+        return None
     answers, _, why = text.partition("\n")
     _, since_us, *newest = answers.split(" ")
     if not newest or newest[-1].endswith("+"):
@@ -108,3 +113,8 @@ def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
         seen_us=now_us,
         probe_us=None,
     )
+
+
+def is_evidence(text: str) -> bool:
+    """Whether this is what lua/includes/evidence.lua keeps of a scope."""
+    return re.match(r"\d+ \d+( |\n|$)", text) is not None

@@ -214,10 +214,10 @@ class Half(NamedTuple):
 class Hindrance(NamedTuple):
     """Why a bell could not be answered, and what waits for that."""
 
-    why: str = ""  #: one sentence for people
+    why: str = ""  #: one sentence for people; "" = nothing failed
     #: More than 0: no token came. Nothing may leave for the client so long, if nobody has a token.
     pause_s: float = 0.0
-    #: More than 0: no connection came about. The transaction waits so long, and its scope has one
+    #: How long the transaction waits. With a reason no connection came about, and its scope has one
     #: more bad answer.
     delay_s: float = 0.0
 

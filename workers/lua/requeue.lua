@@ -7,9 +7,9 @@
 -- ARGV[3]  step      1-based
 -- ARGV[4]  pause_us  > 0: no token came. Nothing may leave for this client so long, if nobody has a token and
 --                    nobody may ask for one just now; else that is a matter of the caller's alone
--- ARGV[5]  why       the reason of the pause, or of the failure, one sentence
--- ARGV[6]  delay_us  > 0: no connection came about; the transaction waits so long, and its scope has one more
---                    bad answer
+-- ARGV[5]  why       the reason of the pause, or of the failure, one sentence; "" = neither
+-- ARGV[6]  delay_us  how long the transaction waits. With a reason no connection came about, and its scope has
+--                    one more bad answer
 -- ARGV[7]  kind      of the jobs that the asker serves, whose bell it is; "" = it is the dispatcher
 -- ARGV[8]  does      as in admit
 -- Includes counter, bucket, breaker, probes, evidence, pause, quarantine, backlog, asker (is_for)
@@ -39,7 +39,8 @@ local probe, probe_from = open_scope(flow, unpack(redis.call("HMGET", GOV, "k:cl
 check_requeue_types(flow_name)
 local is_first = (tonumber(tx.attempts) or 0) == 0 and tx.maybe_executed ~= "1"
 local failure = {came_to = "bad", is_first = is_first, error = ARGV[5]}
-local evidence = delay > 0 and plan_evidence(flow.scope, key, failure)
+local failed = delay > 0 and ARGV[5] ~= ""
+local evidence = failed and plan_evidence(flow.scope, key, failure)
 local pauses = pause > 0 and is_token_away()
 if probe then must_be("hash", breaker_key(probe)) end
 if evidence then
