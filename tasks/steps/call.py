@@ -52,6 +52,9 @@ AWAY_HOLD_S: Final = 1.0
 #: Why each client that is held is so; a new reason is logged once.
 _warned: dict[str, str] = {}
 
+#: What a 429 comes to that is its row's own: it says nothing of a limit.
+_OF_ITS_ROW: Final = frozenset({Settled.APART, Settled.STILL_APART, Settled.END})
+
 logger = logging.getLogger(__name__)
 
 
@@ -126,7 +129,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             return self.put_back(client, key, step, error)
         _warned.pop(client.name, None)
         settled = client.governor().settle(grant, verdict)
-        _record_refusal(client, verdict)
+        _record_refusal(client, grant, settled, verdict)
         return self.go_on(settled, verdict)
 
     def put_back(self, client: Client, key: str, step: int, error: HeadgateError) -> str:
@@ -240,9 +243,21 @@ def _report_token(client: Client, token: Token | None, grant: Grant, answer: Ans
     return False
 
 
-def _record_refusal(client: Client, verdict: Verdict) -> None:
-    """Keep a 429 for people, with the limits of now: one under other limits suggests nothing."""
-    if not isinstance(verdict, Requeue) or not verdict.refused:
+def _record_refusal(client: Client, grant: Grant, settled: Settled, verdict: Verdict) -> None:
+    """Keep a 429 for people, with the limits of now: one under other limits suggests nothing.
+
+    That one row is refused while others are not suggests nothing of a limit either: it is logged.
+    """
+    if settled is Settled.APART and isinstance(verdict, Requeue):
+        logger.warning(
+            "job %s of client %s: %s to a row again while others go through, so that row alone "
+            "waits (transaction %s)",
+            grant.job,
+            client.name,
+            verdict.error,
+            grant.key,
+        )
+    if not isinstance(verdict, Requeue) or not verdict.refused or settled in _OF_ITS_ROW:
         return
     pause_s = verdict.pause.duration_s if verdict.pause else 0.0
     with suppress(StoreAway, ConfigError):

@@ -161,7 +161,7 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
         "outcome": some([Outcome.UNKNOWN, Outcome.NOT_EXECUTED]),
         "attempt": some([True, False]),
         "status": some([None, 429, 503]),
-        "pause": Pause(pause_s, reach) if pause_s else None,
+        "pause": Pause(pause_s, reach, some([0.0, 5.0])) if pause_s else None,
         "error": "the provider answered so",
         "delay_s": some([0.0, 0.04, 2.0, 20.0]),
         "memo": some(MEMOS),
@@ -318,6 +318,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "t3": int(tx["t3"]) if "t3" in tx else None,
         "pb": tx.get("pb"),
         "th": int(tx.get("th", 0)),
+        "rf": tx.get("rf", ""),
         "cr": int(tx.get("cr", 0)),
         "u": tx.get("u", "0") == "1",
         "m": tx.get("m", ""),
@@ -630,6 +631,24 @@ class Governed(RuleBasedStateMachine):
                     usual = DONE if chance.random() < good else None
                     self.settle(grant, self.verdict(grant, chance, usual))
 
+    def refuse_one_row(self, chance: Random) -> None:
+        """The provider answers 429 to one row, or to few, while most others go through."""
+        refused = replace(
+            REFUSED,
+            pause=Pause(0.7, most_s=chance.choice([0.0, 5.0])),
+            delay_s=chance.choice([0.8, 1.5]),
+            give_up=chance.choice([GIVE_UP, replace(GIVE_UP, max_retries=None)]),
+            error="the provider answered 429",
+        )
+        bad = chance.choice(["0", "0", "01"])  # how the keys of these end
+        for _ in range(chance.choice([40, 80])):
+            self.us += chance.choice([50, 450]) * MS
+            self.ring("w1", 8)
+            for tx in self.model.standing("r"):
+                if grant := self.admit(tx.key, tx.step):
+                    usual = refused if tx.key[-1] in bad else DONE
+                    self.settle(grant, self.verdict(grant, chance, usual))
+
     def fail_everything(self, chance: Random) -> None:
         """The provider fails whatever comes, or most of it; then it works again, or mostly."""
         fails = replace(FAILS, of_token=chance.random() < 0.2)
@@ -765,6 +784,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.sleep: 2,
     Governed.set_back: 1,
     Governed.lose_a_cell: 1,
+    Governed.refuse_one_row: 2,
     Governed.refuse_everything: 2,
     Governed.fail_everything: 3,
     Governed.replay: 3,

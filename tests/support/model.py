@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.health_model import ATTEMPT, TOKEN, Health
+from tests.support.refusal_model import REFUSED, Own, Refusals
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
@@ -130,6 +131,7 @@ class Transaction:
     counted: int = 0  #: what they count, in eighths
     first_bad: int | None = None  #: since when this step goes on trying
     throttled: int = 0
+    refused: Own | None = None  #: its newest 429
     crashes: int = 0
     unknown: bool = False
     memo: Memo = Memo()  # noqa: RUF009 -- frozen; what the next call of the step must know
@@ -246,6 +248,7 @@ class Model:
         self.unsent: dict[int, tuple[int, int]] = {}  #: the same of grants that were not used
         self.turned_away: dict[int, tuple[int, int]] = {}  #: the same of answers of 429
         self.health = Health(clock)
+        self.refusals = Refusals()
 
     @property
     def now(self) -> int:
@@ -666,7 +669,9 @@ class Model:
         late = mine and tx.state != "s" and self._take_back(tx)
         if tx.state != "s" or not mine:
             return Settled.STALE
+        verdict, apart = self._judge_refusal(tx, verdict, grant.number)
         verdict, final = self._count_attempt(tx, verdict)
+        self._keep_refusal(tx, verdict, grant.number, ends=bool(final))
         self._hear(tx, verdict)
         self._break(tx, verdict)
         tx.places, tx.probe = (), None
@@ -692,7 +697,8 @@ class Model:
         tx.remember(memo)
         if final or isinstance(verdict, Finish):
             return self._finish(tx, final or verdict.state, verdict.error)
-        return self._again(tx, verdict)
+        again = self._again(tx, verdict)
+        return apart if again is Settled.BACKLOG else again
 
     def _again(self, tx: Transaction, verdict: Retry | Requeue) -> Settled:
         """The step is done again, goes on, or the one before is done again."""
@@ -800,7 +806,7 @@ class Model:
             return Replayed.UNSURE
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
-        tx.attempts, tx.crashes, tx.unknown, tx.swept = 0, 0, doubt, None
+        tx.attempts, tx.crashes, tx.unknown, tx.swept, tx.refused = 0, 0, doubt, None, None
         tx.counted, tx.first_bad = 0, None
         tx.backup = None if not_executed else tx.backup
         tx.first_generation = tx.generation
@@ -865,6 +871,7 @@ class Model:
         self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
         self.beat, self.at = self.beat - back, self.now
         self.health.move(back)
+        self.refusals.forget()
         if self.refused:
             self.refused = self.refused[0], self.refused[1] - back
         self.told = {scope: (n, max(till - back, 0)) for scope, (n, till) in self.told.items()}
@@ -982,6 +989,34 @@ class Model:
         now = self.now // S
         second, count = seconds.get(now % 16, (0, 0))
         seconds[now % 16] = (now, count + 1 if second == now else 1)
+
+    def _judge_refusal(
+        self, tx: Transaction, verdict: Verdict, number: int
+    ) -> tuple[Verdict, Settled]:
+        """Whether a 429 is the row's own, and what it is then."""
+        scope = self.flows[tx.flow].scope
+        if not isinstance(verdict, Requeue) or not verdict.throttled:
+            return verdict, Settled.BACKLOG
+        own = tx.refused
+        before = own if own and (own.step, own.scope) == (tx.step, scope) else None
+        held = bool(tx.probe or self.health.scope_of(scope))
+        judged, times, settled = self.refusals.judge(
+            verdict, scope, before, number=number, held=held
+        )
+        tx.refused = Own(tx.step, self.number, times, scope)
+        return judged, settled
+
+    def _keep_refusal(self, tx: Transaction, verdict: Verdict, number: int, *, ends: bool) -> None:
+        """What a scope keeps of an answer."""
+        scope, came_to = self.flows[tx.flow].scope, _came_to(verdict)
+        if came_to == "good":
+            self.refusals.good(scope, tx.key, number)
+        elif came_to == "refused" and ends:
+            self.refusals.open.pop(scope, None)
+        elif came_to == "refused":
+            pause = _of_not_done(verdict, "pause", otherwise=None)
+            pause_us = round(pause.duration_s * 1e6) if pause else 0
+            self.refusals.keep(scope, tx.key, pause_us=pause_us, number=number, newest=self.number)
 
     def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
         """What an answer counts; returns the verdict, and the state in which it ends the step."""
@@ -1122,8 +1157,10 @@ class Model:
             "seconds": dict(self.sent.values()),
             "unsent": dict(self.unsent.values()),
             "turned away": dict(self.turned_away.values()),
-            "evidence": {scope: it.text for scope, it in self.health.evidence.items()},
-            "healthy": self.health.healthy,
+            "evidence": {scope: it.text for scope, it in self.health.evidence.items()}
+            | {f"{REFUSED}{scope}": it.text for scope, it in self.refusals.open.items()},
+            "healthy": self.health.healthy
+            | {f"{REFUSED}{scope}": number for scope, number in self.refusals.over.items()},
             "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
             "opened": self.health.opened,
             "holds ended": self.health.ended,
@@ -1187,6 +1224,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "t3": tx.first_bad,
         "pb": tx.probe,
         "th": tx.throttled,
+        "rf": tx.refused.text if tx.refused else "",
         "cr": tx.crashes,
         "u": tx.unknown,
         "m": tx.memo.to_text(),

@@ -317,7 +317,7 @@ def pause(rig: Rig, for_s: float = operate_limits.FOREVER_S) -> int:
     return operate_limits.pause(client_of(rig), for_s=for_s, **SAID, clock=rig.clock)
 
 
-def resume(rig: Rig) -> bool:
+def resume(rig: Rig) -> list[str]:
     return operate_limits.resume(client_of(rig), **SAID, clock=rig.clock)
 
 

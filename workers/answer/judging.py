@@ -61,18 +61,18 @@ class RetryPolicy:
             token_advice=_advise_on_token(client),
         )
 
-    def after_429_s(self, answer: Answer, earlier: int, rng: Random) -> float:
-        """The wait after a 429: what it orders, else the backoff; with a jitter on top.
+    def after_429(self, answer: Answer, earlier: int, rng: Random) -> Pause:
+        """The hold after a 429: what it orders, else the backoff; with a jitter on top.
 
         Args:
             answer: The 429.
             earlier: How many came before it, from 0.
             rng: Source of the jitter.
         """
-        asked_s = answer.retry_after_s
+        asked_s, most_s = answer.retry_after_s, 0.0
         if asked_s is None:
-            asked_s = countdown_s(earlier, self.base_s, self.cap_s, rng)
-        return pause_s(asked_s, self.base_s, rng)
+            asked_s, most_s = countdown_s(earlier, self.base_s, self.cap_s, rng), self.cap_s
+        return Pause(pause_s(asked_s, self.base_s, rng), most_s=most_s)
 
     def give_up(self, state: FinalState, *, counts: bool = True) -> GiveUp:
         """When a call that is tried again ends in this state: by its attempts too, if it counts."""
@@ -99,12 +99,13 @@ def judge(
 ) -> Retry | Requeue | Finish:
     """The verdict on an answer that does not prove the step done.
 
-    A 429, the 401 that renews a token, and a call that was not sent are no attempts; nor is a
-    look-up. A read has no effect: its outcome is never unknown. An unknown outcome is repeated only
-    under a guard. How often, settle decides (`GiveUp`): an attempt counts while other rows succeed,
-    and less or not at all where the provider fails as a whole (lua/includes/evidence.lua). A row
-    ends when its attempts are spent, or after `outage_patience_s`: as `unknown` when any of its
-    sends may have been executed, and as `failed` when surely none was.
+    A 429 of a limit, the 401 that renews a token, and a call that was not sent are no attempts; nor
+    is a look-up. A read has no effect: its outcome is never unknown. An unknown outcome is repeated
+    only under a guard. How often, settle decides (`GiveUp`): an attempt counts while other rows
+    succeed, and less or not at all where the provider fails as a whole (lua/includes/evidence.lua).
+    A row ends when its attempts are spent, or after `outage_patience_s`: as `unknown` when any of
+    its sends may have been executed, and as `failed` when surely none was. A 429 ends only the row
+    that is refused for itself, or alone (lua/includes/own_refusals.lua).
     """
     return _Judgement(answer, reading, state, policy, rng).verdict()
 
@@ -226,8 +227,22 @@ class _Judgement:
         )
 
     def _after_429(self) -> Requeue:
-        wait_s = self.policy.after_429_s(self.answer, self.state.throttled, self.rng)
-        return Requeue(throttled=True, pause=Pause(wait_s), delay_s=wait_s, **self._recorded())
+        """The scope is held, and the row waits longer: others go first and show whose it is.
+
+        Where they are answered well, settle takes it as the row's own (lua/includes/
+        own_refusals.lua): then it holds nobody else, and counts.
+        """
+        policy, state = self.policy, self.state
+        pause = policy.after_429(self.answer, state.throttled, self.rng)
+        longer_s = countdown_s(state.throttled, policy.base_s, policy.cap_s, self.rng)
+        counts = state.lookup is None and not state.is_poll
+        return Requeue(
+            throttled=True,
+            pause=pause,
+            delay_s=pause.duration_s + longer_s,
+            give_up=policy.give_up(self._final, counts=counts),
+            **self._recorded(),
+        )
 
     def _after_401(self) -> Requeue | Retry | Finish:
         """The call comes back once, with a new token; one more 401 is as any other failure."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The scope of answers of 401, see lua/includes/evidence.lua.
 SCOPE_OF_401: Final = "token:"
+#: How the names begin under which it has answers of 429, see lua/includes/own_refusals.lua.
+REFUSED: Final = "429:"
 #: A scope without an open breaker fails when its answers were bad for so long.
 BAD_FOR_US: Final = 5_000_000
 
@@ -88,6 +90,8 @@ def failures(
     if "client" in opened:
         return [failure for failure in every if failure.scope == "client"]
     for scope, text in evidence.items():
+        if scope.startswith(REFUSED):
+            continue
         failure = _only_bad(names.get(scope, scope), text, state.now_us)
         if scope not in opened and failure and state.now_us - failure.since_us >= BAD_FOR_US:
             every.append(failure)

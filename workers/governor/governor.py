@@ -213,7 +213,8 @@ class Governor:
         return settled
 
     def _settle(self, granted: Grant | Asked, verdict: Verdict) -> Settled:
-        args = (granted.key, granted.step, granted.fence, to_json(verdict), self._grace_us)
+        number = granted.number if isinstance(granted, Grant) else 0  # 0: older than any other
+        args = (granted.key, granted.step, granted.fence, to_json(verdict), self._grace_us, number)
         give_up_ns = now_ns() + self._leases.call_us * 1000
         while True:
             try:

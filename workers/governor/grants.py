@@ -264,6 +264,8 @@ class Settled(StrEnum):
 
     RING = "RING"  #: the Celery chain goes on
     BACKLOG = "BACKLOG"  #: the chain stops; the dispatcher will ring
+    APART = "APART"  #: as BACKLOG: a 429 is this row's own, for the first time
+    STILL_APART = "STILL_APART"  #: the same, not for the first time
     RETRY = "RETRY"  #: publish Task.retry
     END = "END"  #: the transaction has ended
     STALE = "STALE"  #: the grant was no longer ours; nothing was recorded

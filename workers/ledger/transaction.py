@@ -139,6 +139,7 @@ class Transaction:
     counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
     first_bad_us: int | None = None  #: first answer since which this step goes on trying
     throttled: int = 0  #: answers of 429
+    refused: str = ""  #: the newest of them, see lua/includes/own_refusals.lua
     crashes: int = 0  #: workers that died under it
     places: Sequence[
         str
@@ -293,6 +294,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "g0": StoredField("first_generation", "Generation with which its step, or replay, began.", int),
     "pt": StoredField("done_calls", "Finished calls of this step: its parts, or polls.", int),
     "at": StoredField("attempts", "Attempts of this step.", int),
+    "rf": StoredField("refused", "Its newest 429: step, grants until then, times apart, scope."),
     "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
     "t3": StoredField("first_bad_us", "First answer since which this step goes on trying.", int),
     "th": StoredField("throttled", "Answers of 429.", int),

@@ -45,8 +45,10 @@
 --   key.refusals             refusals           stream: newest answers of 429, see governor/refusals.py
 --   key.overrides            overrides          hash: which limits hold, see overrides.*
 --   key.bound                bound              hash: account of the ledger, see governor/binding.py
---   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua
---   key.healthy              healthy            hash: scope -> the second since which all is well again
+--   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua;
+--                                               429:<scope> -> its newest 429, see includes/own_refusals.lua
+--   key.healthy              healthy            hash: scope -> the second since which all is well again;
+--                                               429:<scope> -> grants until the newest 429 that is over
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
@@ -140,6 +142,7 @@ local TX = {
   counted = "ca",          -- what they count, in eighths, see includes/evidence.lua; absent = 0
   first_bad_us = "t3",     -- first answer since which this step goes on trying
   throttled = "th",        -- answers of 429
+  refused = "rf",          -- its newest 429, see includes/own_refusals.lua
   crashes = "cr",          -- workers that died under it
   places = "cc",           -- while it is out: limits in which it has a place, + between
   probe = "pb",            -- while its call is a probe: the scope of the breaker

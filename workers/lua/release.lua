@@ -10,7 +10,8 @@
 -- ARGV[5]  why        the reason of the pause, or what went wrong
 -- ARGV[6]  remaining  calls that the provider's headers leave, "" = they say nothing
 -- ARGV[7]  reset_us   from now until they leave more
--- Includes seconds, counter, bucket, breaker, probes, throttling, evidence, pause, feedback
+-- Includes seconds, counter, bucket, breaker, probes, throttling, evidence, own_refusals
+-- Includes pause, feedback
 -- Reads    tx:<permit>, flows, gov, evidence; writes gov, permits, tx:<permit>, evidence, breaker:<scope>
 -- Returns  1 = recorded, 0 = its lease was over
 -- Cost     O(limits)

@@ -107,9 +107,9 @@ class GovernedAdapter(BaseAdapter):
 
     def _refused(self, permit: Permit, answer: Answer, times: int) -> None:
         """A 429: all obey it, this call included."""
-        wait_s = self._client.retry_policy.after_429_s(answer, times - 1, self._rng)
+        pause = self._client.retry_policy.after_429(answer, times - 1, self._rng)
         why = "the provider answered 429 to a call from outside of jobs"
-        self._limiter.release(permit, "refused", pause_s=wait_s, why=why)
+        self._limiter.release(permit, "refused", pause_s=pause.duration_s, why=why)
 
 
 def _plain(request: requests.PreparedRequest, client: Client) -> tuple[Request, str]:
