@@ -28,7 +28,7 @@ from tests.support.rig import (
     spent,
 )
 from workers.answer.verdict import Pause, Reach
-from workers.errors import StoreAway
+from workers.errors import LedgerDamaged
 from workers.governor import flows, overrides
 from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings
@@ -180,7 +180,7 @@ def test_a_damaged_transaction_stops_a_change_before_its_first_write(store: Stor
     rig.store.set(rig.keys.transaction(key), "damaged")
     before = rig.dump()
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(LedgerDamaged):
         operate_limits.set_limit(client_of(rig), "app", {"rate": 4.0}, by="maria", reason="why not")
 
     assert rig.dump() == before
