@@ -382,6 +382,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "token_release": [(kept, run("token_release", "me", "no", 0, S))],
     "token_worked": [(in_vain, run("token_worked"))],
     "trust": [(run("distrust"), run("trust"))],
+    "undo": [(nothing, lambda it: it.rig.governor._run("undo", rung(it), "late"))],
 }
 
 
