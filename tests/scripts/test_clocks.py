@@ -79,7 +79,7 @@ OTHERS: Final = frozenset(
         *("tx.s", "tx.k", "tx.n", "tx.fl", "tx.g", "tx.j", "tx.p", "tx.r", "tx.r:", "tx.h"),
         *("tx.f", "tx.gn", "tx.g0", "tx.pt", "tx.at", "tx.th", "tx.cr", "tx.cc", "tx.pb", "tx.m"),
         *("tx.u", "tx.st", "tx.id", "tx.co", "tx.e", "tx.an", "tx.ids", "tx.d", "tx.sw"),
-        *("tx.ca", "tx.sd"),
+        *("tx.ca", "tx.sd", "tx.uf"),
         *("job.schema", "job.kind", "job.client", "job.name", "job.job_params", "job.list"),
         *("job.digest", "job.joined", "job.low", "job.rows", "job.calls", "job.pages"),
         *("job.next_page", "job.released", "job.finished_tx", "job.ended", "job.succeeded"),

@@ -310,7 +310,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
             lambda it: it.rig.governor._run("discard", it.sent, letter(it), *entry("x")),
         )
     ],
-    "distrust": [(nothing, run("distrust"))],
+    "distrust": [(nothing, run("distrust", 1))],
     "forget_write": [(begun, run("forget_write", "task", "w1"))],
     "locate": [(nothing, located)],
     "open": [(nothing, opened)],
@@ -381,7 +381,8 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "token_refuse": [(kept, run("token_refuse", 1, 1, S, 9 * S))],
     "token_release": [(kept, run("token_release", "me", "no", 0, S))],
     "token_worked": [(in_vain, run("token_worked"))],
-    "trust": [(run("distrust"), run("trust"))],
+    "trust": [(run("distrust", 1), run("trust"))],
+    "undo": [(nothing, lambda it: it.rig.governor._run("undo", rung(it), "late"))],
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workers import failpoints
 from workers.answer.verdict import MAX_TEXT, UNSENT, to_json
@@ -131,7 +131,8 @@ class Governor:
         `renew`.
 
         The fence is named here, not by the store: when the reply is lost, the grant that may
-        stand there can still be settled as not sent, and is.
+        stand there can still be settled as not sent, and is. The question itself may also arrive
+        after that, over a connection that was slow: then it grants nothing.
         """
         asked = Asked(key, step, f"{self._process}.{next(self._grants)}", now_ns())
         lease_us = self._leases.local_us if local else self._leases.call_us
@@ -142,6 +143,7 @@ class Governor:
         except StoreReplaced:
             raise  # nothing has run, and nothing is there to settle
         except StoreAway:
+            self._insist("undo", asked.key, asked.fence)
             self._settle(asked, UNSENT)
             return Denied(DeniedKind.WAIT, "the store was away")
         decision = Grant.from_reply(reply, asked=asked, leases=self._leases)
@@ -214,11 +216,16 @@ class Governor:
 
     def _settle(self, granted: Grant | Asked, verdict: Verdict) -> Settled:
         number = granted.number if isinstance(granted, Grant) else 0  # 0: older than any other
-        args = (granted.key, granted.step, granted.fence, to_json(verdict), self._grace_us, number)
+        names = (granted.key, granted.step, granted.fence)
+        args = (*names, to_json(verdict), self._grace_us, number)
+        return Settled(self._insist("settle", *args))
+
+    def _insist(self, script: str, *args: str | int) -> Any:  # noqa: ANN401 -- the script's
+        """Run a script as soon as the store answers, as long as a lease lasts."""
         give_up_ns = now_ns() + self._leases.call_us * 1000
         while True:
             try:
-                return Settled(self._run("settle", *args))
+                return self._run(script, *args)
             except StoreAway:
                 if now_ns() > give_up_ns:
                     raise

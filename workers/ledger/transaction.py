@@ -160,6 +160,8 @@ class Transaction:
     dead_letter: str | None = None  #: its entry among the dead letters
     #: whose lease ended without an answer, and what that changed; see lua/includes/late.lua
     swept: str | None = None
+    #: of the newest question to admit that was undone before it ran, see lua/undo.lua
+    undone: str | None = None
 
     @classmethod
     def from_hash(cls, key: str, stored: Mapping[str, str]) -> Self | None:
@@ -328,6 +330,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     ),
     "b": StoredField("backup_us", "Backup after which each step to come may have been sent.", int),
     "d": StoredField("dead_letter", "Its entry among the dead letters."),
+    "uf": StoredField("undone", "Fence of the newest question to admit that was undone."),
     "sw": StoredField("swept", "Whose lease ended without an answer, see lua/includes/late.lua."),
 }
 

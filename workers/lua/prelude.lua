@@ -135,6 +135,7 @@ local TX = {
   first_sent_us = "t1",    -- first send under its key
   last_answer_us = "t2",   -- newest answer to a send, except the one by which the transaction succeeded
   fence = "f",             -- fence of the newest grant
+  undone = "uf",           -- fence of the newest question to admit that was undone before it ran
   generation = "gn",       -- generation of its key; absent = 1
   first_generation = "g0", -- generation with which its step, or replay, began; absent = 1
   done_calls = "pt",       -- calls of this step that are done: parts, or polls; absent = 0

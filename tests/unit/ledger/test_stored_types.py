@@ -48,6 +48,7 @@ WHOLE = Transaction(
     counted=9,
     first_bad_us=14,
     swept="f.1 0",
+    undone="f.0",
     sent_digest="0123456789abcdef",
     memo="m",
     maybe_executed=True,
