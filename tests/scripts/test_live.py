@@ -37,7 +37,7 @@ from tests.support.rig import (
 from tests.support.stored import a_job
 from workers.answer.verdict import Pause, Reach
 from workers.clients import Client
-from workers.errors import ConfigError, StoreAway, UsageError
+from workers.errors import ConfigError, LedgerDamaged, UsageError
 from workers.governor import flows, overrides
 from workers.governor.grants import Settled
 from workers.ledger import audit
@@ -423,7 +423,7 @@ def test_a_key_of_a_wrong_type_stops_a_change_before_its_first_write(
     store.set(rig.keys.prefix + name, "of another kind")
     before = rig.dump()
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(LedgerDamaged):
         act(rig) if act is not change else change(rig, APP)
 
     assert rig.dump() == before

@@ -6,7 +6,8 @@
 -- Counts the attempts of a step after this answer, in eighths, and says since when it goes on so; returns
 -- both. When that is long enough by verdict.give_up, the verdict gets the final state. While a breaker holds
 -- its scope nothing ends: an outage is not the row's fault. The last send before the end comes no later than
--- patience lasts, unless the provider ordered a longer wait; it comes from the backlog, for Celery's countdown
+-- patience lasts, unless the provider ordered a longer wait; it comes from the backlog, for Celery's
+-- countdown
 -- is the longer one.
 local function plan_attempts(verdict, flow, counted, since)
   counted = tonumber(counted or 0)
