@@ -71,6 +71,7 @@ class Dispatcher(threading.Thread):
         self._warned_until: dict[str, float] = {}  #: of jobs and clients
         self._breaker_log = BreakerLog()
         self._delays = Delays()  #: of jobs whose rows cannot be done here
+        self._flows_due_s: dict[str, float] = {}  #: of each client: when its flows are looked at
         self._store_due_s = time.monotonic() + STORE_CHECK_S
 
     def stop(self) -> None:
@@ -128,6 +129,7 @@ class Dispatcher(threading.Thread):
             self._breaker_log.note(client, ring.open_breakers)
             if ring.sweep:
                 self._sweep(client)
+            self._define_again(client)
             if ring.needs_page and self._open_pages(client, ring.needs_page):
                 return 0.0  # urgent work does not wait for the next turn
             return max(0.0, ring.turn_s - (time.monotonic() - started))
@@ -143,6 +145,20 @@ class Dispatcher(threading.Thread):
             # Not in this thread: it may wait for the token endpoint.
             look = partial(client.look_again, self._pool)
             threading.Thread(target=look, name="look-again", daemon=True).start()
+
+    def _define_again(self, client: Client) -> None:
+        """Define now and then what is missing of the flows in which something waits."""
+        if time.monotonic() < self._flows_due_s.get(client.name, 0.0):
+            return
+        self._flows_due_s[client.name] = time.monotonic() + REST_S
+        try:
+            for name in pages.define_again(client):
+                _logger.warning("client %s: flow %s was defined anew", client.name, name)
+        except HeadgateError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a row may be damaged in any way
+            why = f"client {client.name}: a flow cannot be defined ({type(error).__name__})"
+            self._warn_once(f"flows {client.name}", f"{why}; headgate doctor looks at the ledger")
 
     def _publish(self, client: Client, ring: Ring) -> None:
         if not ring.bells:

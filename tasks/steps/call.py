@@ -19,7 +19,7 @@ from celery.exceptions import Reject
 from tasks.kind import CannotSay
 from tasks.steps.bell import read_bell
 from tasks.steps.detours import take_detour
-from tasks.steps.granted import LATER_S, GrantedStep, finish_undone, put_off
+from tasks.steps.granted import GrantedStep, finish_undone, put_off
 from tasks.steps.outgoing import Outgoing, checks_first
 from tasks.steps.reading import read_answer, read_probe
 from workers import clock, failpoints
@@ -103,9 +103,6 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 ours.put_back(key, step, asker=self.find_asker(ours))
                 return self.stop(f"wait: {why}")
             return self.serve_bell(ours, key, step)
-        except LedgerDamaged as error:  # the sweep sets it aside, or else it is tried again later
-            ours.put_back(key, step, Hindrance(delay_s=LATER_S), self.find_asker(ours))
-            return self.stop(f"wait: {error}")
         except HeadgateError as error:  # the ledger knows what is out, and rings again
             return self.stop(f"wait: {error}")
 

@@ -230,6 +230,8 @@ def refresh(
 ) -> set[str]:
     """Write the limits that hold now into all flows of the store; returns their routes.
 
+    A definition that cannot be read stays as it is: the dispatcher defines its flow anew.
+
     Args:
         store: The store.
         keys: The client's names.
@@ -245,7 +247,9 @@ def refresh(
         changes = change(live)
         now = live.changed(changes).over(client)
         known: dict[str, str] = store.hgetall(keys.flows)  # type: ignore[assignment]
-        flows = {name: read(definition) for name, definition in known.items()}
+        flows = {
+            name: read(definition) for name, definition in known.items() if is_whole(definition)
+        }
         seen = (live.version, len(known), json.dumps([changed.row() for changed in changes]))
         args = [text for name, old in flows.items() for text in (name, old.definition(now))]
         if Scripts(store, keys, clock)("apply_limits", *seen, *args):

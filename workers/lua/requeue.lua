@@ -8,8 +8,8 @@
 -- ARGV[4]  pause_us  > 0: no token came. Nothing may leave for this client so long, if nobody has a token and
 --                    nobody may ask for one just now; else that is a matter of the caller's alone
 -- ARGV[5]  why       the reason of the pause, or of the failure, one sentence; "" = neither
--- ARGV[6]  delay_us  how long the transaction waits. With a reason no connection came about, and its scope has
---                    one more bad answer
+-- ARGV[6]  delay_us  how long the transaction waits. With a reason no connection came about, and its scope
+--                    has one more bad answer
 -- ARGV[7]  kind      of the jobs that the asker serves, whose bell it is; "" = it is the dispatcher
 -- ARGV[8]  does      as in admit
 -- Includes counter, bucket, breaker, probes, evidence, pause, quarantine, backlog, asker (is_for)
@@ -22,8 +22,8 @@
 -- Whether the store has no valid token, and the provider gave none to whoever asked last. A refused secret is
 -- that of one worker.
 local function is_token_away()
-  local generation, refused, expires, failed_until, failure_refused = unpack(redis.call("HMGET", base .. "oauth",
-    "generation", "refused", "expires_us", "failed_until_us", "failure_refused"))
+  local generation, refused, expires, failed_until, failure_refused = unpack(redis.call("HMGET",
+    base .. "oauth", "generation", "refused", "expires_us", "failed_until_us", "failure_refused"))
   local usable = generation and generation ~= refused and now < (tonumber(expires) or 0)
   return not usable and failure_refused ~= "1" and now < (tonumber(failed_until) or 0)
 end

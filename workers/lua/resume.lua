@@ -29,7 +29,8 @@ for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
   local first_line = string.match(definition, "^[^\n]*")
   if not seen[first_line] then
     seen[first_line] = true
-    for _, bucket in ipairs(cjson.decode(first_line).limits) do buckets[bucket[NAME]] = bucket end
+    local is_whole, flow = pcall(decode, definition)
+    for _, bucket in ipairs(is_whole and flow.limits or {}) do buckets[bucket[NAME]] = bucket end
   end
 end
 -- A grant may be so many us ahead, and that is no hold.

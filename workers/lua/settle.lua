@@ -84,7 +84,8 @@ check_counts(job, attempts, throttled, done_calls, crashes)
 attempts = tonumber(attempts or 0)
 local next_name = flow_of(next_flows, next_step)
 
--- Check the types of all that is written.
+-- Check the types of all that is written from here on; take_back has checked all that a late answer writes
+-- before its own first write.
 local ending = final and plan_ending(key, job, final, tonumber(rows or 1), crashes)
 flow = flow or not ending and read_flow(flow_name)
 local next_flow = not ending and next_name ~= flow_name and read_flow(next_name) or flow

@@ -17,7 +17,8 @@
 local OAUTH, LOCK = base .. "oauth", base .. "oauth:lock"
 must_be("hash", OAUTH)
 must_be("string", LOCK)
-local token, generation, asked, renew, expires, refused, failed_until, failure, failure_refused, failed_by = unpack(
+local token, generation, asked, renew, expires, refused, failed_until, failure, failure_refused, failed_by
+  = unpack(
   redis.call("HMGET", OAUTH, "token", "generation", "asked_us", "renew_us", "expires_us", "refused",
   "failed_until_us", "failure", "failure_refused", "failed_by"))
 local usable = token and generation ~= refused and generation ~= ARGV[4] and now < (tonumber(expires) or 0)
