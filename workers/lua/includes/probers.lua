@@ -54,7 +54,7 @@ local function next_prober(backlogs, lane)
   if count_breakers() == 0 then return nil end
   for _, may_be_unguarded in ipairs({false, true}) do
     for _, backlog in ipairs(backlogs) do
-      local scope = open_breaker_of(backlog.scope)
+      local scope = is_governed(backlog.limits) and open_breaker_of(backlog.scope)
       if scope and backlog.due + backlog.new > 0 and available(backlog.flow_name, lane) > 0 then
         local key = take_prober(backlog, scope, may_be_unguarded)
         if key then return key, backlog.limits end
