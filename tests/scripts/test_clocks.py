@@ -48,6 +48,7 @@ STAYS: Final = {
     "gov.u:<slot>": "as those of n",
     "gov.x:<slot>": "as those of n",
     "tx.b": "a person gave the moment of the backup",
+    "tx.rf": "numbers of grants never go back",
     "job.since": "a person gave the moment of the backup",
     "job.began_us": "history: nothing waits for it",
     "job.finished_us": "history: nothing waits for it",
