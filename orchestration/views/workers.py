@@ -98,8 +98,9 @@ def _differences(client: Client, look: Look) -> Iterator[str]:
     for one in proposals:
         if not one.holds and one.digest in look.digests and look.applied:
             yield (
-                f"{_who(look, one.digest)} has limits that were overruled by {look.applied.by}: "
-                f"those of {look.applied.digest} hold ({look.applied.reason})"
+                f"{_who(look, one.digest)} has limits that were overruled by {look.applied.by} "
+                f"({look.applied.reason}): those of "
+                f"{' and '.join(other.digest for other in holding)} hold"
             )
 
 
