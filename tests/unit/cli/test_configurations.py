@@ -352,6 +352,29 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
     assert world.client.store.hgetall(world.client.keys.bound) == before
 
 
+@pytest.mark.parametrize("damage", ["a field more", "a field less"])
+def test_a_binding_that_was_damaged_is_named_and_whole_after_a_rebind(
+    world: World, damage: str
+) -> None:
+    world.client.require_bound()
+    whole = world.client.store.hgetall(world.client.keys.bound)
+    if damage == "a field more":
+        world.client.store.hset(world.client.keys.bound, "no_such", "x")
+    else:
+        world.client.store.hdel(world.client.keys.bound, "key_scope")
+    named = "no_such" if damage == "a field more" else "key_scope none, not transaction"
+    world.configure()  # as a new process
+    with pytest.raises(ConfigError, match=named):
+        world.client.require_bound()
+
+    result = world.run("client", "rebind", "acme", *WHY)
+
+    assert result.exit_code == 0
+    assert world.client.store.hgetall(world.client.keys.bound) == whole
+    world.client.require_bound()
+    assert "bound to this account already" in world.run("client", "rebind", "acme", *WHY).stderr
+
+
 def test_a_client_with_an_unknown_row_is_bound_anew_once_the_row_is_settled(world: World) -> None:
     world.client.require_bound()
     key = one_dead(world, UNKNOWN)
