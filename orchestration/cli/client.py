@@ -111,5 +111,5 @@ def rebind_client(name: str, reason: str, by: str) -> None:
 def _format_end(client: Client, held_us: int) -> str:
     seconds, _ = client.store.time()
     if held_us / 1e6 - seconds > FOREVER_S / 2:
-        return f"until: headgate client resume {client.name}"
+        return f'until: headgate client resume {client.name} --reason "…"'
     return f"until {format_moment(held_us)}"

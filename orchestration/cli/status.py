@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orchestration.cli import options
+from orchestration.cli.limit_table import format_also
 from orchestration.text import format_count, format_duration
 from orchestration.views.status import ClientStatus, status
 from orchestration.views.workers import name_problems
@@ -96,9 +97,11 @@ def _format_media(shown: ClientStatus) -> Iterator[str]:
 def _format_limit(limit: LimitStatus) -> str:
     match = "" if limit.match == "* *" else f", {limit.match}"
     if limit.rate_per_s is None:
-        text = f"{limit.count:,} at once{match}  free {limit.tokens}"
+        text = f"{limit.count:,} at once{match}{format_also(limit.also)}  free {limit.tokens}"
         return _format_fact(f"limit {limit.name}", text)
-    text = f"{limit.count:,} per {limit.window_s:g} s, {limit.shape}{match}"
+    text = (
+        f"{limit.count:,} per {limit.window_s:g} s, {limit.shape}{match}{format_also(limit.also)}"
+    )
     text += f"  governed {limit.rate_per_s:.4g}/s, burst {limit.burst}"
     text += "  idle" if limit.tokens is None else f"  tokens {limit.tokens}"
     if limit.use is not None:

@@ -15,7 +15,7 @@ from orchestration.views.workers import workers_of
 from workers.governor import flows, refusals
 from workers.governor.failures import Failure, failures
 from workers.governor.state import GovernorState
-from workers.settings.limits import bucket_of, tenant_bucket
+from workers.settings.limits import bucket_of, other_versions, tenant_bucket
 from workers.store.connection import to_us
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class LimitStatus:
     burst: int
     tokens: int | None  #: in the bucket now, or free places; None: not in use, will start empty
     use: float | None  #: calls of late as part of the rate; None: not every call is charged to it
+    also: list[str] = field(default_factory=list)  #: what other configurations in use say of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,4 +291,5 @@ def _limit(
         burst=bucket.burst,
         tokens=state.tokens_left(bucket),
         use=None if use is None else round(use, 4),
+        also=other_versions(limit),
     )

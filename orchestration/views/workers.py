@@ -66,7 +66,7 @@ def workers_of(client: Client) -> Workers:
         problems.append(
             f"{_titles(refused)} has another account for client {client.name} than its ledger is "
             f"bound to, and does nothing for it; correct its configuration, or bind the client "
-            f"anew: headgate client rebind {client.name}"
+            f'anew: headgate client rebind {client.name} --reason "…"'
         )
     return Workers(serving=serving, problems=problems, hindered=len(hindered))
 
@@ -101,13 +101,14 @@ def _differences(client: Client, look: Look) -> Iterator[str]:
         who = "; ".join(f"{one.digest}: {_who(look, one.digest)}" for one in holding)
         yield (
             f"the workers have different limits for it ({who}), and a call obeys all of them; "
-            f"start them with one configuration, or: headgate limits apply DIGEST"
+            f'start them with one configuration, or: headgate limits apply DIGEST --reason "…"'
         )
     for one in proposals:
         if not one.holds and one.digest in look.digests and look.applied:
             yield (
-                f"{_who(look, one.digest)} has limits that were overruled by {look.applied.by}: "
-                f"those of {look.applied.digest} hold ({look.applied.reason})"
+                f"{_who(look, one.digest)} has limits that were overruled by {look.applied.by} "
+                f"({look.applied.reason}): those of "
+                f"{' and '.join(other.digest for other in holding)} hold"
             )
 
 

@@ -254,6 +254,56 @@ def test_apply_ends_the_difference_and_the_other_file_stays_overruled(world: Wor
     assert holding(world) == {"app": 180}
 
 
+def test_what_no_live_worker_has_and_nobody_applied_does_not_hold(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    chosen = start(world, "w2", "count = 400")
+    world.run("limits", "apply", chosen.process.digest, *WHY)
+    later = start(world, "w3", "count = 100" + REPORTS)
+    chosen.end()
+    later.keep(now=True)
+    assert holding(world) == {"app": 90, "reports": 4}
+    (problem,) = status(world.client).problems
+    assert f"those of {later.process.digest} hold" in problem
+    assert chosen.process.digest not in problem
+
+    later.end()
+    low.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+    (problem,) = status(world.client).problems
+    assert low.process.title in problem
+    assert f"those of {chosen.process.digest} hold" in problem
+    low.end()
+    start(world, "w4", "count = 100" + REPORTS)  # the one that was seen later proposes again
+    assert holding(world) == {"app": 90, "reports": 4}
+
+
+def test_a_limit_of_which_configurations_say_different_things_shows_what_each_says(
+    world: World,
+) -> None:
+    start(world, "w1", "count = 100")
+    start(world, "w2", "count = 400")
+
+    shown = [" ".join(world.run(*command).stdout.split()) for command in (("limits",), ("status",))]
+
+    for text in shown:
+        assert "400 per 1 s, bucket" in text
+        assert "another configuration says 100 per 1 s, bucket" in text
+    (limit,) = json.loads(world.run("limits", "list", "--json").stdout)["clients"]["acme"]
+    assert (limit["count"], limit["also"]) == (400, ["100 per 1 s, bucket, guide"])
+
+
+def test_a_rate_that_is_set_live_stands_beside_the_one_that_followed_from_count_and_window(
+    world: World,
+) -> None:
+    start(world, "w1", "count = 400")
+    world.run("limits", "set", "acme", "app", "--rate", "90", *WHY)
+
+    shown = world.run("limits", "list").stdout
+
+    assert "rate 90.0 instead of rate 359.971 " in shown
+
+
 def test_the_audit_names_who_applied_also_where_a_worker_follows_first(world: World) -> None:
     start(world, "w1", "count = 100")
     high = start(world, "w2", "count = 400")
@@ -359,6 +409,29 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
 
     assert result.exit_code == 1
     assert world.client.store.hgetall(world.client.keys.bound) == before
+
+
+@pytest.mark.parametrize("damage", ["a field more", "a field less"])
+def test_a_binding_that_was_damaged_is_named_and_whole_after_a_rebind(
+    world: World, damage: str
+) -> None:
+    world.client.require_bound()
+    whole = world.client.store.hgetall(world.client.keys.bound)
+    if damage == "a field more":
+        world.client.store.hset(world.client.keys.bound, "no_such", "x")
+    else:
+        world.client.store.hdel(world.client.keys.bound, "key_scope")
+    named = "no_such" if damage == "a field more" else "key_scope none, not transaction"
+    world.configure()  # as a new process
+    with pytest.raises(ConfigError, match=named):
+        world.client.require_bound()
+
+    result = world.run("client", "rebind", "acme", *WHY)
+
+    assert result.exit_code == 0
+    assert world.client.store.hgetall(world.client.keys.bound) == whole
+    world.client.require_bound()
+    assert "bound to this account already" in world.run("client", "rebind", "acme", *WHY).stderr
 
 
 def test_a_client_with_an_unknown_row_is_bound_anew_once_the_row_is_settled(world: World) -> None:

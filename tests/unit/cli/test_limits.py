@@ -250,7 +250,9 @@ def test_a_resume_ends_a_long_wait_of_a_route_and_names_it(world: World) -> None
 def test_a_pause_without_an_end_says_what_ends_it(world: World) -> None:
     result = world.run("client", "pause", "acme", *WHY)
 
-    assert result.stdout == "client acme is paused until: headgate client resume acme\n"
+    assert (
+        result.stdout == 'client acme is paused until: headgate client resume acme --reason "…"\n'
+    )
     assert [it.scope for it in status(world.client).holds] == ["client"]
     shown = "client is paused until it is resumed: paused by maria: maintenance"
     assert shown in world.run("status").stdout

@@ -125,6 +125,23 @@ def test_a_pause_is_shown_with_its_end(world: World) -> None:
     assert json.loads(world.run("status", "--json").stdout)["clients"][0]["holds"][0]["until"]
 
 
+def test_a_moment_that_is_not_of_today_has_its_date(world: World) -> None:
+    world.submit(2)
+    world.bells(1)
+    now_us, keys = round(time.time() * 1e6), world.client.keys
+    day_us, date = 86_400_000_000, r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    world.client.store.hset(
+        world.gov, mapping={"c:client": now_us + 2 * day_us, "k:client": now_us}
+    )
+    opened = {"cause": "failing", "opened_us": now_us - 2 * day_us}
+    world.client.store.hset(keys.breaker("client"), mapping=opened)
+
+    shown = world.run("status").stdout
+
+    assert re.search(f"client is paused until {date}, another 4[78]:", shown)
+    assert re.search(f"the provider has been failing since {date}, next", shown)
+
+
 def test_what_is_over_is_not_shown(world: World) -> None:
     world.submit(1)
     world.bells(1)
