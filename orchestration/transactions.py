@@ -29,7 +29,8 @@ from workers.errors import HeadgateError, InputError, NotNow
 from workers.governor.flows import NO_TENANT, lane_of
 from workers.ledger.identity import payload_hash
 from workers.ledger.job import Job
-from workers.ledger.ledger import PageCounts, pack
+from workers.ledger.ledger import PageCounts
+from workers.ledger.packing import pack
 from workers.ledger.transaction import FINAL
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workers.answer.judging import RetryPolicy
 from workers.auth.credentials import NoCredentials, StaticSecret
 from workers.auth.tokens import Tokens
-from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.governor import agreement, binding, flows, overrides
 from workers.governor.governor import Governor, requeue
 from workers.governor.grants import ANYBODY, PLAIN
@@ -209,23 +208,6 @@ class Client:
         self.governor()
         with self.caller().connection():
             self.tokens().get()
-
-    def look_again(self, pool: str) -> None:
-        """Look whether something keeps the threads of this pool from its calls, and note it."""
-        try:
-            self.require_bound()
-            self.governor()
-            if pool == flows.MEDIA_POOL:
-                self.transfers()
-            else:
-                self.caller()
-                self.tokens().get()
-        except (TokenUnavailable, ConfigError) as error:
-            self.obstacle.note(str(error))
-        except HeadgateError:
-            self.obstacle.note(self.obstacle.why)  # the look said nothing
-        else:
-            self.obstacle.clear()
 
     def put_back(
         self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY

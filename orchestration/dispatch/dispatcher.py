@@ -20,8 +20,14 @@ from orchestration.dispatch.delays import Delays
 from orchestration.dispatch.presence import Presence
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
-from workers.errors import HeadgateError, LedgerDamaged, SchemaUnknown
-from workers.governor.flows import CALLS_POOL, URGENT
+from workers.errors import (
+    ConfigError,
+    HeadgateError,
+    LedgerDamaged,
+    SchemaUnknown,
+    TokenUnavailable,
+)
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL, URGENT
 from workers.governor.grants import Hindrance
 from workers.store.connection import FULL, keep_embedded, room
 
@@ -143,7 +149,7 @@ class Dispatcher(threading.Thread):
         """Look whether what keeps this worker from the client's calls is gone; others ring."""
         if client.obstacle.claim_look():
             # Not in this thread: it may wait for the token endpoint.
-            look = partial(client.look_again, self._pool)
+            look = partial(_look_for_obstacle, client, self._pool)
             threading.Thread(target=look, name="look-again", daemon=True).start()
 
     def _define_again(self, client: Client) -> None:
@@ -265,3 +271,21 @@ def _warn_of_rollback(client: str, reclaimed: Mapping[str, int]) -> None:
         sum(reclaimed.values()),
         reclaimed.get("SENT", 0) + reclaimed.get("KNOWN", 0),
     )
+
+
+def _look_for_obstacle(client: Client, pool: str) -> None:
+    """Look whether something keeps this pool from the client's calls, and note it."""
+    try:
+        client.require_bound()
+        client.governor()
+        if pool == MEDIA_POOL:
+            client.transfers()
+        else:
+            client.caller()
+            client.tokens().get()
+    except (TokenUnavailable, ConfigError) as error:
+        client.obstacle.note(str(error))
+    except HeadgateError:
+        client.obstacle.note(client.obstacle.why)  # the look said nothing
+    else:
+        client.obstacle.clear()

@@ -18,6 +18,7 @@ from workers import failpoints
 from workers.errors import LedgerDamaged, StoreAway
 from workers.ledger.batch import part_of, rows_of
 from workers.ledger.job import Job, JobParams
+from workers.ledger.packing import pack, unpack
 from workers.ledger.transaction import Transaction
 from workers.store.connection import store_now_us
 from workers.store.hashes import read_hashes
@@ -91,16 +92,6 @@ class Recovered(StrEnum):
     MARKED = "MARKED"  #: an earlier run for this backup has marked it
     ENDED = "ENDED"  #: it had ended by then
     DAMAGED = "DAMAGED"  #: it cannot be read, and stays as it is; `headgate doctor` shows it
-
-
-def pack(entries: Sequence[Row]) -> bytes:
-    """A page as it is stored."""
-    return zlib.compress(json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def unpack(page: bytes) -> list[Row]:
-    """The entries of a stored page."""
-    return json.loads(zlib.decompress(page))  # type: ignore[no-any-return]
 
 
 def _rows(page: Sequence[Row]) -> int:
