@@ -372,9 +372,9 @@ _WORKERS: Final = (
     ),
     Mutant(
         "a quoted way upwards",
-        "workers/http/request.py",
-        'if _CLIMBS.search(unquote(self.path.partition("?")[0])):',
-        'if _CLIMBS.search(self.path.partition("?")[0]):',
+        "workers/settings/values.py",
+        'if _CLIMBS.search(unquote(path.partition("?")[0])):',
+        'if _CLIMBS.search(path.partition("?")[0]):',
         "tests/unit/http/test_connection.py::test_a_request_line_that_could_smuggle_something_cannot_be_built",
     ),
     Mutant(
@@ -394,8 +394,8 @@ _WORKERS: Final = (
     Mutant(
         "a token that another secret can read",
         "workers/auth/token_store.py",
-        "key = kdf.derive(",
-        "key = kdf.derive(b'' and ",
+        "return kdf.derive(",
+        "return kdf.derive(b'' and ",
         "tests/fleet/test_tokens.py::test_a_changed_secret_is_picked_up_and_its_tokens_stay_apart",
     ),
     Mutant(
