@@ -235,8 +235,8 @@ def _report_token(client: Client, token: Token | None, grant: Grant, answer: Ans
     with suppress(StoreAway):
         if is_access_refused(answer):
             return tokens.refused(token, again=again)
-        if again and answer.status is not None and not grant.looking:
-            tokens.worked()
+        if answer.status is not None and not grant.looking:
+            tokens.worked(token, again=again)
     return False
 
 

@@ -24,11 +24,12 @@ MOVED: Final = frozenset(
     {
         *("key.backlog:<flow>:due", "key.deadlines", "key.retries", "key.quarantine"),
         *("key.permits", "key.oauth:lock", "gov.k:<scope>", "gov.d:<scope>"),
-        *("breaker.opened_us", "breaker.due_us"),
+        *("breaker.opened_us", "breaker.due_us", "breaker.ordered_us"),
         *("gov.c:<limit>", "gov.g:<limit>", "gov.z:<scope>", "gov.w:<worker>", "gov.m:<worker>"),
         *("gov.o:<job>", "gov.tick", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),
         *("gov.refused_us", "tx.t1", "tx.t2", "tx.t3", "job.started_us"),
         *("oauth.asked_us", "oauth.renew_us", "oauth.expires_us", "oauth.failed_until_us"),
+        *("oauth.refused_us", "oauth.worked_us"),
     }
 )
 #: Those that stay where they are, and why they may.
@@ -75,8 +76,7 @@ OTHERS: Final = frozenset(
         *("overrides.#", "overrides.#agreed", "overrides.<limit>"),
         *("breaker.cause", "breaker.why", "breaker.every_us", "breaker.probes", "breaker.good"),
         *("oauth.token", "oauth.generation", "oauth.refused", "oauth.failure"),
-        *("oauth.vain", "oauth.vain_generation", "oauth.replaces", "oauth.failure_refused"),
-        "oauth.failed_by",
+        *("oauth.renewals", "oauth.failure_refused", "oauth.failed_by"),
         *("tx.s", "tx.k", "tx.n", "tx.fl", "tx.g", "tx.j", "tx.p", "tx.r", "tx.r:", "tx.h"),
         *("tx.f", "tx.gn", "tx.g0", "tx.pt", "tx.at", "tx.th", "tx.cr", "tx.cc", "tx.pb", "tx.m"),
         *("tx.u", "tx.st", "tx.id", "tx.co", "tx.e", "tx.an", "tx.ids", "tx.d", "tx.sw"),

@@ -458,6 +458,43 @@ def test_a_missed_probe_has_its_turn(store: Store) -> None:
     assert len(rig.ring_on(S)) == 1
 
 
+@pytest.mark.parametrize("other", ["a 401", "unsent"])
+def test_an_order_to_wait_holds_whatever_becomes_of_the_other_probe(
+    store: Store, other: str
+) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    first, second = probe(rig), probe(rig)
+    rig.governor.settle(second, replace(AGAIN, retry_after_s=600.0))
+    proves_nothing = Requeue(outcome=Outcome.NOT_EXECUTED, status=401, health=Health.NEUTRAL)
+
+    rig.governor.settle(first, proves_nothing if other == "a 401" else UNSENT)
+
+    assert rig.ring_on(599 * S, S // 4) == []
+    assert probe(rig)
+
+
+def test_a_probe_whose_answer_proves_nothing_keeps_its_distance(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    proves_nothing = Requeue(outcome=Outcome.NOT_EXECUTED, status=401, health=Health.NEUTRAL)
+
+    rig.governor.settle(probe(rig), proves_nothing)
+
+    assert rig.ring_on(4 * S - 100 * MS) == []
+    assert len(rig.ring_on(S)) == 1
+
+
+def test_a_probe_that_was_not_sent_is_replaced_after_a_second(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+
+    rig.governor.settle(probe(rig), UNSENT)
+
+    assert rig.ring_on(S - 50 * MS) == []
+    assert len(rig.ring_on(100 * MS)) == 1
+
+
 # Who probes.
 
 

@@ -296,6 +296,7 @@ def _breaker(fields: dict[str, str], until: str) -> dict[str, Any]:
         "why": fields["why"],
         **{name: int(fields[stored]) for name, stored in numbers.items()},
         "next": int(until),
+        "ordered": int(fields.get("ordered_us", 0)),
         "good": int(fields["good"]),
         "probes": int(fields["probes"]),
         "probers": {holder: int(till) for holder, till in probers},

@@ -70,6 +70,7 @@ class Breaker:
     every: int = 2 * FIRST_US
     good: int = 0
     probes: int = 0
+    ordered: int = 0  #: until then the provider ordered to wait
     probers: dict[str, int] = field(default_factory=dict)  #: who is out, and until when
 
     def schedule(self, now: int) -> None:
@@ -158,6 +159,8 @@ class Health:
         if breaker is None or breaker.probers.get(holder, 0) <= now:
             return None
         del breaker.probers[holder]
+        if retry_after_us:
+            breaker.ordered = max(breaker.ordered, now + retry_after_us)
         if came_to == "good" and breaker.good:
             self.ended[scope] = now
             return self.breakers.pop(scope)
@@ -165,9 +168,9 @@ class Health:
             breaker.good, breaker.every, breaker.due = 1, 2 * FIRST_US, now
         elif came_to in {"bad", "refused"}:
             breaker.good, breaker.why = 0, why
-            breaker.due = max(breaker.due, now + retry_after_us)
-        else:
-            breaker.due = now
+        elif came_to == "unsent":
+            breaker.due = min(breaker.due, now + S)
+        breaker.due = max(breaker.due, breaker.ordered)
         breaker.schedule(now)
         return None
 
@@ -180,5 +183,6 @@ class Health:
         for breaker in self.breakers.values():
             breaker.opened -= back
             breaker.due -= back
+            breaker.ordered -= back if breaker.ordered else 0
             breaker.next -= back
             breaker.probers = {}

@@ -387,8 +387,8 @@ _WORKERS: Final = (
     Mutant(
         "a token that replaces a refused one is not trusted",
         "workers/lua/token_refuse.lua",
-        "if is_trusted and now - asked < trust then",
-        "if is_trusted and now - asked < 0 * trust then",
+        "local renewed = now - asked >= trust",
+        "local renewed = now - asked >= 0 * trust",
         "tests/fleet/test_tokens.py::test_a_token_that_replaces_a_refused_one_is_trusted_for_a_second",
     ),
     Mutant(

@@ -26,10 +26,15 @@ if TYPE_CHECKING:
     from workers.store.keys import ClientKeys
 
 
-#: A token that replaces a refused one is trusted so long; each renewal in vain doubles that, up to
+#: A token that replaces a refused one is trusted so long; each further renewal doubles that, up to
 #: the second.
 TRUST_S: Final = 1.0
 LONGEST_TRUST_S: Final = 300.0
+#: Renewals are forgotten when a token has worked so long and no call was refused with it.
+FORGET_S: Final = 60.0
+#: So many good answers in a row to one process take a first renewal back, twice as many each
+#: further one: a provider that refuses one call in 20 gives them to one refusal in 27.
+GOOD_ANSWERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +126,19 @@ class TokenShelf:
         quiet_us, digest = int(failure.quiet_s * 1e6), self._digest(secrets)
         self._scripts("token_release", owner, str(failure), int(failure.refused), quiet_us, digest)
 
-    def refuse(self, generation: int, *, vain: bool = False) -> TokenRefusal:
-        """Mark a token as refused, unless renewals were in vain of late and it is too young.
-
-        Args:
-            generation: The token's.
-            vain: The caller was refused with the token before it too.
-        """
-        span = (round(TRUST_S * 1e6), round(LONGEST_TRUST_S * 1e6))
-        renewed, age_us, lifetime_us = self._scripts("token_refuse", generation, int(vain), *span)
+    def refuse(self, generation: int) -> TokenRefusal:
+        """Mark a token as refused, unless it replaces a refused one and is too young."""
+        spans = (round(span * 1e6) for span in (TRUST_S, LONGEST_TRUST_S, FORGET_S))
+        renewed, age_us, lifetime_us = self._scripts("token_refuse", generation, *spans)
         return TokenRefusal(renewed == 1, age_us / 1e6, lifetime_us / 1e6)
 
-    def worked(self) -> None:
-        """Say that renewing the token helped."""
-        self._scripts("token_worked")
+    def worked(self, good: int = 0) -> int:
+        """Say that the token works; returns how many renewals are not forgotten.
+
+        Args:
+            good: Answers in a row, none of which refused it; 0 = to a call that was refused.
+        """
+        return int(self._scripts("token_worked", good, GOOD_ANSWERS))
 
     def seal(self, value: str, secrets: Secrets) -> str:
         """Encrypt a token."""

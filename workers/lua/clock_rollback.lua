@@ -42,7 +42,7 @@ local function move_keys(name, fields)
 end
 -- What is out as a probe is waited for no longer.
 local function move_breaker(scope)
-  move_fields(breaker_key(scope), {"opened_us", "due_us"})
+  move_fields(breaker_key(scope), {"opened_us", "due_us", "ordered_us"})
   if try("HMGET", breaker_key(scope), "probers")[1] then plan("HSET", breaker_key(scope), "probers", "") end
 end
 
@@ -62,7 +62,8 @@ end
 for _, job in ipairs(try("ZRANGE", base .. "jobs", 0, -1)) do
   if not try("HMGET", job_key(job), JOB.finished_us)[1] then move_fields(job_key(job), {JOB.started_us}) end
 end
-move_fields(base .. "oauth", {"asked_us", "renew_us", "expires_us", "failed_until_us"})
+move_fields(base .. "oauth", {"asked_us", "renew_us", "expires_us", "failed_until_us", "refused_us",
+  "worked_us"})
 
 local MOMENTS = {at = true, tick = true, refused_us = true, opened_us = true, asked = true}
 local gov = redis.call("HGETALL", GOV)

@@ -95,6 +95,7 @@
 --   breaker.why        why        the newest reason, one sentence
 --   breaker.opened_us  opened_at  when it opened
 --   breaker.due_us     due_at     when the next probe is due, whoever is out
+--   breaker.ordered_us ordered_at until then the provider ordered to wait, if it did
 --   breaker.every_us   every      from the start of the next probe to the one after it
 --   breaker.probers    probers    who is out, and until when each is waited for
 --   breaker.probes     probes     how many went; a row in doubt and a fresh one take turns
@@ -107,9 +108,9 @@
 --   oauth.renew_us         renew_us         from when on it is to be renewed
 --   oauth.expires_us       expires_us       from when on it is invalid
 --   oauth.refused          refused          generation that the provider refused
---   oauth.vain             vain             renewals in a row after a 401 that did not help
---   oauth.vain_generation  vain_generation  generation that was counted so last
---   oauth.replaces         replaces         1 = it was asked for because the one before was refused
+--   oauth.renewals         renewals         renewals after a 401 that are not forgotten yet
+--   oauth.refused_us       refused_us       when a call was refused with it last
+--   oauth.worked_us        worked_us        when a call that was refused came back and was answered
 --   oauth.failed_until_us  failed_until_us  until then nobody asks again
 --   oauth.failure          failure          what the newest attempt to renew it met
 --   oauth.failure_refused  failure_refused  1 = a person must act

@@ -78,8 +78,16 @@ class GovernedAdapter(BaseAdapter):
                     raise requests.ConnectionError(f"nothing was sent: {answer.error}")
             else:
                 quota = read_shortage(answer.headers)
-                self._limiter.release(permit, answer.health, why=reading.reason, quota=quota)
+                self._limiter.release(
+                    permit,
+                    answer.health,
+                    why=reading.reason,
+                    quota=quota,
+                    pause_s=answer.ordered_wait_s,
+                )
                 if reading.next is not Next.TOKEN or token is None:
+                    if renewed and token and answer.status is not None:
+                        self._client.tokens().worked(token)
                     return _response(request, answer)
                 if not self._client.tokens().refused(token, again=renewed) or renewed:
                     return _response(request, answer)
