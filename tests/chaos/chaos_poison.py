@@ -128,9 +128,8 @@ def test_one_refused_row_fails_by_its_name_and_the_others_keep_their_rate(
     kind: str, order: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = mixed_rows(ROWS, 1)
-    if (
-        order or kind == "429"
-    ):  # its first refusal holds all, as a limit's does: that is not measured
+    # Its first refusal holds all, as a limit's does: it comes first, and the rate is of the others.
+    if order or kind == "429":
         rows.sort(key=lambda row: not row["id"].startswith(BAD))
         rows = [{**row, "line": n} for n, row in enumerate(rows, 1)]
 
