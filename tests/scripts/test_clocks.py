@@ -23,6 +23,7 @@ FEW: Final = LimitSettings(name="few", count=1, shape="concurrent")
 MOVED: Final = frozenset(
     {
         *("key.backlog:<flow>:due", "key.deadlines", "key.retries", "key.quarantine"),
+        "key.reclaimed",
         *("key.permits", "key.oauth:lock", "gov.k:<scope>", "breaker.opened_us", "breaker.due_us"),
         *("gov.c:<limit>", "gov.g:<limit>", "gov.z:<scope>", "gov.w:<worker>", "gov.m:<worker>"),
         *("gov.o:<job>", "gov.tick", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),
