@@ -74,6 +74,7 @@ def _format_status(shown: ClientStatus) -> str:
         _format_fact("waiting", f"{waiting}  for limit {shown.binds}" if shown.binds else waiting),
         *_format_tenants(shown),
         _format_fact("jobs", jobs),
+        *([_format_fact("reclaimed", shown.reclaimed.sentence)] if shown.reclaimed else []),
         _format_fact("aside", f"{aside}  dead letters {_format_dead(shown)}"),
         _format_fact("workers", workers),
         *_format_media(shown),

@@ -146,9 +146,10 @@ def _workers(clients: Clients, name: str) -> Check:
     alive = f"{now.workers} workers alive with {now.threads} threads"
     missing = (now.open_rows and not now.workers) or (now.media.waiting and not now.media.workers)
     violations = [now.advice or "no worker is alive"] if missing else []
+    reclaimed = f"; {now.reclaimed.sentence}" if now.reclaimed else ""
     return Check(
         name=f"client {name}",
-        text=f"{alive}, {now.open_rows:,} rows to go",
+        text=f"{alive}, {now.open_rows:,} rows to go{reclaimed}",
         violations=violations + now.problems,
     )
 

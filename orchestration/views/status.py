@@ -12,6 +12,7 @@ from orchestration.views.holds import Hold, holds, provider_leaves
 from orchestration.views.progress import all_jobs, iso
 from orchestration.views.refusals import RefusedRoute, by_route, suggestions
 from orchestration.views.workers import workers_of
+from workers.clock import format_clock
 from workers.governor import flows, refusals
 from workers.governor.failures import Failure, failures
 from workers.governor.state import GovernorState
@@ -74,6 +75,25 @@ class MediaStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReclaimedStatus:
+    """Calls that were sent before the store went back, and whose answers are waited for."""
+
+    calls: int
+    until_us: int  #: when the last of them is given up, if no answer comes
+    now_us: int
+
+    @property
+    def sentence(self) -> str:
+        """What people are told, with times of this host."""
+        calls = f"{format_count(self.calls, 'call')} {'is' if self.calls == 1 else 'are'}"
+        until = format_clock(self.until_us, self.now_us)
+        return (
+            f"{calls} waited for that a worker sent before the store went back, until {until} at "
+            f"the latest; what has no answer by then goes on as its guard says"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStatus:
     """One client; all counts are transactions unless they say otherwise."""
 
@@ -88,6 +108,7 @@ class ClientStatus:
     suggestions: list[str]  #: what these refusals say about the limits, one sentence each
     bells_out: int  #: rung and not yet answered; transfers count in `media`
     in_flight: int  #: sent and not yet settled
+    reclaimed: ReclaimedStatus | None  #: of those in flight, what the store had forgotten
     retries: int  #: in their backoff
     quarantine: int  #: a worker died under them; they go one at a time
     waiting: dict[str, int]  #: in the backlog, by lane
@@ -138,6 +159,9 @@ class ClientStatus:
             probe_us = failure.pop("probe_us")
             failure["since"] = iso(failure.pop("since_us"))
             failure["next_probe"] = None if probe_us is None else iso(probe_us)
+        if reclaimed := values["reclaimed"]:
+            reclaimed.pop("now_us")
+            reclaimed["until"] = iso(reclaimed.pop("until_us"))
         for route in values["refused"]:
             route["last"] = iso(route.pop("last_us"))
         return {**values, "advice": self.advice}
@@ -188,6 +212,7 @@ def status(client: Client) -> ClientStatus:
         suggestions=suggestions(seen, client.settings().limits),
         bells_out=state.bells_out(),
         in_flight=max(0, in_calls),
+        reclaimed=_reclaimed(client, state.now_us),
         retries=look.retries,
         quarantine=look.quarantine,
         waiting=views_backlog.by_lane(backlog),
@@ -238,6 +263,23 @@ def _calls_per_s(state: GovernorState) -> float:
     """Calls that were granted per second, over the newest whole seconds."""
     grants, now_s = state.grants_by_second(), state.now_us // 1_000_000
     return sum(grants.get(now_s - ago, 0) for ago in range(1, USE_S + 1)) / USE_S
+
+
+def _reclaimed(client: Client, now_us: int) -> ReclaimedStatus | None:
+    """What is out since before the store went back; another grant has another deadline."""
+    store, keys = client.store, client.keys
+    known: Any = store.zrange(keys.reclaimed, 0, -1, withscores=True)
+    if not known:
+        return None
+    deadlines: Any = store.zmscore(keys.deadlines, [key for key, _ in known])
+    untils = [
+        int(until_us)
+        for (_, until_us), deadline_us in zip(known, deadlines, strict=True)
+        if until_us == deadline_us
+    ]
+    if not untils:
+        return None
+    return ReclaimedStatus(calls=len(untils), until_us=max(untils), now_us=now_us)
 
 
 def _media(client: Client, look: _Look, workers: Workers) -> MediaStatus:

@@ -23,7 +23,7 @@ FEW: Final = LimitSettings(name="few", count=1, shape="concurrent")
 MOVED: Final = frozenset(
     {
         *("key.backlog:<flow>:due", "key.deadlines", "key.retries", "key.quarantine"),
-        *("key.permits", "key.oauth:lock", "gov.k:<scope>", "gov.d:<scope>"),
+        *("key.permits", "key.oauth:lock", "key.reclaimed", "gov.k:<scope>", "gov.d:<scope>"),
         *("breaker.opened_us", "breaker.due_us", "breaker.ordered_us"),
         *("gov.c:<limit>", "gov.g:<limit>", "gov.z:<scope>", "gov.w:<worker>", "gov.m:<worker>"),
         *("gov.o:<job>", "gov.tick", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),

@@ -20,6 +20,7 @@ ROOMS: Final = {
     "workers/ledger": "ledger",
     "workers/session": "session",
     "workers/broker": "broker",
+    "workers/settings": "settings",
     "orchestration/intake": "intake",
     "orchestration/dispatch": "dispatch",
     "orchestration/views": "views",

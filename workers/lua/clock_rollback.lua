@@ -49,6 +49,7 @@ end
 local OF_KEY = {TX.first_sent_us, TX.last_answer_us, TX.first_bad_us}
 move_keys(RETRIES) -- these stand in deadlines as well
 move_keys(DEADLINES, OF_KEY)
+move_keys(base .. "reclaimed")
 move_keys(PERMITS)
 move_keys(QUARANTINE, OF_KEY)
 for _, flow in ipairs(flows) do move_keys(backlog_key(flow) .. ":due", OF_KEY) end

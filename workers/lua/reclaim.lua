@@ -12,14 +12,14 @@
 -- ARGV[6]  number    that of the grant
 -- ARGV[7]  lease_us  how long nobody else may touch the transaction
 -- Includes counter, bucket, quarantine, backlog, withdraw, run (moment_of: when it was granted)
--- Reads    tx:<key>, flows, the job; writes gov, deadlines, retries, quarantine, the backlog, tx:<key>, or
---          the job
+-- Reads    tx:<key>, flows, the job; writes gov, deadlines, reclaimed, retries, quarantine, the backlog,
+--          tx:<key>, or the job
 -- Returns  "SENT"   it is out again
 --          "LATER"  it stands before this step: this step and those after it may have been sent
 --          "PAGE"   its page is not open: what is on pages that are not open may have been sent
 --          "KNOWN"  it has ended, or has this grant, or is past this step: nothing was forgotten
 --          "GONE"   its job is not there either
--- Cost     O(length of its backlog), about 12 commands
+-- Cost     O(length of its backlog), about 15 commands
 local key, job, step, fence = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 must_be("hash", GOV)
 local sent_us = moment_of(tonumber(ARGV[6]))
@@ -41,9 +41,12 @@ local flow_name = flow_of(tx.flows, step)
 local flow = read_flow(flow_name)
 check_requeue_types(flow_name)
 must_be("list", backlog_key(flow_name))
+must_be("zset", base .. "reclaimed")
 withdraw(key, state, flow_name, flow)
 leave_quarantine(key)
 redis.call("ZADD", DEADLINES, now + ARGV[7], key)
+redis.call("ZADD", base .. "reclaimed", now + ARGV[7], key)
+redis.call("PEXPIRE", base .. "reclaimed", math.ceil(ARGV[7] / 1000))
 redis.call("HSET", tx_key(key), TX.first_sent_us, tx.first_sent_us or sent_us, TX.fence, fence,
   TX.state, "s")
 return "SENT"

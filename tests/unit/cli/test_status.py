@@ -142,6 +142,34 @@ def test_a_moment_that_is_not_of_today_has_its_date(world: World) -> None:
     assert re.search(f"the provider has been failing since {date}, next", shown)
 
 
+def test_calls_of_before_the_store_went_back_are_counted_until_they_are_answered(
+    world: World,
+) -> None:
+    world.submit(3)
+    world.start_heartbeat()
+    grants = [world.admit(bell) for bell in world.bells(3)]
+    for grant in grants:  # as in a copy that lags
+        world.client.store.hset(world.tx(grant.key), mapping={"s": "r", "f": "older"})
+        world.client.store.zadd(world.client.keys.deadlines, {grant.key: time.time_ns() // 1000})
+        names = (grant.key, grant.job, grant.step, grant.fence, grant.number)
+        world.client.governor()._run("reclaim", *names, 65_000_000)
+
+    shown, doctor = world.run("status").stdout, world.run("doctor").stdout
+
+    waited = r"3 calls are waited for that a worker sent before the store went back, until .*\d\d:"
+    assert re.search(waited, shown)
+    assert re.search(waited, doctor)
+    of_programs = json.loads(world.run("status", "--json").stdout)["clients"][0]["reclaimed"]
+    assert (of_programs["calls"], of_programs["until"][-1]) == (3, "Z")
+    for grant in grants[:2]:
+        world.client.governor().settle(grant, THROTTLED)
+    assert "1 call is waited for" in world.run("status", "--json").stdout + str(
+        status(world.client).reclaimed and status(world.client).reclaimed.sentence
+    )
+    world.client.governor().settle(grants[2], THROTTLED)
+    assert status(world.client).reclaimed is None
+
+
 def test_what_is_over_is_not_shown(world: World) -> None:
     world.submit(1)
     world.bells(1)
@@ -175,6 +203,7 @@ BOUND = ClientStatus(
     suggestions=[],
     bells_out=1,
     in_flight=8,
+    reclaimed=None,
     retries=0,
     quarantine=0,
     waiting={"urgent": 0, "normal": 400, "bulk": 0},
