@@ -26,8 +26,8 @@
 --   key.backlog:<flow>       new                list: transactions of this flow that never went
 --   key.backlog:<flow>:due   due                sorted set: those that go again -> when they are due
 --   key.deadlines            deadlines          sorted set: transaction that is out -> by when it is answered
---   key.reclaimed            reclaimed          sorted set with expiry: transaction that is out since before the
---                                               store went back -> as in deadlines
+--   key.reclaimed            reclaimed          sorted set with expiry: transaction that is out since before
+--                                               the store went back -> as in deadlines
 --   key.retries              retries            sorted set: transaction in Celery's countdown -> its due time
 --   key.quarantine           quarantine         sorted set: those under which a worker died -> due time
 --   key.permits              permits            sorted set: permit of a call outside of jobs -> its end

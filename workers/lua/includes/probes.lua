@@ -6,8 +6,8 @@
 -- The first one goes soon after the breaker opened. The distance to the next one, counted from the start of
 -- the one before, doubles up to LONGEST, and at most MOST_OUT are out. A Retry-After moves the next one. So
 -- many good answers in a row as CLOSE_AFTER says close the breaker. A probe whose answer proves nothing keeps
--- the distance of its turn. One that was not sent is replaced after REPLACE_AFTER, but not before a moment that
--- the provider ordered: "ordered_us" of breaker:<scope>.
+-- the distance of its turn. One that was not sent is replaced after REPLACE_AFTER, but not before a moment
+-- that the provider ordered: "ordered_us" of breaker:<scope>.
 local LONGEST, MOST_OUT, CLOSE_AFTER, REPLACE_AFTER = 30000000, 2, 2, 1000000
 
 local function read_probers(text)
