@@ -29,7 +29,8 @@ from workers.errors import HeadgateError, InputError, NotNow
 from workers.governor.flows import NO_TENANT, lane_of
 from workers.ledger.identity import payload_hash
 from workers.ledger.job import Job
-from workers.ledger.ledger import PageCounts, pack
+from workers.ledger.ledger import PageCounts
+from workers.ledger.packing import pack
 from workers.ledger.transaction import FINAL
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ class SubmittedTransaction:
 
         Raises:
             StoreAway: the store gives no answer.
+            StoreReplaced: it is not the store of this installation.
             HeadgateError: the store has lost the transaction.
         """
         ledger = self._client.ledger
         transaction = ledger.transaction(self.key)
         if not transaction and not ledger.job(self.job):
+            self._client.installation.check()  # in another store it is not lost: do not submit it
             raise HeadgateError(f"the store has lost transaction {self.id}; submit it again")
         return status_of(self._client, {"line": 1, "id": self.id}, self.key, transaction)
 

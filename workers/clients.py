@@ -13,7 +13,9 @@ from workers.answer.judging import RetryPolicy
 from workers.auth.credentials import NoCredentials, StaticSecret
 from workers.auth.tokens import Tokens
 from workers.governor import agreement, binding, flows, overrides
-from workers.governor.governor import Governor
+from workers.governor.governor import Governor, requeue
+from workers.governor.grants import ANYBODY, PLAIN
+from workers.governor.obstacle import Obstacle
 from workers.governor.proposals import Proposal
 from workers.governor.refusals import Refusals
 from workers.governor.registry import Configuration, Registry
@@ -26,12 +28,14 @@ from workers.ledger.ledger import Ledger
 from workers.settings.load import load
 from workers.store.connection import open_store
 from workers.store.keys import ClientKeys
+from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workers.auth.credentials import Credentials
     from workers.governor.flows import Flow
+    from workers.governor.grants import Asker, Hindrance
     from workers.governor.overrides import Agreement, Overrides
     from workers.settings.client import ClientSettings
     from workers.settings.load import Settings
@@ -74,6 +78,11 @@ class Client:
     def installation(self) -> Installation:
         """The installation to which the client belongs; `Clients` gives all of them the same."""
         return Installation(self.store, self.fleet.store)
+
+    @cached_property
+    def obstacle(self) -> Obstacle:
+        """What keeps this process alone from its calls; `Clients` knows it before it is opened."""
+        return Obstacle(self.configured.name)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -125,6 +134,7 @@ class Client:
         look = registry.look()
         if live.proposals and look.live:
             return ()
+        registry.keep_away(look)
         self.require_bound()
         own = Configuration.of({**self.fleet.clients, self.name: self.configured})
         party = agreement.Party(
@@ -199,6 +209,12 @@ class Client:
         with self.caller().connection():
             self.tokens().get()
 
+    def put_back(
+        self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
+    ) -> bool:
+        """Put a bell back, as `Governor.requeue`, though limits may not go together here."""
+        return requeue(Scripts(self.store, self.keys, self.clock), key, step, hindrance, asker)
+
     def flow(
         self, lane: int, tenant: str, route: str, settings: ClientSettings | None = None
     ) -> Flow:
@@ -238,6 +254,7 @@ class Clients:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._by_name: dict[str, Client] = {}
+        self.obstacles = {name: Obstacle(name) for name in settings.clients}
         self._installation: Installation | None = None
         self._lock = threading.RLock()
 
@@ -262,7 +279,13 @@ class Clients:
         self._installation.check()
         client = Client(configured, self.settings, store)
         client.installation = self._installation
+        client.obstacle = self.obstacles[name]
         return client
+
+    @property
+    def installation_id(self) -> str:
+        """The id of the installation that this process works for; "" = it does not know yet."""
+        return self._installation.id if self._installation else ""
 
     def sender(self, name: str, tenant: str) -> tuple[Client, str]:
         """Who sends for a tenant of the client `name`: a client, and the tenant's name there.

@@ -8,12 +8,12 @@ HeadgateError
 ├── NotNow                nothing was sent; the same work may be tried again later
 │   ├── StoreAway           the store did not answer: do not send
 │   │   ├── FunctionUnknown     it does not know the script: nothing has run, load it
-│   │   ├── LedgerDamaged       a key is not as it must be: headgate doctor looks at it
-│   │   └── StoreReplaced       it is not the store of this installation: a person must decide
+│   │   │   └── StoreReplaced       it is not the store of this installation: a person must decide
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
 │       └── CircuitOpen       a breaker is open
+├── LedgerDamaged         a key is not as it must be: headgate doctor looks at it
 ├── RepeatRefused         a task sent this write before: look at the provider, it is not repeated
 └── StoreUnfit            the store would lose or evict the ledger: a person must change it
 
@@ -60,10 +60,6 @@ class FunctionUnknown(StoreAway):
     """The store does not know a function that it was to call: nothing has run."""
 
 
-class LedgerDamaged(StoreAway):
-    """A key is not as it must be; a script that meets one stops before it writes anything."""
-
-
 class StoreReplaced(StoreAway):
     """The store was emptied, replaced or rolled back; nothing leaves until a person decided."""
 
@@ -100,6 +96,13 @@ class Throttled(NotNow):
 
 class CircuitOpen(Throttled):
     """A breaker is open: of the client's calls, or of those of this scope, most failed of late."""
+
+
+class LedgerDamaged(HeadgateError):
+    """A key is not as it must be; a script that meets one stops before it writes anything.
+
+    Trying again changes nothing: what cannot be read is set aside, and a person looks at it.
+    """
 
 
 class RepeatRefused(HeadgateError):

@@ -73,17 +73,19 @@ def pause_client(name: str, for_s: float | None, reason: str, by: str) -> None:
 @reasoned
 @options.configured
 def resume_client(name: str, reason: str, by: str) -> None:
-    """Let a client go on: end its pause, an operator's or the provider's, and an open breaker.
+    """Let a client go on: end all its holds, an operator's and the provider's, and name them.
 
-    The calls that waited leave at the governed rate, from empty buckets, and not all at once. A
-    limit or route that the provider holds for itself stays held.
+    That ends an open breaker as well, each hold of a limit or a route, and the wait of each row
+    that the provider ordered to come late. The calls that waited leave at the governed rate, from
+    empty buckets, and not all at once.
 
     \b
     Example:  headgate client resume acme --reason "the provider is back"
     Exit:     0 it goes on, or nothing held it; 1 no store, 2 wrong usage
     """
     held = resume(options.clients()[name], by=by, reason=reason)
-    click.echo(f"client {name} goes on" if held else f"nothing held client {name}")
+    text = f"client {name} goes on; held were: {', '.join(held)}"
+    click.echo(text if held else f"nothing held client {name}")
 
 
 @command.command("rebind")
@@ -109,5 +111,5 @@ def rebind_client(name: str, reason: str, by: str) -> None:
 def _format_end(client: Client, held_us: int) -> str:
     seconds, _ = client.store.time()
     if held_us / 1e6 - seconds > FOREVER_S / 2:
-        return f"until: headgate client resume {client.name}"
+        return f'until: headgate client resume {client.name} --reason "…"'
     return f"until {format_moment(held_us)}"

@@ -20,7 +20,7 @@ from workers.auth.credentials import StaticSecret
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.http.route import Route
-from workers.ledger.installation import where
+from workers.ledger.installation import Installation, where
 from workers.settings.place import find_file
 from workers.store.connection import open_store, require_durable, url_of
 from workers.store.tls import require_trusted
@@ -70,7 +70,8 @@ def check_configuration(*, as_json: bool) -> None:
 
     \b
     Example:  headgate config check --config acme.toml
-    Exit:     0 all is well, 1 store or provider cannot be reached, 2 wrong configuration
+    Exit:     0 all is well, 1 store or provider cannot be reached, or the store is not the
+              remembered one, 2 wrong configuration
     """
     settings = options.settings()
     path = find_file(options.config_file())
@@ -156,6 +157,7 @@ def _check_store(settings: StoreSettings) -> Findings:
         store = open_store(settings)
         fsync = require_durable(store, settings)
         server = store.info("server")
+        Installation(store, settings).check()
     except ConfigError as error:
         findings.problems.append((_WRONG, str(error)))
     except HeadgateError as error:

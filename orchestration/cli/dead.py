@@ -1,4 +1,4 @@
-"""`headgate dead`: transactions that ended without success, and their replay."""
+"""`headgate dead`: transactions that ended without success, and how a person settles them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from workers.errors import StoreAway
 from workers.ledger.ledger import Replayed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchestration.operate.dead_letters import Letter, Story
+    from workers.clients import Client
+    from workers.ledger.transaction import Transaction
 
 #: Dead letters that are printed, unless more are asked for.
 _PRINTED: Final = 100
@@ -37,7 +39,7 @@ _REFUSED: Final = {
 
 @click.group()
 def command() -> None:
-    """Show transactions that ended without success, and let them go on where they stopped."""
+    """Show transactions that ended without success; let them go on, or settle them as they are."""
 
 
 @command.command("list")
@@ -53,7 +55,7 @@ def list_letters(client: str | None, most: int, *, as_json: bool) -> None:
 
     \b
     Each line: when, client, job, line of the file, key, and how, where and why it ended. A
-    transaction that is replayed leaves the list.
+    transaction that is replayed or discarded leaves the list.
 
     \b
     Example:  headgate dead list acme
@@ -118,24 +120,63 @@ def replay_transactions(keys: tuple[str, ...], reason: str, by: str, *, not_exec
     Exit:     0 all wait again, 1 some were left as they are or no store, 2 no such transaction
               or wrong usage; then nothing was changed
     """
-    transactions, waiting = find_transactions(options.clients(), keys), 0
-    for key, (client, transaction) in transactions.items():
+
+    def replay(client: Client, transaction: Transaction) -> str | None:
+        place = steps.steps_of(client, transaction).place
+        replayed = dead_letters.replay(
+            client, transaction, not_executed=not_executed, by=by, reason=reason
+        )
+        if replayed is Replayed.WAITS:
+            return f"{transaction.key} waits again{place}"
+        click.echo(f"headgate: {transaction.key} {_REFUSED[replayed]}", err=True)
+        return None
+
+    _settle_each(keys, replay, "wait again")
+
+
+@command.command("discard")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@reasoned
+@options.configured
+def discard_transactions(keys: tuple[str, ...], reason: str, by: str) -> None:
+    """Settle dead transactions without sending: each KEY leaves the list and is never sent again.
+
+    The row keeps its state, `failed` or `unknown`, in the report and in the counts of its job. Use
+    it when you know what the provider did, or want nothing more to be done. It cannot be taken
+    back: a replay is refused from then on. The audit keeps who discarded it and why.
+
+    \b
+    Example:  headgate dead discard 5f0c7a52-1c9e-8d11-9a3b-0f6c2d4e8b17 --reason "it is there"
+    Exit:     0 all left the list, 1 some were left as they are or no store, 2 no such transaction
+              or wrong usage; then nothing was changed
+    """
+
+    def discard(client: Client, transaction: Transaction) -> str | None:
+        if dead_letters.discard(client, transaction, by=by, reason=reason):
+            return f"{transaction.key} stays {transaction.state} and is never sent again"
+        click.echo(f"headgate: {transaction.key} {_REFUSED[Replayed.NOT_DEAD]}", err=True)
+        return None
+
+    _settle_each(keys, discard, "left the list")
+
+
+def _settle_each(
+    keys: tuple[str, ...], settle: Callable[[Client, Transaction], str | None], settled: str
+) -> None:
+    """Settle each transaction; `settle` answers what became of it, or None when nothing did."""
+    transactions, done = find_transactions(options.clients(), keys), 0
+    for client, transaction in transactions.values():
         try:
-            place = steps.steps_of(client, transaction).place
-            replayed = dead_letters.replay(
-                client, transaction, not_executed=not_executed, by=by, reason=reason
-            )
+            text = settle(client, transaction)
         except StoreAway as error:
             raise StoreAway(
-                f"{error}; {waiting} of {format_count(len(transactions), 'transaction')} wait "
-                f"again, give the same command for the rest"
+                f"{error}; {done} of {format_count(len(transactions), 'transaction')} {settled}, "
+                f"give the same command for the rest"
             ) from None
-        if replayed is Replayed.WAITS:
-            waiting += 1
-            click.echo(f"{key} waits again{place}")
-        else:
-            click.echo(f"headgate: {key} {_REFUSED[replayed]}", err=True)
-    raise SystemExit(0 if waiting == len(transactions) else 1)
+        if text:
+            done += 1
+            click.echo(text)
+    raise SystemExit(0 if done == len(transactions) else 1)
 
 
 def _format_letter(letter: Letter) -> str:

@@ -162,13 +162,18 @@ def _describe_live(client: Client) -> Iterator[dict[str, Any]]:
 def _describe_override(
     live: overrides.Override, configured: dict[str, Any] | None
 ) -> dict[str, Any]:
-    before = {name: configured.get(name) for name in live.values} if configured else None
+    before = None
+    if configured:  # a rate that nobody stated followed from the calibration
+        rate = configured["rate_per_s"]
+        stated = {**configured, "rate": rate and round(rate, 3)}
+        before = {name: stated.get(name) for name in live.values}
     return {"values": live.values, "instead_of": before, "by": live.by, "reason": live.reason}
 
 
 def _format_live(live: dict[str, Any]) -> str:
     values = overrides.format_values(live["values"])
-    replaced = live["instead_of"]
+    every = (live["instead_of"] or {}).items()
+    replaced = {name: value for name, value in every if value is not None}
     before = f" instead of {overrides.format_values(replaced)}" if replaced else ""
     return f"set live by {live['by']}: {values}{before} ({live['reason']})"
 

@@ -125,10 +125,7 @@ def explain_still(client: Client) -> str:
     if shown.failures:
         return shown.failures[0].sentence
     if shown.holds:
-        hold = shown.holds[0]
-        left = f"for another {format_duration(hold.left_s)}"
-        end = "until it is resumed" if hold.endless else left
-        return f"{hold.scope} is paused {end}: {hold.why}"
+        return shown.holds[0].sentence
     return shown.advice or ""
 
 

@@ -10,6 +10,7 @@ import click
 from orchestration.cli import options
 from orchestration.cli.changes import reasoned
 from orchestration.operate import recovery
+from orchestration.views.workers import find_outdated
 from workers.errors import UsageError
 
 
@@ -69,13 +70,13 @@ def command(  # noqa: PLR0913 -- one for each option
     A store that was emptied, or is not the one that this machine remembers, stops every command and
     worker. Where no backup is left, --new-installation takes it as it is: the jobs of the old one
     are gone, and what it sent is sent again, under other keys, if you submit it again. Then start
-    the workers again.
+    the workers again: one that ran before does nothing, and status and doctor name it.
 
     \b
     Example:  headgate recover --since 2026-03-01T02:00:00Z --reason "disk of the store lost"
               headgate recover --new-installation --reason "no backup was left"
-    Exit:     0 done, 1 no store, 2 a worker is alive, T is in the future, or wrong usage; then
-              nothing was changed
+    Exit:     0 done, 1 no store, 2 wrong usage, or with --since a worker is alive or T is in the
+              future; then nothing was changed
     """
     if (since_us is None) != new_installation or (new_installation and dry_run):
         raise UsageError(
@@ -85,8 +86,16 @@ def command(  # noqa: PLR0913 -- one for each option
     configured = options.clients()
     if since_us is None:
         before, after = recovery.begin_anew(configured, by=by, reason=reason)
-        chosen = {"before": before, "after": after}
-        click.echo(json.dumps(chosen) if as_json else f"installation {after}, before {before}")
+        outdated = find_outdated(configured, after)
+        if as_json:
+            click.echo(json.dumps({"before": before, "after": after, "to_restart": outdated}))
+            return
+        click.echo(f"installation {after}, before {before}")
+        alive = f"; alive: {', '.join(outdated)}" if outdated else ""
+        click.echo(
+            f"start all workers again, and other processes that send: those that ran before do "
+            f"nothing{alive}"
+        )
         return
     clients = [configured[name] for name in configured.names()]
     recovery.check(clients, since_us)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from orchestration.cli import options
+from orchestration.cli.limit_table import format_also
 from orchestration.text import format_count, format_duration
-from orchestration.views.status import status
+from orchestration.views.status import ClientStatus, status
 from orchestration.views.workers import name_problems
+from workers.errors import LedgerDamaged
 from workers.governor.flows import NO_TENANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestration.views.holds import Hold
     from orchestration.views.refusals import RefusedRoute
-    from orchestration.views.status import ClientStatus, LimitStatus
+    from orchestration.views.status import LimitStatus
 
 #: So many tenants of a lane are named; the others are shown as a sum.
 _TENANTS_NAMED: Final = 5
@@ -40,15 +40,19 @@ def command(*, as_json: bool) -> None:
     Exit:     0 shown, 1 no store, 2 wrong configuration
     """
     clients = options.clients()
-    statuses = [status(clients[name]) for name in clients.names()]
-    problems = name_problems(clients)
+    statuses, problems = list[ClientStatus](), name_problems(clients)
+    for name in clients.names():
+        try:
+            statuses.append(status(clients[name]))
+        except LedgerDamaged as error:  # the others are shown
+            problems.append(f"client {name}: {error}")
     if as_json:
         of_clients = [shown.as_dict() for shown in statuses]
         place = options.place()
         click.echo(json.dumps({"place": place, "clients": of_clients, "problems": problems}))
         return
     click.secho(options.place(), dim=True)
-    if not statuses:
+    if not clients.names():
         click.echo("there are no clients; add one to the configuration", err=True)
     for number, shown in enumerate(statuses):
         click.echo(("\n" if number else "") + _format_status(shown))
@@ -72,6 +76,7 @@ def _format_status(shown: ClientStatus) -> str:
         _format_fact("waiting", f"{waiting}  for limit {shown.binds}" if shown.binds else waiting),
         *_format_tenants(shown),
         _format_fact("jobs", jobs),
+        *([_format_fact("reclaimed", shown.reclaimed.sentence)] if shown.reclaimed else []),
         _format_fact("aside", f"{aside}  dead letters {_format_dead(shown)}"),
         _format_fact("workers", workers),
         *_format_media(shown),
@@ -95,9 +100,11 @@ def _format_media(shown: ClientStatus) -> Iterator[str]:
 def _format_limit(limit: LimitStatus) -> str:
     match = "" if limit.match == "* *" else f", {limit.match}"
     if limit.rate_per_s is None:
-        text = f"{limit.count:,} at once{match}  free {limit.tokens}"
+        text = f"{limit.count:,} at once{match}{format_also(limit.also)}  free {limit.tokens}"
         return _format_fact(f"limit {limit.name}", text)
-    text = f"{limit.count:,} per {limit.window_s:g} s, {limit.shape}{match}"
+    text = (
+        f"{limit.count:,} per {limit.window_s:g} s, {limit.shape}{match}{format_also(limit.also)}"
+    )
     text += f"  governed {limit.rate_per_s:.4g}/s, burst {limit.burst}"
     text += "  idle" if limit.tokens is None else f"  tokens {limit.tokens}"
     if limit.use is not None:
@@ -136,20 +143,12 @@ def _format_holds(shown: ClientStatus) -> Iterator[str]:
     if not shown.holds:
         yield _format_fact("holds", "none")
     for hold in shown.holds:
-        yield _format_fact("hold", _format_hold(hold))
+        yield _format_fact("hold", click.style(hold.sentence, fg="yellow"))
     for failure in shown.failures:
         name = "failing" if failure.probe_us is None else "breaker"
         yield _format_fact(name, click.style(failure.sentence, fg="yellow"))
     for scope, left in shown.provider_leaves.items():
         yield _format_fact("provider", f"leaves {left:,} to {scope}")
-
-
-def _format_hold(hold: Hold) -> str:
-    until = f"{datetime.fromtimestamp(hold.until_us / 1e6, UTC).astimezone():%H:%M:%S}"
-    left = format_duration(hold.left_s)
-    end = "it is resumed" if hold.endless else f"{until}, another {left}"
-    text = f"{hold.scope} paused until {end}"
-    return click.style(f"{text}: {hold.why}" if hold.why else text, fg="yellow")
 
 
 def _format_dead(shown: ClientStatus) -> str:

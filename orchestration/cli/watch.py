@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from orchestration.cli import options
+from orchestration.cli.hold_watch import HoldWatch
 from orchestration.cli.progress_display import (
     StoreWatch,
     explain_not_begun,
@@ -30,6 +31,9 @@ _PLAIN_S: Final = 1.0
 def command(job: str, *, as_json: bool) -> None:
     """Follow JOB until its last row has ended: counts, rate, time left and answers of 429.
 
+    It says why nothing moves: when something begins to hold the client of the job, changes, and
+    ends. A terminal shows it below the bar, else each is a line on the error output.
+
     Ctrl-C ends the watching; the job goes on.
 
     \b
@@ -43,7 +47,7 @@ def command(job: str, *, as_json: bool) -> None:
     every_s = _LIVE_S if live else _PLAIN_S
     looks = store.report_return(follow(client, job, every_s=every_s, away=store.report_away))
     if not live:
-        looks = explain_not_begun(looks)
+        looks = HoldWatch(client).report(explain_not_begun(looks))
     try:
         if as_json:
             last = show_json(looks)

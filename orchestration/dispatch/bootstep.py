@@ -17,7 +17,7 @@ from orchestration.dispatch.dispatcher import Dispatcher
 from workers.app import app
 from workers.broker.names import pool_of
 from workers.clients import clients
-from workers.errors import HeadgateError
+from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.governor.flows import CALLS_POOL, MEDIA_POOL
 from workers.http.connection import pool_size, require_descriptors
 
@@ -78,7 +78,15 @@ def _warm_up() -> None:
     """Open what the first call of each client would wait for; that call reports what fails."""
     for name in clients().names():
         with suppress(HeadgateError):
-            clients()[name].warm_up()
+            _warm_up_client(name)
+
+
+def _warm_up_client(name: str) -> None:
+    try:
+        clients()[name].warm_up()
+    except (TokenUnavailable, ConfigError) as error:
+        clients().obstacles[name].note(str(error))
+        raise
 
 
 app.steps["worker"].add(DispatcherStep)

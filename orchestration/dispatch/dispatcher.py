@@ -9,19 +9,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kombu.exceptions import KombuError
 
 from orchestration.dispatch import pages, publisher
+from orchestration.dispatch.breaker_log import BreakerLog
+from orchestration.dispatch.delays import Delays
 from orchestration.dispatch.presence import Presence
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
-from workers.errors import HeadgateError, LedgerDamaged, SchemaUnknown
-from workers.governor import flows
-from workers.governor.failures import failures
-from workers.governor.flows import CALLS_POOL, URGENT
-from workers.governor.state import GovernorState
+from workers.errors import (
+    ConfigError,
+    HeadgateError,
+    LedgerDamaged,
+    SchemaUnknown,
+    TokenUnavailable,
+)
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL, URGENT
+from workers.governor.grants import Hindrance
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
@@ -68,7 +75,9 @@ class Dispatcher(threading.Thread):
         self._stop_asked = threading.Event()
         self._not_before: dict[str, float] = {}  #: of jobs that rest
         self._warned_until: dict[str, float] = {}  #: of jobs and clients
-        self._open_breakers: dict[str, int] = {}  #: of each client, as logged last
+        self._breaker_log = BreakerLog()
+        self._delays = Delays()  #: of jobs whose rows cannot be done here
+        self._flows_due_s: dict[str, float] = {}  #: of each client: when its flows are looked at
         self._store_due_s = time.monotonic() + STORE_CHECK_S
 
     def stop(self) -> None:
@@ -115,14 +124,18 @@ class Dispatcher(threading.Thread):
         try:
             self._presence.require_agreed(name)
             client = self._clients[name]
+            if client.obstacle.why:
+                self._look_again(client)
+                return RETRY_TURN_S
             ring = client.governor().ring(self._worker, self._threads, self._pool)
             if ring.reclaimed:
                 _warn_of_rollback(client.name, ring.reclaimed)
             started = time.monotonic()
             self._publish(client, ring)
-            self._log_breakers(client, ring.open_breakers)
+            self._breaker_log.note(client, ring.open_breakers)
             if ring.sweep:
                 self._sweep(client)
+            self._define_again(client)
             if ring.needs_page and self._open_pages(client, ring.needs_page):
                 return 0.0  # urgent work does not wait for the next turn
             return max(0.0, ring.turn_s - (time.monotonic() - started))
@@ -132,19 +145,26 @@ class Dispatcher(threading.Thread):
             _logger.exception("client %s was not rung", name)
         return RETRY_TURN_S
 
-    def _log_breakers(self, client: Client, count: int) -> None:
-        """Log what fails when a breaker of the client has opened or closed."""
-        if count == self._open_breakers.get(client.name, 0):
+    def _look_again(self, client: Client) -> None:
+        """Look whether what keeps this worker from the client's calls is gone; others ring."""
+        if client.obstacle.claim_look():
+            # Not in this thread: it may wait for the token endpoint.
+            look = partial(_look_for_obstacle, client, self._pool)
+            threading.Thread(target=look, name="look-again", daemon=True).start()
+
+    def _define_again(self, client: Client) -> None:
+        """Define now and then what is missing of the flows in which something waits."""
+        if time.monotonic() < self._flows_due_s.get(client.name, 0.0):
             return
-        self._open_breakers[client.name] = count
-        if not count:
-            _logger.warning("client %s: its calls are answered again", client.name)
-            return
-        state = GovernorState.read(client.store, client.keys)
-        spans = flows.spans(client.store, client.keys)
-        for failure in failures(client.store, client.keys, state, spans):
-            if failure.probe_us is not None:
-                _logger.warning("client %s: %s", client.name, failure.sentence)
+        self._flows_due_s[client.name] = time.monotonic() + REST_S
+        try:
+            for name in pages.define_again(client):
+                _logger.warning("client %s: flow %s was defined anew", client.name, name)
+        except HeadgateError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a row may be damaged in any way
+            why = f"client {client.name}: a flow cannot be defined ({type(error).__name__})"
+            self._warn_once(f"flows {client.name}", f"{why}; headgate doctor looks at the ledger")
 
     def _publish(self, client: Client, ring: Ring) -> None:
         if not ring.bells:
@@ -161,17 +181,18 @@ class Dispatcher(threading.Thread):
         else:
             failpoints.reach("published")
             for bell in unknown:
-                client.governor().requeue(bell.key, bell.step)
+                delay_s = self._delays.next_s(bell.job)
+                client.governor().requeue(bell.key, bell.step, Hindrance(delay_s=delay_s))
 
     def _name_tasks(
         self, client: Client, bells: list[Bell]
     ) -> tuple[list[tuple[str, Bell]], list[Bell]]:
-        """The bells with their tasks, and those of a kind that only a newer release knows."""
+        """The bells with their tasks, and those whose job this release does not know or read."""
         named, unknown = [], []
         for bell in bells:
             try:
                 kind_name = client.ledger.job_params(bell.job).kind
-            except SchemaUnknown as error:
+            except (SchemaUnknown, LedgerDamaged) as error:
                 unknown.append(bell)
                 self._warn_once(bell.job, str(error))
                 continue
@@ -250,3 +271,21 @@ def _warn_of_rollback(client: str, reclaimed: Mapping[str, int]) -> None:
         sum(reclaimed.values()),
         reclaimed.get("SENT", 0) + reclaimed.get("KNOWN", 0),
     )
+
+
+def _look_for_obstacle(client: Client, pool: str) -> None:
+    """Look whether something keeps this pool from the client's calls, and note it."""
+    try:
+        client.require_bound()
+        client.governor()
+        if pool == MEDIA_POOL:
+            client.transfers()
+        else:
+            client.caller()
+            client.tokens().get()
+    except (TokenUnavailable, ConfigError) as error:
+        client.obstacle.note(str(error))
+    except HeadgateError:
+        client.obstacle.note(client.obstacle.why)  # the look said nothing
+    else:
+        client.obstacle.clear()

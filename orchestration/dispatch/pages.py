@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestration.kinds.registry import all_kinds
-from workers.governor.flows import NO_TENANT, Flow, define, of_pool
+from workers.governor.flows import NO_TENANT, Flow, define, is_whole, of_pool
 from workers.ledger.batch import rows_of
 from workers.ledger.ledger import NewTransaction
 from workers.ledger.transaction import join_flows, join_guards
@@ -45,6 +45,44 @@ def open_next_page(client: Client, job: str) -> int | None:
         return None
     is_open = client.ledger.open(job, number, definitions, page.transactions, page.joined)
     return len(page.transactions) if is_open else None
+
+
+def define_again(client: Client) -> list[str]:
+    """Define flows anew in which something waits and whose definition is missing or damaged.
+
+    What a flow is follows from a row that waits in it.
+
+    Returns:
+        Those that were defined.
+    """
+    store, keys = client.store, client.keys
+    names: list[str] = sorted(store.smembers(keys.active))  # type: ignore[arg-type]
+    stored: list[str | None] = store.hmget(keys.flows, names) if names else []  # type: ignore[assignment]
+    known = zip(names, stored, strict=True)
+    lost = [name for name, text in known if not (text and is_whole(text))]
+    defined = []
+    for name in lost:
+        version, settings = client.look()
+        flow = _find_flow_of(client, settings, name)
+        if flow and define(store, keys, version, {name: flow.definition(settings)}):
+            defined.append(name)
+    return defined
+
+
+def _find_flow_of(client: Client, settings: ClientSettings, name: str) -> Flow | None:
+    """What the flow of this name is, by the first row that waits in it; None: nobody can say."""
+    backlog = client.keys.backlog(name)
+    due: list[str] = client.store.zrange(f"{backlog}:due", 0, 0)  # type: ignore[assignment]
+    waiting: list[str] = due or client.store.lrange(backlog, 0, 0)  # type: ignore[assignment]
+    transaction = client.ledger.transaction(waiting[0]) if waiting else None
+    if transaction is None:
+        return None
+    params = client.ledger.job_params(transaction.job)
+    page = _Page(client, settings, transaction.job, params)
+    page.add(transaction.place.index, client.ledger.row(transaction.job, transaction.place))
+    by_step = page.transactions[0].flows.split(",")
+    own = by_step[min(transaction.step, len(by_step)) - 1].partition(">")[0]
+    return page.flows.get(name) or page.flows[own]
 
 
 class _Page:

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import time
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -73,6 +74,10 @@ class Presence:
         joins = own is None or own.digest != self.process.digest or not self._serial
         if joins:
             self._serial = self._registry.serial_of(self._configuration)
+        obstacles = {name: one.why for name, one in self._clients.obstacles.items() if one.why}
+        self.process = replace(
+            self.process, installation=self._clients.installation_id, obstacles=obstacles
+        )
         self._registry.write(self.process, look)
         seen = (look.digests | {self.process.digest}, look.applied)
         if joins or seen != self._seen:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.views.steps import row_of, state_of, steps_of
 from workers.ledger import audit
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from workers.clients import Client
     from workers.ledger.audit import Entry
     from workers.ledger.transaction import Transaction
+
+#: Transactions that are read in one round trip.
+_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,11 @@ def newest(clients: Iterable[Client], most: int) -> tuple[list[Letter], int]:
     for client in clients:
         entries: Any = client.store.xrevrange(client.keys.dead, count=most)
         total += int(client.store.xlen(client.keys.dead))
-        letters += [(tuple(map(int, id_.split("-"))), client, entry) for id_, entry in entries]
+        letters += [
+            (tuple(map(int, id_.split("-"))), client, entry)
+            for id_, entry in entries
+            if entry.keys() >= {"key", "job", "state", "why"}  # else nobody can read it
+        ]
     letters = sorted(letters, key=itemgetter(0))[-most:]
     transactions: dict[str, Transaction | None] = {}
     for client in {client.name: client for _, client, _ in letters}.values():
@@ -151,7 +158,7 @@ def replay(
         by: Who replays it.
         reason: Why.
     """
-    if transaction.state not in DEAD:
+    if not transaction.may_be_replayed:
         return Replayed.NOT_DEAD
     entry = audit.addition(
         "dead replay",
@@ -165,3 +172,41 @@ def replay(
     return client.ledger.replay(
         transaction.key, transaction.dead_letter or "", entry, not_executed=not_executed
     )
+
+
+def discard(client: Client, transaction: Transaction, *, by: str, reason: str) -> bool:
+    """Settle a dead transaction without sending: it keeps its state, and no replay is left.
+
+    Args:
+        client: Whose it is.
+        transaction: As it was a moment ago; where it has changed since, nothing is done.
+        by: Who discards it.
+        reason: Why.
+
+    Returns:
+        Whether it was dead.
+    """
+    if not transaction.may_be_replayed:
+        return False
+    state = f"{transaction.state}{steps_of(client, transaction).place}"
+    entry = audit.addition(
+        "dead discard",
+        subject=transaction.job,
+        key=transaction.key,
+        before=state,
+        after=f"{state}, never sent again",
+        by=by,
+        reason=reason,
+    )
+    return client.ledger.discard(transaction.key, transaction.dead_letter or "", entry)
+
+
+def count_unsettled(client: Client) -> int:
+    """How many dead transactions of unknown outcome a replay could still send."""
+    letters: Any = client.store.xrange(client.keys.dead)
+    keys = [fields["key"] for _, fields in letters if fields.get("state") == "unknown"]
+    count = 0
+    for start in range(0, len(keys), _AT_ONCE):
+        transactions = client.ledger.transactions(keys[start : start + _AT_ONCE])
+        count += sum(bool(one and one.may_be_replayed) for one in transactions)
+    return count

@@ -100,6 +100,8 @@ def apply_configuration(clients: Clients, digest: str, *, by: str, reason: str) 
         UsageError: no live worker has this configuration.
         ConfigError: what is set live of a client does not go together with it.
     """
+    for name in clients.names():
+        _ = clients[name]  # before anything is read of a store that is not ours
     store = clients.settings.store
     registry = Registry(open_store(store), store.namespace)
     live = registry.look().digests
@@ -148,16 +150,25 @@ def pause(
     return int(run("pause", round(for_s * 1e6), why, *entry))
 
 
-def resume(client: Client, *, by: str, reason: str, clock: Callable[[], int] | None = None) -> bool:
-    """End what holds a client: an operator's pause, the provider's, an open breaker.
+def resume(
+    client: Client, *, by: str, reason: str, clock: Callable[[], int] | None = None
+) -> list[str]:
+    """End all that holds a client: an operator's pause, the provider's holds, open breakers.
 
-    The calls that waited leave at the governed rate, from empty buckets.
+    So is the wait of each row that the provider ordered to come late. The calls that waited leave
+    at the governed rate, from empty buckets.
 
     Returns:
-        Whether anything held the client.
+        What was held, as people read it; empty: nothing was.
     """
     entry = audit.addition("client resume", subject=client.name, by=by, reason=reason)
-    return bool(Scripts(client.store, client.keys, clock)("resume", *entry))
+    spans = flows.spans(client.store, client.keys)
+    rows, *scopes = Scripts(client.store, client.keys, clock)("resume", *entry)
+    held = {spans[scope][0] if scope in spans else scope for scope in scopes}
+    named = sorted(held, key=lambda scope: (scope != "client", scope))
+    if rows:
+        named.append(f"{rows} {'row that waits' if rows == 1 else 'rows that wait'} alone")
+    return named
 
 
 def _entry(

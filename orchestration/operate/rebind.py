@@ -6,6 +6,7 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestration.operate.dead_letters import count_unsettled
 from orchestration.text import format_count
 from workers.errors import HeadgateError, UsageError
 from workers.governor import binding
@@ -84,10 +85,13 @@ def _find_doubts(client: Client) -> Iterator[str]:
     if doubtful := _count_doubtful(client):
         rows = format_count(doubtful, "transaction")
         yield f"{rows} with an answer that is not known; let the old configuration end them first"
-    letters: Any = store.xrange(keys.dead)
-    if unknown := sum(fields.get("state") == "unknown" for _, fields in letters):
+    if unknown := count_unsettled(client):
         rows = format_count(unknown, "dead letter")
-        yield f"{rows} of unknown outcome; replay or discard them first: headgate dead list"
+        yield (
+            f"{rows} of unknown outcome: headgate dead list {client.name}; let the old "
+            f"configuration replay them, or settle them without sending: "
+            f'headgate dead discard KEY --reason "…"'
+        )
 
 
 def _due(client: Client) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from workers.governor import flows
 from workers.governor.flows import LANES
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from workers.governor.state import GovernorState
     from workers.settings.client import ClientSettings
     from workers.settings.limits import Bucket
+
+
+#: Lanes as the names of flows have them.
+_LANES: Final = tuple(map(str, range(len(LANES))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,8 @@ def by_tenant(lengths: Mapping[str, int]) -> list[TenantBacklog]:
     counts: dict[tuple[int, str], int] = defaultdict(int)
     for flow, length in lengths.items():
         lane, _, rest = flow.partition(":")
+        if lane not in _LANES:  # no flow has such a name
+            continue
         counts[int(lane), rest.rpartition(":")[0]] += length
     ordered = sorted(counts.items(), key=lambda entry: (entry[0][0], -entry[1], entry[0][1]))
     return [
@@ -64,7 +70,7 @@ def binding(definitions: Iterable[str], client: ClientSettings, state: GovernorS
     Returns:
         Its name; None: nothing waits, no worker rings, or every limit has half of its burst left.
     """
-    waiting = [flows.read(definition) for definition in definitions]
+    waiting = [flows.read(definition) for definition in definitions if flows.is_whole(definition)]
     short = {
         (left, bucket.rate or 0, bucket.name): left < max(2, bucket.burst / 2)
         for flow in waiting

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestration.views.damage import find_damage
 from orchestration.views.invariants import check_ledger
 from orchestration.views.links import find_open_links, require_broker
-from orchestration.views.progress import iso
 from orchestration.views.status import status
 from orchestration.views.workers import name_problems
 from workers.errors import ConfigError, HeadgateError, StoreAway, StoreReplaced
@@ -76,8 +76,8 @@ def examine(clients: Clients) -> Iterator[Check]:
     yield _names(clients)
     for name in clients.names():
         try:
-            yield _workers(clients, name)
             yield _damaged(clients, name)
+            yield _workers(clients, name)
             yield from _ledger(clients, name)
         except HeadgateError as error:
             yield Check(name=f"client {name}", text="not examined", violations=[str(error)])
@@ -147,23 +147,20 @@ def _workers(clients: Clients, name: str) -> Check:
     alive = f"{now.workers} workers alive with {now.threads} threads"
     missing = (now.open_rows and not now.workers) or (now.media.waiting and not now.media.workers)
     violations = [now.advice or "no worker is alive"] if missing else []
+    reclaimed = f"; {now.reclaimed.sentence}" if now.reclaimed else ""
     return Check(
         name=f"client {name}",
-        text=f"{alive}, {now.open_rows:,} rows to go",
+        text=f"{alive}, {now.open_rows:,} rows to go{reclaimed}",
         violations=violations + now.problems,
     )
 
 
 def _damaged(clients: Clients, name: str) -> Check:
-    """What the scripts could not read and have set aside."""
-    client = clients[name]
-    noted: dict[str, str] = client.store.hgetall(client.keys.damaged)  # type: ignore[assignment]
-    violations = []
-    for key, note in sorted(noted.items()):
-        seen_us, _, why = note.partition(" ")
-        violations.append(f"{key}: {why}, seen {iso(int(seen_us))}")
+    """What cannot be read, and what was set aside for that."""
     return Check(
-        name=f"client {name}", text="nothing stands aside as damaged", violations=violations
+        name=f"client {name}",
+        text="nothing is damaged, nothing stands aside",
+        violations=find_damage(clients[name]),
     )
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from orchestration.text import format_duration
+from workers.clock import format_clock
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -28,6 +31,14 @@ class Hold:
     def endless(self) -> bool:
         """Whether it lasts until an operator ends it."""
         return self.left_s > FOREVER_S / 2
+
+    @property
+    def sentence(self) -> str:
+        """What people are told, with times of this host."""
+        now_us = self.until_us - round(self.left_s * 1e6)
+        until = f"{format_clock(self.until_us, now_us)}, another {format_duration(self.left_s)}"
+        text = f"{self.scope} is paused until {'it is resumed' if self.endless else until}"
+        return f"{text}: {self.why}" if self.why else text
 
 
 def holds(state: GovernorState, spans: Mapping[str, tuple[str, int]]) -> list[Hold]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from workers.errors import LedgerDamaged
 from workers.ledger import identity
 from workers.ledger.batch import Place, halves, part_of, rows_of
 from workers.ledger.transaction import TransactionState
@@ -38,7 +38,7 @@ def read_page(client: Client, job: str, page: int) -> list[Row] | None:
     """The entries of a page, from 0; None when it is missing or damaged."""
     try:
         return client.ledger.page(job, page)
-    except (TypeError, ValueError, zlib.error):  # not there, no JSON, no page
+    except LedgerDamaged:
         return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from workers.errors import InputError, StoreAway
+from workers.errors import InputError, StoreAway, StoreReplaced
 from workers.ledger.installation import where
 from workers.ledger.job import Job
 from workers.ledger.transaction import TransactionState
@@ -116,7 +116,7 @@ def iso(time_us: int) -> str:
 
 
 def snapshot(client: Client, job: str, before: Progress | None = None) -> Progress:
-    """The job as it stands now, in two round trips.
+    """The job as it stands now, in three round trips.
 
     Args:
         client: Whose job it is.
@@ -126,7 +126,9 @@ def snapshot(client: Client, job: str, before: Progress | None = None) -> Progre
     Raises:
         InputError: the client has no job of this name.
         StoreAway: the store gives no answer.
+        StoreReplaced: it is not, or no longer, the store of this installation.
     """
+    client.installation.check()
     pipe = client.store.pipeline(transaction=False)
     pipe.hgetall(client.keys.job(job))
     pipe.zscore(client.keys.jobs, job)
@@ -180,7 +182,7 @@ def follow(
         job: Its name.
         every_s: Seconds between two looks.
         away: Called with the error of each look that the store did not answer; None: the error is
-            raised.
+            raised. That the store was replaced is raised in any case.
         wait: Sleeps; tests pass their own.
     """
     seen = deque[Progress]()
@@ -188,7 +190,7 @@ def follow(
         try:
             now = snapshot(client, job, seen[0] if seen else None)
         except StoreAway as error:
-            if away is None:
+            if away is None or isinstance(error, StoreReplaced):
                 raise
             away(error)
         else:

@@ -12,10 +12,11 @@ from orchestration.views.holds import Hold, holds, provider_leaves
 from orchestration.views.progress import all_jobs, iso
 from orchestration.views.refusals import RefusedRoute, by_route, suggestions
 from orchestration.views.workers import workers_of
+from workers.clock import format_clock
 from workers.governor import flows, refusals
 from workers.governor.failures import Failure, failures
 from workers.governor.state import GovernorState
-from workers.settings.limits import bucket_of, tenant_bucket
+from workers.settings.limits import bucket_of, other_versions, tenant_bucket
 from workers.store.connection import to_us
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class LimitStatus:
     burst: int
     tokens: int | None  #: in the bucket now, or free places; None: not in use, will start empty
     use: float | None  #: calls of late as part of the rate; None: not every call is charged to it
+    also: list[str] = field(default_factory=list)  #: what other configurations in use say of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,25 @@ class MediaStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReclaimedStatus:
+    """Calls that were sent before the store went back, and whose answers are waited for."""
+
+    calls: int
+    until_us: int  #: when the last of them is given up, if no answer comes
+    now_us: int
+
+    @property
+    def sentence(self) -> str:
+        """What people are told, with times of this host."""
+        calls = f"{format_count(self.calls, 'call')} {'is' if self.calls == 1 else 'are'}"
+        until = format_clock(self.until_us, self.now_us)
+        return (
+            f"{calls} waited for that a worker sent before the store went back, until {until} at "
+            f"the latest; what has no answer by then goes on as its guard says"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientStatus:
     """One client; all counts are transactions unless they say otherwise."""
 
@@ -87,6 +108,7 @@ class ClientStatus:
     suggestions: list[str]  #: what these refusals say about the limits, one sentence each
     bells_out: int  #: rung and not yet answered; transfers count in `media`
     in_flight: int  #: sent and not yet settled
+    reclaimed: ReclaimedStatus | None  #: of those in flight, what the store had forgotten
     retries: int  #: in their backoff
     quarantine: int  #: a worker died under them; they go one at a time
     waiting: dict[str, int]  #: in the backlog, by lane
@@ -97,6 +119,7 @@ class ClientStatus:
     workers: int  #: for calls, that live and know the client
     threads: int  #: of these workers
     media: MediaStatus
+    hindered: int = 0  #: workers that something keeps from its calls, see `problems`
     problems: list[str] = field(default_factory=list)
     """With the worker processes and their configurations, one sentence each."""
 
@@ -106,7 +129,8 @@ class ClientStatus:
         if self.media.advice or not self.open_rows or self.holds or self.failures:
             return self.media.advice
         if not self.workers:
-            return "no worker is alive; start one with `headgate worker`"
+            nobody = "no worker is alive; start one with `headgate worker`"
+            return "no worker can make its calls; see the problem" if self.hindered else nobody
         # A limit to which no call is charged now holds nothing back, unless it is for every call.
         used = [one for one in self.limits if one.tokens is not None or one.use is not None]
         full = all((one.tokens or 0) >= one.burst / 2 for one in used)
@@ -135,6 +159,9 @@ class ClientStatus:
             probe_us = failure.pop("probe_us")
             failure["since"] = iso(failure.pop("since_us"))
             failure["next_probe"] = None if probe_us is None else iso(probe_us)
+        if reclaimed := values["reclaimed"]:
+            reclaimed.pop("now_us")
+            reclaimed["until"] = iso(reclaimed.pop("until_us"))
         for route in values["refused"]:
             route["last"] = iso(route.pop("last_us"))
         return {**values, "advice": self.advice}
@@ -185,6 +212,7 @@ def status(client: Client) -> ClientStatus:
         suggestions=suggestions(seen, client.settings().limits),
         bells_out=state.bells_out(),
         in_flight=max(0, in_calls),
+        reclaimed=_reclaimed(client, state.now_us),
         retries=look.retries,
         quarantine=look.quarantine,
         waiting=views_backlog.by_lane(backlog),
@@ -195,6 +223,7 @@ def status(client: Client) -> ClientStatus:
         workers=len(threads),
         threads=sum(threads),
         media=_media(client, look, workers),
+        hindered=workers.hindered,
         problems=workers.problems,
     )
 
@@ -236,12 +265,29 @@ def _calls_per_s(state: GovernorState) -> float:
     return sum(grants.get(now_s - ago, 0) for ago in range(1, USE_S + 1)) / USE_S
 
 
+def _reclaimed(client: Client, now_us: int) -> ReclaimedStatus | None:
+    """What is out since before the store went back; another grant has another deadline."""
+    store, keys = client.store, client.keys
+    known: Any = store.zrange(keys.reclaimed, 0, -1, withscores=True)
+    if not known:
+        return None
+    deadlines: Any = store.zmscore(keys.deadlines, [key for key, _ in known])
+    untils = [
+        int(until_us)
+        for (_, until_us), deadline_us in zip(known, deadlines, strict=True)
+        if until_us == deadline_us
+    ]
+    if not untils:
+        return None
+    return ReclaimedStatus(calls=len(untils), until_us=max(untils), now_us=now_us)
+
+
 def _media(client: Client, look: _Look, workers: Workers) -> MediaStatus:
     threads = workers.threads(flows.MEDIA_POOL)
     waiting = sum(
         look.waits[flow]
         for flow, definition in look.definitions.items()
-        if definition and flows.read(definition).pool == "media"
+        if definition and flows.is_whole(definition) and flows.read(definition).pool == "media"
     )
     return MediaStatus(
         waiting=waiting + _quarantined_transfers(client),
@@ -287,4 +333,5 @@ def _limit(
         burst=bucket.burst,
         tokens=state.tokens_left(bucket),
         use=None if use is None else round(use, 4),
+        also=other_versions(limit),
     )

@@ -22,6 +22,7 @@ class Workers:
 
     serving: Sequence[Process]  #: those that ring for it
     problems: list[str]  #: what a person must know of the others, one sentence each
+    hindered: int = 0  #: processes that know the client, and make none of its calls
 
     def threads(self, pool: str) -> list[int]:
         """The threads of each process of a pool that serves the client."""
@@ -32,15 +33,30 @@ def workers_of(client: Client) -> Workers:
     """The live workers of a client, by their newest heartbeats."""
     registry = Registry(client.store, client.keys.namespace)
     look, known = registry.look(), registry.configurations()
-    strangers, refused, serving = list[Process](), list[Process](), list[Process]()
+    outdated, strangers, refused, serving, hindered = (list[Process]() for _ in range(5))
     values = binding.stored(client.store, client.keys)
     bound = binding.digest_of(values) if values else None
     for process in sorted(look.live.values(), key=lambda one: (one.name, one.host, one.pid)):
+        if process.installation and process.installation != client.installation.id:
+            outdated.append(process)
+            continue
         configuration = known.get(process.digest)  # an entry of old may be forgotten
         own = configuration.clients.get(client.name) if configuration else bound
         group = strangers if own is None and configuration else serving
-        (refused if own and bound and own != bound else group).append(process)
+        if own and bound and own != bound:
+            group = refused
+        elif client.name in process.obstacles:
+            group = hindered
+        group.append(process)
     problems = [*_differences(client, look)]
+    for process in hindered:
+        why = process.obstacles[client.name]
+        problems.append(f"{_titles([process])} makes no calls of client {client.name}: {why}")
+    if outdated:
+        problems.append(
+            f"{_titles(outdated)} works for the installation that this store had before, and does "
+            f"nothing; start it again"
+        )
     if strangers:
         problems.append(
             f"{_titles(strangers)} has no client {client.name} in its configuration, and does "
@@ -50,9 +66,20 @@ def workers_of(client: Client) -> Workers:
         problems.append(
             f"{_titles(refused)} has another account for client {client.name} than its ledger is "
             f"bound to, and does nothing for it; correct its configuration, or bind the client "
-            f"anew: headgate client rebind {client.name}"
+            f'anew: headgate client rebind {client.name} --reason "…"'
         )
-    return Workers(serving=serving, problems=problems)
+    return Workers(serving=serving, problems=problems, hindered=len(hindered))
+
+
+def find_outdated(clients: Clients, installation: str) -> list[str]:
+    """The live workers that work for another installation than this one, each by its title."""
+    settings = clients.settings.store
+    look = Registry(open_store(settings), settings.namespace).look()
+    return sorted(
+        process.title
+        for process in look.live.values()
+        if process.installation not in {"", installation}
+    )
 
 
 def name_problems(clients: Clients) -> list[str]:
@@ -74,13 +101,14 @@ def _differences(client: Client, look: Look) -> Iterator[str]:
         who = "; ".join(f"{one.digest}: {_who(look, one.digest)}" for one in holding)
         yield (
             f"the workers have different limits for it ({who}), and a call obeys all of them; "
-            f"start them with one configuration, or: headgate limits apply DIGEST"
+            f'start them with one configuration, or: headgate limits apply DIGEST --reason "…"'
         )
     for one in proposals:
         if not one.holds and one.digest in look.digests and look.applied:
             yield (
-                f"{_who(look, one.digest)} has limits that were overruled by {look.applied.by}: "
-                f"those of {look.applied.digest} hold ({look.applied.reason})"
+                f"{_who(look, one.digest)} has limits that were overruled by {look.applied.by} "
+                f"({look.applied.reason}): those of "
+                f"{' and '.join(other.digest for other in holding)} hold"
             )
 
 

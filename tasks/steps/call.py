@@ -19,22 +19,22 @@ from celery.exceptions import Reject
 from tasks.kind import CannotSay
 from tasks.steps.bell import read_bell
 from tasks.steps.detours import take_detour
-from tasks.steps.granted import GrantedStep, finish_undone
+from tasks.steps.granted import GrantedStep, finish_undone, put_off
 from tasks.steps.outgoing import Outgoing, checks_first
 from tasks.steps.reading import read_answer, read_probe
 from workers import clock, failpoints
 from workers.answer.outcome import is_access_refused
-from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
+from workers.answer.verdict import Advance, Finish, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
     ConfigError,
-    GrantStale,
     HeadgateError,
-    SchemaUnknown,
+    LedgerDamaged,
+    NotNow,
     StoreAway,
     TokenUnavailable,
 )
-from workers.governor.grants import ANYBODY, Asker, Grant, Hindrance, Settled
+from workers.governor.grants import ANYBODY, PLAIN, Asker, Grant, Hindrance, Settled
 from workers.http.connection import ConnectFailed
 from workers.ledger.identity import SCHEMA
 
@@ -46,11 +46,14 @@ if TYPE_CHECKING:
     from workers.clients import Client
     from workers.http.connection import Connection
 
-#: A provider that gives no token holds its client for 1 to 2 of this; one to which no connection
-#: comes about holds the transaction.
+#: A provider that gives nobody a token holds its client for 1 to 2 of this; one to which no
+#: connection comes about holds the transaction.
 AWAY_HOLD_S: Final = 1.0
 #: Why each client that is held is so; a new reason is logged once.
 _warned: dict[str, str] = {}
+
+#: What a 429 comes to that is its row's own: it says nothing of a limit.
+_OF_ITS_ROW: Final = frozenset({Settled.APART, Settled.STILL_APART, Settled.END})
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +98,18 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         client, key, step = bell
         try:
             ours = clients()[client]
-            if why := _refuse_account(ours):
-                # For a worker that has the client's account.
-                ours.governor().requeue(key, step, asker=self.asker)
+            if why := ours.obstacle.why or _refuse_account(ours):
+                # For a worker that can make the call.
+                ours.put_back(key, step, asker=self.find_asker(ours))
                 return self.stop(f"wait: {why}")
             return self.serve_bell(ours, key, step)
         except HeadgateError as error:  # the ledger knows what is out, and rings again
             return self.stop(f"wait: {error}")
+
+    def find_asker(self, client: Client) -> Asker:
+        """What this task serves in this worker."""
+        del client
+        return self.asker
 
     def serve_bell(self, client: Client, key: str, step: int) -> str:
         """Admit, send, settle; then the next bell, or none."""
@@ -118,17 +126,26 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             return self.put_back(client, key, step, error)
         _warned.pop(client.name, None)
         settled = client.governor().settle(grant, verdict)
-        _record_refusal(client, verdict)
+        _record_refusal(client, grant, settled, verdict)
         return self.go_on(settled, verdict)
 
     def put_back(self, client: Client, key: str, step: int, error: HeadgateError) -> str:
-        """Requeue a bell for which nothing could be sent: no token holds the whole client."""
-        _warn(client, str(error))
+        """Requeue a bell for which nothing could be sent.
+
+        A provider that gives nobody a token holds the client. What keeps this process alone from
+        the call holds nothing: others may make it.
+        """
         wait_s = AWAY_HOLD_S + self.rng.uniform(0, AWAY_HOLD_S)
-        hindrance = Hindrance(str(error), pause_s=wait_s)
+        hindrance = PLAIN
         if isinstance(error, ConnectFailed):
             hindrance = Hindrance(str(error), delay_s=wait_s)
-        client.governor().requeue(key, step, hindrance, self.asker)
+        elif isinstance(error, TokenUnavailable) and not error.refused:
+            hindrance = Hindrance(str(error), pause_s=wait_s)
+        is_paused = client.put_back(key, step, hindrance, self.asker)
+        if is_paused or hindrance.delay_s:
+            _warn(client, str(error))
+        else:
+            client.obstacle.note(str(error))
         return self.stop(f"wait: {error}")
 
     def call(
@@ -144,8 +161,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             if grant.start_in_s:
                 clock.wait(grant.start_in_s)
             answer = connection.send(request, grant.stale_at_ns)
-        except (GrantStale, StoreAway, SchemaUnknown):
-            return UNSENT  # back to the head of the backlog, and no attempt
+        except (NotNow, ConfigError, LedgerDamaged) as error:
+            return put_off(client, grant, error)
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))
         failpoints.reach("answer_read")
@@ -218,14 +235,26 @@ def _report_token(client: Client, token: Token | None, grant: Grant, answer: Ans
     with suppress(StoreAway):
         if is_access_refused(answer):
             return tokens.refused(token, again=again)
-        if again and answer.status is not None and not grant.looking:
-            tokens.worked()
+        if answer.status is not None and not grant.looking:
+            tokens.worked(token, again=again)
     return False
 
 
-def _record_refusal(client: Client, verdict: Verdict) -> None:
-    """Keep a 429 for people, with the limits of now: one under other limits suggests nothing."""
-    if not isinstance(verdict, Requeue) or not verdict.refused:
+def _record_refusal(client: Client, grant: Grant, settled: Settled, verdict: Verdict) -> None:
+    """Keep a 429 for people, with the limits of now: one under other limits suggests nothing.
+
+    That one row is refused while others are not suggests nothing of a limit either: it is logged.
+    """
+    if settled is Settled.APART and isinstance(verdict, Requeue):
+        logger.warning(
+            "job %s of client %s: %s to a row again while others go through, so that row alone "
+            "waits (transaction %s)",
+            grant.job,
+            client.name,
+            verdict.error,
+            grant.key,
+        )
+    if not isinstance(verdict, Requeue) or not verdict.refused or settled in _OF_ITS_ROW:
         return
     pause_s = verdict.pause.duration_s if verdict.pause else 0.0
     with suppress(StoreAway, ConfigError):

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workers.governor.grants import Denied, Half, KeyExpired, MustSplit
+from tasks.steps.granted import LATER_S
+from workers.errors import LedgerDamaged
+from workers.governor.grants import Denied, Half, Hindrance, KeyExpired
 from workers.ledger import audit
 from workers.ledger.batch import halves, part_of, rows_of
 from workers.ledger.identity import payload_hash
 
 if TYPE_CHECKING:
     from workers.clients import Client
-    from workers.governor.grants import Grant
+    from workers.governor.grants import Grant, MustSplit
     from workers.ledger.ledger import Row
 
 
@@ -32,12 +34,15 @@ def take_detour(client: Client, decision: KeyExpired | MustSplit | Denied) -> st
     Raises:
         StoreAway: nothing has changed, or the answer was lost; the next bell finds out.
     """
-    match decision:
-        case KeyExpired():
+    if isinstance(decision, Denied):
+        return decision.summary
+    try:
+        if isinstance(decision, KeyExpired):
             return rotate(client, decision)
-        case MustSplit():
-            return split(client, decision)
-    return decision.summary
+        return split(client, decision)
+    except LedgerDamaged as error:  # its row; a person may put that right
+        client.put_back(decision.key, decision.step, Hindrance(delay_s=LATER_S))
+        return f"wait: {error}"
 
 
 def request_key(client: Client, grant: Grant, row: Row) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
 
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Finish
+from workers.answer.verdict import UNSENT, Finish, Requeue
+from workers.errors import ConfigError, LedgerDamaged, SchemaUnknown
 
 if TYPE_CHECKING:
     from tasks.kind import StepKind, StepPlan
     from workers.clients import Client
+    from workers.errors import HeadgateError
     from workers.governor.grants import Grant
     from workers.ledger.job import JobParams
     from workers.ledger.ledger import Row
+
+
+#: Seconds for which a step waits that only a newer release can do.
+LATER_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,7 @@ class GrantedStep:
 
         Raises:
             StoreAway: the store gives no answer.
+            LedgerDamaged: job or row cannot be read.
             CannotSay: the row cannot be planned as it was given.
         """
         job_params = client.ledger.job_params(grant.job)
@@ -50,6 +57,21 @@ class GrantedStep:
         """Who sends."""
         tenant: str = self.row.get("tenant", self.job_params.tenant)
         return tenant
+
+
+def put_off(client: Client, grant: Grant, error: HeadgateError) -> Requeue | Finish:
+    """The verdict on a granted step that cannot be done here and now: nothing was sent.
+
+    What cannot be read ends, and a person may replay it.
+    """
+    if isinstance(error, LedgerDamaged):
+        client.ledger.note_damage(f"job:{grant.job}:page:{grant.place.page}", str(error))
+        return finish_undone(grant, error, "cannot be read", (LedgerDamaged,))
+    if isinstance(error, SchemaUnknown):  # for a newer release, which may come
+        return replace(UNSENT, delay_s=LATER_S)
+    if isinstance(error, ConfigError):
+        client.obstacle.note(str(error))  # others may do it
+    return UNSENT
 
 
 def finish_undone(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from tasks.kind import CannotSay
 from tasks.steps.call import Step
-from tasks.steps.granted import GrantedStep, finish_undone
+from tasks.steps.granted import GrantedStep, finish_undone, put_off
 from workers import failpoints
 from workers.answer.backoff import countdown_s
 from workers.answer.guards import Memo
 from workers.answer.outcome import Health, Outcome
-from workers.answer.verdict import UNSENT, Advance, Finish, Requeue, Retry
+from workers.answer.verdict import Advance, Finish, Requeue, Retry
 from workers.broker.names import pool_of
-from workers.errors import SchemaUnknown, StoreAway
+from workers.errors import ConfigError, LedgerDamaged, StoreAway
 from workers.governor.grants import Asker, Denied, Grant
 
 if TYPE_CHECKING:
@@ -33,11 +33,14 @@ class LocalStep(Step):
 
     abstract = True
 
+    def find_asker(self, client: Client) -> Asker:
+        """What this task serves in this worker: the steps of the pool whose threads do it."""
+        pool = pool_of(client.keys.namespace, self.app.amqp.queues.consume_from)
+        return self.asker._replace(does=f"pool:{pool}")
+
     def serve_bell(self, client: Client, key: str, step: int) -> str:
         """Admit, do, settle; then the next bell, or none."""
-        pool = pool_of(client.keys.namespace, self.app.amqp.queues.consume_from)
-        asker = self.asker._replace(does=f"pool:{pool}")
-        grant = client.governor().admit(key, step, asker, local=True)
+        grant = client.governor().admit(key, step, self.find_asker(client), local=True)
         if not isinstance(grant, Grant):
             return self.stop(grant.summary if isinstance(grant, Denied) else "drop: not a call")
         failpoints.reach("admitted")
@@ -49,8 +52,8 @@ class LocalStep(Step):
         try:
             local = GrantedStep.load(client, self.kind, grant)
             result = self.kind.run_local(local.row, local.job_params, grant, client)
-        except (StoreAway, SchemaUnknown):
-            return UNSENT
+        except (StoreAway, ConfigError, LedgerDamaged) as error:
+            return put_off(client, grant, error)
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be done", (CannotSay,))
         failpoints.reach("answer_read")

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
+from orchestration.views.workers import workers_of
 from tests.support.faults.checks import check_all
-from tests.support.fleet import Fleet, calls, until
+from tests.support.fleet import SECRET, Fleet, calls, until
 from workers.governor.registry import Registry
 from workers.ledger import audit
 from workers.settings.limits import bucket_of
@@ -105,6 +106,72 @@ def test_two_workers_of_one_name_are_two() -> None:
         fleet.start_worker("w1", 4)
 
         until(lambda: lives(fleet) == ["w1", "w1"], what="two of one name")
+
+
+def sick(fleet: Fleet, cause: str) -> dict[str, str]:
+    """The environment of a worker that can make no call, while others can."""
+    if cause == "no CA file":
+        path = fleet.folder / "sick.toml"
+        own = '[clients.acme]\nca_file = "/nonexistent/ca.pem"'
+        path.write_text(fleet.config.read_text().replace("[clients.acme]", own))
+        return {"HEADGATE_CONFIG": str(path)}
+    return {"ACME_SECRET": "stale-secret" if cause == "stale secret" else ""}
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("stale secret", "the token endpoint refuses the client id or secret"),
+        ("no secret", "ACME_SECRET"),
+        ("no CA file", "/nonexistent/ca.pem cannot be read"),
+    ],
+)
+def test_a_worker_that_cannot_send_leaves_the_rows_to_the_others_and_is_named(
+    cause: str, words: str
+) -> None:
+    with Fleet(limits=[{"name": "app", "count": LOW}]) as fleet:
+        fleet.start_worker("w1")
+        fleet.submit(calls(1), "first")
+        assert fleet.wait("first") == {"succeeded": 1}
+        fleet.start_worker("w2", env=sick(fleet, cause))
+        until(lambda: "w2" in lives(fleet), what="w2")
+        fleet.submit(calls(300, prefix="b"), "beside")
+
+        assert fleet.wait("beside") == {"succeeded": 300}
+
+        # Nothing was held for the others, and what it put back was not granted.
+        keys = fleet.client.keys
+        assert fleet.client.store.hget(keys.governor, "y:client") is None
+        asked = [one for one in fleet.requests() if one["path"] == "/oauth/token"]
+        assert len(fleet.requests()) - len(asked) == 301
+        until(lambda: [process.name for process in workers_of(fleet.client).serving] == ["w1"])
+        (problem,) = workers_of(fleet.client).problems
+        assert problem.startswith("worker w2@")
+        assert "makes no calls of client acme" in problem
+        assert words in problem
+        assert fleet.log("w2").count("this worker makes no calls of client acme") == 1
+        check_all(fleet, "first", "beside")
+
+
+def test_a_worker_whose_secret_is_put_right_makes_calls_again() -> None:
+    with Fleet() as fleet:
+        secret = fleet.folder / "secret"
+        secret.write_text("stale-secret")
+        text = fleet.config.read_text()
+        own = text.replace('client_secret_env = "ACME_SECRET"', f'client_secret_file = "{secret}"')
+        assert own != text
+        path = fleet.folder / "own.toml"
+        path.write_text(own)
+        fleet.start_worker("w1", env={"HEADGATE_CONFIG": str(path)})
+        fleet.submit(calls(20))
+        until(lambda: "makes no calls of client acme" in fleet.log("w1"), what="the obstacle")
+        assert fleet.ended() == 0
+
+        secret.write_text(SECRET)
+
+        assert fleet.wait() == {"succeeded": 20}
+        assert "makes calls of client acme again" in fleet.log("w1")
+        until(lambda: not workers_of(fleet.client).problems, what="no problem")
 
 
 def test_a_client_of_another_account_waits_until_it_is_bound_anew_and_the_others_go_on(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestration.dispatch import dispatcher
+from orchestration.dispatch import breaker_log, dispatcher, pages
 from orchestration.dispatch.dispatcher import TRANSACTIONS_A_TICK, Dispatcher
 from tests.support.fleet import Fleet, calls, until
 from tests.support.stored import a_job
 from workers.app import app
+from workers.governor import flows
 from workers.ledger.ledger import PageCounts
 from workers.ledger.transaction import TransactionState
+from workers.store.connection import store_now_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +37,7 @@ def fleet() -> Iterator[Fleet]:
 def turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Take turns as the dispatcher of a worker of 4 threads; warnings are repeated at once."""
     monkeypatch.setattr(dispatcher, "REST_S", 0.0)
+    monkeypatch.setattr(breaker_log, "LOOK_S", 0.0)
     it = Dispatcher(app, fleet.clients, "w1", threads=4)
     return lambda count=1: [it.take_turn("acme") for _ in range(count)]
 
@@ -69,6 +73,89 @@ def test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_backlo
     assert states == {TransactionState.WAITING}
 
 
+def test_rows_that_this_release_cannot_do_go_back_for_growing_times_and_others_are_rung(
+    fleet: Fleet, turns: Any
+) -> None:
+    fleet.submit(calls(10, prefix="n"), job="new")
+    until(lambda: turns() and fleet.job("new").next_page == 1)
+    store, keys = fleet.client.store, fleet.client.keys
+    store.hset(keys.job("new"), "kind", "holograms")
+    fleet.client.ledger._params.clear()
+    fleet.submit(calls(5, prefix="g"), job="good")
+
+    until(lambda: turns() and is_rung(fleet, "good", 5), what="the good rows")
+
+    # Each came back once, and none is due before its time.
+    (flow,) = store.smembers(keys.active)
+    due: Any = store.zrange(keys.backlog(flow) + ":due", 0, -1, withscores=True)
+    assert len(due) == 10
+    assert all(at_us > store_now_us(store) for _, at_us in due)
+
+
+def is_rung(fleet: Fleet, job: str, rows: int) -> bool:
+    """Whether so many rows of the job are rung."""
+    states = [it.state for it in fleet.transactions(job).values()]
+    return states.count(TransactionState.RUNG) == rows
+
+
+def test_the_rows_of_a_job_that_cannot_be_read_go_back_and_others_are_rung(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(10, prefix="d"), job="damaged")
+    until(lambda: turns() and fleet.job("damaged").next_page == 1)
+    fleet.client.store.hset(fleet.client.keys.job("damaged"), "job_params", "garbage")
+    fleet.client.ledger._params.clear()
+    fleet.submit(calls(5, prefix="g"), job="good")
+
+    until(lambda: turns() and is_rung(fleet, "good", 5), what="the good rows")
+
+    assert "job damaged cannot be read" in caplog.text
+    assert "was not rung" not in caplog.text
+
+
+def test_rows_whose_page_cannot_be_read_end_and_leave_the_quota_to_others(fleet: Fleet) -> None:
+    fleet.submit(calls(30, prefix="d"), job="damaged")
+    fleet.client.governor()
+    while pages.open_next_page(fleet.client, "damaged") is not None:
+        pass
+    store, name = fleet.client.store, fleet.client.keys.page("damaged", PAGE)
+    store.delete(name)
+    store.lpush(name, "no page")
+    fleet.submit(calls(100, prefix="g"), job="good")
+    fleet.start_worker("w1")
+
+    assert fleet.wait("good") == {"succeeded": 100}
+
+    assert fleet.wait("damaged") == {"failed": 30}
+    (letter, *_) = [one for one in fleet.transactions("damaged").values() if one.error]
+    assert "cannot be read" in letter.error
+    damaged: Any = store.hgetall(fleet.client.keys.damaged)
+    assert "job:damaged:page:0" in damaged
+    assert len(fleet.effects()) == 100
+
+
+@pytest.mark.parametrize("damage", ["garbage", "of another time", "gone"])
+def test_a_flow_that_cannot_be_read_is_defined_anew_out_of_its_rows(
+    fleet: Fleet, damage: str
+) -> None:
+    fleet.submit(calls(5, prefix="c"), job="own")
+    fleet.client.governor()
+    while pages.open_next_page(fleet.client, "own") is not None:
+        pass
+    store, name = fleet.client.store, fleet.client.keys.flows
+    ((flow, definition),) = store.hgetall(name).items()  # type: ignore[union-attr]
+    hot = definition.partition("\n")[0]
+    text = {"garbage": "garbage", "of another time": f"{hot}\ngarbage"}.get(damage)
+    store.hset(name, flow, text) if text else store.hdel(name, flow)
+    store.hset(name, "1:-:deadbeef", "garbage")  # nothing waits in it, so nobody misses it
+    fleet.start_worker("w1")
+
+    assert fleet.wait("own") == {"succeeded": 5}
+
+    assert store.hget(name, flow) == definition
+    assert "was not rung" not in fleet.log("w1")
+
+
 def test_a_job_of_another_schema_strands_no_other_one(
     fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,7 +185,7 @@ def test_a_job_with_a_key_of_a_wrong_type_strands_no_other_one(
     # What stood in the way is put aside, for a person to look at.
     assert (fleet.job("damaged").next_page, fleet.job("sound").next_page) == (1, 1)
     assert fleet.client.store.hlen(fleet.client.keys.damaged) == 1
-    assert fleet.transactions("damaged")[row["id"]].state == "w"
+    assert fleet.transactions("damaged")[row["id"]].state in {"w", "r"}  # rung, if it came to that
     assert "is not rung" not in caplog.text
 
 
@@ -168,3 +255,36 @@ def test_pages_of_few_transactions_are_opened_several_in_a_tick_while_it_lasts(
 def a_batch(page: int) -> dict[str, Any]:
     rows = [{"line": 2 * page + n, "id": f"c{page}-{n}", "data": {}} for n in (2, 3)]
     return {"line": rows[0]["line"], "id": rows[0]["id"], "rows": rows}
+
+
+def test_the_log_says_what_is_held_that_it_widened_and_what_may_leave_again(
+    fleet: Fleet, turns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.submit(calls(4))
+    turns(4)
+    store, keys = fleet.client.store, fleet.client.keys
+    spans = flows.spans(store, keys)
+    scope = next(name for name in spans if name.startswith("r:"))
+    route = spans[scope][0]
+    failing = {"cause": "failing", "why": "the provider answered 503", "opened_us": 1}
+    later_us = round(time.time() * 1e6) + 60_000_000
+
+    def hold(name: str) -> str:
+        """Hold this scope alone; returns what is logged."""
+        caplog.clear()
+        store.hdel(keys.governor, "k:client", f"k:{scope}")
+        if name:
+            store.hset(keys.breaker(name), mapping=failing)
+            store.hset(keys.governor, f"k:{name}", later_us)
+        turns(4)
+        return caplog.text
+
+    assert f"client acme: {route} has been failing since" in hold(scope)
+    widened = hold("client")
+    assert f"client acme: the hold of {route} covers the whole client now" in widened
+    assert "client acme: the provider has been failing since" in widened
+    assert "leave again" not in widened
+    assert "client acme: its calls leave again" in hold("")
+    assert hold("") == ""
+    hold(scope)
+    assert f"client acme: calls of {route} leave again" in hold("")

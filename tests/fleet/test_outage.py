@@ -123,9 +123,10 @@ def test_status_watch_and_log_say_since_when_the_provider_fails_and_when_it_is_a
         def status() -> str:
             return headgate.invoke(main, ["status"]).stdout
 
-        with watching(fleet) as watch:
+        with watching(fleet) as plain, watching(fleet, FORCE_COLOR="1") as terminal:
             until(lambda: FAILING.search(status()), what="a status that says so", fleet=fleet)
-            until(lambda: FAILING.search(watch.read_text()), 60, "a watch that does", fleet)
+            for watch in (plain, terminal):
+                until(lambda: FAILING.search(watch.read_text()), 60, "a watch that does", fleet)  # noqa: B023 -- it is called at once
             until(lambda: FAILING.search(fleet.log("w1")), what="a log that does", fleet=fleet)
             assert fleet.ended() == 0
 
@@ -135,11 +136,14 @@ def test_status_watch_and_log_say_since_when_the_provider_fails_and_when_it_is_a
 
 
 @contextmanager
-def watching(fleet: Fleet) -> Iterator[Path]:
-    """A `headgate watch` of the job as a wide terminal shows it; the file to which it prints."""
-    output = fleet.folder / "watch.txt"
+def watching(fleet: Fleet, **terminal: str) -> Iterator[Path]:
+    """A `headgate watch` of the job; the file to which it prints.
+
+    With FORCE_COLOR it prints what a wide terminal shows, else plain lines.
+    """
+    output = fleet.folder / f"watch{len(terminal)}.txt"
     command = [sys.executable, "-m", "orchestration.cli", "watch", "job"]
-    env = {**fleet.environment, "FORCE_COLOR": "1", "COLUMNS": "200"}
+    env = {**fleet.environment, **terminal, "COLUMNS": "200"}
     with output.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=env)
         try:

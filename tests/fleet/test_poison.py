@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from orchestration.cli import main
 from tests.support.faults.checks import check_all
 from tests.support.faults.outage import IN_A_ROW, most_probes, rows_of
-from tests.support.faults.poison import BAD, mixed_rows, never, spent
+from tests.support.faults.poison import BAD, mixed_rows, never, pauses, spent
 from tests.support.fleet import Fleet, until
 
 #: A few times the attempts of a row last.
@@ -98,6 +99,46 @@ def test_a_lone_row_that_is_always_refused_fails_after_its_patience(kind: str) -
 
         (tx,) = fleet.transactions().values()
         assert f"the provider answered {kind}" in tx.error
+        check_all(fleet, healthy=False)
+
+
+@pytest.mark.parametrize(
+    "fault", [never("429"), never("429", retry_after=1), never("403", retry_after=1)]
+)
+def test_one_row_that_is_refused_as_by_a_limit_fails_by_its_name_and_holds_no_other(
+    fault: dict[str, Any],
+) -> None:
+    with Fleet(sandbox={"faults": [fault]}, client=PATIENT) as fleet:
+        fleet.submit(mixed_rows(300, 1))
+        fleet.start_worker("w1")
+        fleet.start_worker("w2")
+
+        assert fleet.wait(timeout_s=60) == {"succeeded": 300, "failed": 1}
+
+        cost = spent(fleet)
+        assert cost.good_states == {"succeeded": 300}
+        assert cost.bad_states == {"failed": 1}
+        (error,) = cost.bad_errors
+        assert f"the provider answered {fault['kind']}" in error
+        assert cost.bad_sends > 2
+        assert pauses(fleet) <= 4
+        logs = fleet.log("w1") + fleet.log("w2")
+        assert logs.count("that row alone waits") == 1
+        assert "is refused" not in CliRunner(env=fleet.environment).invoke(main, ["status"]).stdout
+        check_all(fleet)
+
+
+@pytest.mark.parametrize("kind", ["429", "403"])
+def test_a_lone_row_that_is_refused_as_by_a_limit_fails_after_its_patience(kind: str) -> None:
+    with Fleet(sandbox={"faults": [never(kind, retry_after=1)]}, client=PATIENT) as fleet:
+        fleet.submit(rows_of("key", 1, BAD))
+        fleet.start_worker("w1")
+
+        assert fleet.wait(timeout_s=40) == {"failed": 1}
+
+        (tx,) = fleet.transactions().values()
+        assert f"the provider answered {kind}" in tx.error
+        assert tx.attempts == 0
         check_all(fleet, healthy=False)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.fleet import Fleet, calls, until
-from workers.ledger.ledger import pack
+from workers.ledger.packing import pack
 
 KEPT = {"backoff_base_s": 5.0, "backoff_cap_s": 5.0}  # time enough to change what is sent
 

@@ -861,7 +861,7 @@ def test_each_renewal_that_did_not_help_doubles_the_time_to_the_next_one_up_to_f
     trusted = []
     for _ in range(10):  # one call is refused with each of the tokens
         token, age_s = tokens.get(), 0
-        while not tokens.refused(token, again=bool(trusted)):
+        while not tokens.refused(token):
             clock.pass_s(1)
             age_s += 1
         trusted.append(age_s)
@@ -869,18 +869,65 @@ def test_each_renewal_that_did_not_help_doubles_the_time_to_the_next_one_up_to_f
     assert trusted == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 
-def test_a_renewal_that_helped_ends_the_doubt_of_those_before(
+@pytest.mark.parametrize(("good", "after_s", "renewed"), [
+    (True, 61, True), (True, 59, False), (False, 61, False)
+])  # fmt: skip
+def test_renewals_are_forgotten_when_a_token_worked_for_a_minute_without_a_refusal(
+    store: Store,
+    keys: ClientKeys,
+    server: TokenServer,
+    clock: HeldClock,
+    *,
+    good: bool,
+    after_s: float,
+    renewed: bool,
+) -> None:
+    tokens = Tokens(a_client(server.url), store, keys, clock)
+    for _ in range(9):  # from now on a token is trusted for 256 s
+        clock.pass_s(400)
+        tokens.refused(tokens.get())
+        token = tokens.get()
+    if good:
+        tokens.worked(token)
+
+    clock.pass_s(after_s)
+
+    assert tokens.refused(token) is renewed
+
+
+def test_many_good_answers_in_a_row_take_a_renewal_back(
     store: Store, keys: ClientKeys, server: TokenServer, clock: HeldClock
 ) -> None:
     tokens = Tokens(a_client(server.url), store, keys, clock)
-    for _ in range(5):
-        clock.pass_s(400)
-        tokens.refused(tokens.get(), again=True)
-        tokens.get()
-
-    tokens.worked()
-
     assert tokens.refused(tokens.get())
+    token = tokens.get()
+
+    for _ in range(63):
+        tokens.worked(token, again=False)
+    assert not tokens.refused(token)
+    for _ in range(64):
+        tokens.worked(token, again=False)
+
+    assert tokens.refused(token)
+
+
+def test_renewals_stay_few_whatever_single_good_answers_come_between(
+    store: Store,
+    keys: ClientKeys,
+    server: TokenServer,
+    clock: HeldClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tokens = Tokens(a_client(server.url), store, keys, clock)
+    tokens.get()
+
+    for _ in range(100):  # one call in so many is refused, whatever its token is
+        clock.pass_s(0.1)
+        tokens.refused(tokens.get())
+        tokens.worked(tokens.get())
+
+    assert len(server.asked) <= 6  # the first one; and after 0, 1, 2, 4 s of trust
+    assert "another system" not in caplog.text
 
 
 def test_a_token_that_replaces_a_refused_one_is_trusted_for_a_second(
@@ -895,7 +942,27 @@ def test_a_token_that_replaces_a_refused_one_is_trusted_for_a_second(
     assert tokens.refused(second)
 
 
-def test_a_token_that_ends_long_before_its_time_is_spoken_of(
+@pytest.mark.parametrize("ended", [1, 2, 3])
+def test_tokens_that_end_long_before_their_time_one_after_the_other_are_spoken_of(
+    store: Store,
+    keys: ClientKeys,
+    server: TokenServer,
+    clock: HeldClock,
+    caplog: pytest.LogCaptureFixture,
+    ended: int,
+) -> None:
+    tokens = Tokens(a_client(server.url), store, keys, clock)
+    for _ in range(ended):
+        token = tokens.get()
+        clock.pass_s(90)
+        assert tokens.refused(token)
+        tokens.worked(tokens.get())
+
+    assert ("another system may use the same credentials" in caplog.text) is (ended == 3)
+    assert ("the last one 90 s after it was issued for 3600 s" in caplog.text) is (ended == 3)
+
+
+def test_a_token_that_works_after_it_was_refused_has_not_ended(
     store: Store,
     keys: ClientKeys,
     server: TokenServer,
@@ -903,12 +970,12 @@ def test_a_token_that_ends_long_before_its_time_is_spoken_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tokens = Tokens(a_client(server.url), store, keys, clock)
-    token = tokens.get()
-    clock.pass_s(4)
+    for _ in range(5):
+        clock.pass_s(90)
+        assert tokens.refused(tokens.get())
+        token = tokens.get()
+        tokens.worked(token)
+        assert not tokens.refused(token)  # it is trusted yet
+        tokens.worked(token)
 
-    tokens.refused(token)
-    assert caplog.text == ""
-    tokens.worked()
-
-    assert "had ended 4 s after it was issued for 3600 s" in caplog.text
-    assert "another system may use the same credentials" in caplog.text
+    assert "another system" not in caplog.text

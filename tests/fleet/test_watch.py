@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import pytest
 from orchestration.views.progress import snapshot
 from tests.conftest import free_port, start_server
 from tests.support.fleet import ROOT
-from tests.support.world import World
+from tests.support.world import WHY, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,6 +104,36 @@ def test_watching_a_job_that_is_not_accepted_to_its_end_says_what_to_do(
 
     assert "give the same submit command again" in advice
     assert (more, code) == ("", 0)
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_watch_says_when_a_hold_of_the_client_begins_changes_and_ends(
+    world: World, form: list[str]
+) -> None:
+    world.submit(1)
+    store, keys = world.client.store, world.client.keys
+    now_us = round(time.time() * 1e6)
+    failing = {"cause": "failing", "why": "the provider answered 503", "opened_us": now_us}
+    store.hset(keys.breaker("client"), mapping=failing)
+    store.hset(world.gov, "k:client", now_us + 60_000_000)
+    with watching("j1", *form) as process:
+        assert process.stderr is not None
+        began = process.stderr.readline()
+        store.delete(keys.breaker("client"))
+        world.run("client", "pause", "acme", *WHY)
+        store.hdel(world.gov, "k:client")
+        changed = process.stderr.readline()
+        world.run("client", "resume", "acme", *WHY)
+        ended = process.stderr.readline()
+        world.work()
+        stdout, more = process.communicate(timeout=10)
+
+    assert "client acme: the provider has been failing since" in began
+    assert "the provider answered 503" in began
+    assert "client acme: client is paused until it is resumed: paused by maria" in changed
+    assert "client acme: its calls go on" in ended
+    assert more == ""
+    assert all(json.loads(line) for line in stdout.splitlines() if form)
 
 
 @contextmanager

@@ -23,11 +23,13 @@ FEW: Final = LimitSettings(name="few", count=1, shape="concurrent")
 MOVED: Final = frozenset(
     {
         *("key.backlog:<flow>:due", "key.deadlines", "key.retries", "key.quarantine"),
-        *("key.permits", "key.oauth:lock", "gov.k:<scope>", "breaker.opened_us", "breaker.due_us"),
+        *("key.permits", "key.oauth:lock", "key.reclaimed", "gov.k:<scope>", "gov.d:<scope>"),
+        *("breaker.opened_us", "breaker.due_us", "breaker.ordered_us"),
         *("gov.c:<limit>", "gov.g:<limit>", "gov.z:<scope>", "gov.w:<worker>", "gov.m:<worker>"),
         *("gov.o:<job>", "gov.tick", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),
         *("gov.refused_us", "tx.t1", "tx.t2", "tx.t3", "job.started_us"),
         *("oauth.asked_us", "oauth.renew_us", "oauth.expires_us", "oauth.failed_until_us"),
+        *("oauth.refused_us", "oauth.worked_us"),
     }
 )
 #: Those that stay where they are, and why they may.
@@ -41,12 +43,13 @@ STAYS: Final = {
     "key.writes:<task>": "its moments are counted on by gov.set_back, which grows",
     "key.healthy": "it goes with the evidence",
     "key.evidence": "it goes as a whole: its answers have no place in the new time",
-    "gov.sent": "the number of the newest grant never goes back, or the store would seem to forget",
+    "gov.sent": "the number of the newest grant counts on gov.set_back, and never goes back",
     "breaker.probers": "they go: nobody waits for those who are out",
     "gov.n:<slot>": "a second to come counts nothing, and its slot is taken within 16 seconds",
     "gov.u:<slot>": "as those of n",
     "gov.x:<slot>": "as those of n",
     "tx.b": "a person gave the moment of the backup",
+    "tx.rf": "numbers of grants never go back",
     "job.since": "a person gave the moment of the backup",
     "job.began_us": "history: nothing waits for it",
     "job.finished_us": "history: nothing waits for it",
@@ -73,11 +76,11 @@ OTHERS: Final = frozenset(
         *("overrides.#", "overrides.#agreed", "overrides.<limit>"),
         *("breaker.cause", "breaker.why", "breaker.every_us", "breaker.probes", "breaker.good"),
         *("oauth.token", "oauth.generation", "oauth.refused", "oauth.failure"),
-        *("oauth.vain", "oauth.vain_generation", "oauth.replaces", "oauth.failure_refused"),
+        *("oauth.renewals", "oauth.failure_refused", "oauth.failed_by"),
         *("tx.s", "tx.k", "tx.n", "tx.fl", "tx.g", "tx.j", "tx.p", "tx.r", "tx.r:", "tx.h"),
         *("tx.f", "tx.gn", "tx.g0", "tx.pt", "tx.at", "tx.th", "tx.cr", "tx.cc", "tx.pb", "tx.m"),
         *("tx.u", "tx.st", "tx.id", "tx.co", "tx.e", "tx.an", "tx.ids", "tx.d", "tx.sw"),
-        *("tx.ca", "tx.sd"),
+        *("tx.ca", "tx.sd", "tx.uf"),
         *("job.schema", "job.kind", "job.client", "job.name", "job.job_params", "job.list"),
         *("job.digest", "job.joined", "job.low", "job.rows", "job.calls", "job.pages"),
         *("job.next_page", "job.released", "job.finished_tx", "job.ended", "job.succeeded"),

@@ -56,6 +56,11 @@ def dead(it: Ledger) -> None:
     settle(FAILED)(it)
 
 
+def dead_and_late(it: Ledger) -> None:
+    dead(it)
+    it.store.hset(it.rig.keys.transaction(it.sent), "sw", "held 0 0 ")
+
+
 def set_back(it: Ledger) -> None:
     it.rig.us -= 3600 * S
 
@@ -146,9 +151,9 @@ def kept(it: Ledger) -> None:
     locked(it)
 
 
-def in_vain(it: Ledger) -> None:
+def refused_once(it: Ledger) -> None:
     kept(it)
-    run("token_refuse", 1, 1, S, 9 * S)(it)
+    run("token_refuse", 1, S, 9 * S, 60 * S)(it)
 
 
 def recover(it: Ledger) -> object:
@@ -299,7 +304,13 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (back_in_an_outage, run("clock_rollback")),
     ],
     "define": [(nothing, defined)],
-    "distrust": [(nothing, run("distrust"))],
+    "discard": [
+        (
+            dead_and_late,
+            lambda it: it.rig.governor._run("discard", it.sent, letter(it), *entry("x")),
+        )
+    ],
+    "distrust": [(nothing, run("distrust", 1))],
     "forget_write": [(begun, run("forget_write", "task", "w1"))],
     "locate": [(nothing, located)],
     "open": [(nothing, opened)],
@@ -367,10 +378,14 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "sweep": [(nothing, sweep), (without_guard, sweep), (probing, sweep)],
     "token_keep": [(kept, run("token_keep", "me", "token", 2, us(), us(S), us(2 * S)))],
     "token_look": [(kept, run("token_look", "you", 9000, ""))],
-    "token_refuse": [(kept, run("token_refuse", 1, 1, S, 9 * S))],
+    "token_refuse": [(kept, run("token_refuse", 1, S, 9 * S, 60 * S))],
     "token_release": [(kept, run("token_release", "me", "no", 0, S))],
-    "token_worked": [(in_vain, run("token_worked"))],
-    "trust": [(run("distrust"), run("trust"))],
+    "token_worked": [
+        (refused_once, run("token_worked", 0, 64)),
+        (refused_once, run("token_worked", 64, 64)),
+    ],
+    "trust": [(run("distrust", 1), run("trust"))],
+    "undo": [(nothing, lambda it: it.rig.governor._run("undo", rung(it), "late"))],
 }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 
 from tests.support.rig import DONE, LEASE_US, LOST, MS, SEND, S, a_step, looking
 from tests.support.stored import transaction_hash
-from workers.answer.guards import Memo, NextCall
-from workers.answer.outcome import Outcome
+from workers.answer.guards import Guard, LookupResult, Memo, NextCall, StepState
+from workers.answer.judging import RetryPolicy, judge
+from workers.answer.outcome import Answer, Outcome, read
 from workers.answer.verdict import UNSENT, Requeue, Retry
 from workers.governor import flows
 from workers.governor.governor import KEY_LIFE_S
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 NOT_YET = Requeue(
     outcome=Outcome.NOT_EXECUTED, delay_s=2, memo=Memo(next=NextCall.LOOKUP, lookups=1)
 )
+REFUSED_ACCESS = Answer(status=403)
 ABSENT = Requeue(outcome=Outcome.NOT_EXECUTED, attempt=True, memo=Memo())
 
 
@@ -156,3 +159,26 @@ def test_an_old_key_may_be_asked_about_and_replaced_when_nothing_is_found(store:
     assert rig.rotate(key) == "old: fresh"  # the look-up was no send
     assert rig.ring_on(S) == [key]
     assert rig.grant(key).generation == 2
+
+
+def test_a_lookup_that_is_refused_access_ends_no_row_while_its_scope_is_held(store: Store) -> None:
+    rig, key = a_step(store)
+    look = looking(rig, key)
+    for _ in range(4):
+        state = StepState(
+            guard=Guard.LOOKUP,
+            memo=look.memo,
+            doubt=True,
+            lookup=LookupResult.UNSURE,
+            renews_token=False,
+        )
+        verdict = judge(REFUSED_ACCESS, read(REFUSED_ACCESS), state, RetryPolicy(), Random(1))
+        store.hset(rig.keys.governor, "k:ep", rig.us)
+        assert rig.governor.settle(look, replace(verdict, delay_s=0.5)) is not Settled.END
+        rig.us += 2400 * S
+        rig.governor.sweep()
+        rig.fill()
+        look = rig.grant(*rig.ring())
+
+    assert look.looking
+    assert rig.state(key) == "s"

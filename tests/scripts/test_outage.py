@@ -6,7 +6,8 @@ The rules are those of lua/includes/evidence.lua, breaker.lua, probes.lua and pr
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,17 +17,22 @@ from tests.support.rig import (
     DONE,
     FAILS,
     LEASE_US,
+    LEAST,
     MS,
+    REFUSED,
     Rig,
     S,
     breaker,
     change,
     grants,
     probe,
+    resume,
 )
 from tests.support.stored import transaction_hash
-from workers.answer.outcome import Health, Outcome
-from workers.answer.verdict import Finish, GiveUp, Requeue, Retry
+from workers.answer.guards import Guard, StepState
+from workers.answer.judging import RetryPolicy, judge
+from workers.answer.outcome import Answer, Health, Outcome, read
+from workers.answer.verdict import UNSENT, Finish, GiveUp, Requeue, Retry
 from workers.governor import flows
 from workers.governor.grants import Grant, Hindrance, Settled
 from workers.settings.limits import LimitSettings
@@ -254,6 +260,79 @@ def test_while_its_scope_is_held_no_row_ends(store: Store) -> None:
     assert rig.governor.settle(late, AGAIN) is not Settled.END
 
 
+def vars_of(verdict: Requeue) -> dict[str, Any]:
+    """What a verdict from the backlog has in common with one from a countdown."""
+    return {known.name: getattr(verdict, known.name) for known in fields(Retry)}
+
+
+def held_for(rig: Rig, seconds: int) -> list[str]:
+    """A scope that was held so long and is free again; returns the keys of its rows in doubt."""
+    in_doubt = failed(rig)
+    rig.us += seconds * S
+    rig.governor.sweep()
+    for _ in range(2):
+        rig.governor.settle(probe(rig), DONE)
+    assert not breaker(rig, scope_of(rig))
+    return [key for key in in_doubt if rig.state(key) != "succeeded"]
+
+
+def test_patience_counts_no_time_in_which_the_scope_was_held(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    in_doubt = held_for(rig, 2400)
+    rig.us += 5 * S
+
+    for number, grant in enumerate(grants(rig, 40)):  # the provider is back, but not quite
+        verdict = DONE if number % 2 else replace(FAILS, is_first=grant.attempts == 0)
+        assert (rig.governor.settle(grant, verdict) is Settled.END) is (verdict is DONE)
+
+    assert "unknown" not in rig.states(in_doubt)
+
+
+def test_patience_begins_anew_when_the_hold_of_the_scope_ends(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    key, *_ = held_for(rig, 2400)
+    waits = replace(AGAIN, attempt=False)
+
+    def settled_after(seconds: int) -> Settled:
+        rig.us += seconds * S
+        rig.governor.sweep()
+        out = grants(rig, 40)
+        for grant in out:
+            if grant.key != key:
+                rig.governor.settle(grant, UNSENT)
+        (mine,) = (grant for grant in out if grant.key == key)
+        return rig.governor.settle(mine, waits)
+
+    assert settled_after(1790) is Settled.BACKLOG
+    assert settled_after(15) is Settled.END
+    assert "so it went for 18" in rig.dead()[0]["why"]
+
+
+@pytest.mark.parametrize("ends", ["a word of an operator", "a limit of its own"])
+def test_patience_begins_anew_whatever_ends_the_hold(store: Store, ends: str) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    if ends == "a limit of its own":
+        change(rig, WIDE, LimitSettings(name="ep", count=1000, shape="bucket", match="POST /x"))
+    rig.us += 2400 * S
+    rig.governor.sweep()
+    if ends == "a word of an operator":
+        assert resume(rig)
+    else:
+        for _ in range(2):
+            rig.governor.settle(probe(rig), DONE)
+    rig.us += 5 * S
+
+    out = grants(rig, 40)
+    for grant in out:
+        if not grant.attempts:
+            rig.governor.settle(grant, DONE)
+    late = [grant for grant in out if grant.attempts]
+    assert late
+    for grant in late:
+        assert rig.governor.settle(grant, AGAIN) is Settled.BACKLOG
+
+
 def test_a_step_that_is_done_forgets_what_was_counted(store: Store) -> None:
     rig = Rig(store, WIDE)
     (key,) = rig.line_up(1, "POST /x", "POST /y")
@@ -284,6 +363,17 @@ def test_a_scope_is_held_when_sixteen_first_sends_in_a_row_were_bad(store: Store
     assert breaker(rig, scope)["cause"] == "failing"
     assert breaker(rig, scope)["why"] == "the provider answered 503"
     assert rig.ring_on(2 * S - 50 * MS) == []
+
+
+def test_the_reserve_of_urgent_rows_lets_none_through_while_their_scope_is_held(
+    store: Store,
+) -> None:
+    rig = Rig(store, WIDE.model_copy(update={"reserve": 2}))
+    rig.line_up(60, lane=0)
+    fail(rig)
+
+    assert rig.ring_on(2 * S - 50 * MS) == []
+    assert len(rig.ring_on(100 * MS)) == 1
 
 
 def test_one_good_answer_between_counts_anew(store: Store) -> None:
@@ -368,6 +458,43 @@ def test_a_missed_probe_has_its_turn(store: Store) -> None:
     assert len(rig.ring_on(S)) == 1
 
 
+@pytest.mark.parametrize("other", ["a 401", "unsent"])
+def test_an_order_to_wait_holds_whatever_becomes_of_the_other_probe(
+    store: Store, other: str
+) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    first, second = probe(rig), probe(rig)
+    rig.governor.settle(second, replace(AGAIN, retry_after_s=600.0))
+    proves_nothing = Requeue(outcome=Outcome.NOT_EXECUTED, status=401, health=Health.NEUTRAL)
+
+    rig.governor.settle(first, proves_nothing if other == "a 401" else UNSENT)
+
+    assert rig.ring_on(599 * S, S // 4) == []
+    assert probe(rig)
+
+
+def test_a_probe_whose_answer_proves_nothing_keeps_its_distance(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+    proves_nothing = Requeue(outcome=Outcome.NOT_EXECUTED, status=401, health=Health.NEUTRAL)
+
+    rig.governor.settle(probe(rig), proves_nothing)
+
+    assert rig.ring_on(4 * S - 100 * MS) == []
+    assert len(rig.ring_on(S)) == 1
+
+
+def test_a_probe_that_was_not_sent_is_replaced_after_a_second(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    failed(rig)
+
+    rig.governor.settle(probe(rig), UNSENT)
+
+    assert rig.ring_on(S - 50 * MS) == []
+    assert len(rig.ring_on(100 * MS)) == 1
+
+
 # Who probes.
 
 
@@ -413,6 +540,66 @@ def test_a_row_that_nothing_guards_probes_only_when_no_other_waits(store: Store)
         assert not grant.checks
         rig.governor.settle(grant, replace(AGAIN, delay_s=1.0))
         rig.us += 30 * S
+
+
+@pytest.mark.parametrize("other", [{"tenant": "other"}, {"lane": 0}, {"lane": 2}], ids=str)
+@pytest.mark.parametrize("delay_s", [1.0, 45.0])
+def test_rows_that_nothing_guards_probe_only_when_no_other_one_waits_for_any_tenant_or_lane(
+    store: Store, other: dict[str, Any], delay_s: float
+) -> None:
+    rig = Rig(store, WIDE)
+    keyed = rig.line_up(MANY)
+    assert set(fail(rig, replace(FAILS, delay_s=delay_s))) == set(keyed)
+    rig.line_up(20, guards="n", **other)
+
+    for _ in range(10):
+        grant = probe(rig, 50)
+        assert grant.key in keyed
+        rig.governor.settle(grant, replace(AGAIN, delay_s=delay_s))
+        rig.us += 30 * S
+
+
+def test_rows_that_nothing_guards_leave_the_probe_to_one_that_counts_down(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    keyed = rig.line_up(MANY)
+    bare = rig.line_up(20, tenant="other", guards="n")
+    counts_down = Retry(**vars_of(FAILS) | {"delay_s": 5.0})
+    for grant in out_of(rig, MANY + 20):
+        if grant.key in keyed:
+            rig.governor.settle(grant, counts_down)
+        else:
+            rig.governor.settle(grant, UNSENT)
+    assert rig.states(keyed) == {"t": MANY}
+
+    assert not {*rig.ring_on(4 * S)} & {*bare}
+
+
+def test_rows_that_nothing_guards_probe_where_the_other_ones_are_held_for_long(
+    store: Store,
+) -> None:
+    rig = Rig(store, WIDE)
+    keyed = rig.line_up(MANY)
+    bare = rig.line_up(20, guards="n", tenant="other")
+    for grant in out_of(rig, MANY + 20):
+        verdict = replace(FAILS, delay_s=900.0) if grant.key in keyed else UNSENT
+        rig.governor.settle(grant, verdict)
+
+    assert probe(rig).key in bare
+
+
+def test_a_step_that_makes_no_call_takes_no_turn_of_a_probe(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    calls = rig.line_up(40, guards="n")
+    fail(rig, REFUSED, LEAST)
+    assert breaker(rig)
+    rig.us += 2 * S
+    local = rig.line_up(3, "calls")
+    rig.fill()
+
+    first, *others = rig.ring()
+
+    assert first in calls
+    assert sorted(others) == local
 
 
 def test_a_probe_that_nothing_guards_is_told_to_let_the_clients_own_go_first(store: Store) -> None:
@@ -522,6 +709,32 @@ def test_401s_to_several_rows_hold_the_client_where_nothing_good_is_known(store:
     rig.governor.settle(out[3], replace(FAILS, status=401, of_token=True))
 
     assert breaker(rig)["cause"] == "failing"
+
+
+@pytest.mark.parametrize(("rows", "held"), [(2, False), (3, False), (4, True)])
+@pytest.mark.parametrize("renews_token", [True, False])
+def test_a_row_counts_once_for_the_hold_of_the_client_however_often_it_was_refused(
+    store: Store, rows: int, *, held: bool, renews_token: bool
+) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(rows)
+    answer, chance = Answer(status=401), Random(1)
+
+    for _ in range(8):
+        rig.us += 30 * S
+        rig.fill()
+        for key in rig.ring():
+            grant = rig.grant(key)
+            state = StepState(
+                guard=Guard.KEY,
+                attempts=grant.attempts,
+                memo=grant.memo,
+                renews_token=renews_token,
+            )
+            verdict = judge(answer, read(answer), state, RetryPolicy(), chance)
+            rig.governor.settle(grant, verdict)
+
+    assert bool(breaker(rig)) is held
 
 
 def test_one_row_that_is_always_answered_401_beside_good_ones_holds_nothing(store: Store) -> None:

@@ -161,7 +161,7 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
         "outcome": some([Outcome.UNKNOWN, Outcome.NOT_EXECUTED]),
         "attempt": some([True, False]),
         "status": some([None, 429, 503]),
-        "pause": Pause(pause_s, reach) if pause_s else None,
+        "pause": Pause(pause_s, reach, some([0.0, 5.0])) if pause_s else None,
         "error": "the provider answered so",
         "delay_s": some([0.0, 0.04, 2.0, 20.0]),
         "memo": some(MEMOS),
@@ -283,6 +283,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "breakers": {
             it: _breaker(fields, gov[f"k:{it}"]) for it, fields in named("breaker:").items()
         },
+        "holds ended": numbers("d:"),
         "opened": (gov["opened"], int(gov["opened_us"])) if "opened" in gov else None,
     }
 
@@ -295,6 +296,7 @@ def _breaker(fields: dict[str, str], until: str) -> dict[str, Any]:
         "why": fields["why"],
         **{name: int(fields[stored]) for name, stored in numbers.items()},
         "next": int(until),
+        "ordered": int(fields.get("ordered_us", 0)),
         "good": int(fields["good"]),
         "probes": int(fields["probes"]),
         "probers": {holder: int(till) for holder, till in probers},
@@ -317,6 +319,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "t3": int(tx["t3"]) if "t3" in tx else None,
         "pb": tx.get("pb"),
         "th": int(tx.get("th", 0)),
+        "rf": tx.get("rf", ""),
         "cr": int(tx.get("cr", 0)),
         "u": tx.get("u", "0") == "1",
         "m": tx.get("m", ""),
@@ -587,8 +590,10 @@ class Governed(RuleBasedStateMachine):
         delay_s = chance.choice([0.0, 0.0, 1.2])
         if self.model.flows[tx.flow].pool:
             pause_s = delay_s = 0.0
+        away = chance.random() < 0.7  # nobody has a token, and none can be had
+        self.store.hset(self.keys.oauth, "failed_until_us", self.us + S if away else 0)
         self.governor.requeue(tx.key, step, Hindrance("nobody is there", pause_s, delay_s))
-        self.model.requeue(tx.key, step, pause_s, "nobody is there", delay_s)
+        self.model.requeue(tx.key, step, pause_s if away else 0.0, "nobody is there", delay_s)
 
     def replay(self, chance: Random) -> None:
         """Somebody replays a dead letter, or what is none."""
@@ -625,6 +630,24 @@ class Governed(RuleBasedStateMachine):
             for tx in self.model.standing("r"):
                 if grant := self.admit(tx.key, tx.step):
                     usual = DONE if chance.random() < good else None
+                    self.settle(grant, self.verdict(grant, chance, usual))
+
+    def refuse_one_row(self, chance: Random) -> None:
+        """The provider answers 429 to one row, or to few, while most others go through."""
+        refused = replace(
+            REFUSED,
+            pause=Pause(0.7, most_s=chance.choice([0.0, 5.0])),
+            delay_s=chance.choice([0.8, 1.5]),
+            give_up=chance.choice([GIVE_UP, replace(GIVE_UP, max_retries=None)]),
+            error="the provider answered 429",
+        )
+        bad = chance.choice(["0", "0", "01"])  # how the keys of these end
+        for _ in range(chance.choice([40, 80])):
+            self.us += chance.choice([50, 450]) * MS
+            self.ring("w1", 8)
+            for tx in self.model.standing("r"):
+                if grant := self.admit(tx.key, tx.step):
+                    usual = refused if tx.key[-1] in bad else DONE
                     self.settle(grant, self.verdict(grant, chance, usual))
 
     def fail_everything(self, chance: Random) -> None:
@@ -762,6 +785,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.sleep: 2,
     Governed.set_back: 1,
     Governed.lose_a_cell: 1,
+    Governed.refuse_one_row: 2,
     Governed.refuse_everything: 2,
     Governed.fail_everything: 3,
     Governed.replay: 3,

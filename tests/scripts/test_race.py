@@ -17,6 +17,7 @@ from workers.governor.grants import Grant
 from workers.ledger.ledger import Ledger, NewTransaction
 from workers.settings.limits import LimitSettings
 from workers.settings.load import WorkerSettings
+from workers.store import scripts
 from workers.store.connection import connect
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ RACERS = PROCESSES * THREADS
 #: 400 tokens of 2,500 us each.
 APP = LimitSettings(name="app", count=500, burst=400, rate=400, reserve=0)
 EP = APP.model_copy(update={"name": "ep", "match": "POST /ep"})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def looking_library() -> str:
+    """The plain library, for the racers have it too: each library knows the clients that it saw."""
+    return scripts.library()[0]
+
 
 # In the processes of the racers.
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.pair import a_pair
 from tests.support.rig import APP, DONE, MS, Rig, S
 from tests.support.stored import transaction_hash
 from workers.errors import StoreReplaced
+from workers.governor import flows
 from workers.governor.governor import Governor
 from workers.governor.grants import Denied, Grant, Settled
 from workers.governor.recent import RECENT, Recent
 from workers.settings.load import WorkerSettings
+from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from workers.store.connection import Store
 
 
@@ -64,6 +70,13 @@ def rung(rig: Rig, guards: str = "n", steps: int = 1) -> str:
     return key
 
 
+def wait_for_bells(rig: Rig) -> None:
+    """Ring until a quiet time is over."""
+    rig.line_up(1)
+    while not rig.governor.ring("w1", 8).bells:
+        rig.us += 25 * MS
+
+
 def granted(decision: Grant | object) -> Grant:
     assert isinstance(decision, Grant)
     return decision
@@ -89,6 +102,67 @@ def test_a_call_that_the_store_forgot_is_granted_to_nobody_else(rig: Rig, *, new
     assert [it for it in answers if isinstance(it, Grant)] == []
     assert settled(rig, grant) is Settled.END
     assert transaction_hash(rig, key)["s"] == "succeeded"
+
+
+@pytest.mark.parametrize("new_run", [True, False], ids=["another server", "the same server"])
+@pytest.mark.parametrize("rung_before", [True, False], ids=["rung", "never rung"])
+def test_a_store_that_forgot_every_grant_of_a_client_grants_none_again(
+    store: Store, *, new_run: bool, rung_before: bool
+) -> None:
+    rig = Rig(store, APP)
+    rig.fill()
+    (key,) = rig.line_up(1, guards="n")
+    if rung_before:
+        rig.ring()
+    copy = Copy(rig)
+    if not rung_before:
+        rig.ring()
+    granted(rig.governor.admit(key, 1))
+    copy.restore(new_run=new_run)
+    other = other_process(rig)
+
+    answers = [other.admit(key, 1)]
+    for _ in range(10):
+        rig.us += 25 * MS
+        answers += [other.admit(bell.key, bell.step) for bell in other.ring("w2", 8).bells]
+    rig.governor.ring("w", 100)
+
+    assert [it for it in answers if isinstance(it, Grant)] == []
+    assert transaction_hash(rig, key)["s"] == "s"
+
+
+@pytest.mark.parametrize("fails_back", [True, False], ids=["there and back", "there"])
+def test_a_call_that_the_primary_before_granted_is_granted_by_no_new_one(
+    tmp_path: Path, *, fails_back: bool
+) -> None:
+    with a_pair(tmp_path) as pair:
+        first, second = pair.first, pair.second
+        pair.let_follow(second)
+        rig = Rig(first, APP)
+        rig.fill()
+        rig.governor.ring("w1", 8)
+        granted(rig.governor.admit(rung(rig, "k"), 1))  # the first server knows this one
+        old, new = first, second
+        if fails_back:
+            pair.let_follow(second)  # it has all
+            pair.promote(second)
+            pair.let_follow(first)
+            rig.move(second)
+            wait_for_bells(rig)
+            granted(rig.governor.admit(rung(rig, "k"), 1))
+            old, new = second, first
+        key = rung(rig)
+        pair.let_follow(new)
+        pair.promote(new)
+        grant = granted(rig.governor.admit(key, 1))  # by the one before: the new one never hears
+        assert transaction_hash(rig, key)["s"] == "s"
+        rig.move(new)
+        assert transaction_hash(rig, key)["s"] == "r"
+
+        assert not isinstance(other_process(rig).admit(key, 1), Grant)
+
+        rig.move(old)
+        assert settled(rig, grant) is Settled.END
 
 
 @pytest.mark.parametrize(("guard", "state"), [("n", "unknown"), ("k", "w"), ("l", "w")])
@@ -125,6 +199,23 @@ def test_nothing_is_granted_until_every_worker_that_lived_had_time_to_say_what_i
     assert 4 * S < rig.us - began <= 6 * S  # w2 was waited for, as long as it counts
 
 
+def test_a_quiet_time_lasts_until_somebody_rings_who_knows_which_workers_lived(rig: Rig) -> None:
+    rig.governor.admit(rung(rig, "k"), 1)
+    keys = [rung(rig), rung(rig)]
+    copy = Copy(rig)
+    for key in keys:
+        granted(rig.governor.admit(key, 1))
+    copy.restore()
+    other = other_process(rig)
+
+    assert not isinstance(other.admit(keys[0], 1), Grant)
+    rig.us += 2 * S  # no worker has reached the new primary yet
+    assert not isinstance(other.admit(keys[1], 1), Grant)
+    rig.governor.ring("w1", 8)
+
+    assert rig.states(keys) == {"s": 2}
+
+
 def test_a_run_that_forgot_nothing_goes_on_after_a_second(rig: Rig) -> None:
     rig.governor.admit(rung(rig, "k"), 1)
     key = rung(rig)
@@ -140,10 +231,23 @@ def test_a_run_that_forgot_nothing_goes_on_after_a_second(rig: Rig) -> None:
     granted(rig.governor.admit(key, 1))
 
 
-def test_a_new_installation_does_not_wait(rig: Rig) -> None:
+@pytest.mark.parametrize("first", ["a job", "a ring"])
+def test_a_new_client_does_not_wait(rig: Rig, first: str) -> None:
+    if first == "a ring":
+        rig.governor.ring("w1", 8)
     key = rung(rig)
 
     granted(rig.governor.admit(key, 1))
+
+
+def test_a_session_of_a_new_client_does_not_wait(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.fill()
+    flow = flows.flow(rig.client, 1, "-", "GET /x")
+    run = Scripts(store, rig.keys, rig.clock)
+    run("define", "0", flow.id, flow.definition(rig.client))
+
+    assert run("acquire", "permit", flow.id, 70 * S, S)[0] == "GO"
 
 
 def test_buckets_start_empty_in_a_new_run(rig: Rig) -> None:
@@ -220,6 +324,94 @@ def test_a_store_that_is_older_than_a_process_can_vouch_for_stops_all_until_it_i
     rig.ledger.trust()
     rig.us += 10 * S
     assert fresh.ring("w1", 8).bells == []
+
+
+def step_there_and_back(rig: Rig) -> None:
+    """The store's clock goes five hours ahead and comes back; calls are granted meanwhile."""
+    for step_us in (5 * 3600 * S, -5 * 3600 * S):
+        rig.us += step_us
+        rig.line_up(1)
+        keys = []
+        while not keys:
+            rig.us += 25 * MS
+            if rig.governor.ring("w1", 8).sweep:
+                rig.governor.sweep()
+            keys = [bell.key for bell in rig.governor.ring("w1", 8).bells]
+        rig.serve(keys[0])
+
+
+def advised_us(error: pytest.ExceptionInfo[StoreReplaced]) -> int:
+    """The moment of `headgate recover --since` in a sentence."""
+    _, _, text = str(error.value).partition("--since ")
+    return round(datetime.fromisoformat(text.partition(" ")[0]).timestamp() * 1e6)
+
+
+def test_a_clock_that_went_ahead_and_back_makes_no_failover_look_like_an_old_backup(
+    rig: Rig,
+) -> None:
+    step_there_and_back(rig)
+    rig.fill()
+    key = rung(rig)
+    copy = Copy(rig)
+    granted(rig.governor.admit(key, 1))
+    copy.restore()
+    rig.us += 25 * MS
+
+    assert rig.governor.ring("w1", 8).reclaimed == {"SENT": 1}
+
+    assert int(transaction_hash(rig, key)["t1"]) <= rig.us
+
+
+def test_a_client_whose_first_grant_was_lost_before_anybody_was_known_to_ring_is_not_stopped(
+    rig: Rig,
+) -> None:
+    (key,) = rig.line_up(1, guards="n")
+    copy = Copy(rig)
+    rig.ring()
+    granted(rig.governor.admit(key, 1))
+    copy.restore()
+
+    assert rig.governor.ring("w1", 8).reclaimed == {"SENT": 1}
+
+
+@pytest.mark.parametrize("known", ["a grant", "a ring", "a job", "nothing", "clock set back"])
+@pytest.mark.parametrize("fresh", [True, False], ids=["a fresh process rings first", "its own"])
+def test_what_is_advised_for_an_old_store_is_a_moment_until_which_it_is_complete(
+    rig: Rig, known: str, *, fresh: bool
+) -> None:
+    key = ""
+    if known == "clock set back":
+        step_there_and_back(rig)
+        rig.fill()
+    if known != "nothing":
+        (key,) = rig.line_up(1)
+    if known in {"a ring", "a grant"}:
+        rig.ring()
+    if known == "a grant":
+        granted(rig.governor.admit(key, 1))
+    backup, made_us = Copy(rig), rig.us
+    rig.us += 600 * S
+    rig.governor.ring("w1", 8)
+    rig.fill()
+    granted(rig.governor.admit(rung(rig), 1))
+    backup.restore()
+    rig.us += 5 * S
+    if fresh:
+        other_process(rig).ring("w2", 8)
+        rig.us += 25 * MS
+
+    sentences = []
+    for governor in (rig.governor, other_process(rig)):
+        with pytest.raises(StoreReplaced) as error:
+            governor.ring("w1", 8)
+        sentences.append(str(error.value))
+    advised = advised_us(error)
+
+    assert sentences[0] == sentences[1]
+    if known == "nothing":
+        assert rig.us - S < advised <= rig.us  # there is no work to recover
+    else:
+        assert made_us - 2 * S < advised <= made_us
 
 
 def test_a_process_that_knows_of_more_grants_than_it_keeps_vouches_for_none(rig: Rig) -> None:

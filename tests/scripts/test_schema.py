@@ -16,7 +16,7 @@ from tasks.rest.calls import CallSteps
 from tasks.steps.call import step_of
 from tests.support.stored import a_job
 from workers.clients import Clients
-from workers.errors import ConfigError, SchemaUnknown, StoreAway
+from workers.errors import ConfigError, LedgerDamaged, SchemaUnknown
 from workers.ledger.identity import SCHEMA, installation_secret, read_secret
 from workers.ledger.ledger import Ledger, PageCounts
 from workers.settings.load import Settings, StoreSettings
@@ -72,7 +72,7 @@ def test_a_job_of_another_schema_is_not_opened_and_says_so(store: Store) -> None
     ledger.accept("j1", 0, [{}], PageCounts(calls=1))
     store.hset(keys.job("j1"), "schema", 2)
 
-    with pytest.raises(StoreAway, match=f"job j1 is stored in schema 2, .* reads {SCHEMA}"):
+    with pytest.raises(LedgerDamaged, match=f"job j1 is stored in schema 2, .* reads {SCHEMA}"):
         ledger.open("j1", 0, {}, [], [])
 
     assert store.hget(keys.job("j1"), "next_page") == "0"

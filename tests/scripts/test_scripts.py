@@ -559,16 +559,47 @@ def test_a_pause_never_shortens_a_longer_one(store: Store) -> None:
     assert held() == before
 
 
-def test_a_worker_that_cannot_connect_may_pause_its_client(store: Store) -> None:
+def test_a_client_is_paused_while_nobody_has_a_token_and_the_provider_gives_none(
+    store: Store,
+) -> None:
     rig = Rig(store, APP)
     key, *_ = rig.line_up(2)
     rig.fill()
     rig.ring(threads=1)
+    store.hset(rig.keys.oauth, mapping={"failed_until_us": rig.us + 5 * S, "failure_refused": "0"})
 
-    rig.governor.requeue(key, 1, Hindrance(pause_s=1))
+    assert rig.governor.requeue(key, 1, Hindrance(pause_s=1))
 
     assert rig.ring_on(S) == []
     assert rig.ring_on(125 * MS) == [key]
+
+
+@pytest.mark.parametrize(
+    ("what", "failure"),
+    [
+        ("nobody asked", {}),
+        ("one worker's secret is refused", {"failed_until_us": 5 * S, "failure_refused": "1"}),
+        (
+            "others have a token",
+            {"failed_until_us": 5 * S, "generation": "7", "expires_us": 60 * S},
+        ),
+    ],
+)
+def test_what_keeps_one_worker_from_its_calls_pauses_nobody(
+    store: Store, what: str, failure: dict[str, int | str]
+) -> None:
+    rig = Rig(store, APP)
+    key, *_ = rig.line_up(2)
+    rig.fill()
+    rig.ring(threads=1)
+    for field, value in failure.items():
+        moment = rig.us + value if isinstance(value, int) else value
+        store.hset(rig.keys.oauth, field, moment)
+
+    assert not rig.governor.requeue(key, 1, Hindrance(what, pause_s=1))
+
+    assert rig.ring_on(125 * MS)[0] == key
+    assert store.hget(rig.keys.governor, "y:client") is None
 
 
 # Deaths

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.scripts.test_limiter import entry, gate, until_entry
-from tests.support.rig import APP, DONE, Rig
+from tests.support.endpoint import an_endpoint
+from tests.support.fleet import port_of, until
+from tests.support.rig import APP, DONE, Rig, S
 from workers.errors import StoreAway
 from workers.governor import governor
-from workers.governor.grants import Settled
+from workers.governor.grants import Denied, Settled
 from workers.session import limiter
+from workers.store.connection import connect
 
 if TYPE_CHECKING:
     from workers.store.connection import Store
@@ -86,6 +89,52 @@ def test_an_answer_is_offered_until_the_store_takes_it_or_the_lease_is_over(
     with pytest.raises(StoreAway):
         rig.governor.settle(grant, DONE)
     assert 0 < len(away) < 1000
+
+
+def test_a_question_that_arrives_after_its_asker_gave_it_up_grants_nothing(
+    store: Store, store_url: str
+) -> None:
+    with an_endpoint(port_of(store_url)) as endpoint:
+        rig = Rig(connect(endpoint.url, timeout_s=0.5), APP)
+        (key,) = rig.line_up(1, guards="n")
+        rig.fill()
+        assert rig.ring() == [key]
+        endpoint.hold_requests()
+        assert isinstance(rig.governor.admit(key, 1), Denied)  # by another connection it was undone
+        before = calls_of_scripts(store)
+
+        endpoint.let_go()
+        until(lambda: calls_of_scripts(store) > before, what="the question")
+
+        assert rig.state(key) == "r"
+        rig.us += 4 * S
+        assert rig.governor.sweep() == (1, 0, 0)
+        rig.fill()
+        assert rig.ring() == [key]
+        assert rig.serve(key) is Settled.END
+
+
+def test_a_question_that_was_answered_to_nobody_is_settled_as_not_sent(
+    store: Store, store_url: str
+) -> None:
+    with an_endpoint(port_of(store_url)) as endpoint:
+        rig = Rig(connect(endpoint.url, timeout_s=0.5), APP)
+        (key,) = rig.line_up(1, guards="n")
+        rig.fill()
+        assert rig.ring() == [key]
+        endpoint.hold()
+        rig.store = store
+
+        assert isinstance(rig.governor.admit(key, 1), Denied)
+
+        assert rig.state(key) == "w"
+        assert rig.ring() == [key]
+        assert rig.serve(key) is Settled.END
+
+
+def calls_of_scripts(store: Store) -> int:
+    """How many scripts the server has run."""
+    return int(store.info("commandstats")["cmdstat_fcall"]["calls"])
 
 
 def test_a_call_that_no_limit_binds_starts_before_it_could_outlive_its_lease(

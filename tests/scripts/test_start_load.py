@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.stored import a_job, job_hash
-from workers.errors import StoreAway
+from workers.errors import LedgerDamaged
 from workers.ledger.ledger import Ledger, LoadProgress, PageCounts
 from workers.store.keys import ClientKeys
 
@@ -99,7 +99,7 @@ def test_a_name_of_a_wrong_type_stops_it_before_it_writes(rig: Rig) -> None:
     rig.accept()
     rig.store.set(rig.keys.prefix + "needs_page", "x")
 
-    with pytest.raises(StoreAway, match="is a string, not a set"):
+    with pytest.raises(LedgerDamaged, match="is a string, not a set"):
         rig.ledger.start_load("l-1", "list-7", 3)
 
     assert "started" not in job_hash(rig, "l-1")

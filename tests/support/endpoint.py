@@ -20,6 +20,7 @@ class Endpoint:
         self.port = int(self._listener.getsockname()[1])
         self._sockets: list[socket.socket] = []
         self._answers: list[threading.Event] = []  # set: they pass
+        self._requests: list[threading.Event] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -32,9 +33,14 @@ class Endpoint:
         for passing in self._answers:
             passing.clear()
 
+    def hold_requests(self) -> None:
+        """Hold back what is sent on all connections that are open; it arrives at `let_go`."""
+        for passing in self._requests:
+            passing.clear()
+
     def let_go(self) -> None:
-        """Let all answers pass."""
-        for passing in self._answers:
+        """Let all answers pass, and all requests."""
+        for passing in (*self._answers, *self._requests):
             passing.set()
 
     def cut(self) -> None:
@@ -66,13 +72,13 @@ class Endpoint:
             for one in (near, far):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets += [near, far]
-            passing, always = threading.Event(), threading.Event()
-            passing.set()
-            always.set()
-            self._answers.append(passing)
-            back = threading.Thread(target=_copy, args=(far, near, passing), daemon=True)
+            answers, requests = threading.Event(), threading.Event()
+            for passing, kept in ((answers, self._answers), (requests, self._requests)):
+                passing.set()
+                kept.append(passing)
+            back = threading.Thread(target=_copy, args=(far, near, answers), daemon=True)
             back.start()
-            _copy(near, far, always)
+            _copy(near, far, requests)
             back.join()
 
 

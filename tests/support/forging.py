@@ -118,6 +118,11 @@ def forged_bells(client: str, key: str, other: str) -> dict[str, str]:
         "a map of several names": message(
             "celery.starmap", [], {"task": {"task": kinds[0], "args": []}, "it": [names]}
         ),
+        "a group of Celery's": message("celery.group", [[], 1, [], {}]),
+        "a chain of Celery's": message("celery.chain", [[]]),
+        "a chord of Celery's": message("celery.chord", [[], {}]),
+        "chunks of Celery's": message("celery.chunks", [{"task": kinds[0]}, [names], 1]),
+        "a sum of Celery's": message("celery.accumulate", ["x"]),
         "an unknown task": message("somebody.task", names),
     }
 

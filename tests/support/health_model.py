@@ -70,6 +70,7 @@ class Breaker:
     every: int = 2 * FIRST_US
     good: int = 0
     probes: int = 0
+    ordered: int = 0  #: until then the provider ordered to wait
     probers: dict[str, int] = field(default_factory=dict)  #: who is out, and until when
 
     def schedule(self, now: int) -> None:
@@ -97,10 +98,15 @@ class Health:
         self.healthy: dict[str, int] = {}  #: scope → the second since which all is well again
         self.breakers: dict[str, Breaker] = {}
         self.opened: tuple[str, int] | None = None  #: the scope that opened last, and when
+        self.ended: dict[str, int] = {}  #: scope → when its breaker closed last
 
     def scope_of(self, scope: str) -> str | None:
         """The scope whose breaker is open for a call of `scope`."""
         return next((it for it in ("client", scope) if it in self.breakers), None)
+
+    def hold_ended(self, scope: str) -> int:
+        """When the newest hold of a scope ended; 0 = it was never held."""
+        return max(self.ended.get(held, 0) for held in ("client", scope))
 
     def note(self, scope: str, holder: str, came_to: CameTo, error: str, *, first: bool) -> int:
         """Keep a good or bad answer; returns what it counts. The breaker may open."""
@@ -153,25 +159,30 @@ class Health:
         if breaker is None or breaker.probers.get(holder, 0) <= now:
             return None
         del breaker.probers[holder]
+        if retry_after_us:
+            breaker.ordered = max(breaker.ordered, now + retry_after_us)
         if came_to == "good" and breaker.good:
+            self.ended[scope] = now
             return self.breakers.pop(scope)
         if came_to == "good":
             breaker.good, breaker.every, breaker.due = 1, 2 * FIRST_US, now
         elif came_to in {"bad", "refused"}:
             breaker.good, breaker.why = 0, why
-            breaker.due = max(breaker.due, now + retry_after_us)
-        else:
-            breaker.due = now
+        elif came_to == "unsent":
+            breaker.due = min(breaker.due, now + S)
+        breaker.due = max(breaker.due, breaker.ordered)
         breaker.schedule(now)
         return None
 
     def move(self, back: int) -> None:
         """Every moment moves along with a clock that was set back."""
         self.evidence, self.healthy = {}, {}
+        self.ended = {scope: at - back for scope, at in self.ended.items()}
         if self.opened:
             self.opened = self.opened[0], self.opened[1] - back
         for breaker in self.breakers.values():
             breaker.opened -= back
             breaker.due -= back
+            breaker.ordered -= back if breaker.ordered else 0
             breaker.next -= back
             breaker.probers = {}

@@ -16,10 +16,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.health_model import ATTEMPT, TOKEN, Health
+from tests.support.refusal_model import REFUSED, Own, Refusals
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Advance, Finish, Reach, Requeue, Retry
+from workers.answer.verdict import Advance, Finish, GiveUp, Reach, Requeue, Retry
 from workers.governor.governor import MOST_KEYS
 from workers.governor.grants import (
     Bell,
@@ -130,6 +131,7 @@ class Transaction:
     counted: int = 0  #: what they count, in eighths
     first_bad: int | None = None  #: since when this step goes on trying
     throttled: int = 0
+    refused: Own | None = None  #: its newest 429
     crashes: int = 0
     unknown: bool = False
     memo: Memo = Memo()  # noqa: RUF009 -- frozen; what the next call of the step must know
@@ -236,6 +238,7 @@ class Model:
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
         self.beat = 0
         self.number = 0  #: of the newest grant
+        self.clock_set_back = 0  #: by how much, all in all
         self.at = 0  #: when somebody rang last
         self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
         self.passes: dict[tuple[int, str], int] = {}
@@ -245,6 +248,7 @@ class Model:
         self.unsent: dict[int, tuple[int, int]] = {}  #: the same of grants that were not used
         self.turned_away: dict[int, tuple[int, int]] = {}  #: the same of answers of 429
         self.health = Health(clock)
+        self.refusals = Refusals()
 
     @property
     def now(self) -> int:
@@ -479,7 +483,7 @@ class Model:
 
     def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
         """Who may go next: the first of each line of the first lane's least pass."""
-        able = [it for it in passes if self.line(it.name) and self.able(it)]
+        able = [it for it in passes if self.line(it.name) and self.able(it) and self._may_go(it)]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
         first = [it for it in able if (it.lane, passes[it]) == least]
         choices = set()
@@ -487,6 +491,29 @@ class Model:
             own = [flow for flow in first if flow.tenant == tenant]
             choices |= self._probers(own) or {self.line(it.name)[0].key for it in own}
         return choices
+
+    def _may_go(self, flow: Flow) -> bool:
+        """Whether no breaker is open for it, or one of its rows may be the probe."""
+        held = not flow.pool and self.health.scope_of(flow.scope)
+        return not held or bool(self._probers([flow]))
+
+    def _is_guarded_waiting(self, scope: str) -> bool:
+        """Whether a row that something guards waits in a scope, and may go within a minute."""
+        soon = self.now + 60 * S
+        return any(
+            tx.guard != "n"
+            and not flow.pool
+            and scope in {"client", flow.scope}
+            and (tx.state == "t" or ((tx.due or 0) <= soon and self._may_go_soon(flow)))
+            for tx in [*self.waiting(), *self.standing("t")]
+            for flow in (self.flows[tx.flow],)
+        )
+
+    def _may_go_soon(self, flow: Flow) -> bool:
+        buckets = [self.buckets[limit] for limit in flow.limits]
+        tokens = (it.tokens(self.now) + Fraction(60 * S, it.interval_us) for it in buckets)
+        reserves = (it.reserve if flow.lane else 0 for it in buckets)
+        return all(int(n // 1) - own >= 1 for n, own in zip(tokens, reserves, strict=True))
 
     def _probers(self, flows: Iterable[Flow]) -> set[str]:
         """Who of a tenant may be a probe; those that nothing guards only when no other one may."""
@@ -502,7 +529,8 @@ class Model:
                 fresh = next((it.key for it in may if not (it.unknown or it.attempts)), None)
                 even = self.health.breakers[scope].probes % 2 == 0
                 key = in_doubt if in_doubt and (even or not fresh) else fresh
-                found[unguarded] |= {key} if key else set()
+                if not (unguarded and self._is_guarded_waiting(scope)):
+                    found[unguarded] |= {key} if key else set()
         return found[False] or found[True]
 
     def _share(self, passes: dict[Flow, int], moved: Flow) -> None:
@@ -561,7 +589,7 @@ class Model:
         tx.probe = scope
         good = breaker.start(now, key, now + self.lease_us) if breaker else 1
         spread = min([1000 * S, *(bucket.spread_us for bucket in limits)])
-        self.number = max(self.number + 1, now)
+        self.number = max(self.number + 1, now + self.clock_set_back)
         return Grant(
             key=key,
             step=step,
@@ -641,7 +669,9 @@ class Model:
         late = mine and tx.state != "s" and self._take_back(tx)
         if tx.state != "s" or not mine:
             return Settled.STALE
+        verdict, apart = self._judge_refusal(tx, verdict, grant.number)
         verdict, final = self._count_attempt(tx, verdict)
+        self._keep_refusal(tx, verdict, grant.number, ends=bool(final))
         self._hear(tx, verdict)
         self._break(tx, verdict)
         tx.places, tx.probe = (), None
@@ -667,7 +697,8 @@ class Model:
         tx.remember(memo)
         if final or isinstance(verdict, Finish):
             return self._finish(tx, final or verdict.state, verdict.error)
-        return self._again(tx, verdict)
+        again = self._again(tx, verdict)
+        return apart if again is Settled.BACKLOG else again
 
     def _again(self, tx: Transaction, verdict: Retry | Requeue) -> Settled:
         """The step is done again, goes on, or the one before is done again."""
@@ -718,6 +749,7 @@ class Model:
         """Take back what nobody answered, by the clock as it is now."""
         if (back := self.at - self.now) >= S:
             self._move(back)
+            self.clock_set_back += back
         bells = leases = ended = 0
         overdue = [tx for tx in self.standing("r", "s", "t") if tx.until <= self.now]
         for tx in sorted(overdue, key=lambda tx: (tx.until, tx.key)):
@@ -774,7 +806,7 @@ class Model:
             return Replayed.UNSURE
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
-        tx.attempts, tx.crashes, tx.unknown, tx.swept = 0, 0, doubt, None
+        tx.attempts, tx.crashes, tx.unknown, tx.swept, tx.refused = 0, 0, doubt, None, None
         tx.counted, tx.first_bad = 0, None
         tx.backup = None if not_executed else tx.backup
         tx.first_generation = tx.generation
@@ -839,6 +871,7 @@ class Model:
         self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
         self.beat, self.at = self.beat - back, self.now
         self.health.move(back)
+        self.refusals.forget()
         if self.refused:
             self.refused = self.refused[0], self.refused[1] - back
         self.told = {scope: (n, max(till - back, 0)) for scope, (n, till) in self.told.items()}
@@ -957,6 +990,34 @@ class Model:
         second, count = seconds.get(now % 16, (0, 0))
         seconds[now % 16] = (now, count + 1 if second == now else 1)
 
+    def _judge_refusal(
+        self, tx: Transaction, verdict: Verdict, number: int
+    ) -> tuple[Verdict, Settled]:
+        """Whether a 429 is the row's own, and what it is then."""
+        scope = self.flows[tx.flow].scope
+        if not isinstance(verdict, Requeue) or not verdict.throttled:
+            return verdict, Settled.BACKLOG
+        own = tx.refused
+        before = own if own and (own.step, own.scope) == (tx.step, scope) else None
+        held = bool(tx.probe or self.health.scope_of(scope))
+        judged, times, settled = self.refusals.judge(
+            verdict, scope, before, number=number, held=held
+        )
+        tx.refused = Own(tx.step, self.number, times, scope)
+        return judged, settled
+
+    def _keep_refusal(self, tx: Transaction, verdict: Verdict, number: int, *, ends: bool) -> None:
+        """What a scope keeps of an answer."""
+        scope, came_to = self.flows[tx.flow].scope, _came_to(verdict)
+        if came_to == "good":
+            self.refusals.good(scope, tx.key, number)
+        elif came_to == "refused" and ends:
+            self.refusals.open.pop(scope, None)
+        elif came_to == "refused":
+            pause = _of_not_done(verdict, "pause", otherwise=None)
+            pause_us = round(pause.duration_s * 1e6) if pause else 0
+            self.refusals.keep(scope, tx.key, pause_us=pause_us, number=number, newest=self.number)
+
     def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
         """What an answer counts; returns the verdict, and the state in which it ends the step."""
         flow, came_to, weight = self.flows[tx.flow], _came_to(verdict), ATTEMPT
@@ -977,19 +1038,26 @@ class Model:
         if not (rule := verdict.give_up):
             return verdict, None
         tx.first_bad = self.now if tx.first_bad is None else tx.first_bad
-        late_us = self.now - tx.first_bad
         spent = rule.max_retries is not None and tx.counted > rule.max_retries * ATTEMPT
-        late = late_us >= round(rule.patience_s * 1e6)
-        if not (spent or late):
-            left_s = max(rule.patience_s - late_us / 1e6, verdict.retry_after_s)
-            if verdict.delay_s <= left_s:
-                return verdict, None
-            again = verdict.from_backlog() if isinstance(verdict, Retry) else verdict
-            return replace(again, delay_s=left_s), None
+        late_us, left_s = self._patience_of(tx, verdict, rule)
+        if not spent and late_us < rule.patience_s * 1e6 and verdict.delay_s <= left_s:
+            return verdict, None
+        tx.first_bad = max(tx.first_bad, self.health.hold_ended(flow.scope))
         if self.health.scope_of(flow.scope):
             return verdict, None
-        text = verdict.error if spent else f"{verdict.error}; so it went for {late_us / 1e6:.0f} s"
-        return replace(verdict, error=text), rule.state
+        late_us, left_s = self._patience_of(tx, verdict, rule)
+        if spent or late_us >= rule.patience_s * 1e6:
+            why = "" if spent else f"; so it went for {late_us / 1e6:.0f} s"
+            return replace(verdict, error=verdict.error + why), rule.state
+        if verdict.delay_s <= left_s:
+            return verdict, None
+        again = verdict.from_backlog() if isinstance(verdict, Retry) else verdict
+        return replace(again, delay_s=left_s), None
+
+    def _patience_of(self, tx: Transaction, verdict: Any, rule: GiveUp) -> tuple[int, float]:
+        """How long a row goes on so, us, and how long it may wait at the most, seconds."""
+        late_us = self.now - (tx.first_bad or self.now)
+        return late_us, max(rule.patience_s - late_us / 1e6, verdict.retry_after_s)
 
     def _break(self, tx: Transaction, verdict: Verdict) -> None:
         """What an answer says of the breakers."""
@@ -1089,10 +1157,13 @@ class Model:
             "seconds": dict(self.sent.values()),
             "unsent": dict(self.unsent.values()),
             "turned away": dict(self.turned_away.values()),
-            "evidence": {scope: it.text for scope, it in self.health.evidence.items()},
-            "healthy": self.health.healthy,
+            "evidence": {scope: it.text for scope, it in self.health.evidence.items()}
+            | {f"{REFUSED}{scope}": it.text for scope, it in self.refusals.open.items()},
+            "healthy": self.health.healthy
+            | {f"{REFUSED}{scope}": number for scope, number in self.refusals.over.items()},
             "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
             "opened": self.health.opened,
+            "holds ended": self.health.ended,
         }
 
     def _counters(self, name: str) -> dict[str, int | None]:
@@ -1153,6 +1224,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "t3": tx.first_bad,
         "pb": tx.probe,
         "th": tx.throttled,
+        "rf": tx.refused.text if tx.refused else "",
         "cr": tx.crashes,
         "u": tx.unknown,
         "m": tx.memo.to_text(),

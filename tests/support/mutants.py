@@ -20,6 +20,7 @@ ROOMS: Final = {
     "workers/ledger": "ledger",
     "workers/session": "session",
     "workers/broker": "broker",
+    "workers/settings": "settings",
     "orchestration/intake": "intake",
     "orchestration/dispatch": "dispatch",
     "orchestration/views": "views",
@@ -76,8 +77,8 @@ _SCRIPTS: Final = (
     Mutant(
         "rows end while their scope is held",
         "workers/lua/includes/giving_up.lua",
-        "  if client or own then return counted, since end\n",
-        "",
+        "if is_held or verdict.evidence",
+        "if verdict.evidence",
         "tests/scripts/test_outage.py",
     ),
     Mutant(
@@ -85,6 +86,13 @@ _SCRIPTS: Final = (
         "workers/lua/includes/probers.lua",
         'may_be_unguarded or guard_of(tx.guards, tx.step) ~= "n"',
         "true",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
+        "what nothing guards looks at no other tenant",
+        "workers/lua/includes/probers.lua",
+        "if may_go and not (may_be_unguarded and is_guarded_waiting(scope)) then",
+        "if may_go then",
         "tests/scripts/test_outage.py",
     ),
     Mutant(
@@ -365,9 +373,9 @@ _WORKERS: Final = (
     ),
     Mutant(
         "a quoted way upwards",
-        "workers/http/request.py",
-        'if _CLIMBS.search(unquote(self.path.partition("?")[0])):',
-        'if _CLIMBS.search(self.path.partition("?")[0]):',
+        "workers/settings/values.py",
+        'if _CLIMBS.search(unquote(path.partition("?")[0])):',
+        'if _CLIMBS.search(path.partition("?")[0]):',
         "tests/unit/http/test_connection.py::test_a_request_line_that_could_smuggle_something_cannot_be_built",
     ),
     Mutant(
@@ -380,15 +388,15 @@ _WORKERS: Final = (
     Mutant(
         "a token that replaces a refused one is not trusted",
         "workers/lua/token_refuse.lua",
-        "if is_trusted and now - asked < trust then",
-        "if is_trusted and now - asked < 0 * trust then",
+        "local renewed = now - asked >= trust",
+        "local renewed = now - asked >= 0 * trust",
         "tests/fleet/test_tokens.py::test_a_token_that_replaces_a_refused_one_is_trusted_for_a_second",
     ),
     Mutant(
         "a token that another secret can read",
         "workers/auth/token_store.py",
-        "key = kdf.derive(",
-        "key = kdf.derive(b'' and ",
+        "return kdf.derive(",
+        "return kdf.derive(b'' and ",
         "tests/fleet/test_tokens.py::test_a_changed_secret_is_picked_up_and_its_tokens_stay_apart",
     ),
     Mutant(

@@ -61,18 +61,18 @@ class RetryPolicy:
             token_advice=_advise_on_token(client),
         )
 
-    def after_429_s(self, answer: Answer, earlier: int, rng: Random) -> float:
-        """The wait after a 429: what it orders, else the backoff; with a jitter on top.
+    def after_429(self, answer: Answer, earlier: int, rng: Random) -> Pause:
+        """The hold after a 429: what it orders, else the backoff; with a jitter on top.
 
         Args:
             answer: The 429.
             earlier: How many came before it, from 0.
             rng: Source of the jitter.
         """
-        asked_s = answer.retry_after_s
+        asked_s, most_s = answer.retry_after_s, 0.0
         if asked_s is None:
-            asked_s = countdown_s(earlier, self.base_s, self.cap_s, rng)
-        return pause_s(asked_s, self.base_s, rng)
+            asked_s, most_s = countdown_s(earlier, self.base_s, self.cap_s, rng), self.cap_s
+        return Pause(pause_s(asked_s, self.base_s, rng), most_s=most_s)
 
     def give_up(self, state: FinalState, *, counts: bool = True) -> GiveUp:
         """When a call that is tried again ends in this state: by its attempts too, if it counts."""
@@ -99,12 +99,13 @@ def judge(
 ) -> Retry | Requeue | Finish:
     """The verdict on an answer that does not prove the step done.
 
-    A 429, the 401 that renews a token, and a call that was not sent are no attempts; nor is a
-    look-up. A read has no effect: its outcome is never unknown. An unknown outcome is repeated only
-    under a guard. How often, settle decides (`GiveUp`): an attempt counts while other rows succeed,
-    and less or not at all where the provider fails as a whole (lua/includes/evidence.lua). A row
-    ends when its attempts are spent, or after `outage_patience_s`: as `unknown` when any of its
-    sends may have been executed, and as `failed` when surely none was.
+    A 429 of a limit, the 401 that renews a token, and a call that was not sent are no attempts; nor
+    is a look-up. A read has no effect: its outcome is never unknown. An unknown outcome is repeated
+    only under a guard. How often, settle decides (`GiveUp`): an attempt counts while other rows
+    succeed, and less or not at all where the provider fails as a whole (lua/includes/evidence.lua).
+    A row ends when its attempts are spent, or after `outage_patience_s`: as `unknown` when any of
+    its sends may have been executed, and as `failed` when surely none was. A 429 ends only the row
+    that is refused for itself, or alone (lua/includes/own_refusals.lua).
     """
     return _Judgement(answer, reading, state, policy, rng).verdict()
 
@@ -137,20 +138,18 @@ class _Judgement:
         match self.reading.next:
             case Next.THROTTLED:
                 verdict = self._after_429()
+            case Next.LATER:
+                verdict = self._wait()
             case Next.TOKEN:
                 verdict = self._after_401()
             case Next.RETRY if not self.answer.sent:
                 verdict = Requeue(delay_s=self.policy.base_s, **self._recorded())
-            case Next.RETRY if state.lookup is not None or state.is_poll:
-                verdict = self._ask_again()
-            case Next.REFUSED if self._is_key_refused:
-                memo = Memo(next=NextCall.FRESH_KEY)
-                verdict = Requeue(attempt=True, memo=memo, **self._recorded())
-            case Next.REFUSED if state.may_split and self.answer.status in BATCH_REFUSALS:
-                memo = Memo(next=NextCall.SPLIT)
-                verdict = Requeue(attempt=True, memo=memo, **self._recorded())
             case _ if state.lookup is not None:
                 verdict = self._after_lookup(state.lookup)
+            case Next.RETRY if state.is_poll:
+                verdict = self._ask_again()
+            case Next.REFUSED if detour := self._detour:
+                verdict = Requeue(attempt=True, memo=Memo(next=detour), **self._recorded())
             case _ if state.guard is Guard.LOOKUP and self._maybe_executed:
                 verdict = self._look_up()
             case Next.RETRY:
@@ -169,14 +168,22 @@ class _Judgement:
         return self.state.doubt or self._outcome is Outcome.UNKNOWN
 
     @property
+    def _asks(self) -> bool:
+        """Whether the call was a look-up or a poll, which is no attempt of its step."""
+        return self.state.lookup is not None or self.state.is_poll
+
+    @property
     def _is_keyed(self) -> bool:
         return self.state.guard in {Guard.KEY, Guard.UPSERT}
 
     @property
-    def _is_key_refused(self) -> bool:
+    def _detour(self) -> NextCall | None:
+        """What is done first where the key was refused, or a batch that may be split."""
         state = self.state
-        plain = state.lookup is None and not state.doubt
-        return plain and is_key_refused(self.answer, state.after_unknown)
+        if not state.doubt and is_key_refused(self.answer, state.after_unknown):
+            return NextCall.FRESH_KEY
+        splits = state.may_split and self.answer.status in BATCH_REFUSALS
+        return NextCall.SPLIT if splits else None
 
     @property
     def _final(self) -> FinalState:
@@ -220,12 +227,26 @@ class _Judgement:
         )
 
     def _after_429(self) -> Requeue:
-        wait_s = self.policy.after_429_s(self.answer, self.state.throttled, self.rng)
-        return Requeue(throttled=True, pause=Pause(wait_s), delay_s=wait_s, **self._recorded())
+        """The scope is held, and the row waits longer: others go first and show whose it is.
+
+        Where they are answered well, settle takes it as the row's own (lua/includes/
+        own_refusals.lua): then it holds nobody else, and counts.
+        """
+        policy, state = self.policy, self.state
+        pause = policy.after_429(self.answer, state.throttled, self.rng)
+        longer_s = countdown_s(state.throttled, policy.base_s, policy.cap_s, self.rng)
+        counts = state.lookup is None and not state.is_poll
+        return Requeue(
+            throttled=True,
+            pause=pause,
+            delay_s=pause.duration_s + longer_s,
+            give_up=policy.give_up(self._final, counts=counts),
+            **self._recorded(),
+        )
 
     def _after_401(self) -> Requeue | Retry | Finish:
         """The call comes back once, with a new token; one more 401 is as any other failure."""
-        if not self.policy.renews_tokens:
+        if not (self.policy.renews_tokens or self._asks):
             return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
         error = f"{self.reading.reason} {self.policy.token_advice}"
         return self._access_refused(error, of_token=True)
@@ -243,27 +264,33 @@ class _Judgement:
         first = self.policy.renews_tokens and not state.memo.token_refusals
         if first and state.renews_token:
             return Requeue(memo=memo, **self._recorded())
+        if self._asks:
+            return replace(self._ask_again(error), memo=memo.after_wait(), of_token=of_token)
         if first:
             recorded = self._recorded(error)
             recorded["health"] = Health.BAD
-            wait_s = self.policy.base_s
-            return Requeue(delay_s=wait_s, memo=memo, is_first=True, of_token=of_token, **recorded)
-        if state.lookup is not None or state.is_poll:
-            return replace(self._ask_again(), memo=memo.after_wait(), of_token=of_token)
-        return replace(self._try_again(error), memo=memo, of_token=of_token)
+            wait_s, waited = self.policy.base_s, memo.after_wait()
+            return Requeue(
+                delay_s=wait_s, memo=waited, is_first=True, of_token=of_token, **recorded
+            )
+        again = self._try_again(error)
+        is_first = again.is_first and not memo.waits  # else the one before was
+        return replace(again, memo=memo, is_first=is_first, of_token=of_token)
 
-    def _ask_again(self) -> Retry:
-        """A look-up or poll that was answered badly is none, and no attempt: it is made again."""
-        state = self.state
-        recorded = self._recorded()
-        recorded["health"] = Health.BAD
+    def _wait(self, error: str = "") -> Retry:
+        """The same call after a longer wait each time, which patience alone ends; no attempt."""
+        waits = self.state.memo.waits
         return Retry(
-            delay_s=self._backoff_s(state.memo.waits),
-            memo=state.memo.after_wait(),
+            delay_s=self._backoff_s(waits),
+            memo=self.state.memo.after_wait(),
             give_up=self.policy.give_up(self._final, counts=False),
-            is_first=state.memo.waits == 0,
-            **recorded,
+            **self._recorded(error),
         )
+
+    def _ask_again(self, error: str = "") -> Retry:
+        """A look-up or poll that was answered badly is none, and no attempt: it is made again."""
+        again = replace(self._wait(error), health=Health.BAD)
+        return replace(again, is_first=self.state.memo.waits == 0)
 
     def _look_up(self) -> Retry:
         """A send of unknown outcome, or one that was refused in doubt, is looked up."""
@@ -280,15 +307,24 @@ class _Judgement:
             **recorded,
         )
 
-    def _after_lookup(self, seen: LookupResult) -> Retry | Finish:
-        """What follows when a look-up did not find it."""
+    def _after_lookup(self, seen: LookupResult) -> Retry | Requeue | Finish:
+        """What follows when a look-up did not find it, or was answered badly.
+
+        An operation may say that a 403 means "absent". A 400 or the like finds nothing: it was
+        read, and the same question gets the same answer.
+        """
+        answer, unsure = self.answer, seen is LookupResult.UNSURE
+        if self.reading.next is Next.RETRY or (unsure and answer.error):
+            return self._ask_again()
+        if unsure and answer.status == HTTPStatus.FORBIDDEN:
+            return self._after_403()
         policy, memo = self.policy, self.state.memo.after_lookup()
         lookups = memo.lookups or 0
         error = f"look-up {lookups}, {seen}: {self.reading.reason}"
         if lookups < policy.lookups:
             wait_s = policy.lookup_every_s if lookups else policy.lookup_after_s
             return Retry(delay_s=wait_s, memo=memo, **self._recorded(error))
-        if seen is LookupResult.UNSURE:
+        if unsure:
             return self._finish(error)
         return Retry(  # surely not executed: it is sent again
             delay_s=self._backoff_s(max(self.state.attempts - 1, 0)),
@@ -310,10 +346,5 @@ class _Judgement:
             return self._after_403()
         meaning = find_meaning(answer, state.after_unknown)
         if self._is_keyed and state.doubt and meaning is Meaning.IN_PROGRESS:
-            return Retry(  # as long as the operation may take
-                delay_s=self._backoff_s(state.memo.waits),
-                memo=state.memo.after_wait(),
-                give_up=self.policy.give_up("unknown", counts=False),
-                **self._recorded(),
-            )
+            return self._wait()  # as long as the operation may take
         return self._finish()

@@ -10,11 +10,12 @@
 | 403 that says that it is a rate limit   | `not_executed` | `throttled` | `neutral` |
 | 403                                     | `not_executed` | `refused`   | `neutral` |
 | 408, 5xx                                | `unknown`      | `retry`     | `bad`     |
-| 425                                     | `not_executed` | `refused`   | `neutral` |
+| 425                                     | `not_executed` | `later`     | `neutral` |
 | 429                                     | `not_executed` | `throttled` | `neutral` |
 | any other 4xx                           | `not_executed` | `refused`   | `good`    |
 
-A 403 says that it is a rate limit by a Retry-After, or by a code such as `rate_limit_exceeded`.
+A 403 says that it is a rate limit by a Retry-After above 0, or by a code such as
+`rate_limit_exceeded`. A quota that no wait brings back, such as `quota.exceeded`, is no rate limit.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _CORRELATION_ID = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 _PERMISSION = re.compile(r"\b[a-z][A-Za-z]{1,31}:[a-z][A-Za-z]{1,31}:(?:[a-z][A-Za-z]{1,31}\b|\*)")
 _PERMISSION_BYTES: Final = 4096
 #: A code of a 403 that stands for too many requests, whatever stands between its words.
-_RATE_CODE = re.compile(r"(?i)rate.?limit|limit.?exceeded|too.?many.?requests|throttl|quota")
+_RATE_CODE = re.compile(r"(?i)rate.?limit|request.?limit|too.?many.?requests|throttl")
 _MACHINE_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -67,6 +68,7 @@ class Next(StrEnum):
     DONE = auto()  #: nothing more
     RETRY = auto()  #: the same call again after a backoff
     THROTTLED = auto()  #: the same call again after a pause; no attempt is spent
+    LATER = auto()  #: the same call again after a wait; no attempt is spent
     TOKEN = auto()  #: the same call again with a new access token
     REFUSED = auto()  #: never again as it is
 
@@ -83,6 +85,7 @@ class Health(StrEnum):
 _BY_STATUS: Final[dict[int, tuple[Outcome, Next]]] = {
     HTTPStatus.UNAUTHORIZED: (Outcome.NOT_EXECUTED, Next.TOKEN),
     HTTPStatus.REQUEST_TIMEOUT: (Outcome.UNKNOWN, Next.RETRY),  # as _FAILED
+    HTTPStatus.TOO_EARLY: (Outcome.NOT_EXECUTED, Next.LATER),
     HTTPStatus.TOO_MANY_REQUESTS: (Outcome.NOT_EXECUTED, Next.THROTTLED),
 }
 _BY_CLASS: Final = {
@@ -232,7 +235,7 @@ def machine_code(answer: Answer) -> str | None:
 
 def is_rate_limit(forbidden: Answer) -> bool:
     """Whether a 403 means too many requests, as some providers say it."""
-    if forbidden.retry_after_s is not None:
+    if forbidden.retry_after_s:
         return True
     return bool(_RATE_CODE.search(machine_code(forbidden) or ""))
 

@@ -36,6 +36,17 @@ class Pause:
 
     duration_s: float
     reach: Reach = Reach.SCOPE
+    #: How long it may become where refusal follows upon refusal; 0: the provider orders how long.
+    most_s: float = 0.0
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """As lua/settle.lua takes it."""
+        duration_us, most_us = round(self.duration_s * 1e6), round(self.most_s * 1e6)
+        if not duration_us:
+            return {}
+        stated = {"pause_us": duration_us, "pause_reach": self.reach}
+        return {**stated, "pause_most_us": most_us} if most_us else stated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +206,8 @@ def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
         stated["memo"] = verdict.memo.to_text()
     if verdict.sent_digest:
         stated["sent_digest"] = verdict.sent_digest
-    if verdict.pause and (pause_us := round(verdict.pause.duration_s * 1e6)):
-        stated |= {"pause_us": pause_us, "pause_reach": verdict.pause.reach}
+    if verdict.pause:
+        stated |= verdict.pause.stated
     match verdict:
         case Finish():
             stated["state"] = verdict.state

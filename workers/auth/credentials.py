@@ -52,7 +52,7 @@ class Credentials(Protocol):
             StoreAway: the store did not answer.
         """
 
-    def worked(self) -> None:
+    def worked(self, token: Token, *, again: bool = True) -> None:
         """Report that a call came back with another token and was answered. As above."""
 
 
@@ -68,7 +68,7 @@ class NoCredentials:
         del token, again
         return False
 
-    def worked(self) -> None:
+    def worked(self, token: Token, *, again: bool = True) -> None:
         """Nothing follows."""
 
 
@@ -113,7 +113,7 @@ class StaticSecret:
         except TokenUnavailable:
             return False
 
-    def worked(self) -> None:
+    def worked(self, token: Token, *, again: bool = True) -> None:
         """Nothing follows."""
 
     def _token(self, value: SecretStr, generation: int) -> Token:

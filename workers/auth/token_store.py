@@ -19,16 +19,22 @@ from workers.store.scripts import Scripts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.auth.token_endpoint import NoToken
     from workers.settings.access import Secrets
     from workers.settings.client import ClientSettings
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
 
-#: A token that replaces a refused one is trusted so long; each renewal in vain doubles that, up to
+#: A token that replaces a refused one is trusted so long; each further renewal doubles that, up to
 #: the second.
 TRUST_S: Final = 1.0
 LONGEST_TRUST_S: Final = 300.0
+#: Renewals are forgotten when a token has worked so long and no call was refused with it.
+FORGET_S: Final = 60.0
+#: So many good answers in a row to one process take a first renewal back, twice as many each
+#: further one: a provider that refuses one call in 20 gives them to one refusal in 27.
+GOOD_ANSWERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +85,15 @@ class TokenShelf:
         self._lock_ms = lock_ms
         self._scripts = Scripts(store, keys, clock)
 
-    def look(self, owner: str, unreadable: str) -> TokenLook:
+    def look(self, owner: str, unreadable: str, secrets: Secrets) -> TokenLook:
         """Look for the token; take the lock where it must be renewed.
 
         Args:
             owner: A random name for who looks.
             unreadable: The generation that it could not read, "" = none.
+            secrets: With which it would ask for one.
         """
-        reply = self._scripts("token_look", owner, self._lock_ms, unreadable)
+        reply = self._scripts("token_look", owner, self._lock_ms, unreadable, self._digest(secrets))
         now_us, locked, usable, token, *numbers, failure, refused = reply
         generation, asked_us, renew_us, expires_us = (int(number) for number in numbers)
         return TokenLook(
@@ -107,26 +114,31 @@ class TokenShelf:
         times = (new.asked_us, new.renew_us, new.expires_us)
         return bool(self._scripts("token_keep", owner, new.token, new.generation, *times))
 
-    def release(
-        self, owner: str, failure: str = "", *, refused: bool = False, quiet_s: float = 0
-    ) -> None:
-        """Give the lock back without a token, and let everybody see why for `quiet_s` seconds."""
-        self._scripts("token_release", owner, failure, int(refused), int(quiet_s * 1e6))
+    def release(self, owner: str) -> None:
+        """Give the lock back without a token."""
+        self._scripts("token_release", owner, "", 0, 0, "")
 
-    def refuse(self, generation: int, *, vain: bool = False) -> TokenRefusal:
-        """Mark a token as refused, unless renewals were in vain of late and it is too young.
+    def fail(self, owner: str, failure: NoToken, secrets: Secrets) -> None:
+        """Give the lock back, and let others see for a while why there is no token.
 
-        Args:
-            generation: The token's.
-            vain: The caller was refused with the token before it too.
+        That these secrets were refused is seen by those who have the same.
         """
-        span = (round(TRUST_S * 1e6), round(LONGEST_TRUST_S * 1e6))
-        renewed, age_us, lifetime_us = self._scripts("token_refuse", generation, int(vain), *span)
+        quiet_us, digest = int(failure.quiet_s * 1e6), self._digest(secrets)
+        self._scripts("token_release", owner, str(failure), int(failure.refused), quiet_us, digest)
+
+    def refuse(self, generation: int) -> TokenRefusal:
+        """Mark a token as refused, unless it replaces a refused one and is too young."""
+        spans = (round(span * 1e6) for span in (TRUST_S, LONGEST_TRUST_S, FORGET_S))
+        renewed, age_us, lifetime_us = self._scripts("token_refuse", generation, *spans)
         return TokenRefusal(renewed == 1, age_us / 1e6, lifetime_us / 1e6)
 
-    def worked(self) -> None:
-        """Say that renewing the token helped."""
-        self._scripts("token_worked")
+    def worked(self, good: int = 0) -> int:
+        """Say that the token works; returns how many renewals are not forgotten.
+
+        Args:
+            good: Answers in a row, none of which refused it; 0 = to a call that was refused.
+        """
+        return int(self._scripts("token_worked", good, GOOD_ANSWERS))
 
     def seal(self, value: str, secrets: Secrets) -> str:
         """Encrypt a token."""
@@ -140,9 +152,15 @@ class TokenShelf:
             return None
 
     def _cipher(self, secrets: Secrets) -> Fernet:
+        return Fernet(base64.urlsafe_b64encode(self._derive(secrets, "headgate access token")))
+
+    def _digest(self, secrets: Secrets) -> str:
+        """What tells these secrets from others; nothing of them follows from it."""
+        return self._derive(secrets, "headgate secrets")[:8].hex()
+
+    def _derive(self, secrets: Secrets, purpose: str) -> bytes:
         names = (self._keys.namespace, self._client.name, self._client.client_id or "")
-        info = "\0".join(("headgate access token", *names)).encode()
+        info = "\0".join((purpose, *names)).encode()
         kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=info)
         both = (secrets.client.get_secret_value(), secrets.password.get_secret_value())
-        key = kdf.derive("\0".join(both).encode())
-        return Fernet(base64.urlsafe_b64encode(key))
+        return kdf.derive("\0".join(both).encode())

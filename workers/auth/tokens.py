@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
-from workers.auth.token_store import TokenLook, TokenShelf
+from workers.auth.token_store import GOOD_ANSWERS, TokenLook, TokenShelf
 from workers.clock import now_ns
 from workers.errors import ConfigError, StoreAway, TokenUnavailable
 
@@ -46,6 +46,8 @@ RENEW_AHEAD_S: Final = (60.0, 300.0)
 MAX_AHEAD_PART: Final = 0.2
 #: A token that is refused in this part of its life ended early.
 EARLY_PART: Final = 0.5
+#: When so many in a row ended early, another system may use the same credentials.
+EARLY_TOKENS: Final = 3
 #: How often the store is asked: by those who wait, and by those who still have the old token.
 ASK_STORE_EVERY_S: Final = (0.02, 0.05)
 LOOK_EVERY_S: Final = 1.0
@@ -98,6 +100,9 @@ class Tokens:
         self._held: _Held | None = None
         self._refused = 0  # the generation that this process reported last
         self._early: TokenRefusal | None = None  # a token that was refused long before its end
+        self._ended_early = 0  # tokens in a row that were so, and their replacements worked
+        self._good: int | None = None  # good answers since a refusal, until that is forgotten
+        self._doubted = 0  # the generation with which a call was refused and that was kept
         self._compare_ns = 0  # until then the secrets are taken to be the same
         self._looking = threading.Lock()
 
@@ -120,8 +125,8 @@ class Tokens:
     def refused(self, token: Token, *, again: bool = False) -> bool:
         """Report that the provider answered 401, or 403, to a call with this token.
 
-        The next `get` renews it, once for the fleet, however many report the same. After renewals
-        that did not help, a new token is trusted for a while: the call is more likely at fault.
+        The next `get` renews it, once for the fleet, however many report the same. A token that
+        replaces a refused one is trusted for a while: the call is more likely at fault.
 
         Args:
             token: The token that was refused.
@@ -133,30 +138,56 @@ class Tokens:
         Raises:
             StoreAway: the store did not answer.
         """
-        refusal = self._shelf.refuse(token.generation, vain=again)
+        self._good = 0
+        refusal = self._shelf.refuse(token.generation)
         if refusal.renewed:
             self._refused = token.generation
+        else:
+            self._doubted = token.generation
         if not again and 0 < refusal.age_s < EARLY_PART * refusal.lifetime_s:
             self._early = refusal
         return refusal.renewed
 
-    def worked(self) -> None:
-        """Report that a call which was refused came back with a new token and was answered.
+    def worked(self, token: Token, *, again: bool = True) -> None:
+        """Report that a call was answered; many in a row make a renewal forgotten.
 
-        So the token before it had really ended; where that was early, the log says it.
+        If the call was refused and came back with a new token, the one before may have ended: where
+        several in a row ended early, the log says it. If it was refused with the same, that had
+        not ended.
+
+        Args:
+            token: The one with which it was answered.
+            again: The call was refused before.
 
         Raises:
             StoreAway: the store did not answer.
         """
+        if not again:
+            self._count_good()
+            return
         self._shelf.worked()
         refusal, self._early = self._early, None
-        if refusal:
-            self._warn_early(refusal)
+        if token.generation == self._doubted:
+            self._ended_early = 0
+        elif refusal:
+            self._ended_early += 1
+            if self._ended_early >= EARLY_TOKENS:
+                self._ended_early = 0
+                self._warn_early(refusal)
+
+    def _count_good(self) -> None:
+        if self._good is None:
+            return
+        self._good = good = self._good + 1
+        is_asked = good >= GOOD_ANSWERS and good & (good - 1) == 0  # 64, 128, 256, …
+        if is_asked and self._shelf.worked(good) == 0:
+            self._good = None
 
     def _warn_early(self, refusal: TokenRefusal) -> None:
         logger.warning(
-            "an access token of client %s had ended %.0f s after it was issued for %.0f s; another "
-            "system may use the same credentials",
+            "%d access tokens of client %s in a row had ended early, the last one %.0f s after it "
+            "was issued for %.0f s; another system may use the same credentials",
+            EARLY_TOKENS,
             self._client.name,
             refusal.age_s,
             refusal.lifetime_s,
@@ -210,7 +241,7 @@ class Tokens:
             raise TokenUnavailable(f"client {self._client.name} has no secrets", refused=True)
         owner, unreadable = secrets.token_hex(16), ""
         while True:
-            look = self._shelf.look(owner, unreadable)
+            look = self._shelf.look(owner, unreadable, known)
             if look.locked:
                 token = self._renew(known, look, owner)
                 if token:
@@ -232,7 +263,7 @@ class Tokens:
         try:
             value, lifetime_s = self._endpoint.ask(known)
         except NoToken as error:
-            self._shelf.release(owner, str(error), refused=error.refused, quiet_s=error.quiet_s)
+            self._shelf.fail(owner, error, known)
             old = self._read(known, look) if look.usable else None
             if old:
                 return old

@@ -46,6 +46,16 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
         return connected
 
     @override
+    def update_strategies(self) -> None:
+        """Serve no task of Celery's own, such as `celery.group`: no bell names one.
+
+        A stranger's would fail with a traceback, or run tasks of ours.
+        """
+        super().update_strategies()
+        for name in [name for name in self.strategies if name.startswith("celery.")]:
+            del self.strategies[name]
+
+    @override
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:
         """Drop a message that names no task of ours.
 

@@ -4,7 +4,8 @@
   nothing; when only one configuration lives on, it holds alone.
 - Where nobody lives, what holds stays, until a process starts with something else.
 - `headgate limits apply` lets one configuration overrule all that were seen until then, also when
-  its own processes end. A configuration that is seen first later on proposes again.
+  its own processes end. A configuration that is seen first later on proposes again, and holds alone
+  where it alone lives. When that one has ended too, the limits that were applied last hold.
 
 A process that joins writes the client's limits even when they stay the same. Whoever decided before
 that one was there then finds the version changed, and decides anew: so no process sends while
@@ -67,10 +68,15 @@ def choose(
         for one in there.values()
     ]
     kept = {one.digest: one for one in everyone if one.digest in standing.live}
-    if not any(one.holds for one in kept.values()):  # all live ones were overruled, or nobody lives
+    # Without it, all live ones were overruled, or nobody lives.
+    is_held = any(one.holds for one in kept.values())
+    if applied and applied.digest in there:
+        # It is kept when its processes have ended: it holds again when no other one does.
+        holds = not is_held or applied.digest in kept
+        kept[applied.digest] = replace(there[applied.digest], holds=holds)
+    elif not is_held:
         before = [one for one in known if one.holds] or list(there.values())
-        chosen = [one for one in there.values() if applied and one.digest == applied.digest]
-        kept |= {one.digest: replace(one, holds=True) for one in chosen or before}
+        kept |= {one.digest: replace(one, holds=True) for one in before}
     return tuple(sorted(kept.values(), key=lambda one: one.serial))
 
 

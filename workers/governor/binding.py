@@ -74,7 +74,8 @@ def bind(store: Store, keys: ClientKeys, client: ClientSettings) -> None:
 
 def describe_refusal(name: str, bound: Mapping[str, str], own: Mapping[str, str]) -> str:
     """Why a client is refused: which values differ, and what to do."""
-    other = [_describe(field, bound.get(field), own[field]) for field in own.keys() & bound.keys()]
+    fields = own.keys() | bound.keys()
+    other = [_describe(field, bound.get(field), own.get(field)) for field in fields]
     differ = ", ".join(sorted(filter(None, other)))
     return (
         f"client {name}: its ledger is bound to another account ({differ}); use a client of "
@@ -82,9 +83,11 @@ def describe_refusal(name: str, bound: Mapping[str, str], own: Mapping[str, str]
     )
 
 
-def _describe(field: str, bound: str | None, own: str) -> str:
+def _describe(field: str, bound: str | None, own: str | None) -> str:
     if bound == own:
         return ""
+    if own is None:
+        return f"{field}, which this release does not know"
     if field == "client_id":
         return "another client_id"
     return f"{field} {bound or 'none'}, not {own or 'none'}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
+
+from workers.clock import format_clock
+from workers.governor.state import number_of
+from workers.store.hashes import read_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The scope of answers of 401, see lua/includes/evidence.lua.
 SCOPE_OF_401: Final = "token:"
+#: How the names begin under which it has answers of 429, see lua/includes/own_refusals.lua.
+REFUSED: Final = "429:"
 #: A scope without an open breaker fails when its answers were bad for so long.
 BAD_FOR_US: Final = 5_000_000
 
@@ -37,7 +43,7 @@ class Failure:
         """What people are told, with times of this host."""
         of_client = self.scope == "client"
         who = "the provider" if of_client else self.scope
-        since = _clock_time(self.since_us)
+        since = format_clock(self.since_us, self.seen_us)
         text = f"{who} has been failing since {since}"
         if self.cause == "throttled":
             text = f"{who} has refused most calls since {since}"
@@ -55,6 +61,8 @@ def failures(
 ) -> list[Failure]:
     """What fails just now, what has failed the longest first.
 
+    While the breaker of the client is open it covers all scopes, and is the only one.
+
     Args:
         store: The store.
         keys: The client's names.
@@ -65,24 +73,25 @@ def failures(
         StoreAway: the store gives no answer.
     """
     opened = state.open_breakers
-    pipe = store.pipeline(transaction=False)
-    pipe.hgetall(keys.evidence)
-    for scope in opened:
-        pipe.hgetall(keys.breaker(scope))
-    evidence, *breakers = pipe.execute()
+    names_of_hashes = [keys.evidence, *(keys.breaker(scope) for scope in opened)]
+    evidence, *breakers = read_hashes(store, names_of_hashes)
     names = {SCOPE_OF_401: "client"} | {bucket: name for bucket, (name, _) in spans.items()}
     every = [
         Failure(
             scope=names.get(scope, scope),
-            cause=breaker.get("cause", "failing"),
-            since_us=int(float(breaker.get("opened_us", state.now_us))),
+            cause="throttled" if breaker.get("cause") == "throttled" else "failing",
+            since_us=number_of(breaker.get("opened_us", ""), state.now_us),
             why=breaker.get("why", ""),
             seen_us=state.now_us,
             probe_us=probe_us,
         )
         for (scope, probe_us), breaker in zip(opened.items(), breakers, strict=True)
     ]
+    if "client" in opened:
+        return [failure for failure in every if failure.scope == "client"]
     for scope, text in evidence.items():
+        if scope.startswith(REFUSED):
+            continue
         failure = _only_bad(names.get(scope, scope), text, state.now_us)
         if scope not in opened and failure and state.now_us - failure.since_us >= BAD_FOR_US:
             every.append(failure)
@@ -90,7 +99,12 @@ def failures(
 
 
 def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
-    """What the evidence of a scope says whose newest answer was bad; None: the newest was good."""
+    """What the evidence of a scope says whose newest answer was bad.
+
+    None: the newest was good, or it cannot be read.
+    """
+    if not is_evidence(text):
+        return None
     answers, _, why = text.partition("\n")
     _, since_us, *newest = answers.split(" ")
     if not newest or newest[-1].endswith("+"):
@@ -105,5 +119,6 @@ def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
     )
 
 
-def _clock_time(at_us: int) -> str:
-    return f"{datetime.fromtimestamp(at_us / 1e6, UTC).astimezone():%H:%M:%S}"
+def is_evidence(text: str) -> bool:
+    """Whether this is what lua/includes/evidence.lua keeps of a scope."""
+    return re.match(r"\d+ \d+( |\n|$)", text) is not None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.errors import InputError
+from workers.errors import InputError, LedgerDamaged
 from workers.governor import overrides
 from workers.governor.state import bells_field, bucket_field
 from workers.settings.limits import bucket_of, matching, tenant_bucket
@@ -41,6 +42,9 @@ STRIDE: Final = 1_000_000
 NO_TENANT: Final = "-"
 #: Routes by which a client is paused, each for itself; further ones share one for each method.
 MOST_ROUTES: Final = 64
+
+#: What is wrong with a definition.
+_UNREADABLE: Final = "the definition of a flow cannot be read; headgate doctor looks at it"
 
 #: A segment of a path that is a word of the API, and not an id or a name of somebody.
 _WORD = re.compile(r"v\d+(\.\d+)?|[A-Za-z][A-Za-z_-]{0,31}")
@@ -153,9 +157,33 @@ def of_pool(lane: int, tenant: str, pool: str) -> Flow:
 
 
 def read(definition: str) -> Flow:
-    """Read the flow of a definition that was written earlier."""
-    lane, tenant, names, route, *pool = json.loads(definition.partition("\n")[2])
-    return Flow(lane, tenant, tuple(names), route, pool=pool[0] if pool else "")
+    """Read the flow of a definition that was written earlier.
+
+    Raises:
+        LedgerDamaged: it cannot be read.
+    """
+    try:
+        lane, tenant, names, route, *pool = json.loads(definition.partition("\n")[2])
+        return Flow(int(lane), tenant, tuple(names), route, pool=pool[0] if pool else "")
+    except (TypeError, ValueError):
+        raise LedgerDamaged(_UNREADABLE) from None
+
+
+def read_limits(definition: str) -> list[tuple[str, int, int]]:
+    """Name, interval in us and burst of each bucket, as the scripts read them; raises as `read`."""
+    try:
+        rows = json.loads(definition.partition("\n")[0])["limits"]
+        return [(str(name), int(interval_us), int(burst)) for name, interval_us, burst, *_ in rows]
+    except (KeyError, TypeError, ValueError):
+        raise LedgerDamaged(_UNREADABLE) from None
+
+
+def is_whole(definition: str) -> bool:
+    """Whether both lines of a definition can be read."""
+    try:
+        return bool(read(definition).route is not None and read_limits(definition))
+    except LedgerDamaged:
+        return False
 
 
 def coarse(own: Flow, routes: set[str]) -> Flow:
@@ -179,10 +207,11 @@ def spans(store: Store, keys: ClientKeys) -> dict[str, tuple[str, int]]:
     definitions: list[str] = store.hvals(keys.flows)  # type: ignore[assignment]
     span_of = {"client": ("client", 0)}
     for definition in definitions:
-        route = read(definition).route
-        for name, interval_us, burst, *_ in json.loads(definition.partition("\n")[0])["limits"]:
-            if interval_us or not burst:
-                span_of[name] = (route if name.startswith("r:") else name, interval_us * burst)
+        with suppress(LedgerDamaged):
+            route = read(definition).route
+            for name, interval_us, burst, *_ in read_limits(definition):
+                if interval_us or not burst:
+                    span_of[name] = (route if name.startswith("r:") else name, interval_us * burst)
     return span_of
 
 
@@ -201,6 +230,8 @@ def refresh(
 ) -> set[str]:
     """Write the limits that hold now into all flows of the store; returns their routes.
 
+    A definition that cannot be read stays as it is: the dispatcher defines its flow anew.
+
     Args:
         store: The store.
         keys: The client's names.
@@ -216,7 +247,9 @@ def refresh(
         changes = change(live)
         now = live.changed(changes).over(client)
         known: dict[str, str] = store.hgetall(keys.flows)  # type: ignore[assignment]
-        flows = {name: read(definition) for name, definition in known.items()}
+        flows = {
+            name: read(definition) for name, definition in known.items() if is_whole(definition)
+        }
         seen = (live.version, len(known), json.dumps([changed.row() for changed in changes]))
         args = [text for name, old in flows.items() for text in (name, old.definition(now))]
         if Scripts(store, keys, clock)("apply_limits", *seen, *args):

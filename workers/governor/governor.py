@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from workers import failpoints
 from workers.answer.verdict import MAX_TEXT, UNSENT, to_json
@@ -53,8 +53,31 @@ MOST_KEYS: Final = 3
 SWEEP_AT_ONCE: Final = 200
 #: A store that is so much older than the newest grant is no copy that lagged, but a backup.
 MOST_LOST_S: Final = 60
+#: What `requeue` answers when it has paused the client.
+PAUSED: Final = 2
 #: Between two tries to settle while the store is away.
 SETTLE_AGAIN_S: Final = 0.25
+
+
+def requeue(
+    run: Scripts, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
+) -> bool:
+    """Put a bell that could not be answered back into its backlog.
+
+    Args:
+        run: The client's scripts.
+        key: The transaction.
+        step: Its step.
+        hindrance: Why, and what waits for that.
+        asker: Whose bell it is; nothing changes where the step is not for it.
+
+    Returns:
+        Whether the client is paused now, as the hindrance asks for.
+    """
+    pause_us, delay_us = round(hindrance.pause_s * 1e6), round(hindrance.delay_s * 1e6)
+    why = hindrance.why[:MAX_TEXT]
+    reply = run("requeue", key, step, pause_us, why, delay_us, asker.kind, asker.does)
+    return bool(reply == PAUSED)
 
 
 class Governor:
@@ -108,7 +131,8 @@ class Governor:
         `renew`.
 
         The fence is named here, not by the store: when the reply is lost, the grant that may
-        stand there can still be settled as not sent, and is.
+        stand there can still be settled as not sent, and is. The question itself may also arrive
+        after that, over a connection that was slow: then it grants nothing.
         """
         asked = Asked(key, step, f"{self._process}.{next(self._grants)}", now_ns())
         lease_us = self._leases.local_us if local else self._leases.call_us
@@ -119,6 +143,7 @@ class Governor:
         except StoreReplaced:
             raise  # nothing has run, and nothing is there to settle
         except StoreAway:
+            self._insist("undo", asked.key, asked.fence)
             self._settle(asked, UNSENT)
             return Denied(DeniedKind.WAIT, "the store was away")
         decision = Grant.from_reply(reply, asked=asked, leases=self._leases)
@@ -126,17 +151,20 @@ class Governor:
             self._recent.add(decision)
         return decision
 
-    def _reclaim(self, newest: int, at_us: int) -> Counter[str]:
+    def _reclaim(self, newest: int, known_until: int) -> Counter[str]:
         """Put back the grants of this process that the store has forgotten, by what became of each.
+
+        Args:
+            newest: Number of the newest grant that the store knows.
+            known_until: Up to which number its data are surely complete.
 
         Raises:
             StoreReplaced: it has forgotten more than this process can know of; the client is
                 stopped until a person recovers.
         """
         lost = self._recent.after(newest)
-        if lost is None or self._recent.newest - at_us > MOST_LOST_S * 1e6:
-            self._run("distrust")
-            raise StoreReplaced(behind(newest or at_us))
+        if lost is None or self._recent.newest - known_until > MOST_LOST_S * 1e6:
+            raise StoreReplaced(behind(self._run("distrust", known_until)))
         words = Counter[str]()
         for grant in lost:
             names = (grant.key, grant.job, grant.step, grant.fence, grant.number)
@@ -187,11 +215,17 @@ class Governor:
         return settled
 
     def _settle(self, granted: Grant | Asked, verdict: Verdict) -> Settled:
-        args = (granted.key, granted.step, granted.fence, to_json(verdict), self._grace_us)
+        number = granted.number if isinstance(granted, Grant) else 0  # 0: older than any other
+        names = (granted.key, granted.step, granted.fence)
+        args = (*names, to_json(verdict), self._grace_us, number)
+        return Settled(self._insist("settle", *args))
+
+    def _insist(self, script: str, *args: str | int) -> Any:  # noqa: ANN401 -- the script's
+        """Run a script as soon as the store answers, as long as a lease lasts."""
         give_up_ns = now_ns() + self._leases.call_us * 1000
         while True:
             try:
-                return Settled(self._run("settle", *args))
+                return self._run(script, *args)
             except StoreAway:
                 if now_ns() > give_up_ns:
                     raise
@@ -199,18 +233,9 @@ class Governor:
 
     def requeue(
         self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
-    ) -> None:
-        """Put a bell that could not be answered back into its backlog.
-
-        Args:
-            key: The transaction.
-            step: Its step.
-            hindrance: Why, and what waits for that.
-            asker: Whose bell it is; nothing changes where the step is not for it.
-        """
-        pause_us, delay_us = round(hindrance.pause_s * 1e6), round(hindrance.delay_s * 1e6)
-        why = hindrance.why[:MAX_TEXT]
-        self._run("requeue", key, step, pause_us, why, delay_us, asker.kind, asker.does)
+    ) -> bool:
+        """Put a bell that could not be answered back into its backlog; as `requeue`."""
+        return requeue(self._run, key, step, hindrance, asker)
 
     def sweep(self) -> tuple[int, int, int]:
         """Take back what nobody answered: (bells, leases taken over, transactions ended).

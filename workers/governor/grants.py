@@ -214,9 +214,10 @@ class Half(NamedTuple):
 class Hindrance(NamedTuple):
     """Why a bell could not be answered, and what waits for that."""
 
-    why: str = ""  #: one sentence for people
-    pause_s: float = 0.0  #: how long nothing may leave for the client
-    #: More than 0: no connection came about. The transaction waits so long, and its scope has one
+    why: str = ""  #: one sentence for people; "" = nothing failed
+    #: More than 0: no token came. Nothing may leave for the client so long, if nobody has a token.
+    pause_s: float = 0.0
+    #: How long the transaction waits. With a reason no connection came about, and its scope has one
     #: more bad answer.
     delay_s: float = 0.0
 
@@ -263,6 +264,8 @@ class Settled(StrEnum):
 
     RING = "RING"  #: the Celery chain goes on
     BACKLOG = "BACKLOG"  #: the chain stops; the dispatcher will ring
+    APART = "APART"  #: as BACKLOG: a 429 is this row's own, for the first time
+    STILL_APART = "STILL_APART"  #: the same, not for the first time
     RETRY = "RETRY"  #: publish Task.retry
     END = "END"  #: the transaction has ended
     STALE = "STALE"  #: the grant was no longer ours; nothing was recorded

@@ -111,7 +111,8 @@ class Overrides:
             if there is None and (slash or not override.is_whole):
                 raise ConfigError(
                     f"limit {name} was set live, and is not in the configuration of client "
-                    f"{client.name}; take it out: headgate limits unset {client.name} {name}"
+                    f"{client.name}; take it out: headgate limits unset {client.name} {name} "
+                    f'--reason "…"'
                 )
             same = [other for other in merged.get(owner, {}) if proposals.own_name(other) == own]
             for limit in same or [own]:

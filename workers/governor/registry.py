@@ -1,8 +1,10 @@
 """The registry: which worker processes live, and with which configuration.
 
 Each process writes one heartbeat every few seconds. A process whose heartbeat is older than
-`LIVES_S` by the store's clock counts as dead; a clean stop removes its entry. Nothing here is a
-safety state: which limits hold is stored with each client (`workers.governor.agreement`).
+`LIVES_S` by the store's clock counts as dead; a clean stop removes its entry. Where that is every
+heartbeat, the store was away, or its clock was set back: then those who lived before are awaited
+for as long again, and what they propose still counts. Nothing here is a safety state: which limits
+hold is stored with each client (`workers.governor.agreement`).
 """
 
 from __future__ import annotations
@@ -10,9 +12,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from workers.governor.binding import binding_digest
 from workers.governor.proposals import digest_of
@@ -35,6 +36,9 @@ MOST_CONFIGURATIONS: Final = 200
 #: Fields of the hash of configurations that are no digest.
 NEWEST: Final = "#"
 APPLIED: Final = "#applied"
+AWAY: Final = "#away"
+#: What the JSON of a field holds, by its annotation.
+_TYPES: Final = {"int": int, "str": str, "Mapping[str, str]": dict}
 #: This worker. Its supervisor makes it, so that a process that is started again takes the entry of
 #: the one that died.
 WORKER_ID: Final = secrets.token_hex(4)
@@ -52,7 +56,10 @@ class Process:
     threads: int
     digest: str  #: of its configuration
     release: str
+    installation: str = ""  #: id of the one that it works for; "" = it does not know yet
     at_us: int = 0  #: of its heartbeat, by the store's clock
+    #: Client → why this process makes none of its calls, one sentence.
+    obstacles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -64,9 +71,9 @@ class Process:
 class Configuration:
     """A configuration that some process had."""
 
-    digest: str
     serial: int  #: given when it was seen first
     clients: Mapping[str, str]  #: client → digest of what its ledger must be bound to
+    digest: str = ""
 
     @classmethod
     def of(cls, clients: Mapping[str, ClientSettings]) -> Configuration:
@@ -90,18 +97,35 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """Nobody could write a heartbeat for a while."""
+
+    newest_us: int  #: the newest heartbeat before
+    until_us: int  #: until then those who lived may return
+
+    def awaits(self, process: Process, now_us: int) -> bool:
+        """Whether this process lived then, and may still return."""
+        left_us = self.until_us - now_us  # more than that is of before a clock that was set back
+        lived = process.at_us >= self.newest_us - LIVES_S * 1e6
+        return lived and 0 < left_us <= LIVES_S * 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """The registry at one moment."""
 
     now_us: int
     live: Mapping[str, Process]  #: by id
+    awaited: Mapping[str, Process]  #: by id; they lived before everybody was away
     expired: Collection[str]  #: ids that may be removed
     applied: Applied | None
+    away: Away | None  #: the newest one
 
     @property
     def digests(self) -> frozenset[str]:
-        """The configurations of the live processes."""
-        return frozenset(process.digest for process in self.live.values())
+        """The configurations of the processes that live, or are awaited."""
+        processes = (*self.live.values(), *self.awaited.values())
+        return frozenset(process.digest for process in processes)
 
     def namesakes(self) -> list[list[Process]]:
         """Live processes that share name and host, so that people cannot tell them apart."""
@@ -109,6 +133,9 @@ class Look:
         for process in self.live.values():
             groups[process.name, process.host].append(process)
         return [sorted(group, key=lambda one: one.pid) for group in groups.values() if group[1:]]
+
+
+Record = TypeVar("Record", Process, Configuration, Applied, Away)
 
 
 class Registry:
@@ -124,24 +151,42 @@ class Registry:
         pipe = self._store.pipeline(transaction=False)
         pipe.time()
         pipe.hgetall(self._name)
-        pipe.hget(self._configurations, APPLIED)
-        now, entries, applied = pipe.execute()
+        pipe.hmget(self._configurations, [APPLIED, AWAY])
+        now, entries, (applied, stored_away) = pipe.execute()
         now_us = to_us(now)
-        live, expired = {}, []
+        live, old = dict[str, Process](), dict[str, Process]()
         for id_, text in entries.items():
-            process = _read(text)
-            if process is None:
-                continue
-            # A clock that was set back leaves heartbeats of the future: they count as old.
-            age_us = abs(now_us - process.at_us)
-            if age_us <= LIVES_S * 1e6:
-                live[id_] = process
-            elif age_us > FORGET_S * 1e6:
-                expired.append(id_)
-        return Look(now_us=now_us, live=live, expired=expired, applied=_read_applied(applied))
+            if process := _read(Process, text):
+                # A clock that was set back leaves heartbeats of the future: they count as old.
+                is_live = abs(now_us - process.at_us) <= LIVES_S * 1e6
+                (live if is_live else old)[id_] = process
+        away = _read(Away, stored_away)
+        if old and not live:
+            newest_us = max(process.at_us for process in old.values())
+            if away is None or away.newest_us != newest_us:
+                away = Away(newest_us=newest_us, until_us=now_us + round(LIVES_S * 1e6))
+        awaited = {id_: one for id_, one in old.items() if away and away.awaits(one, now_us)}
+        return Look(
+            now_us=now_us,
+            live=live,
+            awaited=awaited,
+            expired=[
+                id_
+                for id_, one in old.items()
+                if id_ not in awaited and abs(now_us - one.at_us) > FORGET_S * 1e6
+            ],
+            applied=_read(Applied, applied),
+            away=away,
+        )
+
+    def keep_away(self, look: Look) -> None:
+        """Keep since when those are awaited who lived before everybody was away."""
+        if look.awaited and not look.live and look.away:
+            self._store.hset(self._configurations, AWAY, json.dumps(asdict(look.away)))
 
     def write(self, process: Process, look: Look) -> None:
         """Write a heartbeat, and remove entries that nobody needs any more."""
+        self.keep_away(look)
         entry = replace(process, at_us=look.now_us)
         pipe = self._store.pipeline(transaction=False)
         pipe.hset(self._name, process.id, json.dumps(asdict(entry), separators=(",", ":")))
@@ -158,9 +203,9 @@ class Registry:
         stored: dict[str, str] = self._store.hgetall(self._configurations)  # type: ignore[assignment]
         known = {}
         for digest, text in stored.items():
-            if not digest.startswith(NEWEST):
-                with suppress(TypeError, ValueError):  # of another version: as if it were not there
-                    known[digest] = Configuration(digest=digest, **json.loads(text))
+            # None: it is of another version, or damaged.
+            if not digest.startswith(NEWEST) and (one := _read(Configuration, text)):
+                known[digest] = replace(one, digest=digest)
         return known
 
     def serial_of(self, configuration: Configuration) -> int:
@@ -168,14 +213,29 @@ class Registry:
         known = self.configurations()
         if own := known.get(configuration.digest):
             return own.serial
-        serial = int(self._store.hincrby(self._configurations, NEWEST, 1))
+        serial = self._next_serial(known)
         stored = {"serial": serial, "clients": dict(configuration.clients)}
         text = json.dumps(stored, separators=(",", ":"))
         # Of two processes that come with it at once, one has written it first.
-        self._store.hsetnx(self._configurations, configuration.digest, text)
+        if not self._store.hsetnx(self._configurations, configuration.digest, text):
+            known = self.configurations()
+            if configuration.digest not in known:  # what stands there cannot be read
+                self._store.hset(self._configurations, configuration.digest, text)
         if len(known) >= MOST_CONFIGURATIONS:
             self._forget(known)
         return self.configurations()[configuration.digest].serial
+
+    def _next_serial(self, known: Mapping[str, Configuration]) -> int:
+        """A serial above all others; a counter that is damaged is put right."""
+        newest = max((one.serial for one in known.values()), default=0)
+        if self._newest_serial() < newest:
+            self._store.hset(self._configurations, NEWEST, newest)
+        return int(self._store.hincrby(self._configurations, NEWEST, 1))
+
+    def _newest_serial(self) -> int:
+        """The newest serial that was given; -1 = the counter is not there, or damaged."""
+        stored = str(self._store.hget(self._configurations, NEWEST) or "")
+        return int(stored) if stored.isascii() and stored.isdecimal() else -1
 
     def _forget(self, known: Mapping[str, Configuration]) -> None:
         look = self.look()
@@ -187,22 +247,19 @@ class Registry:
 
     def apply(self, digest: str, *, by: str, reason: str) -> None:
         """Let this configuration overrule all others that were seen until now."""
-        until = int(self._store.hget(self._configurations, NEWEST) or 0)
+        known = (one.serial for one in self.configurations().values())
+        until = max(self._newest_serial(), *known, 0)
         applied = Applied(digest=digest, until=until, by=by, reason=reason)
         self._store.hset(self._configurations, APPLIED, json.dumps(asdict(applied)))
 
 
-def _read(text: str) -> Process | None:
-    """An entry; None where it cannot be read. A newer release may have added fields."""
+def _read(kind: type[Record], text: Any) -> Record | None:  # noqa: ANN401 -- a reply of the store
+    """A record; None where it cannot be read. Another release may have more fields, or fewer."""
     try:
         stored = json.loads(text)
-        return Process(**{known.name: stored[known.name] for known in fields(Process)})
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _read_applied(text: Any) -> Applied | None:  # noqa: ANN401 -- a reply of the store
-    try:
-        return Applied(**json.loads(text)) if text else None
+        known = {one.name: _TYPES[str(one.type)] for one in fields(kind) if one.name in stored}
+        if not all(type(stored[name]) is wanted for name, wanted in known.items()):
+            return None
+        return kind(**{name: stored[name] for name in known})
     except (TypeError, ValueError):
         return None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SILENT_US: Final = 500_000
 #: A bucket with a lead is charged so far ahead of its tokens; that is no hold.
 AHEAD_US: Final = 150_000
+#: No number that is stored is as large: the scripts hold integers below 2^53.
+LARGEST: Final = 2**53
 #: The counter of a second holds the second times this, plus how many.
 SECOND: Final = 100_000
 
@@ -29,7 +31,7 @@ SECOND: Final = 100_000
 FIELDS: Final[Mapping[str, str]] = {
     "at": "When somebody rang last, us since the epoch.",
     "asked": "When a call from outside of jobs was asked for last.",
-    "sent": "Number of the newest grant, us since the epoch; negative while the client is stopped.",
+    "sent": "Number of the newest grant, a moment that never goes back; negative: stopped.",
     "tick": "The newest turn that was given to a dispatcher.",
     "set_back": "By how much the store's clock was set back, all in all.",
     "opened": "The scope whose breaker opened last.",
@@ -47,6 +49,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "b:": "bucket: bells that are out for it.",
     "g:": "bucket: until when its next token is left to a permit.",
     "k:": "scope: while its breaker is open, from when on a probe may go.",
+    "d:": "scope: when its breaker closed last, if it was ever open.",
     "y:": "scope: the reason of its pause.",
     "z:": "scope: calls that the provider's headers leave, and until when.",
     "q:": "lane: transactions that wait.",
@@ -60,6 +63,8 @@ PREFIXES: Final[Mapping[str, str]] = {
     "o:": "job: until when somebody opens its next page.",
 }
 
+#: Fields, or how they begin, that hold texts.
+_TEXTS: Final = ("y:", "opened", "refused", "quarantined", "capped")
 #: Pool of threads → prefix of its workers.
 _WORKERS: Final = {"calls": "w:", "media": "m:"}
 
@@ -84,7 +89,7 @@ class GovernorState:
     def open_breakers(self) -> dict[str, int]:
         """Each scope whose breaker is open → from when on a probe may go, us since the epoch."""
         return {
-            field.removeprefix("k:"): int(float(value))
+            field.removeprefix("k:"): number_of(value, self.now_us)
             for field, value in self.stored.items()
             if field.startswith("k:")
         }
@@ -117,7 +122,7 @@ class GovernorState:
     def provider_leaves(self, scope: str) -> int | None:
         """Calls that the provider's headers leave to a scope until their reset; None: unknown."""
         left, _, reset_us = self.stored.get(f"z:{scope}", "0 0").partition(" ")
-        return int(left) if int(reset_us) > self.now_us else None
+        return number_of(left) if number_of(reset_us) > self.now_us else None
 
     def tokens_left(self, bucket: Bucket) -> int | None:
         """Tokens in a bucket, or its free places; None: not in use, it will start empty."""
@@ -131,7 +136,9 @@ class GovernorState:
 
     def grants_by_second(self) -> dict[int, int]:
         """How many calls were granted in each of the newest seconds that saw any, at most 16."""
-        counts = (int(value) for field, value in self.stored.items() if field.startswith("n:"))
+        counts = (
+            number_of(value) for field, value in self.stored.items() if field.startswith("n:")
+        )
         return {count // SECOND: count % SECOND for count in counts}
 
     def live_threads(self, pool: str = "calls") -> dict[str, int]:
@@ -140,13 +147,35 @@ class GovernorState:
         for field, value in self.stored.items():
             if field.startswith(prefix):
                 threads, _, till_us = value.partition(" ")
-                if int(till_us) > self.now_us:
-                    live[field.removeprefix(prefix)] = int(threads)
+                if number_of(till_us) > self.now_us:
+                    live[field.removeprefix(prefix)] = number_of(threads)
         return live
 
     def _number(self, field: str) -> int:
-        """A whole number of the hash; 0 when it is not there."""
-        return int(float(self.stored.get(field, 0)))
+        """A whole number of the hash; 0 when it is not there, or cannot be read."""
+        return number_of(self.stored.get(field, ""))
+
+    def damaged(self) -> list[str]:
+        """The fields that should hold a number and do not, for people to look at."""
+        return sorted(
+            field
+            for field, value in self.stored.items()
+            if not field.startswith(_TEXTS)
+            and not all(is_number(part) for part in value.split(" "))
+        )
+
+
+def number_of(text: str, default: int = 0) -> int:
+    """The whole number of a stored text; the default where there is none, as the scripts do."""
+    return int(float(text)) if is_number(text) else default
+
+
+def is_number(text: str) -> bool:
+    """Whether a stored text is a number as the scripts write them."""
+    try:
+        return abs(float(text)) < LARGEST
+    except ValueError:
+        return False
 
 
 def bucket_field(bucket: str, *, counts_places: bool) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
-from workers.settings.values import RESERVED
+from workers.settings.values import RESERVED, require_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 SMALL_BODY: Final = 65_536
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_PATH = re.compile(r"/[\x21\x22\x24-\x7e]*")  # printable ASCII without space and fragment
-#: A segment `.` or `..`; servers differ in what ends a segment, and in when they unquote it.
-_CLIMBS = re.compile(r"[/\\]\.{1,2}([/\\;]|$)")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # Latin-1 without control characters
 
 
@@ -41,10 +37,7 @@ class Request:
     def __post_init__(self) -> None:
         if not _TOKEN.fullmatch(self.method):
             raise ValueError("the method is not an HTTP method; use a word such as POST")
-        if not _PATH.fullmatch(self.path):
-            raise ValueError('the path must begin with "/" and be printable ASCII; quote the rest')
-        if _CLIMBS.search(unquote(self.path.partition("?")[0])):
-            raise ValueError('the path must have no segment "." or ".."; write where it leads to')
+        require_path(self.path)
         seen = set()
         for name, value in self.headers.items():
             if not _TOKEN.fullmatch(name):

@@ -3,8 +3,9 @@
 Its secret, from which all keys derive, stands in the store, and its id follows from the secret.
 Each client has a mark in the store, a key whose name ends with that id. Every script looks for the
 mark before it does anything (lua/prelude.lua), so a store that was emptied or replaced under a live
-process lets nothing leave. The id is also kept in a file of the data folder: a machine that
-remembers another installation than the store has refuses to work until a person decided.
+process lets nothing leave. The id is also kept in a file of the data folder, one for each server
+and namespace: a machine that remembers another installation than the store has refuses to work
+until a person decided.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from workers.errors import StoreReplaced, UsageError
 from workers.ledger import identity
+from workers.settings.redis_url import read_redis_url
 from workers.store import keys as names
 from workers.store.replaced import REMEDY
 
@@ -131,21 +133,31 @@ class Installation:
 
     @property
     def file(self) -> Path:
-        """The file in which this machine remembers the installation."""
-        kind = "server" if self.settings.url else "embedded"
+        """The file in which this machine remembers the installation on this server."""
+        if self.settings.url is None:
+            return self._file_of("embedded")
+        server = read_redis_url(self.settings.url.get_secret_value())
+        digest = sha256(server.place.encode()).hexdigest()[:12]
+        return self._file_of(f"server-{digest}")
+
+    def _file_of(self, kind: str) -> Path:
         folder = self.settings.data_dir.expanduser()
         return folder / f"installation.{self.settings.namespace}.{kind}"
 
+    @property
+    def _file_of_any_server(self) -> Path:
+        """The file of an earlier release, which had one for all servers."""
+        return self._file_of("server")
+
     def remembered(self) -> str:
         """The id that this machine remembers; "" = none."""
-        try:
-            return self.file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
+        if self.settings.url is None:
+            return _read(self.file)
+        return _read(self.file) or _read(self._file_of_any_server)
 
     def remember(self, stored: str) -> None:
         """Keep the id in the file; a folder that cannot be written is no reason to stop."""
-        if self.remembered() == stored:
+        if _read(self.file) == stored:
             return
         with suppress(OSError):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,11 +165,19 @@ class Installation:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(f"{stored}\n")
             Path(new).replace(self.file)
+            if self.settings.url is not None:
+                self._file_of_any_server.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def where(settings: StoreSettings) -> str:
     """The place of the store, without user and password."""
     if settings.url is None:
         return f"in {settings.data_dir}"
-    url = urlsplit(settings.url.get_secret_value())
-    return f"at {url.hostname}:{url.port or 6379}"  # Redis' own port
+    return f"at {read_redis_url(settings.url.get_secret_value()).place}"

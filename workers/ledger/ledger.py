@@ -12,13 +12,16 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from workers import failpoints
-from workers.errors import StoreAway
+from workers.errors import LedgerDamaged, StoreAway
 from workers.ledger.batch import part_of, rows_of
 from workers.ledger.job import Job, JobParams
+from workers.ledger.packing import pack, unpack
 from workers.ledger.transaction import Transaction
+from workers.store.connection import store_now_us
+from workers.store.hashes import read_hashes
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ CACHED_ROWS: Final = 8000
 CACHED_JOBS: Final = 1000
 
 Row = dict[str, Any]
+_Stored = TypeVar("_Stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +94,20 @@ class Recovered(StrEnum):
     DAMAGED = "DAMAGED"  #: it cannot be read, and stays as it is; `headgate doctor` shows it
 
 
-def pack(entries: Sequence[Row]) -> bytes:
-    """A page as it is stored."""
-    return zlib.compress(json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def unpack(page: bytes) -> list[Row]:
-    """The entries of a stored page."""
-    return json.loads(zlib.decompress(page))  # type: ignore[no-any-return]
-
-
 def _rows(page: Sequence[Row]) -> int:
     return sum(len(rows_of(entry)) for entry in page)
+
+
+def _read(
+    read: Callable[[str, Mapping[str, str]], _Stored | None],
+    name: str,
+    stored: Mapping[str, str],
+) -> _Stored | None:
+    """What is stored under this name; None where it cannot be read."""
+    try:
+        return read(name, stored)
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 class Ledger:
@@ -211,6 +217,19 @@ class Ledger:
         failpoints.reach("replayed")
         return replayed
 
+    def discard(self, key: str, letter: str, entry: Sequence[str]) -> bool:
+        """Settle a dead transaction without sending: it keeps its state, and no replay is left.
+
+        Args:
+            key: The transaction.
+            letter: Its entry among the dead letters, see `Transaction.dead_letter`.
+            entry: What the audit says of it, see `workers.ledger.audit.addition`.
+
+        Returns:
+            False: it was not dead, or has died anew since; nothing was changed.
+        """
+        return bool(self._run("discard", key, letter, *entry) == "DISCARDED")
+
     def recover(
         self, job: str, at_us: int, keys: Sequence[str], *, dry: bool = False
     ) -> list[Recovered]:
@@ -234,20 +253,26 @@ class Ledger:
         self._run("trust")
 
     def job(self, job: str) -> Job | None:
-        """The job as it stands now; None when there is none of this name."""
+        """The job as it stands now; None when there is none of this name.
+
+        Raises:
+            LedgerDamaged: what is stored of it cannot be read.
+            SchemaUnknown: another release stored it.
+        """
         stored: dict[str, str] = self._store.hgetall(self._keys.job(job))  # type: ignore[assignment]
-        return Job.from_hash(job, stored)
+        try:
+            return Job.from_hash(job, stored)
+        except (AttributeError, TypeError, ValueError):
+            raise LedgerDamaged(f"job {job} cannot be read; headgate doctor looks at it") from None
 
     def job_names(self) -> list[str]:
         """The names of all jobs, the oldest first."""
         return self._store.zrange(self._keys.jobs, 0, -1)  # type: ignore[return-value]
 
     def jobs(self, names: Sequence[str]) -> list[Job | None]:
-        """Many jobs in one round trip, in the order of `names`."""
-        pipe = self._store.pipeline(transaction=False)
-        for name in names:
-            pipe.hgetall(self._keys.job(name))
-        return [Job.from_hash(*pair) for pair in zip(names, pipe.execute(), strict=True)]
+        """Many jobs in one round trip, in the order of `names`; None: not there, or damaged."""
+        stored = read_hashes(self._store, [self._keys.job(name) for name in names])
+        return [_read(Job.from_hash, *pair) for pair in zip(names, stored, strict=True)]
 
     def job_params(self, job: str) -> JobParams:
         """What the steps of a job need to know beside their rows; kept in the process.
@@ -271,7 +296,11 @@ class Ledger:
         return stored.step_params
 
     def page(self, job: str, page: int) -> list[Row]:
-        """The entries of a page, rows and batches; the newest stay unpacked in the process."""
+        """The entries of a page, rows and batches; the newest stay unpacked in the process.
+
+        Raises:
+            LedgerDamaged: it is missing, or cannot be read.
+        """
         place = (job, page)
         with self._lock:
             if rows := self._pages.get(place):
@@ -279,12 +308,23 @@ class Ledger:
                 return rows
         name = self._keys.page(job, page)
         raw: bytes = self._store.execute_command("GET", name, NEVER_DECODE=True)
-        rows = unpack(raw)
+        try:
+            rows = unpack(raw)
+        except (TypeError, ValueError, zlib.error):
+            raise LedgerDamaged(
+                f"page {page} of the rows of job {job} is missing or damaged; headgate doctor "
+                f"looks at it"
+            ) from None
         with self._lock:
             self._pages[place] = rows
             while len(self._pages) > 1 and sum(map(_rows, self._pages.values())) > CACHED_ROWS:
                 self._pages.popitem(last=False)
         return rows
+
+    def note_damage(self, name: str, why: str) -> None:
+        """Note what cannot be read, by its name behind the client's prefix, for a person to see."""
+        note = f"{store_now_us(self._store)} {why}"
+        self._store.hsetnx(self._keys.damaged, name, note)
 
     def rows(self, job: str) -> list[Row]:
         """The entries of all pages of a job, in their order; for jobs of modest size."""
@@ -302,8 +342,6 @@ class Ledger:
         return transaction
 
     def transactions(self, keys: Sequence[str]) -> list[Transaction | None]:
-        """Many transactions in one round trip, in the order of `keys`."""
-        pipe = self._store.pipeline(transaction=False)
-        for key in keys:
-            pipe.hgetall(self._keys.transaction(key))
-        return [Transaction.from_hash(*pair) for pair in zip(keys, pipe.execute(), strict=True)]
+        """Many transactions in one round trip, in the order of `keys`; None: not there, damaged."""
+        stored = read_hashes(self._store, [self._keys.transaction(key) for key in keys])
+        return [_read(Transaction.from_hash, *pair) for pair in zip(keys, stored, strict=True)]

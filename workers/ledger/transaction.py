@@ -139,6 +139,7 @@ class Transaction:
     counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
     first_bad_us: int | None = None  #: first answer since which this step goes on trying
     throttled: int = 0  #: answers of 429
+    refused: str = ""  #: the newest of them, see lua/includes/own_refusals.lua
     crashes: int = 0  #: workers that died under it
     places: Sequence[
         str
@@ -159,6 +160,8 @@ class Transaction:
     dead_letter: str | None = None  #: its entry among the dead letters
     #: whose lease ended without an answer, and what that changed; see lua/includes/late.lua
     swept: str | None = None
+    #: of the newest question to admit that was undone before it ran, see lua/undo.lua
+    undone: str | None = None
 
     @classmethod
     def from_hash(cls, key: str, stored: Mapping[str, str]) -> Self | None:
@@ -188,6 +191,11 @@ class Transaction:
     def flow(self) -> str:
         """The flow by which the next call of its step goes."""
         return self._of_step(self.flows.split(",")).partition(">")[0]
+
+    @property
+    def may_be_replayed(self) -> bool:
+        """Whether it ended without success and nobody has settled it since."""
+        return self.state in DEAD and self.dead_letter is not None
 
     @property
     def guard(self) -> Guard:
@@ -288,6 +296,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "g0": StoredField("first_generation", "Generation with which its step, or replay, began.", int),
     "pt": StoredField("done_calls", "Finished calls of this step: its parts, or polls.", int),
     "at": StoredField("attempts", "Attempts of this step.", int),
+    "rf": StoredField("refused", "Its newest 429: step, grants until then, times apart, scope."),
     "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
     "t3": StoredField("first_bad_us", "First answer since which this step goes on trying.", int),
     "th": StoredField("throttled", "Answers of 429.", int),
@@ -321,6 +330,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     ),
     "b": StoredField("backup_us", "Backup after which each step to come may have been sent.", int),
     "d": StoredField("dead_letter", "Its entry among the dead letters."),
+    "uf": StoredField("undone", "Fence of the newest question to admit that was undone."),
     "sw": StoredField("swept", "Whose lease ended without an answer, see lua/includes/late.lua."),
 }
 

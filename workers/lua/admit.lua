@@ -26,7 +26,7 @@
 --                              taken), a breaker is open so long, or a quiet time is not over: back
 --                              in the backlog, nothing is charged
 --          {"DROP", why}       not yours: missing, ended, older step, in the backlog, lease held,
---                             other kind: the message is not ours, nothing is written
+--                             undone (undo.lua), other kind: the message is not ours, nothing is written
 --          {"SPLIT", job, place}  the batch was refused: nothing is written, split.lua does it
 --          {"OLD", job, place, generation}  its key is past max_age_us, or of no more use (see
 --                              lookups.lua): nothing is written, rotate.lua decides; a read
@@ -41,15 +41,17 @@ local MOST_AHEAD = 100000
 
 local key, step, lease = ARGV[2], ARGV[3], tonumber(ARGV[5])
 local state, tx_step, flows, first_sent_us, maybe_executed, attempts, throttled, job, place, answer_lines,
-  crashes, memo, generation, guards, done_calls, sent_digest = unpack(redis.call("HMGET", tx_key(key),
-  TX.state, TX.step, TX.flows, TX.first_sent_us, TX.maybe_executed, TX.attempts, TX.throttled, TX.job,
-  TX.place, TX.answer_lines, TX.crashes, TX.memo, TX.generation, TX.guards, TX.done_calls, TX.sent_digest))
+  crashes, memo, generation, guards, done_calls, sent_digest, undone = unpack(redis.call("HMGET",
+  tx_key(key), TX.state, TX.step, TX.flows, TX.first_sent_us, TX.maybe_executed, TX.attempts, TX.throttled,
+  TX.job, TX.place, TX.answer_lines, TX.crashes, TX.memo, TX.generation, TX.guards, TX.done_calls,
+  TX.sent_digest, TX.undone))
 -- Rung (r), or counting down (t): then Celery brought the message of its retry before a ring saw it due.
 if not state then return {"DROP", "missing"} end
 if state == "s" then return {"DROP", "lease held"} end
 if state == "w" then return {"DROP", "in the backlog"} end
 if state ~= "r" and state ~= "t" then return {"DROP", "ended"} end
 if tx_step ~= step then return {"DROP", "other step"} end
+if undone == ARGV[4] then return {"DROP", "undone"} end
 if state == "t" and tonumber(redis.call("ZSCORE", RETRIES, key) or 0) > now + EARLY then
   return {"DROP", "not due"}
 end
@@ -69,10 +71,10 @@ local fields = {unpack(flow.fields)} -- a copy: it grows
 local governed = is_governed(limits)
 local bell = state == "r"
 
--- `fields` has a pair for each limit, the level of its bucket and its bells, and then four more.
+-- `fields` has a pair for each limit, the level of its bucket and its bells, and then five more.
 local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2] = slot_of("n:"), "k:client", "k:" .. flow.scope
-fields[extra + 3] = "sent"
+fields[extra + 3], fields[extra + 4] = "sent", "set_back"
 local states = redis.call("HMGET", GOV, unpack(fields))
 local newest = tonumber(states[extra + 3]) or 0
 if newest < 0 then return behind(newest) end
@@ -83,7 +85,8 @@ local function back(short)
   return {"WAIT", short}
 end
 local run = know_run(newest)
-if run.quiet_until > now then return back(run.quiet_until - now) end
+local quiet = quiet_left(run)
+if quiet then return back(quiet) end
 local probe, probe_from
 if governed then probe, probe_from = open_scope(flow, states[extra + 1], states[extra + 2]) end
 if probe and probe_from > now then return back(probe_from - now) end
@@ -97,7 +100,7 @@ for i, bucket in ipairs(limits) do
 end
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
-local number = math.max(newest + 1, now)
+local number = math.max(newest + 1, now + (tonumber(states[extra + 4]) or 0))
 write("sent", number)
 run.newest = number
 if governed then write(fields[extra], one_more(states[extra])) end

@@ -8,7 +8,7 @@
 -- ARGV[3]  known    number of flows that there were
 -- ARGV[4]  changes  JSON: a list of {field of overrides, its value or "" = none any more, entry of the
 --                   audit: a list, or an empty one}
--- ARGV[5…] flow, definition: two a flow, all that were known
+-- ARGV[5…] flow, definition: two a flow, all that were known and could be read
 -- Includes counter, bucket, breaker
 -- Reads    deadlines, tx:<key>; writes overrides, audit, flows, gov, breaker:<scope>
 -- Returns  1 = done, 0 = overrides or flows are others by now: nothing was written
@@ -22,14 +22,16 @@ if version ~= ARGV[2] or known ~= tonumber(ARGV[3]) then return 0 end
 
 -- Each bucket before and after, and each scope that becomes another one. A bucket that comes to a flow did
 -- not count what that one sent so far, and none of calls at once knows a rate.
-local was, will, came, scopes, seen = {}, {}, {}, {}, {}
-local capped = "" -- tenants with limits of their own, though their flows are named like the others
+-- `capped` is the tenants with limits of their own, though their flows are named like the others.
+local was, will, came, scopes, seen, given, capped = {}, {}, {}, {}, {}, {}, ""
 for i = 5, #ARGV, 2 do
-  local before = string.match(redis.call("HGET", FLOWS, ARGV[i]), "^[^\n]*")
-  local after = string.match(ARGV[i + 1], "^[^\n]*")
-  if not seen[before .. after] then
-    seen[before .. after] = true
-    local old, new, had = cjson.decode(before), cjson.decode(after), {}
+  local stored = redis.call("HGET", FLOWS, ARGV[i]) or ""
+  local both = string.match(stored, "^[^\n]*") .. string.match(ARGV[i + 1], "^[^\n]*")
+  given[ARGV[i]] = true
+  if not seen[both] then
+    seen[both] = true
+    local new, had = decode(ARGV[i + 1]), {}
+    local old = decode_or_none(stored, new.scope)
     for _, bucket in ipairs(old.limits) do was[bucket[NAME]], had[bucket[NAME]] = bucket, true end
     for _, bucket in ipairs(new.limits) do
       local name = bucket[NAME]
@@ -40,10 +42,10 @@ for i = 5, #ARGV, 2 do
     if old.scope ~= new.scope then scopes[#scopes + 1] = {before = old.scope, after = new.scope} end
   end
 end
-local rung = {} -- the flows of bells that are out
+local rung = {} -- the flows of bells that are out; what cannot be read the sweep sets aside
 for _, key in ipairs(redis.call("ZRANGE", DEADLINES, 0, -1)) do
-  local tx = read_tx(key, "state step flows")
-  if tx.state == "r" then rung[#rung + 1] = defined(flow_of(tx.flows, tx.step)) end
+  local flow_name = find_flow_of_bell(key)
+  if given[flow_name or ""] then rung[#rung + 1] = flow_name end
 end
 
 local function full_of(name) return tonumber(redis.call("HGET", GOV, "c:" .. name)) or 0 end

@@ -42,13 +42,14 @@ local function move_keys(name, fields)
 end
 -- What is out as a probe is waited for no longer.
 local function move_breaker(scope)
-  move_fields(breaker_key(scope), {"opened_us", "due_us"})
+  move_fields(breaker_key(scope), {"opened_us", "due_us", "ordered_us"})
   if try("HMGET", breaker_key(scope), "probers")[1] then plan("HSET", breaker_key(scope), "probers", "") end
 end
 
 local OF_KEY = {TX.first_sent_us, TX.last_answer_us, TX.first_bad_us}
 move_keys(RETRIES) -- these stand in deadlines as well
 move_keys(DEADLINES, OF_KEY)
+move_keys(base .. "reclaimed")
 move_keys(PERMITS)
 move_keys(QUARANTINE, OF_KEY)
 for _, flow in ipairs(flows) do move_keys(backlog_key(flow) .. ":due", OF_KEY) end
@@ -62,14 +63,15 @@ end
 for _, job in ipairs(try("ZRANGE", base .. "jobs", 0, -1)) do
   if not try("HMGET", job_key(job), JOB.finished_us)[1] then move_fields(job_key(job), {JOB.started_us}) end
 end
-move_fields(base .. "oauth", {"asked_us", "renew_us", "expires_us", "failed_until_us"})
+move_fields(base .. "oauth", {"asked_us", "renew_us", "expires_us", "failed_until_us", "refused_us",
+  "worked_us"})
 
 local MOMENTS = {at = true, tick = true, refused_us = true, opened_us = true, asked = true}
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
   local first, second = string.match(value, "^(%d+) (%d+)$")
-  if string.find(field, "^[cgok]:") or MOMENTS[field] then
+  if string.find(field, "^[cdgok]:") or MOMENTS[field] then
     if moved(value) then plan("HSET", GOV, field, moved(value)) end
     if string.find(field, "^k:") then move_breaker(string.sub(field, 3)) end
   elseif first and string.find(field, "^[wmz]:") then

@@ -1,5 +1,6 @@
 #!lua
--- Defines flows that may be new, if no limit was changed live since their definitions were made.
+-- Defines flows that may be new, or cannot be read, if no limit was changed live since their definitions
+-- were made.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us   "" or an integer (tests)
@@ -9,5 +10,10 @@
 -- Returns  1 = they are defined, 0 = the overrides are others by now: nothing was written
 -- Cost     O(flows)
 if (redis.call("HGET", base .. "overrides", "#") or "0") ~= ARGV[2] then return 0 end
-for i = 3, #ARGV, 2 do redis.call("HSETNX", FLOWS, ARGV[i], ARGV[i + 1]) end
+must_be("hash", FLOWS)
+for i = 3, #ARGV, 2 do
+  local stored = redis.call("HGET", FLOWS, ARGV[i])
+  local is_whole = stored and pcall(decode, stored) and string.find(stored, "\n%[.*%]$")
+  if not is_whole then redis.call("HSET", FLOWS, ARGV[i], ARGV[i + 1]) end
+end
 return 1

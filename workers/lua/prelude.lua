@@ -26,6 +26,8 @@
 --   key.backlog:<flow>       new                list: transactions of this flow that never went
 --   key.backlog:<flow>:due   due                sorted set: those that go again -> when they are due
 --   key.deadlines            deadlines          sorted set: transaction that is out -> by when it is answered
+--   key.reclaimed            reclaimed          sorted set with expiry: transaction that is out since before
+--                                               the store went back -> as in deadlines
 --   key.retries              retries            sorted set: transaction in Celery's countdown -> its due time
 --   key.quarantine           quarantine         sorted set: those under which a worker died -> due time
 --   key.permits              permits            sorted set: permit of a call outside of jobs -> its end
@@ -45,8 +47,10 @@
 --   key.refusals             refusals           stream: newest answers of 429, see governor/refusals.py
 --   key.overrides            overrides          hash: which limits hold, see overrides.*
 --   key.bound                bound              hash: account of the ledger, see governor/binding.py
---   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua
---   key.healthy              healthy            hash: scope -> the second since which all is well again
+--   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua;
+--                                               429:<scope> -> its newest 429, see includes/own_refusals.lua
+--   key.healthy              healthy            hash: scope -> the second since which all is well again;
+--                                               429:<scope> -> grants until the newest 429 that is over
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now
@@ -74,6 +78,7 @@
 --   gov.set_back           set_back       by how much the clock was set back, all in all
 --   gov.sent               newest_grant   number of the newest grant; negative: stopped, see includes/run.lua
 --   gov.k:<scope>          probe_at       while its breaker is open: from when on a probe may go
+--   gov.d:<scope>          hold_ended     when its breaker closed last, if it was ever open
 --   gov.opened             opened         scope whose breaker opened last
 --   gov.opened_us          opened_at      when that was
 --   gov.quarantined        quarantined    the one transaction of the quarantine that is out
@@ -92,6 +97,7 @@
 --   breaker.why        why        the newest reason, one sentence
 --   breaker.opened_us  opened_at  when it opened
 --   breaker.due_us     due_at     when the next probe is due, whoever is out
+--   breaker.ordered_us ordered_at until then the provider ordered to wait, if it did
 --   breaker.every_us   every      from the start of the next probe to the one after it
 --   breaker.probers    probers    who is out, and until when each is waited for
 --   breaker.probes     probes     how many went; a row in doubt and a fresh one take turns
@@ -104,12 +110,13 @@
 --   oauth.renew_us         renew_us         from when on it is to be renewed
 --   oauth.expires_us       expires_us       from when on it is invalid
 --   oauth.refused          refused          generation that the provider refused
---   oauth.vain             vain             renewals in a row after a 401 that did not help
---   oauth.vain_generation  vain_generation  generation that was counted so last
---   oauth.replaces         replaces         1 = it was asked for because the one before was refused
+--   oauth.renewals         renewals         renewals after a 401 that are not forgotten yet
+--   oauth.refused_us       refused_us       when a call was refused with it last
+--   oauth.worked_us        worked_us        when a call that was refused came back and was answered
 --   oauth.failed_until_us  failed_until_us  until then nobody asks again
 --   oauth.failure          failure          what the newest attempt to renew it met
 --   oauth.failure_refused  failure_refused  1 = a person must act
+--   oauth.failed_by        failed_by        digest of the secrets with which that asked
 
 -- The open states of a transaction, where it stands meanwhile, and what moves it on:
 --   w waits         in a backlog, or in the quarantine         ring
@@ -131,6 +138,7 @@ local TX = {
   first_sent_us = "t1",    -- first send under its key
   last_answer_us = "t2",   -- newest answer to a send, except the one by which the transaction succeeded
   fence = "f",             -- fence of the newest grant
+  undone = "uf",           -- fence of the newest question to admit that was undone before it ran
   generation = "gn",       -- generation of its key; absent = 1
   first_generation = "g0", -- generation with which its step, or replay, began; absent = 1
   done_calls = "pt",       -- calls of this step that are done: parts, or polls; absent = 0
@@ -138,6 +146,7 @@ local TX = {
   counted = "ca",          -- what they count, in eighths, see includes/evidence.lua; absent = 0
   first_bad_us = "t3",     -- first answer since which this step goes on trying
   throttled = "th",        -- answers of 429
+  refused = "rf",          -- its newest 429, see includes/own_refusals.lua
   crashes = "cr",          -- workers that died under it
   places = "cc",           -- while it is out: limits in which it has a place, + between
   probe = "pb",            -- while its call is a probe: the scope of the breaker

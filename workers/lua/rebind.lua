@@ -8,7 +8,7 @@
 -- ARGV[4…] entry of the audit
 -- Reads    deadlines, retries, quarantine, permits; writes bound, oauth, audit
 -- Returns  "done"; or "out", or "other" when it is bound to something else by now: nothing was written
--- Cost     O(fields), 9 commands
+-- Cost     O(fields), 10 commands
 local BOUND, AUDIT = base .. "bound", base .. "audit"
 local before, after = cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 must_be("hash", BOUND)
@@ -21,5 +21,6 @@ for field, value in pairs(before) do
 end
 redis.call("XADD", AUDIT, unpack(ARGV, 4))
 redis.call("DEL", base .. "oauth") -- a token of the account before
+redis.call("DEL", BOUND) -- what is not bound any more would be another account's
 for field, value in pairs(after) do redis.call("HSET", BOUND, field, value) end
 return "done"

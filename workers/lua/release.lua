@@ -10,7 +10,9 @@
 -- ARGV[5]  why        the reason of the pause, or what went wrong
 -- ARGV[6]  remaining  calls that the provider's headers leave, "" = they say nothing
 -- ARGV[7]  reset_us   from now until they leave more
--- Includes seconds, counter, bucket, breaker, probes, throttling, evidence, pause, feedback
+-- ARGV[8]  retry_after_us  no probe goes earlier, 0 = nothing was ordered
+-- Includes seconds, counter, bucket, breaker, probes, throttling, evidence, own_refusals
+-- Includes pause, feedback
 -- Reads    tx:<permit>, flows, gov, evidence; writes gov, permits, tx:<permit>, evidence, breaker:<scope>
 -- Returns  1 = recorded, 0 = its lease was over
 -- Cost     O(limits)
@@ -22,6 +24,8 @@ redis.call("HLEN", GOV)
 local flow = read_flow(tx.flows)
 local answer = {came_to = ARGV[3], is_first = true, pause_us = pause > 0 and pause or nil, error = ARGV[5],
   remaining = tonumber(ARGV[6]), reset_us = tonumber(ARGV[7])}
+local ordered = tonumber(ARGV[8]) or 0
+if ordered > 0 then answer.retry_after_us = ordered end
 plan_feedback(answer, flow, permit, tx.probe)
 
 obey(answer, flow, permit, tx.probe)

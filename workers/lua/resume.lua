@@ -1,43 +1,65 @@
 #!lua flags=allow-oom
--- Ends what holds a client: an operator's pause, the provider's, breakers that are open. What waited is
--- paced: every bucket starts empty. A limit or route that is held for longer than the client was by
--- its provider is so for itself, and stays so.
+-- Ends all that holds a client or a part of it: an operator's pause, the provider's of the client, of a limit
+-- or of a route, breakers that are open, and waits of single rows that are longer than any backoff. What
+-- waited is paced: every bucket starts empty.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2…] the entry of the audit
 -- Includes seconds, counter, bucket, breaker, throttling
--- Reads    gov, flows; writes audit, gov, breaker:<scope>
--- Returns  1 = it goes on, 0 = nothing held it, and nothing was written
--- Cost     O(flows)
+-- Reads    gov, flows; writes audit, gov, breaker:<scope>, backlog:<flow>:due
+-- Returns  {rows, scope, …}: how many rows waited so long, and all scopes that were held: "client", limits,
+--          routes; {0} = nothing was held, and nothing was written
+-- Cost     O(flows + rows)
+
+-- A row whose wait has longer left, in us, waits by an order of the provider.
+local LONGEST_BACKOFF = 60000000
 must_be("stream", base .. "audit")
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
-local open = {}
+local open, scopes, is_named = {}, {}, {}
+local function name_scope(scope)
+  if not is_named[scope] then scopes[#scopes + 1], is_named[scope] = scope, true end
+end
+if (tonumber(held) or 0) > now then name_scope("client") end
 for _, field in ipairs(redis.call("HKEYS", GOV)) do open[#open + 1] = string.match(field, "^k:(.*)$") end
-held = tonumber(held) or 0
-if held <= now and #open == 0 then return 0 end
-local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
-if paused and tonumber(paused_until) == held then held = tonumber(provider) end
+for _, scope in ipairs(open) do name_scope(scope) end
 
-local buckets, seen = {}, {}
+local buckets, rows, seen = {}, {}, {}
 for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
   local first_line = string.match(definition, "^[^\n]*")
   if not seen[first_line] then
     seen[first_line] = true
-    for _, bucket in ipairs(cjson.decode(first_line).limits) do buckets[bucket[NAME]] = bucket end
+    local is_whole, flow = pcall(decode, definition)
+    for _, bucket in ipairs(is_whole and flow.limits or {}) do buckets[bucket[NAME]] = bucket end
   end
 end
+-- A grant may be so many us ahead, and that is no hold.
+local AHEAD = 150000
+local function is_held(name, bucket)
+  local full = tonumber(redis.call("HGET", GOV, "c:" .. name)) or 0
+  return full - bucket[INTERVAL] * bucket[BURST] > now + AHEAD
+end
+for name, bucket in pairs(buckets) do
+  if not is_places(bucket) and is_held(name, bucket) then name_scope(name) end
+end
+for _, flow in ipairs(redis.call("HKEYS", FLOWS)) do
+  local due = backlog_key(flow) .. ":due"
+  for _, key in ipairs(redis.call("ZRANGEBYSCORE", due, now + LONGEST_BACKOFF, "+inf")) do
+    rows[#rows + 1] = {due = due, key = key}
+  end
+end
+if #scopes == 0 and #rows == 0 then return {0} end
+
 redis.call("XADD", base .. "audit", unpack(ARGV, 2))
 for name, bucket in pairs(buckets) do
-  local full = tonumber(redis.call("HGET", GOV, "c:" .. name))
-  local hold = full and full - bucket[INTERVAL] * bucket[BURST] or 0
-  local own = hold > math.max(now, held)
-  if bucket[INTERVAL] > 0 and not own and (hold > now or not is_route(bucket)) then
+  if bucket[INTERVAL] > 0 and (is_named[name] or not is_route(bucket)) then
     redis.call("HSET", GOV, "c:" .. name, now + bucket[INTERVAL] * bucket[BURST])
   end
 end
-for _, scope in ipairs(open) do forget_breaker(scope) end
+for _, row in ipairs(rows) do redis.call("ZADD", row.due, now, row.key) end
+for _, scope in ipairs(open) do end_breaker(scope) end
+for _, scope in ipairs(scopes) do redis.call("HDEL", GOV, "y:" .. scope) end
 forget_refusals()
 redis.call("HDEL", GOV, "paused", "y:client")
 redis.call("HSET", GOV, "c:client", now)
-return 1
+return {#rows, unpack(scopes)}

@@ -15,7 +15,7 @@
 -- Includes tick (count_retries, start_all_empty, job_to_open: of needs_page), turns (take_turn)
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
--- Includes probers, backlogs
+-- Includes guarded (is_guarded_waiting: of any tenant, in any lane), probers, backlogs
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
 --          gov, active, the backlogs, tx:<key>, deadlines, retries, quarantine
@@ -25,9 +25,10 @@
 --          publishes: pool "calls" or "media", whose threads do the step, and local 1 = it makes no
 --          call, else 0
 --          1 and no bells, too, when the store's clock was set back: the sweep mends it
---          {"LOST", newest, at_us}  the caller knows newer grants than the store: nothing was done; the
---          newest one that the store knows, and when somebody rang last as far as it knows
--- Cost     O(fields of gov + flows with work × log + 4 per bell)
+--          {"LOST", newest, known_until}  the caller knows newer grants than the store: nothing was done;
+--          the newest one that the store knows, and up to which number its data are surely complete
+-- Cost     O(fields of gov + flows with work × log + 4 per bell); where a probe may go and its tenant has
+--          but rows that nothing guards, one command for each flow with work and about 800 reads more
 
 -- Most transactions of the quarantine that are passed by. One that must wait may wait for a worker of its
 -- pool that nobody starts, with as many more as its dead ones had threads.
@@ -94,7 +95,7 @@ if math.max(number("at"), number("asked")) - now >= SET_BACK then return {tick, 
 local newest = number("sent")
 if newest < 0 then return behind(newest) end
 local run = know_run(newest)
-if tonumber(ARGV[7] or 0) > newest then return {"LOST", newest, number("at")} end
+if tonumber(ARGV[7] or 0) > newest then return {"LOST", newest, run.known_until} end
 if is_damaged then
   heal_counters()
   read_gov()
@@ -106,11 +107,12 @@ if is_silent then start_all_empty() end
 run.starts_empty = false
 share_threads(calls_threads, media_threads)
 local is_sweep_due = is_overdue(DEADLINES) or is_overdue(PERMITS)
-if run.quiet_until > now then
+if run.is_quiet then
   run.quiet_until = math.max(run.since + QUIET, awaited_until(worker, pool, run.since))
+  run.is_quiet = run.quiet_until > now
 end
 reply[1], reply[2], reply[4] = turn - now, is_sweep_due and 1 or 0, count_breakers()
-if run.quiet_until > now then return reply end
+if run.is_quiet then return reply end
 reply[3] = job_to_open()
 if has_free_threads() then
   ring_quarantine()

@@ -8,8 +8,10 @@
 -- ARGV[4]  fence     as given to admit
 -- ARGV[5]  verdict   JSON, see below
 -- ARGV[6]  grace_us  how long a bell may stay unanswered
+-- ARGV[7]  number    of the grant, as admit gave it
 -- Includes seconds, counter, bucket, breaker, probes, throttling, pause, quarantine
 -- Includes evidence (ATTEMPT, is_troubled: whether a bad answer is the fault of its row)
+-- Includes own_refusals (whether a 429 is the fault of its row: refused of tx:<key>)
 -- Includes feedback (read_verdict; plan_feedback, obey: counters, pauses and breakers)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes giving_up (plan_attempts: what this answer counts, and whether its row ends by that)
@@ -21,6 +23,8 @@
 --          the backlog, active and quarantine, or job:<job>, needs_page and dead
 -- Returns  "RING"     the Celery chain goes on: its next link is a bell that is counted
 --          "BACKLOG"  the chain stops, the dispatcher will ring
+--          "APART"    as BACKLOG: it is refused while others are not, so it alone waits, for the first time
+--          "STILL_APART"  the same, not for the first time
 --          "RETRY"    publish Task.retry: the countdown is known to the ledger
 --          "END"      the transaction has ended
 --          "STALE"    this fence settles nothing: already settled, granted anew, or never admitted
@@ -48,6 +52,8 @@
 --   pause_us        all but advance: how long nothing may leave for what was refused; with pause_reach
 --                   "scope" = for the flow's scope, which other refusals may widen, "client" = for the
 --                   whole client
+--   pause_most_us   of a pause that the provider did not order: how long it may become where refusal follows
+--                   upon refusal, see own_refusals.lua
 --   delay_us        retry, requeue: backoff
 --   throttled       requeue: it was a 429
 --   part_done       requeue: one part of the step is done, or one poll
@@ -55,7 +61,7 @@
 --   state           finish: the final state
 
 -- Read: what is stored, and what the verdict says.
-local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV[5]), tonumber(ARGV[6])
+local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
   probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, sent_digest
@@ -78,7 +84,8 @@ check_counts(job, attempts, throttled, done_calls, crashes)
 attempts = tonumber(attempts or 0)
 local next_name = flow_of(next_flows, next_step)
 
--- Check the types of all that is written.
+-- Check the types of all that is written from here on; take_back has checked all that a late answer writes
+-- before its own first write.
 local ending = final and plan_ending(key, job, final, tonumber(rows or 1), crashes)
 flow = flow or not ending and read_flow(flow_name)
 local next_flow = not ending and next_name ~= flow_name and read_flow(next_name) or flow
@@ -121,4 +128,4 @@ if advances then return ring_next(key, next_name, next_flow, flow, grace) end
 local due = now + (verdict.delay_us or 0)
 if verdict.tag == "retry" and tonumber(crashes or 0) == 0 then return count_down(key, due, grace) end
 requeue(key, next_name, flow.lane, due, not goes_on and crashes)
-return "BACKLOG"
+return verdict.refusal and verdict.refusal.word or "BACKLOG"

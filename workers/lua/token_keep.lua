@@ -16,10 +16,8 @@ local OAUTH, LOCK = base .. "oauth", base .. "oauth:lock"
 must_be("hash", OAUTH)
 must_be("string", LOCK)
 if redis.call("GET", LOCK) ~= ARGV[2] then return 0 end
-local generation, refused = unpack(redis.call("HMGET", OAUTH, "generation", "refused"))
-local replaces = generation and generation == refused and 1 or 0
-redis.call("HDEL", OAUTH, "refused", "failed_until_us", "failure", "failure_refused")
-redis.call("HSET", OAUTH, "replaces", replaces, "token", ARGV[3], "generation", ARGV[4], "asked_us", ARGV[5],
+redis.call("HDEL", OAUTH, "refused", "failed_until_us", "failure", "failure_refused", "failed_by")
+redis.call("HSET", OAUTH, "token", ARGV[3], "generation", ARGV[4], "asked_us", ARGV[5],
   "renew_us", ARGV[6], "expires_us", ARGV[7])
 redis.call("DEL", LOCK)
 return 1

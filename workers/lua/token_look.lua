@@ -6,6 +6,7 @@
 -- ARGV[2]  owner       random name of this caller
 -- ARGV[3]  lock_ms     how long the lock outlives an owner that dies
 -- ARGV[4]  unreadable  generation that this caller cannot decrypt, "" = none
+-- ARGV[5]  secrets     digest of the caller's secrets: others that were refused are no failure of its own
 -- Reads    oauth; writes oauth:lock
 -- Returns  {now_us, locked, usable, token, generation, asked_us, renew_us, expires_us, failure, refused}
 --          locked 1 = the caller holds the lock: it must renew the token, then keep or release
@@ -16,11 +17,13 @@
 local OAUTH, LOCK = base .. "oauth", base .. "oauth:lock"
 must_be("hash", OAUTH)
 must_be("string", LOCK)
-local token, generation, asked, renew, expires, refused, failed_until, failure, failure_refused = unpack(
+local token, generation, asked, renew, expires, refused, failed_until, failure, failure_refused, failed_by
+  = unpack(
   redis.call("HMGET", OAUTH, "token", "generation", "asked_us", "renew_us", "expires_us", "refused",
-  "failed_until_us", "failure", "failure_refused"))
+  "failed_until_us", "failure", "failure_refused", "failed_by"))
 local usable = token and generation ~= refused and generation ~= ARGV[4] and now < (tonumber(expires) or 0)
-local failed = now < (tonumber(failed_until) or 0)
+local is_own = failure_refused ~= "1" or not failed_by or failed_by == ARGV[5]
+local failed = is_own and now < (tonumber(failed_until) or 0)
 local locked = false
 if not (usable and now < (tonumber(renew) or 0)) and not failed then
   locked = redis.call("SET", LOCK, ARGV[2], "NX", "PX", ARGV[3])

@@ -7,6 +7,7 @@
 -- ARGV[3]  failure   sentence for all who want a token meanwhile, "" = none
 -- ARGV[4]  refused   1 = a person must act, else 0
 -- ARGV[5]  quiet_us  how long nobody asks again
+-- ARGV[6]  secrets   digest of the secrets with which it asked
 -- Reads    oauth:lock; writes oauth, oauth:lock
 -- Returns  1 = given back, 0 = it was another's by now and nothing was written
 -- Cost     O(1)
@@ -16,7 +17,7 @@ must_be("string", LOCK)
 if redis.call("GET", LOCK) ~= ARGV[2] then return 0 end
 if ARGV[3] ~= "" then
   redis.call("HSET", OAUTH, "failed_until_us", now + ARGV[5], "failure", ARGV[3],
-    "failure_refused", ARGV[4])
+    "failure_refused", ARGV[4], "failed_by", ARGV[6] or "")
 end
 redis.call("DEL", LOCK)
 return 1

@@ -1,11 +1,19 @@
 #!lua
--- Says that a call which was refused came back and was answered: renewing the token was not in vain.
+-- Says that the token works: a call which was refused came back and was answered, or many were answered.
 --
 -- KEYS[1]  prefix of the client
--- ARGV[1]  now_us  "" or an integer (tests)
--- Writes   oauth
--- Returns  1
+-- ARGV[1]  now_us    "" or an integer (tests)
+-- ARGV[2]  good      answers in a row to calls of the caller, none of which was refused; 0 = one that was
+-- ARGV[3]  least     so many take back a first renewal after a refusal, twice as many each further one
+-- Reads    oauth; writes oauth
+-- Returns  how many renewals are not forgotten
 -- Cost     O(1)
-must_be("hash", base .. "oauth")
-redis.call("HDEL", base .. "oauth", "vain", "vain_generation", "replaces")
-return 1
+local OAUTH, good = base .. "oauth", tonumber(ARGV[2])
+must_be("hash", OAUTH)
+local renewals = tonumber(redis.call("HGET", OAUTH, "renewals")) or 0
+if good == 0 then redis.call("HSET", OAUTH, "worked_us", now)
+elseif renewals > 0 and good >= tonumber(ARGV[3]) * 2 ^ (renewals - 1) then
+  renewals = renewals - 1
+  redis.call("HSET", OAUTH, "renewals", renewals)
+end
+return renewals

@@ -7,6 +7,7 @@
 -- Writes   gov
 -- Returns  1
 -- Cost     O(1)
-local newest = tonumber(redis.call("HGET", GOV, "sent")) or 0
-redis.call("HSET", GOV, "sent", math.max(math.abs(newest) + 1, now))
+local newest, set_back = unpack(redis.call("HMGET", GOV, "sent", "set_back"))
+local number = math.max(math.abs(tonumber(newest) or 0) + 1, now + (tonumber(set_back) or 0))
+redis.call("HSET", GOV, "sent", number)
 return 1

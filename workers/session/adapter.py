@@ -78,8 +78,16 @@ class GovernedAdapter(BaseAdapter):
                     raise requests.ConnectionError(f"nothing was sent: {answer.error}")
             else:
                 quota = read_shortage(answer.headers)
-                self._limiter.release(permit, answer.health, why=reading.reason, quota=quota)
+                self._limiter.release(
+                    permit,
+                    answer.health,
+                    why=reading.reason,
+                    quota=quota,
+                    pause_s=answer.ordered_wait_s,
+                )
                 if reading.next is not Next.TOKEN or token is None:
+                    if renewed and token and answer.status is not None:
+                        self._client.tokens().worked(token)
                     return _response(request, answer)
                 if not self._client.tokens().refused(token, again=renewed) or renewed:
                     return _response(request, answer)
@@ -107,9 +115,9 @@ class GovernedAdapter(BaseAdapter):
 
     def _refused(self, permit: Permit, answer: Answer, times: int) -> None:
         """A 429: all obey it, this call included."""
-        wait_s = self._client.retry_policy.after_429_s(answer, times - 1, self._rng)
+        pause = self._client.retry_policy.after_429(answer, times - 1, self._rng)
         why = "the provider answered 429 to a call from outside of jobs"
-        self._limiter.release(permit, "refused", pause_s=wait_s, why=why)
+        self._limiter.release(permit, "refused", pause_s=pause.duration_s, why=why)
 
 
 def _plain(request: requests.PreparedRequest, client: Client) -> tuple[Request, str]:

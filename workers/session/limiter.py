@@ -123,13 +123,16 @@ class Limiter:
         Args:
             permit: What `acquire` gave.
             came_to: What the answer says of the provider, "refused" of a 429, "unsent".
-            pause_s: How long nothing may leave for what was refused.
+            pause_s: How long nothing may leave for what was refused; of any other answer the wait
+                that it orders, before which no probe of a breaker goes.
             why: The reason of such a pause, or what went wrong, one sentence for people.
             quota: What the answer's headers leave.
         """
+        wait_us = round(pause_s * 1e6)
+        pause_us, ordered_us = (wait_us, 0) if came_to == "refused" else (0, wait_us)
         left = (quota.remaining, round(quota.reset_s * 1e6)) if quota else ("", 0)
         with suppress(StoreAway):
-            self._run("release", permit.name, came_to, round(pause_s * 1e6), why[:MAX_TEXT], *left)
+            self._run("release", permit.name, came_to, pause_us, why[:MAX_TEXT], *left, ordered_us)
 
     def _ask(self, name: str, flow: str) -> Any:  # noqa: ANN401 -- the script's reply
         return self._run("acquire", name, flow, self._leases.call_us, round(TOKEN_KEPT_S * 1e6))

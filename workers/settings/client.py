@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from workers.errors import ConfigError
 from workers.settings.access import AuthSettings, RouteSettings
 from workers.settings.limits import LimitSettings, bucket_of
-from workers.settings.values import RESERVED, Model, Seconds, require_plain
+from workers.settings.values import RESERVED, Model, PathOfHost, Seconds, require_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,7 +89,7 @@ class ClientSettings(AuthSettings, RouteSettings):
     backoff_cap_s: Seconds = 30.0
     #: How long a row is tried again while nothing shows whether it or the provider is at fault.
     outage_patience_s: Seconds = 1800.0
-    probe: str | None = Field(None, pattern=r"^/[!-~]*$")  #: a GET that changes nothing, see docs
+    probe: PathOfHost | None = None  #: a GET that changes nothing, see docs
     # How long what was written may stay unseen by the provider's own reads: guard `lookup`.
     lookup_after_s: Seconds = 2.0  #: from a send of unknown outcome to the first look-up
     lookups: int = Field(3, ge=1, le=100)  #: how often it may be asked in vain

@@ -122,6 +122,18 @@ class AgreedLimit(LimitSettings):
     versions: tuple[LimitSettings, ...]  #: the newest first; this limit repeats its values
 
 
+def other_versions(limit: LimitSettings) -> list[str]:
+    """What other configurations in use say of the limit, as a person reads it."""
+    older = limit.versions[1:] if isinstance(limit, AgreedLimit) else ()
+    return [_state(version) for version in older]
+
+
+def _state(limit: LimitSettings) -> str:
+    if limit.shape == "concurrent":
+        return f"{limit.count:,} at once"
+    return f"{limit.count:,} per {limit.window_s:g} s, {limit.shape}, {limit.calibration}"
+
+
 def agree_on(versions: Iterable[LimitSettings]) -> LimitSettings:
     """The limit that obeys all versions of it, the newest first: of one name, match and kind."""
     newest, *older = dict.fromkeys(versions)

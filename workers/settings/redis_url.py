@@ -7,7 +7,6 @@ them would understand is refused. No error shows a value, for it may be a secret
 
 from __future__ import annotations
 
-import math
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -18,7 +17,11 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import redis
 from pydantic import AfterValidator, SecretStr
 
+from workers.settings.values import require_host
+
 DEFAULT_PORT: Final = 6379
+#: The longest time of an option: a day.
+MOST_S: Final = 86_400
 #: What a connection that verifies its server is given.
 VERIFIED: Final = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
 #: Options of TLS.
@@ -58,6 +61,12 @@ class RedisServer:
     seconds: dict[str, float]  #: timeouts
 
     @property
+    def place(self) -> str:
+        """Where the data are: host, port and number, without user and password."""
+        number = int(urlsplit(self.url).path.strip("/") or 0)
+        return f"{self.host}:{self.port}/{number}"
+
+    @property
     def verifies(self) -> bool:
         """Whether a server with a wrong certificate, or one of another name, is refused."""
         return self.tls is None or self.tls.items() >= VERIFIED.items()
@@ -85,6 +94,7 @@ def read_redis_url(url: str) -> RedisServer:
         raise ValueError(_FORM)
     if "@" in parts.query:
         raise ValueError(_FORM)
+    require_host(parts.hostname)
     try:
         given = _options(parts.query, secure=secure)
         seconds = {name: _seconds(name, given.pop(name)) for name in _SECONDS if name in given}
@@ -105,6 +115,8 @@ def _options(query: str, *, secure: bool) -> dict[str, str]:
             raise ValueError(f"its option {name!r} is unknown; there are {', '.join(known)}")
         if name in given or not value:
             raise ValueError(f"its option {name} must be given once, with a value")
+        if not value.isprintable():
+            raise ValueError(f"its option {name} must not hold a control character")
         given[name] = value
     return given
 
@@ -114,8 +126,8 @@ def _seconds(name: str, value: str) -> float:
         seconds = float(value)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"its option {name} must be a number of seconds above 0")
+    if not 0 < seconds <= MOST_S:
+        raise ValueError(f"its option {name} must be a number of seconds, above 0 and up to a day")
     return seconds
 
 

@@ -8,10 +8,19 @@ from __future__ import annotations
 import os
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Final, get_args
+from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from workers.errors import ConfigError
 
@@ -41,6 +50,11 @@ RESERVED: Final = frozenset(
         "user-agent",
     )
 )
+#: Characters of a path in the configuration.
+MOST_PATH: Final = 2_048
+_PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")  # printable ASCII, no space and no fragment
+#: A segment `.` or `..`; servers differ in what ends a segment, and in when they unquote it.
+_CLIMBS: Final = re.compile(r"[/\\]\.{1,2}([/\\;]|$)")
 
 
 class Model(BaseModel):
@@ -55,6 +69,18 @@ class Model(BaseModel):
         if isinstance(data, dict):
             require_known(data, cls.model_fields)
         return data
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_values(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what pydantic would take for a number, and what no system call can take."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("must not hold a NUL character")
+        if isinstance(value, bool):
+            annotation = cls.model_fields[str(info.field_name)].annotation
+            if {int, float} & {annotation, *get_args(annotation)}:
+                raise ValueError("must be a number, not true or false")
+        return value
 
 
 def require_known(given: Iterable[str], known: Iterable[str]) -> None:
@@ -110,12 +136,36 @@ def _words(key: str) -> str:
     return key.replace("_", " ")
 
 
+def require_host(host: str | None) -> None:
+    """Refuse what no resolver takes with a `ValueError`: an empty label, or one of over 63."""
+    try:
+        (host or "").encode("idna")
+    except UnicodeError:
+        raise ValueError("its host is no name that can be looked up; correct it") from None
+
+
+def require_path(path: str) -> str:
+    """Refuse with a `ValueError` what is no path, with its query, below a base URL."""
+    if not _PATH.fullmatch(path):
+        raise ValueError('the path must begin with "/" and be printable ASCII; quote the rest')
+    if _CLIMBS.search(unquote(path.partition("?")[0])):
+        raise ValueError('the path must have no segment "." or ".."; write where it leads to')
+    return path
+
+
+def _path_of_host(value: str) -> str:
+    if "//" in value.partition("?")[0] or len(value) > MOST_PATH:
+        raise ValueError(f'the path must not hold "//", nor more than {MOST_PATH:,} characters')
+    return require_path(value)
+
+
 def _http_url(value: str) -> str:
     if re.search(r"[\s\x00-\x1f\x7f]", value):
         raise ValueError("must not hold spaces or control characters")
     try:
         url = urlsplit(value)
         _ = url.port  # raises where it is no port
+        require_host(url.hostname)
     except ValueError:
         raise ValueError("cannot be read as a URL; correct its host or port") from None
     if url.scheme not in {"http", "https"} or not url.hostname:
@@ -146,4 +196,5 @@ def _proxy_url(value: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
+PathOfHost = Annotated[str, AfterValidator(_path_of_host)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]

@@ -51,7 +51,7 @@ MOST_CONNECTIONS = 2**31
 FULL: Final = 0.8
 
 
-def _not_now(error: RedisError) -> StoreAway:
+def _not_now(error: RedisError) -> StoreAway | LedgerDamaged:
     if demoted := reason_to_reconnect(error):
         return StoreAway(demoted)
     if isinstance(error, AuthenticationError | AuthorizationError):
@@ -149,7 +149,7 @@ class Store(redis.Redis):
             self._primary_until_s = 0.0
             raise self.fail(ReadOnlyError("a replica answers", status_code="READONLY"))
 
-    def fail(self, error: RedisError) -> StoreAway:
+    def fail(self, error: RedisError) -> StoreAway | LedgerDamaged:
         """What a failure of the server is to a caller.
 
         A server that is not the primary is left: the next command of every thread connects anew, by

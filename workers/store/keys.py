@@ -54,6 +54,11 @@ class ClientKeys:
         return self._of("deadlines")
 
     @property
+    def reclaimed(self) -> str:
+        """Sorted set: transaction that is out since before the store went back → its deadline."""
+        return self._of("reclaimed")
+
+    @property
     def retries(self) -> str:
         """Sorted set: transaction whose Celery countdown runs → its due time."""
         return self._of("retries")

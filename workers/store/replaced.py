@@ -7,8 +7,8 @@ from typing import Final
 
 #: What is to be done when a store is not that of this installation.
 REMEDY: Final = (
-    "correct store.url, or restore its backup and give `headgate recover --since …`, or begin anew "
-    "with `headgate recover --new-installation`"
+    'correct store.url, or restore its backup and give `headgate recover --since T --reason "…"`, '
+    'or begin anew with `headgate recover --new-installation --reason "…"`'
 )
 _FOREIGN: Final = (
     f"the store no longer has this installation, it was emptied or replaced: nothing is sent until "
@@ -31,5 +31,5 @@ def behind(newest_us: int) -> str:
     moment = datetime.fromtimestamp(newest_us / 1e6, UTC).isoformat(timespec="seconds")
     return (
         f"the store is older than what was sent: it knows of nothing after {moment}, so nothing is "
-        f"sent; stop the workers, and give `headgate recover --since {moment}`"
+        f'sent; stop the workers, and give `headgate recover --since {moment} --reason "…"`'
     )

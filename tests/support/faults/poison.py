@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.faults.outage import rows_of
+from workers.governor import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,6 +92,12 @@ def spent(fleet: Fleet, job: str = "job") -> Spent:
         bad_lived_s=_longest_life_s(bad),
         good_per_s=(len(inner) - 1) / ((inner[-1] - inner[0]) / 1e6) if len(inner) > 1 else 0.0,
     )
+
+
+def pauses(fleet: Fleet) -> int:
+    """How many answers of 429 held what they refused, by the record of the client's refusals."""
+    seen = refusals.read(fleet.client.store, fleet.client.keys, 0)
+    return sum(refusal.pause_s > 0 for refusal in seen)
 
 
 def _is_bad(row: str) -> bool:

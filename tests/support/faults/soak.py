@@ -220,7 +220,7 @@ class Soak:
             limits.pause(self.client, for_s=held_s, by="soak", reason="chance", clock=self._clock)
         if self._chance(0.01):
             ended = limits.resume(self.client, by="soak", reason="chance", clock=self._clock)
-            self.met["resume"] += ended
+            self.met["resume"] += bool(ended)
         if self._chance(0.1):
             self._replay()
 

@@ -232,6 +232,92 @@ def test_a_look_that_was_answered_badly_is_none_and_is_made_again_as_long_as_pat
     assert later.delay_s > first.delay_s
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_look_that_was_refused_access_waits_as_a_send_would(status: int) -> None:
+    answer = Answer(status=status)
+
+    first = after(answer, LOOKUP, memo=LOOK_1, lookup=LookupResult.UNSURE)
+    again = Memo(next=NextCall.LOOKUP, lookups=1, token_refusals=1)
+    second = after(answer, LOOKUP, memo=again, lookup=LookupResult.UNSURE)
+
+    assert isinstance(first, Requeue)  # it comes back with a new token
+    assert (first.health, first.memo) == (Health.NEUTRAL, again)
+    assert isinstance(second, Retry)
+    assert (second.health, second.attempt, second.of_token) == (Health.BAD, False, status == 401)
+    assert second.memo == Memo(next=NextCall.LOOKUP, lookups=1, token_refusals=2, waits=1)
+    assert second.give_up == GiveUp(state="unknown", max_retries=None, patience_s=1800)
+
+
+def test_a_look_that_lacks_a_permission_names_it() -> None:
+    answer = refused(403, "missing.permissions.outbound:contact:view")
+    again = Memo(next=NextCall.LOOKUP, lookups=1, token_refusals=1)
+
+    it = after(answer, LOOKUP, memo=again, lookup=LookupResult.UNSURE)
+
+    assert isinstance(it, Retry)
+    assert it.error.endswith("grant the OAuth client outbound:contact:view")
+
+
+def test_a_403_that_the_operation_takes_for_absent_is_a_look() -> None:
+    it = after(refused(403), LOOKUP, memo=LOOK_0, lookup=LookupResult.ABSENT)
+
+    assert words(it) == "look not_executed"
+    assert it
+    assert it.memo == LOOK_1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(Answer(status=status) for status in (401, 403, 408, 425, 429, 500, 502, 503, 504)),
+        *(DROPPED, Answer(status=200, error="the body was cut")),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("renews_tokens", [True, False])
+def test_no_look_that_was_answered_badly_is_the_end_or_a_look(
+    answer: Answer, *, renews_tokens: bool
+) -> None:
+    policy, memo = RetryPolicy(lookups=2, renews_tokens=renews_tokens), LOOK_1
+    for _ in range(12):
+        look = StepState(
+            guard=LOOKUP, attempts=1, memo=memo, doubt=True, lookup=LookupResult.UNSURE
+        )
+
+        it = judge(answer, read(answer), look, policy, Random(1))
+
+        assert isinstance(it, Retry | Requeue)
+        assert not it.attempt
+        memo = it.memo or memo
+        assert (memo.next, memo.lookups) == (NextCall.LOOKUP, 1)
+
+
+@pytest.mark.parametrize("guard", [*Guard])
+def test_a_425_waits_at_growing_distances_and_is_no_attempt_and_no_evidence(guard: Guard) -> None:
+    waits = [
+        after(Answer(status=425), guard, unknown=False, attempts=0, memo=Memo(waits=n))
+        for n in range(8)
+    ]
+
+    again = [it for it in waits if isinstance(it, Retry | Requeue)]
+    assert [it.memo for it in again] == [Memo(waits=n + 1) for n in range(8)]
+    assert {(it.attempt, it.pause, it.health) for it in again} == {(False, None, Health.NEUTRAL)}
+    rule = GiveUp(state="failed", max_retries=None, patience_s=1800)
+    assert {it.give_up for it in again} == {rule}
+    delays = [it.delay_s for it in again]
+    assert delays == sorted(delays)
+    assert delays[-1] == POLICY.cap_s
+
+
+def test_a_look_that_the_provider_calls_wrong_finds_nothing() -> None:
+    # It was read and understood: asking the same again gets the same answer, outage or not.
+    it = after(refused(400), LOOKUP, memo=LOOK_1, lookup=LookupResult.UNSURE)
+
+    assert words(it) == "unknown"
+    assert it
+    assert it.error == "look-up 2, not yet sure: the provider answered 400"
+
+
 def test_the_same_5xx_however_often_is_no_answer_that_is_remembered() -> None:
     for attempts in (0, 3, 30):
         assert words(after(FAILED, KEY, attempts=attempts)) == "send unknown attempt"

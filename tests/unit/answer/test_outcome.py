@@ -67,11 +67,12 @@ ROWS: list[tuple[Answer, Outcome, Next, str]] = [
     ],
     # Refused before processing, and the call comes back.
     (Answer(status=401), NOT_EXECUTED, Next.TOKEN, "the provider answered 401"),
+    (Answer(status=425), NOT_EXECUTED, Next.LATER, "the provider answered 425"),
     (Answer(status=429), NOT_EXECUTED, Next.THROTTLED, "the provider answered 429"),
     # Refused for good.
     *[
         (Answer(status=status), NOT_EXECUTED, Next.REFUSED, f"the provider answered {status}")
-        for status in (400, 402, 403, 404, 405, 409, 410, 412, 413, 415, 422, 425, 428, 431, 499)
+        for status in (400, 402, 403, 404, 405, 409, 410, 412, 413, 415, 422, 428, 431, 499)
     ],
     # It may have been executed.
     *[

@@ -160,6 +160,7 @@ def test_a_second_403_is_an_attempt_of_its_row_and_names_the_permission_that_is_
         ({}, b'{"code": "rate_limit_exceeded"}'),
         ({}, b'{"error": "REQUEST_LIMIT_EXCEEDED"}'),
         ({}, b'{"code": "userRateLimitExceeded"}'),
+        ({"retry-after": "0"}, b'{"code": "too.many.requests"}'),
     ],
 )
 def test_a_403_that_says_that_it_is_a_rate_limit_is_a_429(
@@ -169,8 +170,44 @@ def test_a_403_that_says_that_it_is_a_rate_limit_is_a_429(
 
     assert isinstance(it, Requeue)
     assert (it.throttled, it.attempt, it.health) == (True, False, Health.NEUTRAL)
-    assert it.delay_s >= 40 * len(headers)
+    assert it.delay_s >= int(headers.get("retry-after", 0))
     assert "grant" not in it.error
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"retry-after": "0"}, b""),
+        ({"retry-after": "soon"}, b""),
+        ({}, b'{"code": "quota.exceeded"}'),
+        ({}, b'{"code": "max.contacts.limit.exceeded"}'),
+    ],
+)
+def test_a_403_that_no_wait_lifts_is_a_refusal_of_its_row(
+    headers: dict[str, str], body: bytes
+) -> None:
+    it = verdict_on(Answer(status=403, headers=headers, body=body), Guard.KEY)
+
+    assert isinstance(it, Requeue)
+    assert (it.throttled, it.pause) == (False, None)
+    assert it.memo == Memo(token_refusals=1)
+
+
+@pytest.mark.parametrize("order", [None, "0", "7", "90000"])
+def test_a_row_that_is_answered_429_waits_longer_than_it_holds_others(order: str | None) -> None:
+    headers = {} if order is None else {"retry-after": order}
+    state = StepState(guard=Guard.KEY, throttled=2)
+    answer = Answer(status=429, headers=headers)
+
+    it = judge(answer, read(answer), state, POLICY, Random(1))
+
+    assert isinstance(it, Requeue)
+    assert it.pause is not None
+    assert it.pause.duration_s >= min(int(order or 0), 86_400)
+    assert it.pause.most_s == (POLICY.cap_s if order is None else 0)
+    assert it.delay_s >= it.pause.duration_s + POLICY.base_s * 2**2
+    assert it.give_up == GiveUp(state="failed", max_retries=3, patience_s=1800)
+    assert not it.attempt
 
 
 def test_half_a_character_of_a_provider_is_replaced_before_it_reaches_the_store() -> None:
@@ -196,7 +233,7 @@ def test_what_is_absent_is_left_out_and_nothing_is_null() -> None:
         attempt=True,
         error="x" * 400,
         memo=Memo(next=NextCall.LOOKUP, lookups=2),
-        pause=Pause(3600.5, Reach.CLIENT),
+        pause=Pause(3600.5, Reach.CLIENT, most_s=30.0),
         delay_s=90_000.0,
         throttled=True,
         part_done=True,
@@ -216,6 +253,7 @@ def test_what_is_absent_is_left_out_and_nothing_is_null() -> None:
         "error": "x" * 300,
         "memo": '{"next":"look-up","lookups":2}',
         "pause_us": 3_600_500_000,
+        "pause_most_us": 30_000_000,
         "pause_reach": "client",
         "delay_us": 90_000_000_000,
         "throttled": True,

@@ -83,6 +83,7 @@ def test_each_limit_is_shown_with_what_the_governor_makes_of_it(world: World) ->
         "lead_s": 0,
         "spread_s": 0.1,
         "worst_case": 241,
+        "also": [],
     }
     assert (up["rate_per_s"], up["window_s"], up["burst"], up["worst_case"]) == (None, None, 2, 2)
     assert (cap["name"], cap["tenant"], cap["lead_s"]) == ("emea/cap", "emea", 0.05)

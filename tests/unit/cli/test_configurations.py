@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestration.views.status import status
+from tests.support.world import one_dead
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Requeue
+from workers.answer.verdict import Finish, Requeue
 from workers.errors import ConfigError
 from workers.governor import flows
 from workers.governor.registry import LIVES_S, Registry
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 WHY = ("--reason", "the contract says so", "--by", "maria")
+UNKNOWN = Finish(state="unknown", outcome=Outcome.UNKNOWN, error="no answer came back")
 REPORTS = "\n[[clients.acme.limits]]\nname = 'reports'\ncount = 5\nmatch = 'GET /reports'"
 
 
@@ -45,6 +47,17 @@ def die(world: World, presence: Presence, ago_s: float = LIVES_S + 1) -> None:
     entry = json.loads(str(world.client.store.hget(name, presence.process.id)))
     entry["at_us"] -= round(ago_s * 1e6)
     world.client.store.hset(name, presence.process.id, json.dumps(entry))
+
+
+def age(world: World, ago_s: float = LIVES_S + 2) -> None:
+    """So much time passes in which nobody reaches the store."""
+    for name in (keys.registry(world.namespace), keys.configurations(world.namespace)):
+        for field, text in world.client.store.hgetall(name).items():
+            entry = json.loads(text)
+            for moment in ("at_us", "newest_us", "until_us"):
+                if isinstance(entry, dict) and moment in entry:
+                    entry[moment] -= round(ago_s * 1e6)
+            world.client.store.hset(name, field, json.dumps(entry))
 
 
 def agreed(world: World) -> list[tuple[str, str]]:
@@ -96,6 +109,54 @@ def test_a_heartbeat_from_before_the_clock_was_set_back_counts_as_dead(world: Wo
     high = start(world, "w2", "count = 400")
 
     die(world, low, -3600)
+    high.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+
+
+@pytest.mark.parametrize(
+    "away_s", [LIVES_S + 2, 7200, -3600], ids=["12 s", "two hours", "the clock was set back"]
+)
+def test_a_store_that_comes_back_lets_no_limit_hold_alone_before_the_others_had_time_to_return(
+    world: World, away_s: float
+) -> None:
+    low, high = start(world, "w1", "count = 100"), start(world, "w2", "count = 400")
+    age(world, away_s)
+
+    for presence in (high, high, low, high):
+        presence.keep(now=True)
+        assert holding(world) == {"app": 90}
+
+    age(world, LIVES_S - 1)
+    for presence in (low, high):
+        presence.keep(now=True)
+    assert holding(world) == {"app": 90}
+    assert agreed(world) == []
+
+
+def test_who_does_not_return_with_the_store_counts_as_dead_in_the_end(world: World) -> None:
+    start(world, "w1", "count = 100")
+    high, other = start(world, "w2", "count = 400"), start(world, "w3", "count = 400")
+    age(world)
+    high.keep(now=True)
+    other.keep(now=True)
+    high.end()  # what it knows of the absence stays known
+    other.keep(now=True)
+    assert holding(world) == {"app": 90}
+
+    age(world, LIVES_S - 1)
+    other.keep(now=True)
+    age(world, 2)
+    other.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+
+
+def test_who_was_dead_before_the_store_was_away_is_not_waited_for(world: World) -> None:
+    low, high = start(world, "w1", "count = 100"), start(world, "w2", "count = 400")
+    die(world, low)
+    age(world)
+
     high.keep(now=True)
 
     assert holding(world) == {"app": 360}
@@ -193,6 +254,56 @@ def test_apply_ends_the_difference_and_the_other_file_stays_overruled(world: Wor
     assert holding(world) == {"app": 180}
 
 
+def test_what_no_live_worker_has_and_nobody_applied_does_not_hold(world: World) -> None:
+    low = start(world, "w1", "count = 100")
+    chosen = start(world, "w2", "count = 400")
+    world.run("limits", "apply", chosen.process.digest, *WHY)
+    later = start(world, "w3", "count = 100" + REPORTS)
+    chosen.end()
+    later.keep(now=True)
+    assert holding(world) == {"app": 90, "reports": 4}
+    (problem,) = status(world.client).problems
+    assert f"those of {later.process.digest} hold" in problem
+    assert chosen.process.digest not in problem
+
+    later.end()
+    low.keep(now=True)
+
+    assert holding(world) == {"app": 360}
+    (problem,) = status(world.client).problems
+    assert low.process.title in problem
+    assert f"those of {chosen.process.digest} hold" in problem
+    low.end()
+    start(world, "w4", "count = 100" + REPORTS)  # the one that was seen later proposes again
+    assert holding(world) == {"app": 90, "reports": 4}
+
+
+def test_a_limit_of_which_configurations_say_different_things_shows_what_each_says(
+    world: World,
+) -> None:
+    start(world, "w1", "count = 100")
+    start(world, "w2", "count = 400")
+
+    shown = [" ".join(world.run(*command).stdout.split()) for command in (("limits",), ("status",))]
+
+    for text in shown:
+        assert "400 per 1 s, bucket" in text
+        assert "another configuration says 100 per 1 s, bucket" in text
+    (limit,) = json.loads(world.run("limits", "list", "--json").stdout)["clients"]["acme"]
+    assert (limit["count"], limit["also"]) == (400, ["100 per 1 s, bucket, guide"])
+
+
+def test_a_rate_that_is_set_live_stands_beside_the_one_that_followed_from_count_and_window(
+    world: World,
+) -> None:
+    start(world, "w1", "count = 400")
+    world.run("limits", "set", "acme", "app", "--rate", "90", *WHY)
+
+    shown = world.run("limits", "list").stdout
+
+    assert "rate 90.0 instead of rate 359.971 " in shown
+
+
 def test_the_audit_names_who_applied_also_where_a_worker_follows_first(world: World) -> None:
     start(world, "w1", "count = 100")
     high = start(world, "w2", "count = 400")
@@ -288,8 +399,7 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
             later = Requeue(outcome=Outcome.UNKNOWN, status=503, attempt=True, delay_s=3600)
             world.client.governor().settle(grant, later)
         case "an unknown row":
-            fields = {"key": "k", "job": "j", "state": "unknown", "why": "no answer"}
-            world.client.store.xadd(world.client.keys.dead, fields)
+            one_dead(world, UNKNOWN)
         case "a worker":
             world.start_heartbeat("w1@here")
     before = world.client.store.hgetall(world.client.keys.bound)
@@ -299,6 +409,43 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
 
     assert result.exit_code == 1
     assert world.client.store.hgetall(world.client.keys.bound) == before
+
+
+@pytest.mark.parametrize("damage", ["a field more", "a field less"])
+def test_a_binding_that_was_damaged_is_named_and_whole_after_a_rebind(
+    world: World, damage: str
+) -> None:
+    world.client.require_bound()
+    whole = world.client.store.hgetall(world.client.keys.bound)
+    if damage == "a field more":
+        world.client.store.hset(world.client.keys.bound, "no_such", "x")
+    else:
+        world.client.store.hdel(world.client.keys.bound, "key_scope")
+    named = "no_such" if damage == "a field more" else "key_scope none, not transaction"
+    world.configure()  # as a new process
+    with pytest.raises(ConfigError, match=named):
+        world.client.require_bound()
+
+    result = world.run("client", "rebind", "acme", *WHY)
+
+    assert result.exit_code == 0
+    assert world.client.store.hgetall(world.client.keys.bound) == whole
+    world.client.require_bound()
+    assert "bound to this account already" in world.run("client", "rebind", "acme", *WHY).stderr
+
+
+def test_a_client_with_an_unknown_row_is_bound_anew_once_the_row_is_settled(world: World) -> None:
+    world.client.require_bound()
+    key = one_dead(world, UNKNOWN)
+    world.configure(more="key_scope = 'step'")
+
+    refused = world.run("client", "rebind", "acme", *WHY)
+    assert "headgate dead discard KEY" in refused.stderr
+    assert world.run("dead", "discard", key, *WHY).exit_code == 0
+
+    assert world.run("client", "rebind", "acme", *WHY).exit_code == 0
+    world.client.require_bound()
+    assert world.client.ledger.transaction(key).state == "unknown"
 
 
 def test_a_worker_with_another_account_serves_its_other_clients_only(world: World) -> None:
@@ -319,3 +466,69 @@ def rows(world: World) -> object:
     path = world.config.with_name("rows.jsonl")
     path.write_text('{"id": "a", "method": "POST", "path": "/x", "body": {}, "guard": "key"}\n')
     return path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"at_us": "soon"},
+        {"at_us": True},
+        {"threads": "many"},
+        {"name": None},
+        {"digest": []},
+        {"obstacles": 3},
+    ],
+    ids=str,
+)
+def test_an_entry_of_the_registry_that_is_damaged_stops_nobody(
+    world: World, damage: dict[str, Any]
+) -> None:
+    presence = start(world, "w1", "count = 100")
+    name = keys.registry(world.namespace)
+    entry = json.loads(str(world.client.store.hget(name, "w1")))
+    world.client.store.hset(name, "w2", json.dumps({**entry, "id": "w2", **damage}))
+
+    presence.keep()
+
+    assert list(Registry(world.client.store, world.namespace).look().live) == ["w1"]
+    for command in ("status", "doctor", "jobs"):
+        assert isinstance(world.run(command).exception, SystemExit | None), command
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("#", "garbage"),
+        ("#applied", '{"digest": "x", "until": "soon", "by": 1, "reason": 2}'),
+        ("#applied", "["),
+        ("#away", '{"newest_us": [], "until_us": 1}'),
+        ("3f9c0a52be71", '{"serial": "first", "clients": {}}'),
+    ],
+)
+def test_what_is_damaged_beside_the_configurations_stops_no_new_worker_and_no_apply(
+    world: World, field: str, text: str
+) -> None:
+    start(world, "w1", "count = 100")
+    before = Registry(world.client.store, world.namespace).configurations()
+    name = keys.configurations(world.namespace)
+    world.client.store.hset(name, field, text)
+
+    second = start(world, "w2", "count = 400")
+    applied = world.run("limits", "apply", second.process.digest, *WHY)
+
+    assert applied.exit_code == 0, applied.stderr
+    after = Registry(world.client.store, world.namespace).configurations()
+    assert after[second.process.digest].serial > max(one.serial for one in before.values())
+    assert holding(world) == {"app": 360}
+
+
+def test_a_configuration_whose_record_is_damaged_is_recorded_anew(world: World) -> None:
+    first = start(world, "w1", "count = 100")
+    name = keys.configurations(world.namespace)
+    world.client.store.hset(name, first.process.digest, "garbage")
+
+    start(world, "w2", "count = 400")
+    start(world, "w3", "count = 100")
+
+    known = Registry(world.client.store, world.namespace).configurations()
+    assert known[first.process.digest].serial > 0

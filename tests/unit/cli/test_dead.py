@@ -23,7 +23,7 @@ from orchestration.views.progress import all_jobs, snapshot
 from orchestration.views.steps import Done, Steps, format_done, steps_of
 from tests.support.world import DONE, FAILED, SECRET, WHY, die, one_dead
 from workers.answer.outcome import Outcome
-from workers.answer.verdict import Finish
+from workers.answer.verdict import Finish, Requeue
 from workers.errors import StoreAway
 from workers.ledger import audit
 from workers.ledger.batch import Place
@@ -368,6 +368,57 @@ def test_a_recount_while_dead_letters_are_replayed_finds_no_fault(
     assert snapshot(world.client, "j1").waiting == 2
 
 
+# Discard
+
+
+def test_a_discarded_letter_leaves_the_list_keeps_its_state_and_is_never_sent(
+    world: World,
+) -> None:
+    kept, settled = die(world, 2, UNKNOWN)
+    before = snapshot(world.client, "j1").counts
+
+    result = world.run("dead", "discard", settled, *WHY)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{settled} stays unknown and is never sent again\n"
+    letters = json.loads(world.run("dead", "list", "--json").stdout)["letters"]
+    assert [letter["key"] for letter in letters] == [kept]
+    assert snapshot(world.client, "j1").counts == before
+    refused(world.run("dead", "replay", settled, "--not-executed", *WHY), 1, "is not dead")
+    refused(world.run("dead", "discard", settled, *WHY), 1, "is not dead")
+    (entry,) = audit.of_transaction(world.client.store, world.client.keys, settled)
+    assert (entry.action, entry.before) == ("dead discard", "unknown at step 2 of 2 (start)")
+    assert (entry.by, entry.subject) == ("maria", "j1")
+    assert "dead discard" in world.run("dead", "show", settled).stdout
+    sound(world)
+
+
+def test_a_late_answer_sends_no_discarded_transaction_again(world: World) -> None:
+    step = {"name": "call", "method": "POST", "path": "/things", "guard": "none"}
+    world.submit(0, more=[{"line": 1, "id": "r", "steps": [step]}])
+    grant = world.admit(world.bells(1)[0])
+    world.client.store.zadd(world.client.keys.deadlines, {grant.key: 1})  # its lease has ended
+    world.client.governor().sweep()
+    assert world.client.ledger.transaction(grant.key).state == "unknown"
+    assert world.run("dead", "discard", grant.key, *WHY).exit_code == 0
+
+    late = Requeue(outcome=Outcome.NOT_EXECUTED, status=429, delay_s=0)
+    world.client.governor().settle(grant, late)
+
+    assert world.client.ledger.transaction(grant.key).state == "unknown"
+    sound(world)
+
+
+def test_what_is_open_or_of_nobody_is_not_discarded(world: World) -> None:
+    world.submit(1)
+    key = world.client.key("j1", "j1-0")
+
+    refused(world.run("dead", "discard", key, *WHY), 1, "is not dead")
+    refused(world.run("dead", "discard", NOBODY, *WHY), 2, "there is no transaction")
+    assert world.run("dead", "discard", key).exit_code == 2  # it wants a reason
+    assert audit.read(world.client.store, world.client.keys) == []
+
+
 def test_the_rate_of_a_job_is_never_below_zero(world: World) -> None:
     keys = die(world, 2)
     before = snapshot(world.client, "j1")
@@ -382,7 +433,7 @@ def test_every_command_of_the_docs_is_there_with_its_options(world: World) -> No
     docs = (ROOT / "docs/how-to/dead-letters.md").read_text("utf-8").replace("\\\n", "")
     named = re.findall(r"headgate (dead [a-z]+)([^|#\n]*)", docs)
 
-    assert {it for it, _ in named} == {"dead list", "dead show", "dead replay"}
+    assert {it for it, _ in named} == {"dead list", "dead show", "dead replay", "dead discard"}
     for command, rest in named:
         shown = world.run(*command.split(), "--help").stdout
         assert all(option in shown for option in re.findall(r"--[a-z-]+", rest)), (command, rest)

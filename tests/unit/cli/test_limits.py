@@ -10,6 +10,8 @@ import pytest
 from orchestration.cli.progress_display import explain_still
 from orchestration.operate import limits
 from orchestration.views.status import status
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import Pause, Requeue
 from workers.ledger import audit
 
 if TYPE_CHECKING:
@@ -208,19 +210,51 @@ def test_a_client_is_paused_and_goes_on(world: World) -> None:
     assert (hold.scope, hold.why) == ("client", "paused by maria: maintenance")
     assert not world.client.governor().ring("w1", 64).bells
 
-    assert world.run("client", "resume", "acme", *WHY).stdout == "client acme goes on\n"
+    assert world.run("client", "resume", "acme", *WHY).stdout == (
+        "client acme goes on; held were: client\n"
+    )
     assert status(world.client).holds == []
     assert "nothing held" in world.run("client", "resume", "acme", *WHY).stdout
     assert world.bells(1)
     assert [it[0] for it in done(world)] == ["client resume", "client pause"]
 
 
+def test_a_resume_ends_a_long_wait_of_a_route_and_names_it(world: World) -> None:
+    world.submit(2)
+    governor = world.client.governor()
+    (bell, *others) = world.bells(2)
+    grant = world.admit(bell)
+    day = Requeue(
+        outcome=Outcome.NOT_EXECUTED,
+        status=429,
+        throttled=True,
+        pause=Pause(86_400),
+        delay_s=86_401,
+    )
+    governor.settle(grant, day)
+    for other in others:
+        governor.requeue(other.key, other.step)
+    (hold,) = status(world.client).holds
+
+    result = world.run("client", "resume", "acme", *WHY)
+
+    assert result.exit_code == 0
+    assert result.stdout == (
+        f"client acme goes on; held were: {hold.scope}, 1 row that waits alone\n"
+    )
+    assert status(world.client).holds == []
+    assert "nothing held" in world.run("client", "resume", "acme", *WHY).stdout
+    assert len(world.bells(2)) == 2
+
+
 def test_a_pause_without_an_end_says_what_ends_it(world: World) -> None:
     result = world.run("client", "pause", "acme", *WHY)
 
-    assert result.stdout == "client acme is paused until: headgate client resume acme\n"
+    assert (
+        result.stdout == 'client acme is paused until: headgate client resume acme --reason "…"\n'
+    )
     assert [it.scope for it in status(world.client).holds] == ["client"]
-    shown = "client paused until it is resumed: paused by maria: maintenance"
+    shown = "client is paused until it is resumed: paused by maria: maintenance"
     assert shown in world.run("status").stdout
     assert explain_still(world.client).startswith("client is paused until it is resumed: ")
 

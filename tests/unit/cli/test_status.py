@@ -121,8 +121,53 @@ def test_a_pause_is_shown_with_its_end(world: World) -> None:
     assert hold.scope.startswith("POST /")
     assert hold.why == THROTTLED.error
     assert it.advice is None
-    assert f"{hold.scope} paused until" in world.run("status").stdout
+    assert f"{hold.scope} is paused until" in world.run("status").stdout
     assert json.loads(world.run("status", "--json").stdout)["clients"][0]["holds"][0]["until"]
+
+
+def test_a_moment_that_is_not_of_today_has_its_date(world: World) -> None:
+    world.submit(2)
+    world.bells(1)
+    now_us, keys = round(time.time() * 1e6), world.client.keys
+    day_us, date = 86_400_000_000, r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    world.client.store.hset(
+        world.gov, mapping={"c:client": now_us + 2 * day_us, "k:client": now_us}
+    )
+    opened = {"cause": "failing", "opened_us": now_us - 2 * day_us}
+    world.client.store.hset(keys.breaker("client"), mapping=opened)
+
+    shown = world.run("status").stdout
+
+    assert re.search(f"client is paused until {date}, another 4[78]:", shown)
+    assert re.search(f"the provider has been failing since {date}, next", shown)
+
+
+def test_calls_of_before_the_store_went_back_are_counted_until_they_are_answered(
+    world: World,
+) -> None:
+    world.submit(3)
+    world.start_heartbeat()
+    grants = [world.admit(bell) for bell in world.bells(3)]
+    for grant in grants:  # as in a copy that lags
+        world.client.store.hset(world.tx(grant.key), mapping={"s": "r", "f": "older"})
+        world.client.store.zadd(world.client.keys.deadlines, {grant.key: time.time_ns() // 1000})
+        names = (grant.key, grant.job, grant.step, grant.fence, grant.number)
+        world.client.governor()._run("reclaim", *names, 65_000_000)
+
+    shown, doctor = world.run("status").stdout, world.run("doctor").stdout
+
+    waited = r"3 calls are waited for that a worker sent before the store went back, until .*\d\d:"
+    assert re.search(waited, shown)
+    assert re.search(waited, doctor)
+    of_programs = json.loads(world.run("status", "--json").stdout)["clients"][0]["reclaimed"]
+    assert (of_programs["calls"], of_programs["until"][-1]) == (3, "Z")
+    for grant in grants[:2]:
+        world.client.governor().settle(grant, THROTTLED)
+    assert "1 call is waited for" in world.run("status", "--json").stdout + str(
+        status(world.client).reclaimed and status(world.client).reclaimed.sentence
+    )
+    world.client.governor().settle(grants[2], THROTTLED)
+    assert status(world.client).reclaimed is None
 
 
 def test_what_is_over_is_not_shown(world: World) -> None:
@@ -158,6 +203,7 @@ BOUND = ClientStatus(
     suggestions=[],
     bells_out=1,
     in_flight=8,
+    reclaimed=None,
     retries=0,
     quarantine=0,
     waiting={"urgent": 0, "normal": 400, "bulk": 0},
@@ -370,6 +416,24 @@ def test_an_open_breaker_says_since_when_why_and_when_the_next_probe_goes(world:
     shown = json.loads(world.run("status", "--json").stdout)["clients"][0]["failures"][0]
     assert shown["next_probe"].endswith("Z")
     assert shown["since"] < shown["next_probe"]
+
+
+def test_the_breaker_of_the_client_covers_its_scopes(world: World) -> None:
+    world.submit(2)
+    world.bells(1)
+    now_us, keys = round(time.time() * 1e6), world.client.keys
+    scope = next(it for it in flows.spans(world.client.store, keys) if it.startswith("r:"))
+    bad = f"3 {now_us - 9_000_000} {now_us // 10**6}-{'a' * 8}"
+    for name in (scope, "token:"):
+        world.client.store.hset(keys.evidence, name, f"{bad}\nthe provider answered 503")
+    world.client.store.hset(world.gov, mapping={"k:client": now_us, f"k:{scope}": now_us})
+    world.client.store.hset(keys.breaker("client"), mapping={"cause": "failing", "opened_us": 1})
+
+    told = world.run("status").stdout
+
+    assert [it.scope for it in status(world.client).failures] == ["client"]
+    assert "breaker" in told
+    assert "failing  " not in told  # such a row is not tried while the client is held
 
 
 def test_a_scope_that_was_only_answered_badly_for_a_while_is_shown_without_a_breaker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -12,16 +13,21 @@ import pytest
 from orchestration.cli import main
 from tests.support.reference_pages import PAGES as GENERATED
 from tests.support.reference_pages import REFERENCE
+from tests.support.source import modules
 from tests.unit.docs.test_links import PAGES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.source import Module
+
 #: Pages that show commands for people to type.
 TYPED = [page for page in PAGES if page.parent != REFERENCE or page.name not in GENERATED]
 FENCE = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(headgate [^`]+)`")
+#: A command in a message, in brackets or after a colon.
+TOLD = re.compile(r"(?::|\() ?(headgate [a-z][^;)\n]*)")
 #: What ends a command of a shell.
 ENDS = frozenset((";", "&", "&&", "|", "||", "(", ")", "<", ">", ">>"))
 
@@ -108,6 +114,104 @@ def test_every_command_of_a_page_can_be_given_as_it_stands(page: Path) -> None:
     for span in SPAN.findall(re.sub(FENCE, "", text)):
         for given in _commands_of(span):
             assert not (why := wrong_with(given, whole=False)), f"{span}: {why}"
+
+
+def texts_of(module: Module) -> Iterator[str]:
+    """The texts of a module that people can see: its strings without docstrings, values as X."""
+    hidden = {
+        id(node.value)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    hidden |= {
+        id(part)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
+            yield "".join(map(str, parts))
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in hidden
+        ):
+            yield re.sub(r"\{[a-z0-9_]*\}", "X", node.value)
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The commands of a message, each behind "headgate": in backticks, in brackets, after a colon.
+
+    They end where the message goes on.
+    """
+    for span in (*SPAN.findall(text), *TOLD.findall(text)):
+        yield shlex.split(span.removeprefix("headgate "))
+
+
+def is_given(given: list[str]) -> bool:
+    """Whether it is to be given so: it has more than the names of a command."""
+    command: click.Command | None = main
+    for word in given:
+        if not isinstance(command, click.Group):
+            return True
+        command = command.get_command(_context(command, None), word)
+    return False
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_every_command_of_a_message_can_be_given_as_it_stands(name: str) -> None:
+    for text in texts_of(modules()[name]):
+        for given in commands_in(text):
+            why = wrong_with(given, whole=is_given(given))
+            assert not why, f"headgate {shlex.join(given)}: {why}"
+
+
+def helps(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The help of a command and of those below it."""
+    yield f"{command.help or ''}\n{command.epilog or ''}"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from helps(below, _context(below, context))
+
+
+def examples_of(text: str) -> Iterator[list[str]]:
+    """The examples of a help: each from "headgate" on, with the lines on which it goes on."""
+    example = ""
+    for line in [*text.splitlines(), ""]:
+        head = re.match(r" *([A-Z][a-z]+: )? *(headgate )?", line)
+        assert head
+        if head[1] or head[2] or not line.strip():
+            yield from _commands_of(example)
+            example = line[head.start(2) :] if head[2] else ""
+        elif example:
+            example += f" {line.strip()}"
+
+
+def test_every_example_of_a_help_can_be_given_as_it_stands() -> None:
+    found = 0
+    for text in helps(main, _context(main, None)):
+        for given in examples_of(text):
+            assert not (why := wrong_with(given, whole=True)), (
+                f"headgate {shlex.join(given)}: {why}"
+            )
+            found += 1
+        for given in commands_in(text.partition("Example:")[0]):
+            assert not (why := wrong_with(given, whole=False)), f"{shlex.join(given)}: {why}"
+    assert found > 25
+
+
+def test_a_message_that_leaves_out_what_its_command_needs_is_seen() -> None:
+    (given,) = commands_in("it is bound; or: headgate client rebind X")
+
+    assert is_given(given)
+    assert wrong_with(given, whole=True) == "reason is missing"
+    assert not is_given(["dead", "list"])
+    assert sum(1 for module in modules().values() for text in texts_of(module)
+               for _ in commands_in(text)) > 20  # fmt: skip
 
 
 def test_commands_are_found_and_a_wrong_one_is_seen() -> None:

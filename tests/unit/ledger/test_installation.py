@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
+from orchestration.transactions import SubmittedTransaction
+from orchestration.views.progress import follow
 from tests.support.stored import a_job
 from tests.support.world import World, one_dead
 from workers.clients import Clients
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WHY = ("--reason", "the disk was lost", "--by", "maria")
+NOBODY = "0b9c1b7e-0000-8000-8000-000000000001"
 NEW = ("recover", "--new-installation", *WHY)
 
 
@@ -77,6 +81,15 @@ def test_every_command_of_a_machine_that_remembers_the_store_stops_in_one_senten
         ("limits", "set", "acme", "app", "--count", "5", *WHY),
         ("client", "pause", "acme", "--for", "1m", *WHY),
         ("recover", "--since", "2026-01-01T00:00:00Z", *WHY),
+        ("limits", "apply", "0123456789ab", *WHY),
+        ("limits", "list"),
+        ("client", "resume", "acme", *WHY),
+        ("client", "rebind", "acme", *WHY),
+        ("watch", "j1"),
+        ("audit",),
+        ("dead", "list"),
+        ("dead", "discard", NOBODY, *WHY),
+        ("campaign", "progress", "j1"),
     ):
         result = lost.run(*command)
         assert (result.exit_code, result.stdout) == (1, ""), command
@@ -85,6 +98,30 @@ def test_every_command_of_a_machine_that_remembers_the_store_stops_in_one_senten
         assert f"installation.{lost.namespace}.server" in result.stderr
         assert "--new-installation" in result.stderr
     assert keys_of(lost) == before
+
+
+def test_the_check_of_the_configuration_says_so_too(lost: World) -> None:
+    result = lost.run("config", "check", "--json")
+
+    assert result.exit_code != 0
+    assert "emptied or replaced" in json.loads(result.stdout)["problems"][0]
+
+
+def test_following_a_job_stops_with_the_same_sentence(world: World) -> None:
+    world.submit(2)
+    looks = follow(world.client, "j1", away=lambda _: None, wait=lambda _: wipe(world))
+    assert next(looks).state == "running"
+
+    with pytest.raises(StoreReplaced, match="emptied or replaced"):
+        next(looks)
+
+
+def test_waiting_for_a_transaction_stops_with_the_same_sentence(lost: World) -> None:
+    key = lost.client.key("j1", "j1-0")
+    submitted = SubmittedTransaction(key, "j1", "j1-0", new=True, _client=lost.client)
+
+    with pytest.raises(StoreReplaced, match="emptied or replaced"):
+        submitted.wait(timeout_s=0.1)
 
 
 def test_doctor_says_so_and_fails(lost: World) -> None:
@@ -170,6 +207,61 @@ def test_a_machine_that_never_saw_the_store_adopts_it_and_remembers(world: World
     assert world.client.installation.secret().hex() not in before
 
 
+def test_two_servers_from_one_folder_are_two_installations(world: World) -> None:
+    one_dead(world)
+    here, there = world.store_url, f"{world.store_url.rpartition('/')[0]}/7"
+
+    for url in (there, here, there):
+        world.store_url = url
+        world.configure()
+        assert world.run("submit", "calls", a_file(world), "--client", "acme").exit_code == 0
+
+    wipe(world)  # each of them is still missed
+    assert world.run("status").exit_code == 1
+    world.store_url = here
+    world.configure()
+    assert world.run("status").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "other", ["redis://LOCALHOST:{port}", "redis://app:secret@localhost:{port}/0?socket_timeout=9"]
+)
+def test_a_server_is_one_installation_whoever_connects_and_however_its_url_is_written(
+    world: World, other: str
+) -> None:
+    port = world.store_url.rpartition(":")[2].partition("/")[0]
+    files = []
+    for url in (f"redis://localhost:{port}/0", other.format(port=port)):
+        settings = world.client.fleet.store.model_copy(update={"url": SecretStr(url)})
+        files.append(Installation(world.client.store, settings).file)
+
+    assert files[0] == files[1]
+    assert "secret" not in files[1].name
+
+
+def test_the_file_of_an_earlier_release_goes_on_for_the_server_that_it_remembers(
+    world: World,
+) -> None:
+    one_dead(world)
+    file = Installation(world.client.store, world.client.fleet.store).file
+    before = file.with_name(f"installation.{world.namespace}.server")
+    remembered = file.read_text()
+    file.rename(before)
+    here = world.store_url
+
+    world.store_url = f"{here.rpartition('/')[0]}/7"  # it may be this one that was emptied
+    with pytest.raises(StoreReplaced):
+        world.configure()
+    assert world.run("status").exit_code == 1
+    assert before.read_text() == remembered
+    world.store_url = here
+    world.configure()
+    assert world.run("status").exit_code == 0
+
+    assert file.read_text() == remembered
+    assert not before.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +295,33 @@ def test_a_new_installation_is_chosen_by_a_person_audited_and_followed_by_other_
     assert mine.remembered() == after
     with pytest.raises(StoreReplaced):  # a live process has read jobs and keys of the old one
         lost.client.governor().ring("w1", 8)
+
+
+def test_a_worker_that_ran_before_is_named_as_one_that_does_nothing_until_it_starts_again(
+    world: World,
+) -> None:
+    one_dead(world)
+    presence = world.start_heartbeat("w1@here")
+    presence.keep(now=True)  # its first call has told it which installation it works for
+    wipe(world)
+    presence.keep(now=True)
+
+    result = world.run(*NEW)
+
+    assert result.exit_code == 0
+    assert "start all workers again" in result.stdout
+    assert "alive: w1@here (process" in result.stdout
+    shown = world.run("status").stdout
+    assert "workers       0 alive" in shown
+    assert "works for the installation that this store had before, and does nothing" in shown
+    doctor = world.run("doctor")
+    assert doctor.exit_code == 1
+    assert "and does nothing; start it again" in doctor.stdout
+    presence.end()
+    world.clients = Clients(world.clients.settings)  # as a process that is started again
+    world.start_heartbeat("w1@here").keep(now=True)
+    assert "workers       1 alive" in world.run("status").stdout
+    assert world.run("doctor").exit_code == 0
 
 
 def test_it_is_not_chosen_where_the_store_is_the_remembered_one(world: World) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 import redis
 
 from tests.conftest import hide_settings
 from workers.errors import ConfigError
-from workers.settings.load import Settings, load
+from workers.settings.client import ClientSettings, TenantSettings
+from workers.settings.limits import LimitSettings
+from workers.settings.load import Settings, WorkerSettings, load
 from workers.store.connection import broker_url_of, url_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydantic import BaseModel
 
 ACME = '[clients.acme]\nbase_url = "http://provider"\n'
 LIMIT = f'{ACME}[[clients.acme.limits]]\nname = "app"\n'
@@ -446,3 +451,108 @@ def test_a_region_that_is_not_known_is_told_with_those_that_are(
     home: Home, text: str, said: str
 ) -> None:
     assert said in home.refusal(text)
+
+
+#: No name of a host: a label is empty or too long.
+NO_HOSTS = ("a..b", "a" * 70, f"x.{'b' * 64}.example", ".example")
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+@pytest.mark.parametrize("name", ["url", "broker_url"])
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_a_server_whose_host_is_no_name_is_one_sentence(
+    home: Home, name: str, scheme: str, host: str
+) -> None:
+    sentence = home.refusal(f'[store]\n{name} = "{scheme}://:canary@{host}:6379"\n')
+
+    assert f"store.{name}: " in sentence
+    assert "host" in sentence
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+@pytest.mark.parametrize("key", ["base_url", "token_url", "proxy"])
+def test_a_url_whose_host_is_no_name_is_one_sentence(home: Home, key: str, host: str) -> None:
+    text = f'[clients.acme]\nbase_url = "http://provider"\n{key} = "http://{host}:80"\n'
+    if key == "base_url":
+        text = f'[clients.acme]\nbase_url = "http://{host}:80"\n'
+
+    assert f"clients.acme.{key}: cannot be read as a URL" in home.refusal(text)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(f"{name}={value}" for name in ("socket_timeout", "socket_connect_timeout",
+          "health_check_interval") for value in ("1e18", "1e300", "86401", "-1", "true")),
+        "ssl_ca_certs=%00", "ssl_certfile=a%00b", "ssl_ca_certs=a%0Ab",
+    ],
+)  # fmt: skip
+def test_an_option_of_a_server_that_nothing_can_use_is_one_sentence(
+    home: Home, option: str
+) -> None:
+    sentence = home.refusal(f'[store]\nurl = "rediss://:canary@127.0.0.1:6379?{option}"\n')
+
+    assert option.partition("=")[0] in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[store]\ndata_dir = "\\u0000"\n', "store.data_dir"),
+        ('[store]\npassword_file = "a\\u0000b"\n', "store.password_file"),
+        ('[worker]\nmedia_root = "\\u0000"\n', "worker.media_root"),
+        (f'{ACME}ca_file = "\\u0000"\n', "clients.acme.ca_file"),
+        (f'{ACME}client_secret_env = "\\u0000"\n', "clients.acme.client_secret_env"),
+        (f'{ACME}scope = "a\\u0000"\n', "clients.acme.scope"),
+    ],
+)
+def test_a_value_with_a_nul_character_is_one_sentence(home: Home, text: str, place: str) -> None:
+    assert f"{place}: must not hold a NUL character" in home.refusal(text)
+
+
+def numbers_of(model: type[BaseModel]) -> list[str]:
+    """The fields of a model that are numbers."""
+    return [
+        name
+        for name, field in model.model_fields.items()
+        if {int, float} & {field.annotation, *get_args(field.annotation)}
+    ]
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (section, key)
+        for section, model in {
+            "[worker]\n": WorkerSettings,
+            ACME: ClientSettings,
+            LIMIT: LimitSettings,
+            f"{ACME}[clients.acme.tenants.emea]\n": TenantSettings,
+        }.items()
+        for key in numbers_of(model)
+    ],
+)
+def test_a_boolean_is_no_number(home: Home, section: str, key: str, value: str) -> None:
+    whole = "count = 5\n" if section == LIMIT and key != "count" else ""
+
+    sentence = home.refusal(f"{section}{whole}{key} = {value}\n")
+
+    assert f"{key}: must be a number, not true or false" in sentence
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "x", "//evil.example/x", "/a//b", "/x#y", "/a b", "/\u00fc", "http://evil.example/",
+        "/a/../b", "/%2e%2e/b", "/.", "/" + "a" * 2048,
+    ],
+)  # fmt: skip
+def test_a_probe_is_a_path_of_the_clients_own_host(home: Home, path: str) -> None:
+    assert "clients.acme.probe: " in home.refusal(f"{ACME}probe = {json.dumps(path)}\n")
+
+
+def test_a_probe_may_have_a_query_and_the_longest_path(home: Home) -> None:
+    for path in ("/", "/api/v2/tokens/me?expand=organization", "/" + "a" * 2047):
+        client = home.load(f"{ACME}probe = {json.dumps(path)}\n").client("acme")
+        assert client.probe == path

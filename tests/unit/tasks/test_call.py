@@ -65,10 +65,14 @@ class Recorder:
                 tokens=lambda: SimpleNamespace(
                     get=lambda _: cast("Token", SimpleNamespace(headers={})),
                     refused=self.refuse_token,
-                    worked=lambda: self.done.append("said that renewing helped"),
+                    worked=self.worked,
                 ),
             ),
         )
+
+    def worked(self, _token: object, *, again: bool) -> None:
+        if again:
+            self.done.append("said that renewing helped")
 
     @contextmanager
     def connection(self) -> Iterator[Any]:

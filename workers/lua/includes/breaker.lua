@@ -1,12 +1,13 @@
 -- The breaker of a scope: a route, the limit of an endpoint, or the whole client.
 --
 -- Expects  bucket
--- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, forget_breaker, close_breaker,
+-- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, end_breaker, close_breaker,
 --          rename_breakers
 --
 -- throttling.lua and evidence.lua open it, and probes.lua closes it. While it is open gov has "k:" + scope,
 -- from when on the next probe may go, and nothing else leaves; the hash breaker:<scope> has the rest. Two
--- scopes that open within TOGETHER open the client in their place.
+-- scopes that open within TOGETHER open the client in their place. When its hold has ended gov has "d:" +
+-- scope, the moment of that: the patience of a row counts no time in which its scope was held.
 
 -- From the moment when it opens to its first probe.
 local FIRST_PROBE = 2000000
@@ -44,9 +45,15 @@ local function open_breaker(scope, cause, why)
   redis.call("HSET", GOV, "k:" .. scope, now + FIRST_PROBE)
 end
 
+-- The hold of a scope has ended.
+local function end_breaker(scope)
+  forget_breaker(scope)
+  redis.call("HSET", GOV, "d:" .. scope, now)
+end
+
 -- What waited is paced: its buckets start empty, those of others do not.
 local function close_breaker(scope, flow)
-  forget_breaker(scope)
+  end_breaker(scope)
   for _, bucket in ipairs(flow.limits) do
     local name = bucket[NAME]
     local own = name == scope or scope == "client" and not is_route(bucket)
@@ -61,7 +68,9 @@ end
 local function rename_breakers(scopes)
   for _, scope in ipairs(scopes) do
     local before, after = scope.before, scope.after
-    local probe_from, other = unpack(redis.call("HMGET", GOV, "k:" .. before, "k:" .. after))
+    local probe_from, other, ended = unpack(redis.call("HMGET", GOV,
+      "k:" .. before, "k:" .. after, "d:" .. before))
+    if ended and before ~= "client" then redis.call("HSET", GOV, "d:" .. after, ended) end
     if probe_from and before ~= "client" then
       if not other then
         local is_kept = redis.call("EXISTS", breaker_key(before)) == 1

@@ -3,7 +3,7 @@
 -- Expects  counter
 -- Gives    the columns of a bucket NAME … ROUTE; SILENT, NO_SPREAD, MEDIA; is_route, full_at, pool_of,
 --          is_governed, is_places, state_of, tokens, count_bells, free_places,
---          end_call, defined
+--          end_call, find_flow_of_bell, decode_or_none
 --
 -- A bucket is a row of a flow's definition with these columns. Its state, in the hash gov, is the moment
 -- when it is full again ("c:" + name) and the bells that are out for it ("b:" + name); one of its tokens is
@@ -59,8 +59,17 @@ local function end_call(key, places, probe)
   if places or probe then redis.call("HDEL", tx_key(key), TX.places, TX.probe) end
 end
 
--- The name of a flow, which must be defined.
-local function defined(flow)
-  read_flow(flow)
-  return flow
+-- The flow of a transaction whose bell is out; nothing where that cannot be read.
+local function find_flow_of_bell(key)
+  local is_whole, flow_name = pcall(function()
+    local tx = read_tx(key, "state step flows")
+    return tx.state == "r" and flow_of(tx.flows, tx.step)
+  end)
+  return is_whole and flow_name or nil
+end
+
+-- A definition, or one without limits in the same scope where it cannot be read.
+local function decode_or_none(definition, scope)
+  local is_whole, flow = pcall(decode, definition)
+  return is_whole and flow or {limits = {}, scope = scope}
 end

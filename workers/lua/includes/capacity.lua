@@ -4,9 +4,10 @@
 -- Gives    set_free_threads, has_free_threads, parse_flow_name, limits_name, available, speak_for
 --
 -- `free_threads` is the threads of the pool calls. `left` has what is left of each limit by its name, and
--- under MEDIA the threads of the pool media; `limits_of` has the limits by `limits_name`.
-local free_threads, left, limits_of
-local function start_capacity() free_threads, left, limits_of = 0, {}, {} end
+-- under MEDIA the threads of the pool media; `limits_of` has the limits by `limits_name`. Of a limit or route
+-- whose breaker is open `probes_left` has how many probes may go now: the reserve of urgent rows adds none.
+local free_threads, left, probes_left, limits_of
+local function start_capacity() free_threads, left, probes_left, limits_of = 0, {}, {}, {} end
 
 -- Threads for which no bell is out, of the pools calls and media.
 local function set_free_threads(calls, media) free_threads, left[MEDIA] = calls, media end
@@ -26,7 +27,7 @@ local function read_bucket(bucket)
   local probe_from = gov["k:" .. name]
   if probe_from then -- its breaker is open: one probe, when that may go
     local may_go = (tonumber(probe_from) or now) <= now
-    left[name] = math.min(left[name], (may_go and 1 or 0) - number("b:" .. name))
+    probes_left[name] = (may_go and 1 or 0) - number("b:" .. name)
   end
 end
 
@@ -62,13 +63,18 @@ local function available(flow_name, lane)
   local limits = limits_of[name]
   local least = pool_of(limits) == MEDIA and left[MEDIA] or free_threads
   for _, bucket in ipairs(limits) do
-    if not left[bucket[NAME]] then read_bucket(bucket) end
-    least = math.min(least, left[bucket[NAME]] + (lane == 0 and bucket[RESERVE] or 0))
+    local name = bucket[NAME]
+    if not left[name] then read_bucket(bucket) end
+    least = math.min(least, left[name] + (lane == 0 and bucket[RESERVE] or 0), probes_left[name] or least)
   end
   return least
 end
 
 local function speak_for(limits)
   if pool_of(limits) ~= MEDIA then free_threads = free_threads - 1 end
-  for _, bucket in ipairs(limits) do left[bucket[NAME]] = left[bucket[NAME]] - 1 end
+  for _, bucket in ipairs(limits) do
+    local name = bucket[NAME]
+    left[name] = left[name] - 1
+    if probes_left[name] then probes_left[name] = probes_left[name] - 1 end
+  end
 end

@@ -1,13 +1,14 @@
 -- What an answer says beside its result, obeyed by all: a pause, what is left of the quota, and whether a
 -- breaker opens or closes.
 --
--- Expects  seconds, bucket, breaker, probes, throttling, evidence, pause
+-- Expects  seconds, bucket, breaker, probes, throttling, evidence, own_refusals, pause
 -- Gives    read_verdict, concerns_others, plan_feedback, obey
 --
 -- An answer is a table: came_to "good", "bad" (the provider failed, see Health in workers/answer/outcome.py),
 -- "neutral", "refused" (a 429) or "unsent"; of_token, whether it is a 401; is_first, whether its row was
--- never sent before; error, a sentence; and where they are known retry_after_us, pause_us with pause_reach,
--- and remaining with reset_us, which are what the provider's headers leave, and until when.
+-- never sent before; error, a sentence; and where they are known number and step of its grant,
+-- retry_after_us, pause_us with pause_reach, and remaining with reset_us, which are what the provider's
+-- headers leave, and until when.
 
 local function came_to(verdict)
   if verdict.throttled then return "refused" end
@@ -16,10 +17,11 @@ local function came_to(verdict)
   return verdict.outcome == "not_executed" and "unsent" or "neutral"
 end
 
--- The verdict of settle.lua as a table, which is an answer, too.
-local function read_verdict(text)
-  local verdict = cjson.decode(text)
+-- The verdict of settle.lua, of whose arguments it is, as a table, which is an answer, too.
+local function read_verdict(arguments)
+  local verdict = cjson.decode(arguments[5])
   verdict.came_to = came_to(verdict)
+  verdict.step, verdict.number = tonumber(arguments[3]), tonumber(arguments[7])
   return verdict
 end
 
@@ -29,9 +31,10 @@ local function concerns_others(verdict)
 end
 
 -- Reads what follows from an answer, and checks the types that `obey` needs, before the first write. Sets
--- its evidence, and pause_us with the reason, why, where the headers ask for a pause. `holder` is the key or
--- permit of the call; `probe` is the scope of which its call was a probe, if it was one.
+-- its evidence and refusal, and pause_us with the reason, why, where the headers ask for a pause. `holder`
+-- is the key or permit of the call; `probe` is the scope of which its call was a probe, if it was one.
 local function plan_feedback(answer, flow, holder, probe)
+  answer.refusal = plan_refusal(answer, flow.scope, holder, probe)
   if answer.remaining and not answer.pause_us then
     answer.pause_us, answer.why = pause_of_quota(answer.remaining, answer.reset_us)
   end
@@ -52,6 +55,7 @@ local function obey(answer, flow, holder, probe)
   if (answer.pause_us or 0) > 0 then
     pause_flow(flow, answer.pause_us, answer.why or answer.error or "", answer.pause_reach)
   end
+  if answer.refusal then keep_refusal(answer.refusal, holder, answer.state) end
   if answer.evidence then keep_evidence(answer.evidence) end
   if answer.token_evidence then keep_evidence(answer.token_evidence) end
   if probe then

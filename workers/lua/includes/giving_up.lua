@@ -3,11 +3,18 @@
 -- Expects  evidence
 -- Gives    plan_attempts, keep_attempts
 
+-- Whether a breaker holds the scope of a flow, and when the newest hold of it ended, 0 = it was never held.
+local function read_hold(flow)
+  local client, own, client_ended, own_ended = unpack(redis.call("HMGET", GOV,
+    "k:client", "k:" .. flow.scope, "d:client", "d:" .. flow.scope))
+  return client or own, math.max(tonumber(client_ended) or 0, tonumber(own_ended) or 0)
+end
+
 -- Counts the attempts of a step after this answer, in eighths, and says since when it goes on so; returns
 -- both. When that is long enough by verdict.give_up, the verdict gets the final state. While a breaker holds
--- its scope nothing ends: an outage is not the row's fault. The last send before the end comes no later than
--- patience lasts, unless the provider ordered a longer wait; it comes from the backlog, for Celery's countdown
--- is the longer one.
+-- its scope nothing ends, and patience begins anew when that closes: an outage is not the row's fault. The
+-- last send before the end comes no later than patience lasts, unless the provider ordered a longer wait; it
+-- comes from the backlog, for Celery's countdown is the longer one.
 local function plan_attempts(verdict, flow, counted, since)
   counted = tonumber(counted or 0)
   if verdict.attempt then
@@ -17,19 +24,20 @@ local function plan_attempts(verdict, flow, counted, since)
   if not rule then return counted, since end
   since = tonumber(since or now)
   local is_spent = rule.attempts and counted > rule.attempts * ATTEMPT
-  local is_late = now - since >= rule.patience_us
-  if not (is_spent or is_late) then
-    local longest = math.max(since + rule.patience_us - now, verdict.retry_after_us or 0)
-    if (verdict.delay_us or 0) > longest then verdict.tag, verdict.delay_us = "requeue", longest end
-    return counted, since
+  local delay, ordered = verdict.delay_us or 0, verdict.retry_after_us or 0
+  local function left() return since + rule.patience_us - now end
+  if not is_spent and left() > 0 and delay <= math.max(left(), ordered) then return counted, since end
+  local is_held, ended = read_hold(flow)
+  since = math.max(since, ended)
+  if is_held or verdict.evidence and verdict.evidence.fails then return counted, since end
+  if is_spent or left() <= 0 then
+    if not is_spent then
+      verdict.error = string.format("%s; so it went for %.0f s", verdict.error or "", (now - since) / 1000000)
+    end
+    verdict.state = rule.state
+  elseif delay > math.max(left(), ordered) then
+    verdict.tag, verdict.delay_us = "requeue", math.max(left(), ordered)
   end
-  if verdict.evidence and verdict.evidence.fails then return counted, since end
-  local client, own = unpack(redis.call("HMGET", GOV, "k:client", "k:" .. flow.scope))
-  if client or own then return counted, since end
-  if not is_spent then
-    verdict.error = string.format("%s; so it went for %.0f s", verdict.error or "", (now - since) / 1000000)
-  end
-  verdict.state = rule.state
   return counted, since
 end
 

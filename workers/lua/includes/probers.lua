@@ -1,16 +1,20 @@
 -- Who is let through as a probe while a breaker is open.
 --
--- Expects  tick, capacity, lookups, damage
--- Gives    next_prober
+-- Expects  tick, capacity, lookups, damage, guarded
+-- Gives    open_breaker_of, next_prober
 --
 -- Turns are taken by a row in doubt, which goes again, and one that never went: of those in doubt the one
 -- whose turn was longest ago, so that a row that always fails costs one turn. A row that nothing guards would
--- end `unknown` by a bad answer: it probes only when no other one waits.
+-- end `unknown` by a bad answer: it probes only when no other one waits, of any tenant and in any lane.
 
 -- So many of a backlog are looked at.
 local MOST_CANDIDATES = 128
 
-local function open_breaker_of(scope) return gov["k:client"] and "client" or gov["k:" .. scope] and scope end
+-- The scope whose breaker is open for the calls of a backlog; nothing where none is, or they are local steps.
+local function open_breaker_of(backlog)
+  if not is_governed(backlog.limits) then return nil end
+  return gov["k:client"] and "client" or gov["k:" .. backlog.scope] and backlog.scope
+end
 
 -- The first of these that is in doubt, and the first that never went, or that cannot be read: its bell leaves
 -- that to the sweep.
@@ -54,8 +58,9 @@ local function next_prober(backlogs, lane)
   if count_breakers() == 0 then return nil end
   for _, may_be_unguarded in ipairs({false, true}) do
     for _, backlog in ipairs(backlogs) do
-      local scope = open_breaker_of(backlog.scope)
-      if scope and backlog.due + backlog.new > 0 and available(backlog.flow_name, lane) > 0 then
+      local scope = open_breaker_of(backlog)
+      local may_go = scope and backlog.due + backlog.new > 0 and available(backlog.flow_name, lane) > 0
+      if may_go and not (may_be_unguarded and is_guarded_waiting(scope)) then
         local key = take_prober(backlog, scope, may_be_unguarded)
         if key then return key, backlog.limits end
       end

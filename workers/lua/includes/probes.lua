@@ -5,9 +5,10 @@
 --
 -- The first one goes soon after the breaker opened. The distance to the next one, counted from the start of
 -- the one before, doubles up to LONGEST, and at most MOST_OUT are out. A Retry-After moves the next one. So
--- many good answers in a row as CLOSE_AFTER says close the breaker. A probe that was not sent, or whose lease
--- is over, says nothing.
-local LONGEST, MOST_OUT, CLOSE_AFTER = 30000000, 2, 2
+-- many good answers in a row as CLOSE_AFTER says close the breaker. A probe whose answer proves nothing keeps
+-- the distance of its turn. One that was not sent is replaced after REPLACE_AFTER, but not before a moment
+-- that the provider ordered: "ordered_us" of breaker:<scope>.
+local LONGEST, MOST_OUT, CLOSE_AFTER, REPLACE_AFTER = 30000000, 2, 2, 1000000
 
 local function read_probers(text)
   local probers = {}
@@ -51,11 +52,12 @@ end
 -- now, and what its cause was.
 local function end_probe(scope, holder, answer, flow)
   local came_to = answer.came_to
-  local due, probers, good, cause = unpack(redis.call("HMGET", breaker_key(scope),
-    "due_us", "probers", "good", "cause"))
+  local due, probers, good, cause, ordered = unpack(redis.call("HMGET", breaker_key(scope),
+    "due_us", "probers", "good", "cause", "ordered_us"))
   probers = read_probers(probers)
   if not probers[holder] then return false end
   probers[holder], due, good = nil, tonumber(due) or now, tonumber(good) or 0
+  ordered = math.max(tonumber(ordered) or 0, answer.retry_after_us and now + answer.retry_after_us or 0)
   if came_to == "good" and good + 1 >= CLOSE_AFTER then
     close_breaker(scope, flow)
     return true, cause
@@ -64,10 +66,10 @@ local function end_probe(scope, holder, answer, flow)
     due = now
   elseif came_to == "bad" or came_to == "refused" then
     redis.call("HSET", breaker_key(scope), "good", 0, "why", answer.error or "")
-    due = math.max(due, now + (answer.retry_after_us or 0))
-  else
-    due = now
+  elseif came_to == "unsent" then
+    due = math.min(due, now + REPLACE_AFTER)
   end
-  schedule_probe(scope, due, probers)
+  if answer.retry_after_us then redis.call("HSET", breaker_key(scope), "ordered_us", ordered) end
+  schedule_probe(scope, math.max(due, ordered), probers)
   return false
 end

@@ -60,7 +60,8 @@ local function next_of(tenant, turns)
   local chosen
   for i = 1, #tenant.backlogs do
     local backlog = tenant.backlogs[(turns + i) % #tenant.backlogs + 1]
-    if backlog.due + backlog.new > 0 and available(backlog.flow_name, tenant.lane) > 0 then
+    local may_go = backlog.due + backlog.new > 0 and available(backlog.flow_name, tenant.lane) > 0
+    if may_go and not open_breaker_of(backlog) then -- else it leaves the probe to another one
       chosen = (backlog.due > 0 or not chosen) and backlog or chosen
       if backlog.due > 0 then break end
     end
