@@ -156,6 +156,11 @@ def refused_once(it: Ledger) -> None:
     run("token_refuse", 1, S, 9 * S, 60 * S)(it)
 
 
+def came_back(it: Ledger) -> None:
+    refused_once(it)
+    run("token_worked", 0, 64)(it)
+
+
 def recover(it: Ledger) -> object:
     return it.rig.governor._run("recover", "j1", it.rig.us - S, 0, *it.keys)
 
@@ -382,7 +387,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "token_release": [(kept, run("token_release", "me", "no", 0, S))],
     "token_worked": [
         (refused_once, run("token_worked", 0, 64)),
-        (refused_once, run("token_worked", 64, 64)),
+        (came_back, run("token_worked", 64, 64)),
     ],
     "trust": [(run("distrust", 1), run("trust"))],
     "undo": [(nothing, lambda it: it.rig.governor._run("undo", rung(it), "late"))],

@@ -24,6 +24,8 @@ SCOPE_OF_401: Final = "token:"
 REFUSED: Final = "429:"
 #: A scope without an open breaker fails when its answers were bad for so long.
 BAD_FOR_US: Final = 5_000_000
+#: Seconds after which a probe that was due and did not go has nobody to be it.
+NOBODY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +50,14 @@ class Failure:
         if self.cause == "throttled":
             text = f"{who} has refused most calls since {since}"
         if self.probe_us is not None:
-            left_s = max(0, self.probe_us - self.seen_us) / 1e6
-            text += f", next probe {f'in {left_s:.0f} s' if left_s >= 1 else 'now'}"
+            left_s = (self.probe_us - self.seen_us) / 1e6
+            when = f"in {left_s:.0f} s" if left_s >= 1 else "now"
+            # Where nothing waits that could be one, the hold stays until something is sent.
+            text += (
+                ", the next call will be the probe"
+                if left_s < -NOBODY_S
+                else f", next probe {when}"
+            )
         return f"{text}: {self.why}" if self.why else text
 
 

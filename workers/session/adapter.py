@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 from workers.answer.outcome import Answer, Next, read
 from workers.answer.quota_headers import read_shortage
 from workers.clock import now_ns, wait
-from workers.errors import GrantStale
+from workers.errors import GrantStale, StoreAway
 from workers.http.connection import Caller, ConnectFailed
 from workers.http.request import Request
 from workers.session.limiter import Limiter, Permit
@@ -87,7 +88,8 @@ class GovernedAdapter(BaseAdapter):
                 )
                 if reading.next is not Next.TOKEN or token is None:
                     if renewed and token and answer.status is not None:
-                        self._client.tokens().worked(token)
+                        with suppress(StoreAway):  # the answer is there
+                            self._client.tokens().worked(token)
                     return _response(request, answer)
                 if not self._client.tokens().refused(token, again=renewed) or renewed:
                     return _response(request, answer)

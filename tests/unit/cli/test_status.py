@@ -14,6 +14,7 @@ from workers.answer.outcome import Answer, Outcome
 from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import Advance, Pause, Reach, Requeue, Retry
 from workers.governor import flows
+from workers.governor.failures import Failure
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -475,3 +476,27 @@ def test_refusals_are_shown_with_the_tokens_that_were_left_and_what_they_suggest
     assert "POST /lists/* is refused at about" in text
     assert as_json["refused"][0]["count"] == 3
     assert as_json["suggestions"][0] in text
+
+
+@pytest.mark.parametrize(
+    ("due_s", "told"),
+    [
+        (7, "next probe in 7 s"),
+        (-1, "next probe now"),
+        (-86_400, "the next call will be the probe"),
+    ],
+)
+def test_a_hold_under_which_nothing_waits_says_that_the_next_call_will_be_the_probe(
+    due_s: int, told: str
+) -> None:
+    now_us = 1_790_000_000_000_000
+    failure = Failure(
+        scope="POST /x",
+        cause="failing",
+        since_us=now_us - 90_000_000_000,
+        why="the provider answered 503",
+        seen_us=now_us,
+        probe_us=now_us + due_s * 1_000_000,
+    )
+
+    assert f", {told}: the provider answered 503" in failure.sentence
