@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _KINDS: Final = {
     **dict.fromkeys(("gov", "flows", "overrides", "bound", "evidence", "healthy"), "hash"),
     **dict.fromkeys(("oauth", "damaged"), "hash"),
-    **dict.fromkeys(("deadlines", "retries", "quarantine", "permits", "jobs"), "zset"),
+    **dict.fromkeys(("deadlines", "reclaimed", "retries", "quarantine", "permits", "jobs"), "zset"),
     **dict.fromkeys(("active", "needs_page"), "set"),
     **dict.fromkeys(("dead", "attempts", "audit", "refusals"), "stream"),
     "oauth:lock": "string",
 }
 #: Fields of a breaker that hold a number.
-_OF_BREAKER: Final = {"opened_us", "due_us", "every_us", "probes", "good"}
+_OF_BREAKER: Final = {"opened_us", "due_us", "ordered_us", "every_us", "probes", "good"}
 #: Keys whose types are looked at in one round trip.
 _AT_ONCE: Final = 500
 
