@@ -9,6 +9,7 @@ from itertools import pairwise
 from orchestration.views.status import status
 from tests.support.faults.checks import check_all
 from tests.support.fleet import Fleet, calls, until
+from workers.governor.registry import Registry
 from workers.governor.state import GovernorState
 from workers.store.connection import connect
 
@@ -127,16 +128,20 @@ def test_a_token_endpoint_that_hangs_fills_no_queue_and_says_why_nothing_leaves(
             fleet.submit(calls(200))
             fleet.start_worker("w1", concurrency=4)
             broker = connect(f"redis://127.0.0.1:{fleet.broker_port}/1")
-            store, keys = fleet.client.store, fleet.client.keys
-            until(lambda: store.hget(keys.governor, "y:client"), what="a hold of the client")
-            published = 0
-            for _ in range(3):  # three more rounds of bells that nobody can answer
-                held = store.hget(keys.governor, "c:client")
-                until(lambda held=held: store.hget(keys.governor, "c:client") != held)
+            until(
+                lambda: "no access token came" in str(status(fleet.client).problems),
+                what="the reason in the status",
+            )
+            published, registry = 0, Registry(fleet.client.store, fleet.client.keys.namespace)
+            for _ in range(3):  # heartbeats of a worker that looks again for a token
+                (beat,) = [one.at_us for one in registry.look().live.values()]
+                until(
+                    lambda beat=beat: beat not in [it.at_us for it in registry.look().live.values()]
+                )
                 published = max(published, int(broker.llen("headgate.calls")))
 
             assert published <= 5  # 1.25 x threads
-            assert "no access token came" in str(status(fleet.client).holds)
+            assert "no access token came" in str(status(fleet.client).problems)
             assert "no access token came" in fleet.log("w1")
 
 

@@ -9,15 +9,15 @@ from tests.support.fleet import Fleet, calls, contacts, until
 
 
 def held(fleet: Fleet, said: str) -> None:
-    """The client is held, and log and status say why."""
+    """Nothing leaves, and log and status say why."""
     until(lambda: said in fleet.log("w1"), what=f"{said!r} in the log", fleet=fleet)
-    until(lambda: said in str(_reasons(fleet)), what="the hold in the status")
+    until(lambda: said in str(_reasons(fleet)), what="the reason in the status")
     assert fleet.ended() == 0
 
 
 def _reasons(fleet: Fleet) -> list[object]:
     now = status(fleet.client)
-    return [*now.holds, *now.failures]
+    return [*now.holds, *now.failures, *now.problems]
 
 
 def test_a_wrong_secret_is_told_with_the_keys_and_the_region_to_look_at() -> None:
