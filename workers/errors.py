@@ -8,7 +8,7 @@ HeadgateError
 ├── NotNow                nothing was sent; the same work may be tried again later
 │   ├── StoreAway           the store did not answer: do not send
 │   │   ├── FunctionUnknown     it does not know the script: nothing has run, load it
-│   │   │   └── StoreReplaced       it is not the store of this installation: a person must decide
+│   │   └── StoreReplaced       it is not the store of this installation: a person must decide
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
@@ -21,6 +21,8 @@ What a provider answers is never an exception: it is an `Outcome` (`workers.answ
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 
 class HeadgateError(Exception):
@@ -114,3 +116,8 @@ class RepeatRefused(HeadgateError):
 
 class StoreUnfit(HeadgateError):
     """The store is reachable but would lose or evict the ledger; the text says what to set."""
+
+
+#: What the store may answer to something that stands beside the work, such as a record for people
+#: or a word on a token: it is dropped, for an answer of the provider must not be lost by it.
+STORE_FAILS: Final = (StoreAway, LedgerDamaged)

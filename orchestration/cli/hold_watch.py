@@ -9,7 +9,7 @@ import click
 
 from orchestration.text import escape_controls
 from orchestration.views.holds import Hold, holds
-from workers.errors import StoreAway
+from workers.errors import STORE_FAILS
 from workers.governor import flows
 from workers.governor.failures import failures
 from workers.governor.state import GovernorState
@@ -36,7 +36,7 @@ class HoldWatch:
         """Pass the looks on; print what has changed since the one before."""
         for look in looks:
             if look.state == "running":
-                with suppress(StoreAway):  # the next look at the job says so
+                with suppress(*STORE_FAILS):  # the next look at the job says so
                     self._look()
             yield look
 

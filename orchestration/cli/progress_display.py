@@ -14,7 +14,7 @@ from rich.text import Text
 
 from orchestration.text import format_count, format_duration
 from orchestration.views.status import status
-from workers.errors import StoreAway
+from workers.errors import STORE_FAILS, StoreAway
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,7 +120,7 @@ def explain_still(client: Client) -> str:
     """What keeps a job from moving; "" when the status does not say."""
     try:
         shown = status(client)
-    except StoreAway:
+    except STORE_FAILS:
         return ""
     if shown.failures:
         return shown.failures[0].sentence

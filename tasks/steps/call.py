@@ -27,11 +27,11 @@ from workers.answer.outcome import is_access_refused
 from workers.answer.verdict import Advance, Finish, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
+    STORE_FAILS,
     ConfigError,
     HeadgateError,
     LedgerDamaged,
     NotNow,
-    StoreAway,
     TokenUnavailable,
 )
 from workers.governor.grants import ANYBODY, PLAIN, Asker, Grant, Hindrance, Settled
@@ -232,7 +232,7 @@ def _report_token(client: Client, token: Token | None, grant: Grant, answer: Ans
     if token is None:
         return False
     tokens, again = client.tokens(), grant.memo.token_refusals > 0
-    with suppress(StoreAway):
+    with suppress(*STORE_FAILS):
         if is_access_refused(answer):
             return tokens.refused(token, again=again)
         if answer.status is not None and not grant.looking:
@@ -257,7 +257,7 @@ def _record_refusal(client: Client, grant: Grant, settled: Settled, verdict: Ver
     if not isinstance(verdict, Requeue) or not verdict.refused or settled in _OF_ITS_ROW:
         return
     pause_s = verdict.pause.duration_s if verdict.pause else 0.0
-    with suppress(StoreAway, ConfigError):
+    with suppress(*STORE_FAILS, ConfigError):
         client.refusals.record(verdict.refused, client.look()[1], pause_s)
 
 

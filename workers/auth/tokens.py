@@ -29,7 +29,7 @@ from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.auth.token_store import GOOD_ANSWERS, TokenLook, TokenShelf
 from workers.clock import now_ns
-from workers.errors import ConfigError, StoreAway, TokenUnavailable
+from workers.errors import STORE_FAILS, ConfigError, TokenUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,7 +269,7 @@ class Tokens:
                 return old
             raise TokenUnavailable(str(error), refused=error.refused) from None
         except BaseException:
-            with suppress(StoreAway):
+            with suppress(*STORE_FAILS):
                 self._shelf.release(owner)
             raise
         ahead_s = min(_CHANCE.uniform(*RENEW_AHEAD_S), MAX_AHEAD_PART * lifetime_s)

@@ -51,13 +51,10 @@ class Failure:
             text = f"{who} has refused most calls since {since}"
         if self.probe_us is not None:
             left_s = (self.probe_us - self.seen_us) / 1e6
-            when = f"in {left_s:.0f} s" if left_s >= 1 else "now"
-            # Where nothing waits that could be one, the hold stays until something is sent.
-            text += (
-                ", the next call will be the probe"
-                if left_s < -NOBODY_S
-                else f", next probe {when}"
-            )
+            if left_s >= -NOBODY_S:
+                text += f", next probe {f'in {left_s:.0f} s' if left_s >= 1 else 'now'}"
+            else:  # nothing waits that could be one, and the hold stays until something is sent
+                text += ", the next call will be the probe"
         return f"{text}: {self.why}" if self.why else text
 
 

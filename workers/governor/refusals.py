@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.answer.outcome import Refused
 from workers.answer.quota_headers import read_feedback
-from workers.errors import StoreAway
+from workers.errors import STORE_FAILS
 from workers.governor.flows import MOST_ROUTES, route_class
 from workers.governor.state import GovernorState
 from workers.settings.limits import bucket_of, matching, tenant_bucket
@@ -95,7 +95,7 @@ class Refusals:
             client: Whose limits the call was charged to.
             pause_s: How long the refusal is obeyed.
         """
-        with suppress(StoreAway):
+        with suppress(*STORE_FAILS):
             state = GovernorState.read(self._store, self._keys)
             with self._lock:
                 passed = dict(self._passed)

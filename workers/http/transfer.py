@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import urlsplit
 
 from workers import failpoints
-from workers.errors import StoreAway
+from workers.errors import STORE_FAILS
 from workers.http.connection import Caller
 from workers.http.request import Request
 
@@ -174,7 +174,7 @@ class _Body:
             raise _unreadable(self._file, error) from None
 
     def _prolong(self) -> None:
-        with suppress(StoreAway):  # the lease lasts for a while
+        with suppress(*STORE_FAILS):  # the lease lasts for a while
             if not self._renew():
                 raise TakenOver
 

@@ -17,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 from workers.answer.outcome import Answer, Next, read
 from workers.answer.quota_headers import read_shortage
 from workers.clock import now_ns, wait
-from workers.errors import GrantStale, StoreAway
+from workers.errors import STORE_FAILS, GrantStale
 from workers.http.connection import Caller, ConnectFailed
 from workers.http.request import Request
 from workers.session.limiter import Limiter, Permit
@@ -88,7 +88,7 @@ class GovernedAdapter(BaseAdapter):
                 )
                 if reading.next is not Next.TOKEN or token is None:
                     if renewed and token and answer.status is not None:
-                        with suppress(StoreAway):  # the answer is there
+                        with suppress(*STORE_FAILS):  # the answer is there
                             self._client.tokens().worked(token)
                     return _response(request, answer)
                 if not self._client.tokens().refused(token, again=renewed) or renewed:

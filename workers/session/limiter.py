@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.answer.verdict import MAX_TEXT
 from workers.clock import now_ns
-from workers.errors import CircuitOpen, StoreAway, Throttled
+from workers.errors import STORE_FAILS, CircuitOpen, Throttled
 from workers.governor import flows
 from workers.governor.governor import SWEEP_AT_ONCE
 from workers.governor.grants import Leases
@@ -131,7 +131,7 @@ class Limiter:
         wait_us = round(pause_s * 1e6)
         pause_us, ordered_us = (wait_us, 0) if came_to == "refused" else (0, wait_us)
         left = (quota.remaining, round(quota.reset_s * 1e6)) if quota else ("", 0)
-        with suppress(StoreAway):
+        with suppress(*STORE_FAILS):
             self._run("release", permit.name, came_to, pause_us, why[:MAX_TEXT], *left, ordered_us)
 
     def _ask(self, name: str, flow: str) -> Any:  # noqa: ANN401 -- the script's reply

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from workers.errors import RepeatRefused, StoreAway
+from workers.errors import STORE_FAILS, RepeatRefused
 from workers.governor.governor import KEY_LIFE_S
 from workers.store.scripts import Scripts
 
@@ -75,10 +75,10 @@ class Writes:
 
     def forget(self, write: Write) -> None:
         """Forget a write that was surely not executed, unless it was begun more than once."""
-        with suppress(StoreAway):  # it is only taken for older than it is
+        with suppress(*STORE_FAILS):  # it is only taken for older than it is
             self._run("forget_write", write.task, write.key)
 
     def end(self, task: str) -> None:
         """Keep what a task has sent only for a while, for it has succeeded."""
-        with suppress(StoreAway):  # it is only kept for longer
+        with suppress(*STORE_FAILS):  # it is only kept for longer
             self._client.store.expire(self._client.keys.writes(task), KEPT_ENDED_S)

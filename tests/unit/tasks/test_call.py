@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Never, cast
 
 import pytest
 from celery import Celery
@@ -16,6 +16,7 @@ from workers.answer.guards import Memo
 from workers.answer.judging import RetryPolicy
 from workers.answer.outcome import Answer, Health, Outcome
 from workers.answer.verdict import Requeue, Retry
+from workers.errors import LedgerDamaged, StoreAway
 from workers.governor.grants import Grant, Settled
 from workers.ledger.batch import Place
 from workers.ledger.job import JobParams
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from workers.answer.verdict import Verdict
     from workers.auth.credentials import Token
     from workers.clients import Client
+    from workers.errors import HeadgateError
     from workers.http.request import Request
 
 GRANT = Grant("key", 1, "fence", 0.0, 0, "job", Place(0, 0), 0, False, 0, [])  # noqa: FBT003
@@ -132,6 +134,33 @@ def test_a_401_reports_the_token_before_it_is_settled_and_comes_back_at_once_if_
     assert isinstance(recorder.verdict, Requeue)
     assert not recorder.verdict.attempt
     assert recorder.verdict.delay_s == (0 if renews else 1)
+
+
+@pytest.mark.parametrize("error", [StoreAway("away"), LedgerDamaged("a key is wrong")], ids=repr)
+@pytest.mark.parametrize("status", [200, 401])
+def test_an_answer_is_settled_although_the_store_takes_no_word_of_its_token(
+    status: int, error: HeadgateError
+) -> None:
+    recorder = Recorder(status)
+
+    def refuse_word(*_: object, **__: object) -> Never:
+        raise error
+
+    recorder.refuse_token = recorder.worked = refuse_word  # type: ignore[assignment]
+
+    assert serve(recorder)[-2:] == ["gave the connection back", "settled"]
+
+
+@pytest.mark.parametrize("error", [StoreAway("away"), LedgerDamaged("a key is wrong")], ids=repr)
+def test_a_429_that_cannot_be_recorded_is_settled_all_the_same(error: HeadgateError) -> None:
+    recorder = Recorder(429)
+
+    def look() -> Never:
+        raise error
+
+    recorder.client.look = look  # type: ignore[method-assign]
+
+    assert serve(recorder)[-1] == "settled"
 
 
 def test_a_second_401_in_a_row_is_an_attempt_of_its_row_although_the_token_is_renewed() -> None:
