@@ -17,6 +17,7 @@ from workers.session import limiter
 from workers.store.connection import connect
 
 if TYPE_CHECKING:
+    from tests.support.endpoint import Endpoint
     from workers.store.connection import Store
 
 SLOW_NS = 5_000_000_000
@@ -91,14 +92,20 @@ def test_an_answer_is_offered_until_the_store_takes_it_or_the_lease_is_over(
     assert 0 < len(away) < 1000
 
 
+def rung_through(endpoint: Endpoint) -> tuple[Rig, str]:
+    """A client that reaches its store by this endpoint, and the key of its only call, rung."""
+    rig = Rig(connect(endpoint.url, timeout_s=0.5), APP)
+    (key,) = rig.line_up(1, guards="n")
+    rig.fill()
+    assert rig.ring() == [key]
+    return rig, key
+
+
 def test_a_question_that_arrives_after_its_asker_gave_it_up_grants_nothing(
     store: Store, store_url: str
 ) -> None:
     with an_endpoint(port_of(store_url)) as endpoint:
-        rig = Rig(connect(endpoint.url, timeout_s=0.5), APP)
-        (key,) = rig.line_up(1, guards="n")
-        rig.fill()
-        assert rig.ring() == [key]
+        rig, key = rung_through(endpoint)
         endpoint.hold_requests()
         assert isinstance(rig.governor.admit(key, 1), Denied)  # by another connection it was undone
         before = calls_of_scripts(store)
@@ -118,10 +125,7 @@ def test_a_question_that_was_answered_to_nobody_is_settled_as_not_sent(
     store: Store, store_url: str
 ) -> None:
     with an_endpoint(port_of(store_url)) as endpoint:
-        rig = Rig(connect(endpoint.url, timeout_s=0.5), APP)
-        (key,) = rig.line_up(1, guards="n")
-        rig.fill()
-        assert rig.ring() == [key]
+        rig, key = rung_through(endpoint)
         endpoint.hold()
         rig.store = store
 
