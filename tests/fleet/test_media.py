@@ -23,7 +23,7 @@ from tests.support.media import (
     submit,
     transfers,
 )
-from workers.ledger.transaction import FINAL
+from workers.ledger.transaction import FINAL, TransactionState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,13 @@ def a_fleet(
     return Fleet(
         sandbox={**GENESYS, **(sandbox or {})}, client={**CLIENT, **(client or {})}, **more
     )
+
+
+def are_sent(fleet: Fleet, job: str) -> bool:
+    """Whether the transfers of all files are out: rung alone, a dead worker leaves no lease."""
+    files = [*fleet.transactions(job).values()]
+    sent = [it for it in files if it and it.state == TransactionState.SENT]
+    return len(sent) == len(files) == status(fleet.client).media.out
 
 
 def workers(fleet: Fleet, **env: str) -> None:
@@ -132,7 +139,7 @@ def test_transfers_of_a_media_worker_that_is_gone_wait_and_status_asks_for_anoth
     with a_fleet({"faults": [hang]}, {"max_retries": 10}) as fleet:
         job = submit(fleet, folder(tmp_path / "in", 2))
         workers(fleet)
-        until(lambda: status(fleet.client).media.out == 2, what="two transfers under way")
+        until(lambda: are_sent(fleet, job), what="two transfers under way")
         fleet.stop_worker("m1", signal.SIGKILL)
         until(lambda: status(fleet.client).quarantine, what="a lease to be over")
         wait = "2 transfers wait and no media worker runs"  # once the dead one is forgotten

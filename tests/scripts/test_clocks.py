@@ -27,7 +27,7 @@ MOVED: Final = frozenset(
         *("breaker.opened_us", "breaker.due_us", "breaker.ordered_us"),
         *("gov.c:<limit>", "gov.g:<limit>", "gov.z:<scope>", "gov.w:<worker>", "gov.m:<worker>"),
         *("gov.o:<job>", "gov.tick", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),
-        *("gov.refused_us", "tx.t1", "tx.t2", "tx.t3", "job.started_us"),
+        *("gov.refused_us", "tx.t1", "tx.t2", "tx.t3", "tx.t4", "job.started_us"),
         *("oauth.asked_us", "oauth.renew_us", "oauth.expires_us", "oauth.failed_until_us"),
         *("oauth.refused_us", "oauth.worked_us"),
     }

@@ -16,6 +16,7 @@ from tests.support.rig import (
     APP,
     DONE,
     FAILS,
+    HELD,
     LEASE_US,
     LEAST,
     MS,
@@ -25,6 +26,7 @@ from tests.support.rig import (
     breaker,
     change,
     grants,
+    pause,
     probe,
     resume,
 )
@@ -32,7 +34,7 @@ from tests.support.stored import transaction_hash
 from workers.answer.guards import Guard, StepState
 from workers.answer.judging import RetryPolicy, judge
 from workers.answer.outcome import Answer, Health, Outcome, read
-from workers.answer.verdict import UNSENT, Finish, GiveUp, Requeue, Retry
+from workers.answer.verdict import UNSENT, Finish, GiveUp, Pause, Requeue, Retry
 from workers.governor import flows
 from workers.governor.grants import Grant, Hindrance, Settled
 from workers.settings.limits import LimitSettings
@@ -195,7 +197,8 @@ def test_a_row_ends_when_its_attempts_are_spent_beside_others_that_succeed(store
 def test_a_lone_row_ends_when_patience_is_over_and_says_how_long_it_was(store: Store) -> None:
     rig = Rig(store, WIDE)
     (key,) = rig.line_up(1)
-    impatient = replace(AGAIN, give_up=GiveUp(state="failed", max_retries=3, patience_s=100))
+    rule = GiveUp(state="failed", max_retries=3, patience_s=100)
+    impatient = replace(AGAIN, delay_s=60, give_up=rule)
     (grant,) = grants(rig, 1)
     rig.governor.settle(grant, impatient)
 
@@ -303,9 +306,46 @@ def test_patience_begins_anew_when_the_hold_of_the_scope_ends(store: Store) -> N
         (mine,) = (grant for grant in out if grant.key == key)
         return rig.governor.settle(mine, waits)
 
-    assert settled_after(1790) is Settled.BACKLOG
-    assert settled_after(15) is Settled.END
+    for _ in range(30):
+        assert settled_after(59) is Settled.BACKLOG
+    assert settled_after(59) is Settled.END
     assert "so it went for 18" in rig.dead()[0]["why"]
+
+
+@pytest.mark.parametrize("why", ["a pause", "another row's hold", "a long backlog"])
+def test_patience_counts_no_more_than_a_minute_of_what_a_row_waits_for_others(
+    store: Store, why: str
+) -> None:
+    rig = Rig(store, WIDE)
+    rig.line_up(2)
+    mine, other = grants(rig, 2)
+    rig.governor.settle(mine, AGAIN)
+    if why == "a pause":
+        pause(rig, for_s=3600)
+    elif why == "another row's hold":
+        rig.governor.settle(other, replace(HELD, pause=Pause(3600), delay_s=3600))
+
+    rig.us += 3601 * S
+    rig.governor.sweep()
+    (mine,) = (grant for grant in grants(rig, 2) if grant.key == mine.key)
+    assert rig.governor.settle(mine, AGAIN) is Settled.BACKLOG
+
+    since_us = int(transaction_hash(rig, mine.key)["t3"])
+    assert (rig.us - since_us) // S in range(60, 66)
+
+
+def test_an_order_to_wait_counts_whole_against_the_patience_of_its_row(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1)
+    (grant,) = grants(rig, 1)
+    ordered = replace(AGAIN, delay_s=3600, retry_after_s=3600)
+    assert rig.governor.settle(grant, ordered) is Settled.BACKLOG
+
+    rig.us += 3601 * S
+    (grant,) = grants(rig, 1)
+
+    assert rig.governor.settle(grant, ordered) is Settled.END
+    assert "so it went for 360" in transaction_hash(rig, key)["e"]
 
 
 @pytest.mark.parametrize("ends", ["a word of an operator", "a limit of its own"])
@@ -343,7 +383,7 @@ def test_a_step_that_is_done_forgets_what_was_counted(store: Store) -> None:
 
     rig.governor.settle(grant, DONE)
 
-    assert not {"ca", "t3"} & set(transaction_hash(rig, key))
+    assert not {"ca", "t3", "t4"} & set(transaction_hash(rig, key))
 
 
 # When a scope is held.

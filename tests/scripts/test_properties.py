@@ -317,6 +317,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "at": int(tx.get("at", 0)),
         "ca": int(tx.get("ca", 0)),
         "t3": int(tx["t3"]) if "t3" in tx else None,
+        "t4": int(tx["t4"]) if "t4" in tx else None,
         "pb": tx.get("pb"),
         "th": int(tx.get("th", 0)),
         "rf": tx.get("rf", ""),

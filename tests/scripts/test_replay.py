@@ -311,7 +311,7 @@ def test_what_its_attempts_counted_is_forgotten_and_its_patience_begins_anew(sto
     rig.ring()
 
     assert rig.grant(key).memo == Memo()
-    assert not {"ca", "t3"} & set(transaction_hash(rig, key))
+    assert not {"ca", "t3", "t4"} & set(transaction_hash(rig, key))
 
 
 def test_a_late_settle_of_the_send_before_the_death_is_void(store: Store) -> None:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import NewTransaction
 
 MS, S = 1_000, 1_000_000
+#: Past the moment at which it was due, no more of a row's wait counts against its patience.
+TURN_US = 60 * S
 #: The memo of a step that is looked up before the wait for the first look-up.
 LOOK_FIRST = Memo(next=NextCall.LOOKUP)
 
@@ -130,6 +132,7 @@ class Transaction:
     attempts: int = 0
     counted: int = 0  #: what they count, in eighths
     first_bad: int | None = None  #: since when this step goes on trying
+    due_again: int | None = None  #: while it goes on so: when it was due after its newest answer
     throttled: int = 0
     refused: Own | None = None  #: its newest 429
     crashes: int = 0
@@ -177,7 +180,7 @@ class Transaction:
     def begin(self) -> None:
         """What comes now was never sent, and no worker died under it."""
         self.attempts, self.crashes, self.unknown = 0, 0, False
-        self.counted, self.first_bad = 0, None
+        self.counted, self.first_bad, self.due_again = 0, None, None
         self.first_generation = self.generation
 
     def remember(self, memo: Memo) -> None:
@@ -653,7 +656,7 @@ class Model:
             tx.generation += 1
             self.rotations.append((tx.key, tx.generation, tx.attempts))
             tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, Memo(), None, 0
-            tx.counted, tx.first_bad = 0, None
+            tx.counted, tx.first_bad, tx.due_again = 0, None, None
             tx.kept.pop("e", None)
             self._to_line(tx, self.now)
             return "old: fresh"
@@ -807,7 +810,7 @@ class Model:
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
         tx.attempts, tx.crashes, tx.unknown, tx.swept, tx.refused = 0, 0, doubt, None, None
-        tx.counted, tx.first_bad = 0, None
+        tx.counted, tx.first_bad, tx.due_again = 0, None, None
         tx.backup = None if not_executed else tx.backup
         tx.first_generation = tx.generation
         tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
@@ -882,6 +885,7 @@ class Model:
             tx.due = None if tx.due is None else tx.due - back
             tx.first_sent = None if tx.first_sent is None else tx.first_sent - back
             tx.first_bad = None if tx.first_bad is None else tx.first_bad - back
+            tx.due_again = None if tx.due_again is None else tx.due_again - back
             tx.last_heard -= back if tx.last_heard else 0
 
     def _look(self, flow: Flow) -> None:
@@ -1035,8 +1039,19 @@ class Model:
         tx.counted += weight if verdict.attempt else 0
         if isinstance(verdict, Finish):
             return verdict, verdict.state
+        if tx.first_bad is not None and tx.due_again is not None:
+            tx.first_bad += max(0, self.now - tx.due_again - TURN_US)
+        verdict, final = self._give_up(tx, verdict)
+        of_scope = verdict.give_up is None and _is_429(verdict)
+        delay_us = 0 if of_scope else round(verdict.delay_s * 1e6)
+        tx.due_again = None if tx.first_bad is None else self.now + delay_us
+        return verdict, final
+
+    def _give_up(self, tx: Transaction, verdict: Any) -> tuple[Any, str | None]:
+        """Whether it ends here, and when it goes at the latest."""
         if not (rule := verdict.give_up):
             return verdict, None
+        flow = self.flows[tx.flow]
         tx.first_bad = self.now if tx.first_bad is None else tx.first_bad
         spent = rule.max_retries is not None and tx.counted > rule.max_retries * ATTEMPT
         late_us, left_s = self._patience_of(tx, verdict, rule)
@@ -1222,6 +1237,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "at": tx.attempts,
         "ca": tx.counted,
         "t3": tx.first_bad,
+        "t4": tx.due_again,
         "pb": tx.probe,
         "th": tx.throttled,
         "rf": tx.refused.text if tx.refused else "",

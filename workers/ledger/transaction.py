@@ -137,7 +137,8 @@ class Transaction:
     done_calls: int | None = None  #: finished calls of this step: parts or polls; None: it has none
     attempts: int = 0  #: of this step
     counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
-    first_bad_us: int | None = None  #: first answer since which this step goes on trying
+    first_bad_us: int | None = None  #: since when this step goes on trying, see lua/includes/giving_up
+    retry_due_us: int | None = None  #: while it goes on so: when it was due after its newest answer
     throttled: int = 0  #: answers of 429
     refused: str = ""  #: the newest of them, see lua/includes/own_refusals.lua
     crashes: int = 0  #: workers that died under it
@@ -298,7 +299,8 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "at": StoredField("attempts", "Attempts of this step.", int),
     "rf": StoredField("refused", "Its newest 429: step, grants until then, times apart, scope."),
     "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
-    "t3": StoredField("first_bad_us", "First answer since which this step goes on trying.", int),
+    "t3": StoredField("first_bad_us", "Since when this step goes on trying.", int),
+    "t4": StoredField("retry_due_us", "When it was due after its newest answer.", int),
     "th": StoredField("throttled", "Answers of 429.", int),
     "cr": StoredField("crashes", "Workers that died under it.", int),
     "cc": StoredField(

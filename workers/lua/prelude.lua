@@ -144,7 +144,8 @@ local TX = {
   done_calls = "pt",       -- calls of this step that are done: parts, or polls; absent = 0
   attempts = "at",         -- attempts of this step
   counted = "ca",          -- what they count, in eighths, see includes/evidence.lua; absent = 0
-  first_bad_us = "t3",     -- first answer since which this step goes on trying
+  first_bad_us = "t3",     -- since when this step goes on trying; later when it waited for others since
+  retry_due_us = "t4",     -- while it goes on so: when it was due after its newest answer
   throttled = "th",        -- answers of 429
   refused = "rf",          -- its newest 429, see includes/own_refusals.lua
   crashes = "cr",          -- workers that died under it

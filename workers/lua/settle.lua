@@ -64,10 +64,11 @@
 local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
-  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, sent_digest
-  = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job, TX.rows,
-  TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo, TX.provider_ids,
-  TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us, TX.sent_digest))
+  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, retry_due_us,
+  sent_digest = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job,
+  TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo,
+  TX.provider_ids, TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us,
+  TX.retry_due_us, TX.sent_digest))
 local late = state ~= "s" and take_back(key, ARGV[3], ARGV[4])
 if late then state, flows, memo, crashes = "s", late.flows, late.memo, late.crashes end
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
@@ -76,12 +77,11 @@ if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "ST
 local flow_name = flow_of(flows, step)
 local flow = (probe or concerns_others(verdict) or is_troubled()) and read_flow(flow_name)
 if flow then plan_feedback(verdict, flow, key, probe) end
-local count, since = plan_attempts(verdict, flow, counted, first_bad_us)
+local count, since, retry_due = plan_attempts(verdict, flow, counted, first_bad_us, retry_due_us)
 local goes_on, next_step, next_memo, next_flows, looked, reason, final = plan_next(verdict, step, steps,
   flows, guards, memo, backup_us)
 local carried_key = guard_of(guards, step) ~= "r" and not looked
-check_counts(job, attempts, throttled, done_calls, crashes)
-attempts = tonumber(attempts or 0)
+attempts = check_counts(job, attempts, throttled, done_calls, crashes)
 local next_name = flow_of(next_flows, next_step)
 
 -- Check the types of all that is written from here on; take_back has checked all that a late answer writes
@@ -111,7 +111,7 @@ if next_memo ~= (memo or "") then write(TX.memo, next_memo) end
 if goes_on then begin_next(key, crashes, generation, sent_digest, write)
 else write(TX.sent_digest, verdict.sent_digest) end
 if next_flows ~= flows then write(TX.flows, next_flows) end
-if since or count > 0 then keep_attempts(key, count, since, goes_on, write) end
+if since or count > 0 then keep_attempts(key, count, since, retry_due, goes_on, write) end
 write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)
 write(TX.correlation_id, verdict.correlation_id)
 write(TX.error, reason or verdict.error)

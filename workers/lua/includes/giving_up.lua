@@ -10,26 +10,36 @@ local function read_hold(flow)
   return client or own, math.max(tonumber(client_ended) or 0, tonumber(own_ended) or 0)
 end
 
--- Counts the attempts of a step after this answer, in eighths, and says since when it goes on so; returns
--- both. When that is long enough by verdict.give_up, the verdict gets the final state. While a breaker holds
--- its scope nothing ends, and patience begins anew when that closes: an outage is not the row's fault. The
--- last send before the end comes no later than patience lasts, unless the provider ordered a longer wait; it
--- comes from the backlog, for Celery's countdown is the longer one.
-local function plan_attempts(verdict, flow, counted, since)
+-- Counts the attempts of a step after this answer, in eighths, says since when it goes on so, and when it is
+-- due again; returns the three. When that is long enough by verdict.give_up, the verdict gets the final
+-- state. While a breaker holds its scope nothing ends, and patience begins anew when that closes: an outage
+-- is not the row's fault. Nor is what it waits for others, in a backlog, a pause or another row's hold: past
+-- the moment at which it was due, no more than TURN counts. The last send before the end comes no later than
+-- patience lasts, unless the provider ordered a longer wait; it comes from the backlog, for the countdown of
+-- Celery's is the longer one.
+local TURN = 60000000
+local function plan_attempts(verdict, flow, counted, since, due)
   counted = tonumber(counted or 0)
   if verdict.attempt then
     counted = counted + (verdict.came_to == "bad" and verdict.evidence.weight or ATTEMPT)
   end
+  if verdict.tag ~= "retry" and verdict.tag ~= "requeue" then return counted, since end
   local rule = verdict.give_up
-  if not rule then return counted, since end
-  since = tonumber(since or now)
+  since, due = tonumber(since), tonumber(due)
+  if since and due then since = since + math.max(0, now - due - TURN) end
+  local function goes_on()
+    local is_own_wait = rule or not verdict.throttled
+    return counted, since, since and now + (is_own_wait and verdict.delay_us or 0)
+  end
+  if not rule then return goes_on() end
+  since = since or now
   local is_spent = rule.attempts and counted > rule.attempts * ATTEMPT
   local delay, ordered = verdict.delay_us or 0, verdict.retry_after_us or 0
   local function left() return since + rule.patience_us - now end
-  if not is_spent and left() > 0 and delay <= math.max(left(), ordered) then return counted, since end
+  if not is_spent and left() > 0 and delay <= math.max(left(), ordered) then return goes_on() end
   local is_held, ended = read_hold(flow)
   since = math.max(since, ended)
-  if is_held or verdict.evidence and verdict.evidence.fails then return counted, since end
+  if is_held or verdict.evidence and verdict.evidence.fails then return goes_on() end
   if is_spent or left() <= 0 then
     if not is_spent then
       verdict.error = string.format("%s; so it went for %.0f s", verdict.error or "", (now - since) / 1000000)
@@ -38,14 +48,15 @@ local function plan_attempts(verdict, flow, counted, since)
   elseif delay > math.max(left(), ordered) then
     verdict.tag, verdict.delay_us = "requeue", math.max(left(), ordered)
   end
-  return counted, since
+  return goes_on()
 end
 
--- Keeps both; a call that was never sent has none.
-local function keep_attempts(key, count, since, goes_on, write)
-  if goes_on then redis.call("HDEL", tx_key(key), TX.counted, TX.first_bad_us)
+-- Keeps all three; a call that was never sent has none.
+local function keep_attempts(key, count, since, due, goes_on, write)
+  if goes_on then redis.call("HDEL", tx_key(key), TX.counted, TX.first_bad_us, TX.retry_due_us)
   else
     write(TX.counted, count > 0 and count)
     write(TX.first_bad_us, since)
+    write(TX.retry_due_us, due)
   end
 end

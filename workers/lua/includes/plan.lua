@@ -3,11 +3,12 @@
 -- Expects  lookups, restored
 -- Gives    check_counts, plan_next
 
--- Fails where a transaction names no job, or one of these counts of it is no integer.
+-- Fails where a transaction names no job, or one of these counts of it is no integer. Returns its attempts.
 local function check_counts(job, attempts, throttled, done_calls, crashes)
   local are_counts = tonumber(attempts or 0) and tonumber(throttled or 0) and tonumber(done_calls or 0)
   if not are_counts or not tonumber(crashes or 0) then error("a count of a transaction is no integer") end
   if not job then error("a transaction has no job") end
+  return tonumber(attempts or 0)
 end
 
 -- Decides what comes next after step number `step`; `verdict` is as settle.lua describes it, and the rest is
