@@ -137,7 +137,7 @@ class Transaction:
     done_calls: int | None = None  #: finished calls of this step: parts or polls; None: it has none
     attempts: int = 0  #: of this step
     counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
-    first_bad_us: int | None = None  #: since when this step goes on trying, see lua/includes/giving_up
+    first_bad_us: int | None = None  #: since when this step goes on trying
     retry_due_us: int | None = None  #: while it goes on so: when it was due after its newest answer
     throttled: int = 0  #: answers of 429
     refused: str = ""  #: the newest of them, see lua/includes/own_refusals.lua
