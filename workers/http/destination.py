@@ -139,8 +139,8 @@ def connect_public(host: str, port: int, timeout_s: float) -> socket.socket:
         NotAllowed: it has none.
         OSError: it is not known, or none of its public addresses answers.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [text for *_, (text, *_) in found if isinstance(text, str) and is_public(text)]
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [text for *_, (text, *_) in entries if isinstance(text, str) and is_public(text)]
     if not addresses:
         raise NotAllowed(f"its host {host} has no public address")
     failure: OSError | None = None
