@@ -11,7 +11,7 @@ from tests.support.stored import a_job
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Requeue, to_json
-from workers.errors import StoreReplaced
+from workers.errors import LedgerDamaged, StoreReplaced
 from workers.governor import flows
 from workers.governor.governor import Governor
 from workers.settings.limits import LimitSettings
@@ -29,6 +29,18 @@ GARBAGE: Final = "no{such}thing"
 TO_BE_SPLIT: Final = Requeue(
     outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=Memo(next=NextCall.SPLIT)
 )
+
+
+#: Each name with its dump, or with the fields of a hash.
+_CONTENT: Final = """
+local all = {}
+for i, name in ipairs(redis.call("KEYS", ARGV[1] .. "*")) do
+  local is_hash = redis.call("TYPE", name).ok == "hash"
+  local fields = is_hash and redis.call("HGETALL", name) or {}
+  all[i] = {name, is_hash and "" or redis.call("DUMP", name), fields}
+end
+return all
+"""
 
 
 class Damage(NamedTuple):
@@ -94,29 +106,33 @@ class Ledger:
 
     def content(self) -> dict[str, Any]:
         """Everything that is stored, as it can be compared: a large hash is dumped in any order."""
-        kept: dict[str, Any] = dict(self.snapshot())
-        pipe = self.store.pipeline(transaction=False)
-        for name in kept:
-            pipe.type(name)
-        hashes = [name for name, kind in zip(kept, pipe.execute(), strict=True) if kind == "hash"]
-        for name in hashes:
-            pipe.hgetall(name)
-        return kept | dict(zip(hashes, pipe.execute(), strict=True))
+        flat: Any = self.store.execute_command("EVAL", _CONTENT, 0, self.prefix, NEVER_DECODE=True)
+        return {
+            name.decode(): frozenset(zip(kept[::2], kept[1::2], strict=True)) if kept else dump
+            for name, dump, kept in flat
+        }
 
     def restore(self, kept: dict[str, bytes], at_us: int) -> None:
         """Put back everything that was stored, at this moment.
 
-        A store that goes back begins with a quiet time (lua/includes/run.lua): here it is over.
+        A store that goes back in its grants begins with a quiet time (lua/includes/run.lua): here
+        it is over.
         """
-        rig = self.rig
+        rig, newest = self.rig, self._newest_grant()
         self._put(kept)
-        rig.us = at_us - 5 * S
-        self.store.hset(rig.keys.transaction(self.rung), mapping={"s": "r", "k": 1})
-        with suppress(StoreReplaced):  # a client that is stopped
-            self.admit(self.rung, "quiet")
-        self._put(kept)
+        if newest != self._newest_grant():
+            rig.us = at_us - 5 * S
+            self.store.hset(rig.keys.transaction(self.rung), mapping={"s": "r", "k": 1})
+            with suppress(StoreReplaced):  # a client that is stopped
+                self.admit(self.rung, "quiet")
+            self._put(kept)
         rig.us = at_us
         rig.governor = Governor(self.store, rig.keys, rig.client, WorkerSettings(), rig.clock)
+
+    def _newest_grant(self) -> object:
+        with suppress(LedgerDamaged):
+            return self.store.hget(self.rig.keys.governor, "sent")
+        return "of another kind"
 
     def admit(self, key: str, fence: str) -> object:
         """Ask for a grant of the first step."""

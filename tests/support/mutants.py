@@ -284,6 +284,62 @@ _SCRIPTS: Final = (
         "-- somebody else will",
         "tests/scripts/test_limiter.py::test_what_dead_workers_left_out_holds_back_no_session",
     ),
+    Mutant(
+        "what a row waits for others spends its patience",
+        "workers/lua/includes/giving_up.lua",
+        "since = since + math.max(0, now - due - TURN)",
+        "since = since + 0",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
+        "a hold spends the patience of its rows",
+        "workers/lua/includes/giving_up.lua",
+        "since = math.max(since, ended)",
+        "ended = nil",
+        "tests/scripts/test_outage.py",
+    ),
+    Mutant(
+        "every second 429 is the row's own",
+        "workers/lua/includes/own_refusals.lua",
+        "may_judge and not refusal and (over or -1) >= before",
+        "may_judge",
+        "tests/scripts/test_own_refusals.py",
+    ),
+    Mutant(
+        "a row that is refused for itself holds its scope",
+        "workers/lua/includes/own_refusals.lua",
+        "verdict.pause_us, verdict.pause_reach = nil, nil",
+        "-- all wait with it",
+        "tests/scripts/test_own_refusals.py",
+    ),
+    Mutant(
+        "a question that was undone is granted later",
+        "workers/lua/undo.lua",
+        'redis.call("HSET", tx_key(ARGV[2]), TX.undone, ARGV[3])',
+        "-- it will not come",
+        "tests/scripts/test_slow_store.py",
+    ),
+    Mutant(
+        "a late answer sends a discarded transaction again",
+        "workers/lua/discard.lua",
+        "TX.dead_letter, TX.swept)",
+        "TX.dead_letter)",
+        "tests/unit/cli/test_dead.py",
+    ),
+    Mutant(
+        "an operator's word leaves single rows waiting",
+        "workers/lua/resume.lua",
+        'for _, row in ipairs(rows) do redis.call("ZADD", row.due, now, row.key) end',
+        "-- they wait as they were told",
+        "tests/scripts/test_live.py tests/scripts/test_own_refusals.py tests/unit/cli/test_limits.py",
+    ),
+    Mutant(
+        "a store that forgot grants goes on at once",
+        "workers/lua/includes/run.lua",
+        "newest < run.newest or",
+        "",
+        "tests/scripts/test_rollback.py",
+    ),
 )
 
 _WORKERS: Final = (
@@ -503,6 +559,20 @@ _WORKERS: Final = (
         "if signed_s < self._started_s or",
         "if",
         "tests/unit/broker/test_signing.py",
+    ),
+    Mutant(
+        "a worker that cannot send says nothing",
+        "workers/governor/obstacle.py",
+        "self._looking, self.why = False, why",
+        "self._looking = False",
+        "tests/unit/cli/test_configurations.py",
+    ),
+    Mutant(
+        "a machine takes any store for its own",
+        "workers/ledger/installation.py",
+        "known != stored and (",
+        "False and (",
+        "tests/unit/ledger/test_installation.py",
     ),
 )
 
