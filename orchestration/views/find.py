@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from orchestration.views.unopened import find_unopened
 from workers.errors import UsageError
 from workers.ledger.installation import where
 
@@ -43,6 +44,8 @@ def find_transactions(
 ) -> dict[str, tuple[Client, Transaction]]:
     """Idempotency key → its transaction, and the client that it belongs to.
 
+    A transaction whose page is not opened yet is among them, as it will begin.
+
     Raises:
         UsageError: no configured client has a transaction of one of these keys.
     """
@@ -52,6 +55,10 @@ def find_transactions(
         missing = [key for key in well_formed if key not in owners]
         stored = client.ledger.transactions(missing)
         owners |= {one.key: (client, one) for one in stored if one}
+    for client in (clients[name] for name in clients.names()):
+        missing = [key for key in well_formed if key not in owners]
+        unopened = find_unopened(client, missing)
+        owners |= {key: (client, one) for key, one in unopened.items()}
     for key in keys:
         if key not in owners:
             raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
@@ -27,6 +28,9 @@ Format = Literal["csv", "jsonl"]
 
 #: What a cell must not begin with: a spreadsheet would run it.
 _FORMULA = tuple("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20")  # full-width signs are formulas too
+#: Where a spreadsheet that parts cells at semicolons would see such a cell begin, or a quote that
+#: swallows what follows, the one that ends a quoted cell among them.
+_INNER: Final = re.compile(r';(?= *(?:["=+\-@\uff1d\uff0b\uff0d\uff20]|$))')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,5 +139,5 @@ def _cell(value: str | int | Sequence[Done] | None) -> str | int | None:
     if value is None or isinstance(value, int):
         return value
     value = value if isinstance(value, str) else format_done(value)
-    shown = escape_controls(value)
-    return f"'{shown}" if value.startswith(_FORMULA) else shown
+    shown = _INNER.sub(";'", escape_controls(value))
+    return f"'{shown}" if value.lstrip(' "').startswith(_FORMULA) else shown

@@ -331,7 +331,7 @@ _SCRIPTS: Final = (
         "workers/lua/resume.lua",
         'for _, row in ipairs(rows) do redis.call("ZADD", row.due, now, row.key) end',
         "-- they wait as they were told",
-        "tests/scripts/test_live.py tests/scripts/test_own_refusals.py tests/unit/cli/test_limits.py",
+        "tests/scripts/test_own_refusals.py tests/unit/cli/test_limits.py",
     ),
     Mutant(
         "a store that forgot grants goes on at once",

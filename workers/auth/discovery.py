@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -58,13 +58,22 @@ def discover(tenant_id: str, origin: str = CXONE) -> Endpoints:
     path = f"{_PATH}?tenantId={quote(tenant_id, safe='')}"
     with caller.connection() as connection:
         answer = connection.send(Request("GET", path, {"Accept": "application/json"}))
-    return _endpoints(answer, origin)
+    return read_endpoints(answer, origin)
 
 
-def _endpoints(answer: Answer, origin: str) -> Endpoints:
+def read_endpoints(answer: Answer, origin: str) -> Endpoints:
+    """The endpoints that an answer names.
+
+    Args:
+        answer: What came back.
+        origin: Who was asked.
+
+    Raises:
+        ConfigError: it names none, or, when it was asked by https, one that is not.
+    """
     fields: Json = answer.json() if answer.status == HTTPStatus.OK else None
     try:
-        api, auth = (_url(fields, name) for name in ("api_endpoint", "auth_endpoint"))
+        api, auth = (_url(fields, name, origin) for name in ("api_endpoint", "auth_endpoint"))
     except (TypeError, KeyError, ValueError):
         answered = answer.error if answer.status is None else answer.status
         raise ConfigError(
@@ -79,5 +88,9 @@ def _endpoints(answer: Answer, origin: str) -> Endpoints:
     )
 
 
-def _url(fields: Json, name: str) -> str:
-    return _URL.validate_python(fields[name], strict=True)
+def _url(fields: Json, name: str, origin: str) -> str:
+    """A URL of the answer, to which secrets will go: by https, if the question did."""
+    url = _URL.validate_python(fields[name], strict=True)
+    if urlsplit(origin).scheme == "https" and urlsplit(url).scheme != "https":
+        raise ValueError(name)
+    return url

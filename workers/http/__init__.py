@@ -2,7 +2,8 @@
 
 - `request`: what may be sent. `wire`: one exchange over an open socket, under one deadline.
 - `route`: the way to a provider, its proxy and certificates (`tls`).
-- `connection`: the pool of a client's open connections. `transfer`: files to signed URLs.
+- `connection`: the pool of a client's open connections. `transfer`: files to signed URLs, and
+  `destination`: where these may lead.
 """
 
 from workers.http.connection import Caller, Connection

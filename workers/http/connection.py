@@ -138,16 +138,22 @@ class Caller:
         client: Where and with which timeouts.
         pool_size: The most connections that are kept idle.
         idle_s: An idle connection is not used again after this time.
+        only_public: As of `Route`.
 
     Raises:
         ConfigError: the URL, the proxy, its password or a certificate cannot be used.
     """
 
     def __init__(
-        self, client: ClientSettings, pool_size: int, *, idle_s: float = MAX_IDLE_S
+        self,
+        client: ClientSettings,
+        pool_size: int,
+        *,
+        idle_s: float = MAX_IDLE_S,
+        only_public: bool = False,
     ) -> None:
         self.client = client
-        self.route = Route(client, pool_size)
+        self.route = Route(client, pool_size, only_public=only_public)
         self._pool_size = pool_size
         self._idle_ns = int(idle_s * 1e9)
         # Kept here and not in urllib3's pool, which cannot tell how long one was idle. The most

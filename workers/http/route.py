@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
+import socket
 import ssl
+from functools import partial
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 
 from workers.errors import ConfigError, NotNow
 from workers.handshake import await_refusal, describe_failure
+from workers.http.destination import NotAllowed, connect_public
 from workers.http.tls import NAMES, tls_context
 
 if TYPE_CHECKING:
@@ -101,11 +104,19 @@ class Route:
     The environment decides what the settings leave open, in the way of `requests`: HTTP_PROXY,
     HTTPS_PROXY, ALL_PROXY and NO_PROXY, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
 
+    Args:
+        client: Where and how.
+        pool_size: The most connections of a pool.
+        only_public: An answer named the host: it is connected to at a public address alone. Through
+            a proxy, which looks up the host, that is the proxy's to keep.
+
     Raises:
         ConfigError: the URL, the proxy, its password or a certificate cannot be used.
     """
 
-    def __init__(self, client: ClientSettings, pool_size: int) -> None:
+    def __init__(
+        self, client: ClientSettings, pool_size: int, *, only_public: bool = False
+    ) -> None:
         self._client = client
         environment = requests.Session().merge_environment_settings(
             client.base_url, {}, None, None, None
@@ -133,6 +144,7 @@ class Route:
                 f"({type(error).__name__}); correct it"
             ) from None
         self._pool = pool
+        self._only_public = only_public and pool.proxy is None
         url = urlsplit(prepared.url or "")  # quoted, and its host in ASCII
         host = url.netloc.rpartition("@")[2]
         self._secure = url.scheme == "https"
@@ -166,6 +178,7 @@ class Route:
 
         Raises:
             ConnectFailed: there is none; the text names host, port and reason.
+            NotAllowed: the host has no public address, where it must have one.
         """
         client = self._client
         try:
@@ -177,6 +190,9 @@ class Route:
             raise ConnectFailed(str(error), reason="the configuration is wrong") from None
         connection: Any = self._pool._new_conn()  # noqa: SLF001 -- urllib3 has no public way
         connection.timeout = client.connect_timeout_s
+        if self._only_public:
+            place = (connection.host, connection.port, client.connect_timeout_s)
+            connection._new_conn = partial(connect_public, *place)  # noqa: SLF001 -- as above
         try:
             if self._secure:
                 connection.ssl_context = tls
@@ -186,6 +202,8 @@ class Route:
                 connection.connect()
             if self._secure and (client.client_cert_file or patient):
                 await_refusal(connection.sock)
+        except NotAllowed:
+            raise
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             connection.close()
             reason = _reason(error, client.connect_timeout_s)
@@ -211,7 +229,7 @@ def _lines(headers: Mapping[str, str]) -> str:
 
 def _reason(error: BaseException, timeout_s: float) -> str:
     """A few words, from the innermost cause that says something."""
-    if isinstance(error, NameResolutionError):
+    if isinstance(error, NameResolutionError | socket.gaierror):
         return "the name is not known"
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"

@@ -1,8 +1,8 @@
 """A file to a signed URL: streamed from the disk, without a token, over a pool of its own.
 
 The host of a signed URL is another one than the provider's, and no quota of the API is used there.
-So nothing of the client's credentials goes along. The URL itself is what lets the file in, and is
-as secret as they are: no text of this module holds it.
+So nothing of the client's credentials goes along, and `destination` says which hosts it may be. The
+URL itself is what lets the file in, and is as secret as they are: no text of this module holds it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, Final
-from urllib.parse import urlsplit
 
 from workers import failpoints
 from workers.errors import STORE_FAILS
 from workers.http.connection import Caller
+from workers.http.destination import find_destination
 from workers.http.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from workers.http.destination import Destination
     from workers.settings.client import ClientSettings
 
 #: Bytes of a file that are read at once.
@@ -105,15 +106,13 @@ class Transfers:
             NotThatFile: it is missing, cannot be read, or has changed.
             TakenOver: the lease was lost; the file may arrive all the same.
             ConnectFailed: there is no connection; nothing was sent.
-            ValueError: URL or headers cannot be sent; the text holds neither.
+            NotAllowed: the URL leads to where no file of this client may go.
+            ValueError: URL or headers cannot be sent; the text holds no more of both than the host.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"https", urlsplit(self._client.base_url).scheme}:
-            raise ValueError("the signed URL is not one of https")
-        query = f"?{parts.query}" if parts.query else ""
+        destination = find_destination(url, self._client)
         signed = {name: value for name, value in headers.items() if name.lower() not in _OURS}
-        request = Request("PUT", f"{parts.path or '/'}{query}", signed)
-        caller = self._caller(f"{parts.scheme}://{parts.netloc}")
+        request = Request("PUT", destination.path, signed)
+        caller = self._caller(destination)
         with _open_unchanged(file) as opened, caller.connection() as connection:
             body = _Body(opened, file, renew)
             answer = connection.stream(request, file.size, body)
@@ -121,7 +120,8 @@ class Transfers:
         code = match[1].decode() if match else ""
         return Sent(answer.status, code, answer.error or "", whole=body.whole and answer.sent)
 
-    def _caller(self, origin: str) -> Caller:
+    def _caller(self, destination: Destination) -> Caller:
+        origin = destination.origin
         with self._lock:
             if origin not in self._hosts:
                 if len(self._hosts) == MAX_HOSTS:
@@ -129,7 +129,9 @@ class Transfers:
                 # The host is no peer of the client: it is shown no certificate.
                 place = {"base_url": origin, "client_cert_file": None, "client_key_file": None}
                 settings = self._client.model_copy(update=place)
-                self._hosts[origin] = Caller(settings, self._most)
+                self._hosts[origin] = Caller(
+                    settings, self._most, only_public=not destination.is_own
+                )
             return self._hosts[origin]
 
 

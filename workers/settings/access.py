@@ -16,6 +16,7 @@ from workers.settings.values import (
     NAME,
     RESERVED,
     BaseUrl,
+    HostPattern,
     HttpUrl,
     Model,
     ProxyUrl,
@@ -153,6 +154,8 @@ class RouteSettings(Model):
     ca_file: Path | None = None  #: own certificate authority
     client_cert_file: Path | None = None  #: shown to a server that asks for it
     client_key_file: Path | None = None  #: None: the key stands in client_cert_file
+    #: Beside its own host those to which a signed URL may lead: names, or "*." and a domain.
+    upload_hosts: tuple[HostPattern, ...] = ()
 
     @model_validator(mode="after")
     def _way_is_whole(self) -> RouteSettings:

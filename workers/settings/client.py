@@ -171,6 +171,7 @@ def with_profile(name: str, given: object) -> object:
     if given.get("auth", form) != form:
         hosts.pop("token_url", None)  # it belongs to the profile's form
     base = {key: value for key, value in base.items() if key not in {"auth", "regions", "hosts"}}
+    base |= _upload_hosts(given, profiles().get(provider, {}))
     whole = {**base, **hosts, **given, "name": name}
     # A client that names no credentials sends without any, whatever its profile.
     if "auth" not in whole and form != "client_credentials":
@@ -193,6 +194,18 @@ def _hosts(name: str, given: dict[str, Any], profile: dict[str, Any]) -> dict[st
         return {}
     fault = "this region is unknown" if "region" in given else "set it, or base_url"
     raise ValueError(f"clients.{name}.region: {fault}; there are {', '.join(regions)}")
+
+
+def _upload_hosts(given: dict[str, Any], profile: dict[str, Any]) -> dict[str, list[str]]:
+    """The hosts of signed URLs of a client's region; of all regions where it names none."""
+    if "upload_hosts" not in profile:
+        return {}
+    regions: dict[str, str] = profile["regions"]
+    region = str(given.get("region", "")).lower().replace("_", "-")
+    domains = [regions[region]] if region in regions else regions.values()
+    return {
+        "upload_hosts": [host.format(name) for name in domains for host in profile["upload_hosts"]]
+    }
 
 
 @cache

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from workers.errors import ConfigError
+from workers.settings.small_file import read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +51,9 @@ RESERVED: Final = frozenset(
         "user-agent",
     )
 )
+#: One label of a host's name, and a host, or all hosts below a domain of two labels or more.
+_LABEL: Final = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_HOST_PATTERN: Final = re.compile(rf"(?:\*\.{_LABEL}\.)?{_LABEL}(?:\.{_LABEL})*")
 #: Characters of a path in the configuration.
 MOST_PATH: Final = 2_048
 _PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")  # printable ASCII, no space and no fragment
@@ -114,7 +118,7 @@ def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -
     """
     if file:
         try:
-            value = file.read_text("utf-8").strip()
+            value = read_small_file(file).strip()
         except (OSError, ValueError) as error:  # ValueError: no path, or no text
             reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
             raise ConfigError(
@@ -194,7 +198,17 @@ def _proxy_url(value: str) -> str:
     return url
 
 
+def _host_pattern(value: str) -> str:
+    low = value.lower()
+    if not _HOST_PATTERN.fullmatch(low):
+        raise ValueError(
+            "must be a host such as files.example.com, or all below a domain: *.files.example.com"
+        )
+    return low
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 PathOfHost = Annotated[str, AfterValidator(_path_of_host)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]

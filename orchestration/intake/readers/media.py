@@ -123,7 +123,7 @@ class Files(Source):
         self._where = path
         self._is_folder = path.is_dir()
         self._naming = naming
-        self._root = root.resolve() if root else None
+        self._root = _real(root) if root else None
         self._language = language
         self._rows = hashlib.sha256()
 
@@ -163,7 +163,7 @@ class Files(Source):
         """The names of the files that count: of any number of files this is all that is kept."""
         try:
             with os.scandir(self._where) as entries:
-                names = sorted(entry.name for entry in entries if entry.is_file())
+                names = sorted(entry.name for entry in entries if _is_file(entry))
         except OSError as error:
             raise InputError(
                 f"{self.name} cannot be read ({error.strerror}); correct the path"
@@ -218,8 +218,7 @@ class Files(Source):
     def _read_file(self, given: str) -> Mapping[str, Any]:
         """Where a worker finds the file, its size and its MD5."""
         folder = self._where if self._is_folder else self._where.parent
-        # Unlike Path.resolve(), which raises for links in a circle, this leaves them to be opened.
-        path = Path(os.path.realpath(folder / given))
+        path = _real(folder / given)
         self._require_below(path, folder)
         md5, size = hashlib.md5(usedforsecurity=False), 0
         try:
@@ -236,15 +235,27 @@ class Files(Source):
 
     def _require_below(self, path: Path, folder: Path) -> None:
         """A manifest may come from somebody who must not read everything that its user may."""
-        if self._is_folder and not path.is_relative_to(folder.resolve()):
+        if self._is_folder and not path.is_relative_to(_real(folder)):
             raise BadRow("path: is a link out of the folder; name the file itself in a manifest")
         if self._root and not path.is_relative_to(self._root):
             raise BadRow(f"path: must lie below worker.media_root ({self._root})")
-        if not self._root and not path.is_relative_to(folder.resolve()):
+        if not self._root and not path.is_relative_to(_real(folder)):
             raise BadRow(
                 "path: must lie below the folder of the manifest; set worker.media_root to a "
                 "folder that holds all files"
             )
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; unlike Path.resolve() it leaves links in a circle to who opens them."""
+    return Path(os.path.realpath(path))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # links in a circle
+        return False
 
 
 def _parse(text: str) -> object:

@@ -57,6 +57,31 @@ def refused(result: Result, exit_code: int, *words: str) -> None:
     assert "Traceback" not in result.output
 
 
+# What the report names
+
+
+def test_every_key_of_a_report_is_known_to_the_commands_that_take_one(world: World) -> None:
+    world.submit(1)
+    world.work(FAILED)
+    world.accept(2, "j2", more=[{"line": 3, "id": "j2-1", "joins": 2}])  # its page is not opened
+    rows = reported(world) + reported(world, "j2")
+
+    for row in rows:
+        shown = world.run("dead", "show", row["key"])
+        assert shown.exit_code == 0, shown.stderr
+        assert f"state         {row['state']} at step 1 of 2 (make)" in shown.stdout
+        assert world.run("audit", row["key"]).exit_code == 0
+    first = rows[1]["key"]
+    story = json.loads(world.run("dead", "show", first, "--json").stdout)
+    assert (story["job"], story["line"], story["state"]) == ("j2", 1, "waiting")
+    assert (story["attempts"], story["guard"], story["died_ms"]) == (0, "key", None)
+    assert rows[2]["key"] == rows[3]["key"]
+    for command in ("replay", "discard"):
+        left = world.run("dead", command, first, *WHY)
+        refused(left, 1, f"{first} is not dead, and was left as it is")
+    sound(world)
+
+
 # What is done
 
 

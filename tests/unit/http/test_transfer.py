@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> File:
     return File(path, 1_000_000, hashlib.md5(path.read_bytes()).hexdigest())  # noqa: S324
 
 
-def transfers(base_url: str = "http://provider", read_timeout_s: float = 0.3) -> Transfers:
+def transfers(base_url: str = "http://127.0.0.1:9", read_timeout_s: float = 0.3) -> Transfers:
     return Transfers(
         ClientSettings(name="acme", base_url=base_url, read_timeout_s=read_timeout_s), 1
     )
@@ -41,9 +41,9 @@ def put(it: Transfers, url: str, file: File, headers: dict[str, str] | None = No
     ("base_url", "url", "headers"),
     [
         ("https://provider", f"http://files/x?{SECRET}", {}),
-        ("http://provider", f"ftp://files/x?{SECRET}", {}),
-        ("http://provider", f"http://files/x y?{SECRET}", {}),
-        ("http://provider", f"http://files/x?{SECRET}", {"X-A": "canary\r\nX-B: 1"}),
+        ("http://files", f"ftp://files/x?{SECRET}", {}),
+        ("http://files", f"http://files/x y?{SECRET}", {}),
+        ("http://files", f"http://files/x?{SECRET}", {"X-A": "canary\r\nX-B: 1"}),
     ],
 )
 def test_a_url_or_header_that_cannot_be_sent_is_refused_and_not_told(
@@ -189,3 +189,17 @@ def test_a_transfer_ends_when_its_lease_is_lost(
         transfers().put(host.url, {}, file, lambda: False)
 
     host.done.set()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_of_the_host_of_files_is_not_followed(file: File, status: int) -> None:
+    elsewhere = Host(1)
+    answer = f"HTTP/1.1 {status} Moved\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n"
+    host = Host(1_000_000, answer.encode())
+
+    sent = put(transfers(), host.url, file)
+
+    host.done.set()
+    elsewhere.done.set()
+    assert sent == Sent(status, "", "", whole=True)
+    assert elsewhere.got == b""

@@ -8,6 +8,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orchestration.dispatch import pages
 from orchestration.intake.spool import PAGE_ENTRIES
@@ -19,6 +21,10 @@ from workers.ledger.ledger import Ledger, PageCounts
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+#: What no cell may begin with.
+FORMULA = tuple("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20")
 
 
 def a_line(**fields: Any) -> TransactionStatus:
@@ -98,8 +104,28 @@ def test_no_cell_is_a_formula(first: str) -> None:
     assert cells["line"] == "1"
 
 
+#: Of characters that begin a formula, that part cells or quote them, and of others.
+TEXTS = st.text(st.sampled_from("=+-@\t\r\n\0\uff1d\uff0b;,|\"' a1"), max_size=12)
+
+
+@given(TEXTS, TEXTS, TEXTS)
+@example("5;=1+1", "a; +1", 'b;"=cmd"')
+@example("a,b;", '=";', ';;"";@x')
+def test_no_cell_is_a_formula_where_semicolons_or_tabs_part_cells_either(
+    row_id: str, provider_id: str, error: str
+) -> None:
+    line = a_line(id=row_id, provider_id=provider_id, error=error)
+    text = "".join(as_csv([line]))
+
+    for delimiter in ",;\t":
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        assert len(rows) == 2, "a quote swallows what follows"
+        assert not [cell for cell in rows[1] if cell.lstrip(' "').startswith(FORMULA)], rows
+    assert len(as_cells(line)) == len(COLUMNS)
+
+
 def test_a_harmless_cell_stays_as_it_is() -> None:
-    text = "a-1, 'b' = \"c\" ü"
+    text = "a-1, 'b' = \"c\" ü; d-1; (e) = 5"
 
     assert as_cells(a_line(id=text, status=400))["id"] == text
     assert as_cells(a_line(id=text, status=400))["status"] == "400"

@@ -428,6 +428,33 @@ def test_a_region_names_the_hosts(home: Home, provider: str, region: str) -> Non
     assert it.token_url == "https://login.mypurecloud.de/oauth/token"
 
 
+def test_signed_urls_of_genesys_may_lead_to_the_domain_of_the_clients_region(home: Home) -> None:
+    hosts = home.load(f'{GENESYS}region = "eu_central_1"\n').clients["acme"].upload_hosts
+    everywhere = home.load(f'{ACME}provider = "genesys"\n').clients["acme"].upload_hosts
+    own = home.load(f'{GENESYS}region = "us-east-1"\nupload_hosts = ["*.Files.example.com"]\n')
+
+    assert hosts == ("*.mypurecloud.de",)
+    assert len(everywhere) == 18
+    assert {"*.mypurecloud.com", "*.usw2.pure.cloud"} < {*everywhere}
+    assert own.clients["acme"].upload_hosts == ("*.files.example.com",)
+    for provider in ("nice", "rest", "sandbox"):
+        assert home.load(f'{ACME}provider = "{provider}"\n').clients["acme"].upload_hosts == ()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "", "*", "*.", "*.com", ".example.com", "files.*.com", "*files.example.com", "a..b",
+        "https://files.example.com", "files.example.com/canary", "files.example.com:443",
+        "canary@files.example.com", "files example", "[::1]", "f\u00fcr.example", "a" * 64,
+    ],
+)  # fmt: skip
+def test_a_host_of_signed_urls_is_a_name_or_all_names_below_a_domain(home: Home, host: str) -> None:
+    sentence = home.refusal(f"{ACME}upload_hosts = [{json.dumps(host)}]\n")
+
+    assert "clients.acme.upload_hosts.0: must be a host such as files.example.com" in sentence
+
+
 def test_a_clients_own_urls_stand_above_its_region(home: Home) -> None:
     own = 'base_url = "http://proxy"\ntoken_url = "http://proxy/token"\n'
 
