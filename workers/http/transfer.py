@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from workers.http.connection import Connection
+    from workers.http.idle import IdleConnections
     from workers.settings.client import ClientSettings
 
 #: Bytes of a file that are read at once.
@@ -80,11 +82,15 @@ class Transfers:
         client: Whose proxy, authorities and timeouts they have. `read_timeout_s` is the longest
             silence; there is no total.
         most: Connections that are kept idle, for each host.
+        idle: Where those of all clients of the process are kept; None: each host has its own place.
     """
 
-    def __init__(self, client: ClientSettings, most: int) -> None:
+    def __init__(
+        self, client: ClientSettings, most: int, idle: IdleConnections[Connection] | None = None
+    ) -> None:
         self._client = client
         self._most = most
+        self._idle = idle
         self._hosts: dict[str, Caller] = {}
         self._lock = Lock()
 
@@ -129,7 +135,7 @@ class Transfers:
                 # The host is no peer of the client: it is shown no certificate.
                 place = {"base_url": origin, "client_cert_file": None, "client_key_file": None}
                 settings = self._client.model_copy(update=place)
-                self._hosts[origin] = Caller(settings, self._most)
+                self._hosts[origin] = Caller(settings, self._most, idle=self._idle)
             return self._hosts[origin]
 
 
