@@ -423,8 +423,8 @@ _WORKERS: Final = (
     Mutant(
         "a half-read connection goes back into the pool",
         "workers/http/connection.py",
-        "if connection.usable and len(self._idle)",
-        "if len(self._idle)",
+        "if connection.usable:\n            self._idle.keep",
+        "if True:\n            self._idle.keep",
         "tests/unit/http/test_connection.py::test_an_answer_is_read_to_its_end_and_only_a_clean_connection_is_used_again",
     ),
     Mutant(
