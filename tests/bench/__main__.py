@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import handover, limits, media, namespaces, scale, storm, windows
+from tests.bench import handover, limits, media, memory, namespaces, scale, storm, windows
 from tests.bench.cpu import cpu_beside_plain_celery, events, most_calls
 from tests.bench.measure import SHOWN, page_of, run, show
 from tests.conftest import start_server
@@ -182,6 +182,7 @@ def run_all() -> None:
     show("70 % of 429 without Retry-After, four processes", storm.storm().figures())
     windows.show_windows()
     media.main()
+    memory.main()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestration.views.status import status
+from tests.support.fleet import until
 
 if TYPE_CHECKING:
     from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
+
+
+def limited(files: int, *options: str) -> list[str]:
+    """The command of a worker that may open so many files, and not more."""
+    command = [sys.executable, "-m", "orchestration.cli", "worker", *options]
+    return ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "../x", "%h", "", "-x", "a" * 65, "a@b", "w 1"])
@@ -42,6 +49,38 @@ def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
     assert said.count("\n") == 1
     # Workers of one name on two hosts are two.
     assert f"w.1_a-b@{socket.gethostname()}" in rings
+
+
+def test_fifty_clients_start_at_the_default_concurrency_with_1024_open_files(
+    world: World,
+) -> None:
+    several = "".join(
+        f'[clients.c{number}]\nbase_url = "http://127.0.0.1:9"\n' for number in range(49)
+    )
+    world.config.write_text(f"{several}\n{world.config.read_text()}")
+    command = limited(1_024, "--name", "w1")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            until(lambda: status(world.client).workers, what="a live worker")
+            now = status(world.client)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, printed = process.communicate(timeout=30)
+
+    assert (process.returncode, now.threads, now.problems) == (0, 32, [])
+    assert "open files" not in printed
+    assert "starting it again" not in printed
+
+
+@pytest.mark.usefixtures("world")
+def test_a_worker_that_may_not_open_enough_files_says_so_once_and_ends() -> None:
+    process = subprocess.run(
+        limited(128), capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
+    )
+
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert "need 292 open files, but this process may have 128" in process.stderr
 
 
 def test_celerys_own_command_with_the_queue_of_media_is_a_worker_for_media(world: World) -> None:
@@ -74,8 +113,9 @@ def test_one_worker_for_calls_and_media_is_refused(world: World) -> None:
         command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
     )
 
-    assert process.returncode != 0
+    assert process.returncode == 2
     assert "a worker is for calls or for media" in process.stderr
+    assert "Traceback" not in process.stderr
     assert not status(world.client).workers
 
 
@@ -85,7 +125,8 @@ def test_a_worker_of_a_queue_to_which_no_bell_comes_is_refused(world: World) -> 
         command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False
     )
 
-    assert process.returncode != 0
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
     assert f"no bell comes to the queue calls in namespace {world.namespace}" in process.stderr
     assert f"-Q {world.namespace}.calls and one with -Q {world.namespace}.media" in process.stderr
     assert not status(world.client).workers

@@ -10,8 +10,8 @@ from workers.cache import ByteCache
 if TYPE_CHECKING:
     from workers.ledger.job import JobParams
 
-#: Bytes that pages of rows may take unpacked: about 10,000 rows of an ordinary size.
-PAGE_BYTES: Final = 24_000_000
+#: Bytes that pages of rows may take unpacked: about 8,000 rows of an ordinary size.
+PAGE_BYTES: Final = 20_000_000
 #: Bytes that the parameters of jobs may take: about 1,500 jobs.
 PARAMS_BYTES: Final = 2_000_000
 

@@ -48,6 +48,9 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MAX_STEPS: Final = 20
 #: Deepest nesting of objects and arrays in a line.
 MAX_DEPTH: Final = 64
+#: Most values in a row: each takes up to 240 bytes in the memory of a thread that sends it, though
+#: it be three on the line.
+MAX_VALUES: Final = 20_000
 
 #: The tables of fields: field → its meaning. A row has `steps`, or the fields of a step itself.
 ROW_FIELDS: Final = {
@@ -222,8 +225,7 @@ def parse(text: str) -> object:
         raise BadRow(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError:
         raise BadRow("holds a number of too many digits") from None
-    if text.count("{") + text.count("[") > MAX_DEPTH and _measure_depth(value) > MAX_DEPTH:
-        raise BadRow(f"is nested deeper than {MAX_DEPTH} levels")
+    _require_bounded(text, value)
     if "\\u" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -257,11 +259,25 @@ _decode = json.JSONDecoder(
 ).decode
 
 
-def _measure_depth(value: object) -> int:
-    depth, level = 0, [value]
+def _require_bounded(text: str, value: object) -> None:
+    """Refuse what is nested too deep, or has too many values, with `BadRow`."""
+    containers = text.count("{") + text.count("[")
+    if containers <= MAX_DEPTH and containers + text.count(",") < MAX_VALUES:
+        return  # it cannot be either
+    depth, values = _measure(value)
+    if depth > MAX_DEPTH:
+        raise BadRow(f"is nested deeper than {MAX_DEPTH} levels")
+    if values > MAX_VALUES:
+        raise BadRow(f"has {values:,} values, more than {MAX_VALUES:,}; make several rows of it")
+
+
+def _measure(value: object) -> tuple[int, int]:
+    """How deep a value is nested, and how many values it has, itself included."""
+    depth, values, level = 0, 1, [value]
     while level := [node for node in level if isinstance(node, dict | list)]:
         depth += 1
         level = [
             child for node in level for child in (node.values() if isinstance(node, dict) else node)
         ]
-    return depth
+        values += len(level)
+    return depth, values

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS
+from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS, MAX_VALUES
 from orchestration.intake.readers.source import MAX_LINE
 from orchestration.intake.readers.steps import MAX_PATH
 from orchestration.kinds import find_kind
@@ -303,3 +303,18 @@ def test_every_accepted_row_can_be_planned(desk: Desk) -> None:
     ]
     assert [len(it) for it in planned] == [1, 1]
     assert answer["rejected"] == 1  # the chain has the id of the first line
+
+
+def test_a_row_of_very_many_values_is_refused_for_it_would_take_much_memory_when_it_is_sent() -> (
+    None
+):
+    most = MAX_VALUES - 5  # beside id, method, path, body and the row itself
+
+    fits, too_many = (read_one(a_call(body=[{}] * count)) for count in (most, most + 1))
+
+    assert "error" not in fits
+    assert too_many["error"] == "has 20,001 values, more than 20,000; make several rows of it"
+
+
+def test_commas_and_braces_within_a_text_are_no_values() -> None:
+    assert "error" not in read_one(a_call(body=",{[" * MAX_VALUES))
