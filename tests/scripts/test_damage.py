@@ -303,6 +303,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (begun, run("begin_write", "task", "w1", "ab", MAX_AGE, 60)),
     ],
     "bind": [(nothing, bound)],
+    "breaker_left": [(open_breaker, run("breaker_left", lambda it: it.flow))],
     "check_counters": [(nothing, run("check_counters"))],
     "clock_rollback": [
         (set_back, run("clock_rollback")),
@@ -395,7 +396,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
 
 
 #: Those that write nothing.
-READS: Final = {"check_counters", "located", "renew", "token_look"}
+READS: Final = {"breaker_left", "check_counters", "located", "renew", "token_look"}
 
 
 def test_every_script_is_run_on_damaged_keys() -> None:

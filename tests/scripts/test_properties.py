@@ -261,6 +261,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "at": int(gov.get("at", 0)),
         "workers": {it: tuple(map(int, gov[it].split())) for it in gov if it[:2] in {"w:", "m:"}},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
+        "turns": {(int(it[0]), it[2:]): n for it, n in numbers("s:").items() if n},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
         "needs_page": found.get("needs_page", set()),
         "opening": numbers("o:"),
@@ -663,6 +664,14 @@ class Governed(RuleBasedStateMachine):
                         usual = DONE if chance.random() < good else fails
                         self.settle(grant, self.verdict(grant, chance, usual))
 
+    def pass_over(self, chance: Random) -> None:
+        """Many bells of earlier lanes rang for one limit: a later lane has its turn, or nearly."""
+        lane, limit = chance.choice([1, 2]), chance.choice(["client", *self.model.buckets])
+        if not limit.startswith("r:"):
+            turns = chance.choice([18, 19])
+            self.model.turns[lane, limit] = turns
+            self.store.hset(self.keys.governor, f"s:{lane}:{limit}", turns)
+
     def lose_a_cell(self, chance: Random) -> None:
         """The state of a limit is lost."""
         if self.model.buckets:
@@ -786,6 +795,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.sleep: 2,
     Governed.set_back: 1,
     Governed.lose_a_cell: 1,
+    Governed.pass_over: 6,
     Governed.refuse_one_row: 2,
     Governed.refuse_everything: 2,
     Governed.fail_everything: 3,

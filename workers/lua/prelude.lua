@@ -66,6 +66,8 @@
 --   gov.q:<lane>           queued         transactions that wait in this lane
 --   gov.p:<lane>:<tenant>  pass           pass of a tenant in this lane
 --   gov.v:<lane>           virtual_time   pass of who went last in this lane
+--   gov.s:<lane>:<limit>   turns_passed   bells of lanes before it for this limit since one of this lane, at
+--                                         most 19
 --   gov.w:<worker>         threads        threads of a live worker, and until when it counts, a space between
 --   gov.m:<worker>         media_threads  the same in the pool media
 --   gov.o:<job>            opening_until  until then somebody opens the next page of this job
