@@ -33,6 +33,7 @@ from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import (
     UNSENT,
     Advance,
+    Awaited,
     Finish,
     GiveUp,
     Pause,
@@ -54,7 +55,7 @@ from workers.settings.load import WorkerSettings
 from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from workers.answer.verdict import Verdict
     from workers.store.connection import Store
@@ -177,8 +178,8 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
     return Requeue(throttled=some([True, False]), **common)
 
 
-def some_local_verdict(chance: Random, step: int) -> Verdict:
-    """Any verdict on a local step."""
+def some_local_verdict(chance: Random, step: int, before: Sequence[str]) -> Verdict:
+    """Any verdict on a local step, which may wait for one of the transactions before its own."""
     some = chance.choice
     kinds = ["done", "not yet", "back", "again", "failed", "unsent"]
     kind = chance.choices(kinds, [9, 4, 3 if step > 1 else 0, 3, 1, 1])[0]
@@ -186,6 +187,10 @@ def some_local_verdict(chance: Random, step: int) -> Verdict:
     match kind:
         case "done":
             return replace(DONE, status=None, values=some(["", '{"url": 1}']), provider_id="p2")
+        case "not yet" if before and chance.random() < 0.7:
+            awaited = Awaited(some([*before, "nobody"]), chance.randint(1, 3))
+            wait = replace(no, outcome=Outcome.EXECUTED, delay_s=30.0, part_done=True)
+            return replace(wait, waits_for=awaited)
         case "not yet":
             delay_s = some([0.0, 0.04, 20.0])
             return replace(no, outcome=Outcome.EXECUTED, delay_s=delay_s, part_done=True)
@@ -214,7 +219,7 @@ def dump(store: Store, keys: ClientKeys) -> dict[str, Any]:
             pipe.zrange(full, 0, -1, withscores=True, score_cast_func=int)
         elif kind == "backlog":
             pipe.lrange(full, 0, -1)
-        elif kind in {"needs_page", "active"}:
+        elif kind in {"needs_page", "active", "waiters"}:
             pipe.smembers(full)
         elif kind in {"dead", "audit", "attempts"}:
             pipe.xrange(full)
@@ -244,6 +249,10 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "transactions": {key: _fields(tx) for key, tx in named("tx:").items()},
         "new": {flow: it for flow, it in lines.items() if not flow.endswith(":due")},
         "due": {it.removesuffix(":due"): lines[it] for it in lines if it.endswith(":due")},
+        "waiters": {
+            key: {(int(it.split(" ")[0]), *it.split(" ")[1:]) for it in members}
+            for key, members in named("waiters:").items()
+        },
         "quarantine": dict(found.get("quarantine", [])),
         "quarantined": gov.get("quarantined"),
         "deadlines": dict(found.get("deadlines", [])),
@@ -338,6 +347,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "an": tx["an"].split("\n") if "an" in tx else [],
         "ids": tx["ids"].split("\n") if "ids" in tx else [],
         "d": "d" in tx,
+        "aw": int(tx["aw"]) if "aw" in tx else None,
         **{name: tx.get(name, "") for name in ("st", "id", "co", "e")},
     }
 
@@ -718,7 +728,8 @@ class Governed(RuleBasedStateMachine):
     def verdict(self, grant: Grant, chance: Random, usual: Verdict | None = None) -> Verdict:
         """What a step comes to: the usual verdict on a call, or any."""
         if self.local(grant.key, grant.step):
-            return some_local_verdict(chance, grant.step)
+            keys = list(self.model.txs)
+            return some_local_verdict(chance, grant.step, keys[: keys.index(grant.key)])
         return usual or some_verdict(chance)
 
     def local(self, key: str, step: int) -> bool:

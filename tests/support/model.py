@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from tests.support.health_model import CameTo
-    from workers.answer.verdict import Verdict
+    from workers.answer.verdict import Awaited, Verdict
     from workers.governor.grants import Half
     from workers.ledger.ledger import NewTransaction
 
@@ -153,6 +153,9 @@ class Transaction:
     #: by whose fence its lease ended without an answer, and what the sweep changed for it
     swept: tuple[str | None, bool, int, Memo] | None = None
     probe: str | None = None  #: of which scope it is to show whether the breaker may close
+    awaited: int | None = None  #: the step after which those are woken that wait for it
+    #: who waits for it: the step at which that one does, its flow, and its key
+    waiters: set[tuple[int, str, str]] = field(default_factory=set)
 
     @property
     def flow(self) -> str:
@@ -760,13 +763,37 @@ class Model:
             if tx.backup is not None and self._doubt(tx, tx.backup):
                 return Settled.END
         due = self.now + round(verdict.delay_s * 1e6)
+        if isinstance(verdict, Requeue) and verdict.waits_for:
+            due = self._wait_for(tx, verdict.waits_for, due)
         if isinstance(verdict, Requeue) or tx.suspect:
             return self._to_line(tx, due)
         tx.state, tx.due, tx.until = "t", due, due + self.grace_us
         return Settled.RETRY
 
+    def _wait_for(self, tx: Transaction, awaited: Awaited, due: int) -> int:
+        """When it goes again: at once where the other one is so far, else it is woken."""
+        other = self.txs.get(awaited.key)
+        if other is None:
+            return due
+        if other.state in ENDED or other.step > awaited.step:
+            return self.now
+        other.waiters.add((tx.step, tx.flow, tx.key))
+        other.awaited = min(other.awaited or awaited.step, awaited.step)
+        return due
+
+    def _wake(self, tx: Transaction) -> None:
+        """Those that wait for it go now, if they still wait for that."""
+        for step, flow, key in tx.waiters:
+            waiter = self.txs[key]
+            waits = waiter.state == "w" and not waiter.suspect and waiter.due is not None
+            if waits and (waiter.step, waiter.flow) == (step, flow):
+                waiter.due = min(waiter.due or 0, self.now)
+        tx.waiters, tx.awaited = set(), None
+
     def _advance(self, tx: Transaction, verdict: Advance) -> Settled:
         """The step is done."""
+        if tx.step < tx.steps and tx.awaited and tx.step >= tx.awaited:
+            self._wake(tx)
         if verdict.values:
             tx.answers.append(verdict.values)
         if tx.steps > 1:
@@ -1168,6 +1195,7 @@ class Model:
                 self.buckets[limit].empty(self.now)
 
     def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
+        self._wake(tx)
         tx.state = state
         if state in DEAD:
             self.dead.append((tx.key, tx.job, state, why))
@@ -1197,6 +1225,7 @@ class Model:
             ),
             "quarantine": {tx.key: tx.due for tx in suspects if tx.suspect},
             "quarantined": next((tx.key for tx in out if tx.suspect), None),
+            "waiters": {tx.key: tx.waiters for tx in self.txs.values() if tx.waiters},
             "deadlines": {tx.key: tx.until for tx in out},
             "retries": {tx.key: tx.due for tx in self.standing("t")},
             "bells": {limit: n for limit, n in bells.items() if n},
@@ -1308,5 +1337,6 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "an": tx.answers,
         "ids": tx.ids,
         "d": tx.state in DEAD,
+        "aw": tx.awaited,
         **{name: tx.kept.get(name, "") for name in ("st", "id", "co", "e")},
     }

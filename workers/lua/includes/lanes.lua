@@ -18,7 +18,7 @@ end
 
 local function list_in_turn()
   in_turn = {}
-  for field, turns in pairs(turns_passed) do
+  for field, turns in pairs(passed) do
     local lane, limit = string.match(field, "^s:(%d):(.+)$")
     if turns >= MOST_BEFORE then add_in_turn(tonumber(lane), limit, field) end
   end
@@ -50,7 +50,7 @@ local function next_in_turn(tenants, turns)
   if not in_turn then list_in_turn() end
   for i = #in_turn, 1, -1 do
     local entry, first = in_turn[i], tenants[1].lane
-    if turns_passed[entry.field] < MOST_BEFORE then table.remove(in_turn, i)
+    if passed[entry.field] < MOST_BEFORE then table.remove(in_turn, i)
     elseif entry.lane > first and choose(tenants[1], turns, first) then
       table.remove(in_turn, i)
       local place, key, limits = take_in_turn(tenants, entry.lane, entry.limit, first, turns)
@@ -73,10 +73,10 @@ local function count_turn(lane, limits, busy)
   for _, bucket in ipairs(busy and limits or {}) do
     for later = is_route(bucket) and LAST_LANE + 1 or lane, LAST_LANE do
       local field = turns_before(later, bucket)
-      local before = turns_passed[field] or 0
+      local before = passed[field] or 0
       local turns = later == lane and 0 or busy[later] and math.min(before + 1, MOST_BEFORE) or before
       if turns ~= before then
-        turns_passed[field] = turns
+        passed[field] = turns
         set_value(field, turns)
         if turns == MOST_BEFORE then add_in_turn(later, bucket[NAME], field) end
       end

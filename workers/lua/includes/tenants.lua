@@ -12,7 +12,7 @@ local function before(one, other)
 end
 
 local function was_passed(lane)
-  for field in pairs(turns_passed) do
+  for field in pairs(passed) do
     if string.sub(field, 3, 3) == tostring(lane) then return true end
   end
 end
