@@ -96,8 +96,8 @@ class LocalResult:
     | how | what follows |
     | --- | --- |
     | done | the next step; `kept` is for later ones |
-    | not yet | it is looked at again after `after_s`, no attempt made; with `waits_for` as soon as |
-    | | that other transaction is so far, and after `after_s` at the latest |
+    | not yet | it is looked at again after `after_s`, no attempt made; with `waits_for` as soon |
+    | | as that other transaction is so far, and after `after_s` at the latest |
     | back | the step before is done once more, for what it said has expired |
     | again | an attempt failed: it is done again after a backoff, as long as it has attempts or |
     | | patience left; where it may have been done all the same, it was `unknown` |

@@ -223,9 +223,12 @@ def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
             stated["delay_us"] = delay_us
     if isinstance(verdict, Requeue):
         flags += ["throttled", "part_done", "step_back"]
-        if verdict.waits_for:
-            stated["waits_for"], stated["waits_for_step"] = verdict.waits_for
+        stated |= _of_wait(verdict.waits_for)
     return stated | {name: True for name in flags if getattr(verdict, name)}
+
+
+def _of_wait(awaited: Awaited | None) -> dict[str, Any]:
+    return {"waits_for": awaited.key, "waits_for_step": awaited.step} if awaited else {}
 
 
 #: The verdict on a grant that was not used: back to the head of its backlog.
