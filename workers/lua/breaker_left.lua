@@ -6,8 +6,8 @@
 -- ARGV[2]  flow    name of the call's flow
 -- Includes counter, bucket, breaker (open_scope)
 -- Reads    flows, gov
--- Returns  how long no probe may go, in us; 0 = one may go now; -1 = no breaker is open. Of a flow that is not
---          defined yet the client's breaker alone is known
+-- Returns  how long no probe may go, in us; 0 = one may go now; -1 = no breaker is open. Of a flow that is
+--          not defined yet the client's breaker alone is known
 -- Cost     O(1), 2 commands
 local definition = redis.call("HGET", FLOWS, ARGV[2])
 local flow = definition and decode(definition) or {scope = "client"}
