@@ -45,7 +45,7 @@ DEFAULT_VISIBILITY_TIMEOUT_S: Final = 1800.0
 class Governed(Task):  # type: ignore[misc]  # Celery ships no types
     """A task with a governed session.
 
-    When the limits, a pause or the breaker hold a call for longer than `wait_s`, the task is
+    When limits or a pause hold a call for longer than `wait_s`, or a breaker is open, the task is
     retried after that time plus a jitter, but after at most 5 minutes or a third of the broker's
     visibility timeout; then it asks again. That spends none of `max_retries`, and ends with
     `expires`. Called directly, or eagerly, it raises `Throttled` or `CircuitOpen` instead.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workers.answer.outcome import Answer
+    from workers.answer.verdict import Awaited
     from workers.clients import Client
     from workers.governor.grants import Grant
     from workers.http.connection import Request
@@ -95,7 +96,8 @@ class LocalResult:
     | how | what follows |
     | --- | --- |
     | done | the next step; `kept` is for later ones |
-    | not yet | it is looked at again after `after_s`, no attempt made |
+    | not yet | it is looked at again after `after_s`, no attempt made; with `waits_for` as soon |
+    | | as that other transaction is so far, and after `after_s` at the latest |
     | back | the step before is done once more, for what it said has expired |
     | again | an attempt failed: it is done again after a backoff, as long as it has attempts or |
     | | patience left; where it may have been done all the same, it was `unknown` |
@@ -108,6 +110,7 @@ class LocalResult:
     text: str = ""
     kept: StepResult = field(default_factory=StepResult)
     after_s: float = 0.0
+    waits_for: Awaited | None = None
     unknown: bool = False
 
 

@@ -12,7 +12,7 @@ HeadgateError
 │   ├── TokenUnavailable    the provider gave no access token
 │   ├── GrantStale          the grant was too old at the first byte: it is not used
 │   └── Throttled           a call from outside of jobs would have to wait longer than it may
-│       └── CircuitOpen       a breaker is open
+│       └── CircuitOpen       a breaker is open, whatever the call would wait
 ├── LedgerDamaged         a key is not as it must be: headgate doctor looks at it
 ├── RepeatRefused         a task sent this write before: look at the provider, it is not repeated
 └── StoreUnfit            the store would lose or evict the ledger: a person must change it

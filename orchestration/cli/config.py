@@ -21,6 +21,7 @@ from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.http.route import Route
 from workers.ledger.installation import Installation, where
+from workers.settings.breaker import BreakerSettings
 from workers.settings.place import find_file
 from workers.store.connection import open_store, require_durable, url_of
 from workers.store.tls import require_trusted
@@ -178,6 +179,8 @@ def _check_client(client: ClientSettings) -> Findings:
         "auth": client.auth,
         "limits": describe_limits(client),
     }
+    if client.breaker.rules != BreakerSettings().rules:
+        facts["breaker"] = str(client.breaker)
     problems = _reach(client)
     facts["base_url_reachable"] = not problems
     if client.auth != "none":

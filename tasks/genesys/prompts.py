@@ -15,6 +15,7 @@ from tasks.genesys.media import JSON, MediaSteps, body, call, one_of, read_objec
 from tasks.genesys.operations import OPERATIONS, pick
 from tasks.kind import LocalResult, Polled, StepPlan, StepResult
 from workers.answer.guards import Guard, LookupResult
+from workers.answer.verdict import Awaited
 from workers.http.connection import Request
 from workers.ledger.transaction import FINAL, merge_answers
 
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
-#: A row that waits for the prompt of another one looks so often, seconds.
-LOOK_S: Final = 1.0
+#: A row that waits for the prompt of another one is woken when that one has done this step, or has
+#: ended; should its name be lost, it looks again after so long, seconds.
+MADE: Final = 2
+LOOK_S: Final = 3600.0
 _FOUND: Final = range(200, 300)
 _ABSENT: Final = 404
 
@@ -132,7 +135,8 @@ class PromptSteps(MediaSteps):
         """Send the file; or wait for the prompt that another row makes."""
         if grant.step > 1 or "made_by" not in row:
             return super().run_local(row, params, grant, client)
-        maker = client.ledger.transaction(client.key(grant.job, row["made_by"]))
+        key = client.key(grant.job, row["made_by"])
+        maker = client.ledger.transaction(key)
         known = merge_answers(maker.answers) if maker else {}
         if prompt := known.get("prompt"):
             values = {name: known.get(name, []) for name in ("prompt", "languages")}
@@ -142,7 +146,12 @@ class PromptSteps(MediaSteps):
                 "failed",
                 f"row {row['made_by']}, which makes this prompt, {maker.state}; replay it first",
             )
-        return LocalResult("not yet", f"row {row['made_by']} makes this prompt", after_s=LOOK_S)
+        return LocalResult(
+            "not yet",
+            f"row {row['made_by']} makes this prompt",
+            after_s=LOOK_S,
+            waits_for=Awaited(key, MADE),
+        )
 
 
 def _step(row: Row, grant: Grant) -> str:

@@ -104,6 +104,7 @@ def _wait_on(result: LocalResult, plan: StepPlan, grant: Grant) -> Requeue | Fin
         error=result.text,
         memo=Memo(),
         delay_s=result.after_s,
+        waits_for=result.waits_for,
         part_done=True,
     )
 

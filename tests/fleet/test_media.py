@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
+from orchestration.operate import limits as operate_limits
 from orchestration.views.status import status
 from tests.support.fleet import Fleet, until
 from tests.support.media import (
@@ -24,6 +25,7 @@ from tests.support.media import (
     transfers,
 )
 from workers.ledger.transaction import FINAL, TransactionState
+from workers.store.connection import to_us
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +114,39 @@ def test_languages_of_one_prompt_make_it_once_and_audio_that_is_there_is_replace
         again = [it for it in fleet.effects() if it["path"].endswith("/prompts")]
         assert len(made) == len(again) == 2
         assert sum(arrived(fleet).values()) == 7
+
+
+def test_languages_wait_for_their_prompt_without_asking_and_all_are_woken_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    folder(tmp_path / "in", 5)
+    lines = [
+        {"path": f"in/f{n:03}.wav", "name": "p", "language": language}
+        for n, language in enumerate(["de-de", "en-us", "fr-fr", "it-it", "nl-nl"])
+    ]
+    manifest = tmp_path / "all.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    with a_fleet() as fleet:
+        said = {"by": "maria", "reason": "maintenance at the provider"}
+        operate_limits.pause(fleet.client, for_s=3600, **said)
+        job = submit(fleet, manifest)
+        workers(fleet)
+
+        until(lambda: waits_long(fleet) == 4, what="four languages that were looked at once")
+        fleet.kill_worker("w1")
+        fleet.start_worker("w2", 8)
+        operate_limits.resume(fleet.client, **said)
+
+        assert fleet.wait(job) == {"succeeded": 5}
+        check_media(fleet, job)
+
+
+def waits_long(fleet: Fleet) -> int:
+    """How many rows are in a backlog, and not due for many minutes."""
+    store, keys = fleet.client.store, fleet.client.keys
+    after_us = to_us(store.time()) + 600 * 1_000_000
+    flows: Any = store.hkeys(keys.flows)
+    return sum(int(store.zcount(f"{keys.backlog(it)}:due", after_us, "+inf")) for it in flows)  # type: ignore[call-overload]
 
 
 def test_without_a_media_worker_transfers_wait_and_status_says_what_is_missing(

@@ -12,6 +12,7 @@ import requests
 from tests.support.fleet import Fleet, until
 from workers.errors import CircuitOpen, ConfigError, Throttled, UsageError
 from workers.session.session import governed_session
+from workers.store.connection import to_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,21 @@ def test_a_429_is_waited_for_and_then_told(fleet: Fleet) -> None:
 
     assert told.value.wait_s > 50
     assert fleet.report()["refused_429"] == 1
+
+
+def test_a_call_under_an_open_breaker_fails_at_once_before_anything_is_done_for_it(
+    fleet: Fleet,
+) -> None:
+    session = governed_session("acme", config=str(fleet.config), wait_s=3600)
+    client = session.client
+    probe_us = to_us(client.store.time()) + 3600 * 1_000_000
+    client.store.hset(client.keys.governor, "k:client", probe_us)
+
+    with pytest.raises(CircuitOpen) as open_:
+        session.post("/things/1", json={"business_id": "a"})
+
+    assert open_.value.wait_s > 3500
+    assert fleet.requests() == []  # nor was a token asked for
 
 
 def test_a_revoked_token_is_renewed_and_the_call_succeeds(

@@ -24,8 +24,11 @@ from tests.support.rig import (
 )
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import UNSENT, Pause, Reach, Requeue
+from workers.governor.proposals import Proposal, agreed, digest_of
+from workers.settings.breaker import BreakerSettings
 
 if TYPE_CHECKING:
+    from workers.settings.client import ClientSettings
     from workers.store.connection import Store
 
 FAILED = Requeue(outcome=Outcome.UNKNOWN, status=500, health=Health.BAD, delay_s=0.1)
@@ -47,6 +50,88 @@ def test_it_opens_when_more_than_60_percent_of_20_calls_were_refused(
     rig.governor.settle(out[-1], REFUSED)
 
     assert ("open" if breaker(rig) else "closed") == then
+
+
+@pytest.mark.parametrize(
+    ("given", "refused", "then"),
+    [
+        ({"min_calls": 5}, 4, "open"),
+        ({"min_calls": 6}, 5, "closed"),
+        ({"min_calls": 5, "percent": 80}, 4, "closed"),
+        ({"min_calls": 5, "percent": 79}, 4, "open"),
+        ({"min_calls": 5, "percent": 10}, 1, "open"),
+        ({"min_calls": 5, "percent": 20}, 1, "closed"),
+    ],
+)
+def test_it_opens_by_the_percentage_and_the_minimum_that_are_set(
+    store: Store, given: dict[str, int], refused: int, then: str
+) -> None:
+    rig = Rig(store, APP)
+    rig.client = rig.client.model_copy(update={"breaker": BreakerSettings(**given)})
+    rig.line_up(40)
+
+    for number, grant in enumerate(grants(rig, 5)):
+        rig.governor.settle(grant, REFUSED if number >= 5 - refused else DONE)
+
+    assert ("open" if breaker(rig) else "closed") == then
+
+
+@pytest.mark.parametrize(("window_s", "then"), [(4, "closed"), (5, "open")])
+def test_it_counts_the_calls_of_the_window_that_is_set(
+    store: Store, window_s: int, then: str
+) -> None:
+    rig = Rig(store, APP)
+    given = BreakerSettings(window_s=window_s, min_calls=3)
+    rig.client = rig.client.model_copy(update={"breaker": given})
+    rig.line_up(40)
+    rig.us -= rig.us % S
+
+    for after_s in (0, 2, 2):
+        rig.us += after_s * S
+        rig.fill()
+        rig.governor.settle(rig.grant(rig.ring(threads=1, after_us=0)[0]), REFUSED)
+
+    assert ("open" if breaker(rig) else "closed") == then
+
+
+def test_while_configurations_differ_it_opens_where_any_of_them_opens_it(store: Store) -> None:
+    rig = Rig(store, APP)
+    rules = [{"min_calls": 5}, {"percent": 30, "min_calls": 10}]
+    versions = [
+        rig.client.model_copy(update={"breaker": BreakerSettings(**rule)}) for rule in rules
+    ]
+    held = [
+        Proposal.from_stored(Proposal.of(version, f"d{serial}", serial).as_stored())
+        for serial, version in enumerate(versions)
+    ]
+
+    rig.client = agreed(rig.client, held)
+
+    assert str(rig.client.breaker) == (
+        "above 30 % of at least 10 calls in 10 s or above 60 % of at least 5 calls in 10 s"
+    )
+    for refused, of, then in ((4, 5, "open"), (3, 5, "closed"), (4, 10, "open"), (3, 10, "closed")):
+        assert opens_at(store, rig.client, refused, of) == then, (refused, of)
+
+
+def opens_at(store: Store, client: ClientSettings, refused: int, calls: int) -> str:
+    """Whether the breaker of this client is open after so many calls, the last ones refused."""
+    rig = Rig(store, APP)
+    rig.client = client
+    rig.line_up(40)
+    for number, grant in enumerate(grants(rig, calls)):
+        rig.governor.settle(grant, REFUSED if number >= calls - refused else DONE)
+    return "open" if breaker(rig) else "closed"
+
+
+def test_configurations_of_one_rule_agree_on_that(store: Store) -> None:
+    client = Rig(store, APP).client
+    given = client.model_copy(update={"breaker": BreakerSettings(percent=60)})
+
+    both = agreed(client, [Proposal.of(client, "a", 1), Proposal.of(given, "b", 2)])
+
+    assert both.breaker.rules == ((60, 10, 20),)
+    assert digest_of({"acme": client}) != digest_of({"acme": given})
 
 
 def test_fewer_than_20_calls_open_nothing(store: Store) -> None:

@@ -13,7 +13,7 @@ from tests.support.damage import GARBAGE, TO_BE_SPLIT, Damage, Ledger
 from tests.support.rig import DONE, FAILED, FAILS, GRACE_US, LATER, LEASE_US, MS, REFUSED, RETRY, S
 from tests.support.source import ROOT
 from workers.answer.quota_headers import Feedback
-from workers.answer.verdict import Pause, to_json
+from workers.answer.verdict import Awaited, Pause, to_json
 from workers.errors import HeadgateError
 from workers.governor import flows
 from workers.governor.grants import Grant, Settled
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SCRIPTS: Final = {file.stem for file in (ROOT / "workers/lua").glob("*.lua")} - {"prelude"}
 
 MAX_AGE: Final = 9 * 3600 * S
+#: A look that was too early, at what another transaction makes.
+WAITS: Final = replace(LATER, part_done=True, waits_for=Awaited("j1-007", 1))
 HEADERS: Final = Feedback(None, 0, 3.0)
 
 
@@ -243,6 +245,18 @@ def probing(it: Ledger) -> None:
         it.store.hset(it.rig.keys.transaction(name), "pb", it.scope)
 
 
+def waited_for(it: Ledger) -> None:
+    """Others wait for what is sent: one that waits, and one that went on since."""
+    it.store.hset(it.rig.keys.transaction(it.sent), "aw", 1)
+    for key in (it.keys[-1], it.rung):
+        it.store.sadd(it.rig.keys.waiters(it.sent), f"1 {it.flow} {key}")
+
+
+def waited_for_in_vain(it: Ledger) -> None:
+    without_guard(it)
+    waited_for(it)
+
+
 def late_and_troubled(it: Ledger) -> None:
     late(it)
     troubled(it)
@@ -303,6 +317,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (begun, run("begin_write", "task", "w1", "ab", MAX_AGE, 60)),
     ],
     "bind": [(nothing, bound)],
+    "breaker_left": [(open_breaker, run("breaker_left", lambda it: it.flow))],
     "check_counters": [(nothing, run("check_counters"))],
     "clock_rollback": [
         (set_back, run("clock_rollback")),
@@ -365,6 +380,9 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (last_step, settle(FAILED)),
         (nothing, settle(LATER)),
         (nothing, settle(RETRY)),
+        (nothing, settle(WAITS)),
+        (waited_for, settle(DONE)),
+        (waited_for, settle(FAILED)),
         (nothing, settle(replace(REFUSED, pause=Pause(9)))),
         (late, settle(DONE)),
         (ended_late, settle(RETRY)),
@@ -380,7 +398,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "split": [(split_waits, halved)],
     "start": [(run("accept", "j3", 0, 1, 0, 1, "body"), run("start", "j3"))],
     "start_load": [(run("accept", "j3", 0, 1, 0, 1, "body"), run("start_load", "j3", "list", 1))],
-    "sweep": [(nothing, sweep), (without_guard, sweep), (probing, sweep)],
+    "sweep": [(nothing, sweep), (waited_for_in_vain, sweep), (probing, sweep)],
     "token_keep": [(kept, run("token_keep", "me", "token", 2, us(), us(S), us(2 * S)))],
     "token_look": [(kept, run("token_look", "you", 9000, ""))],
     "token_refuse": [(kept, run("token_refuse", 1, S, 9 * S, 60 * S))],
@@ -395,7 +413,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
 
 
 #: Those that write nothing.
-READS: Final = {"check_counters", "located", "renew", "token_look"}
+READS: Final = {"breaker_left", "check_counters", "located", "renew", "token_look"}
 
 
 def test_every_script_is_run_on_damaged_keys() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -9,8 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.support.apart import settings_apart
-from tests.support.rig import APP, DONE, MS, TICK_US, Rig, S, breaker, opened, probe
+from tests.support.rig import (
+    APP,
+    DONE,
+    MS,
+    REFUSED,
+    TICK_US,
+    Rig,
+    S,
+    breaker,
+    opened,
+    probe,
+)
 from workers.answer.quota_headers import Feedback
+from workers.answer.verdict import Pause, Reach
 from workers.clients import Client
 from workers.errors import CircuitOpen, Throttled
 from workers.session.limiter import Limiter, Permit
@@ -140,6 +153,75 @@ def test_an_open_breaker_is_told_apart_and_a_guest_may_be_its_probe(store: Store
     assert breaker(rig)["good"] == "1"
 
 
+def test_a_call_fails_at_once_while_a_breaker_is_open_however_long_it_would_wait(
+    store: Store,
+) -> None:
+    rig, _ = opened(store)
+
+    with pytest.raises(CircuitOpen) as told:
+        ask(gate(rig), wait_s=30)
+
+    assert told.value.wait_s == pytest.approx(2)
+
+
+def test_a_call_fails_at_once_while_the_provider_holds_what_is_to_be_probed(store: Store) -> None:
+    rig, late = opened(store, more=1)
+    rig.governor.settle(late[0], replace(REFUSED, pause=Pause(60, Reach.CLIENT)))
+    rig.us += 2 * S
+
+    with pytest.raises(CircuitOpen) as told:
+        ask(gate(rig), wait_s=99)
+
+    assert told.value.wait_s == pytest.approx(58)
+
+
+def test_a_call_that_may_be_the_probe_waits_for_its_token(store: Store) -> None:
+    rig, _ = opened(store)
+    it = gate(rig)
+    rig.us += 3 * S  # in which nobody rang: the bucket starts empty
+
+    assert isinstance(ask(it), float)
+    until_entry(rig, it)
+
+
+def test_a_call_need_not_connect_to_learn_that_a_breaker_is_open(store: Store) -> None:
+    rig, _ = opened(store)
+    it = gate(rig)
+
+    with pytest.raises(CircuitOpen):
+        it.require_closed("POST /x")
+    rig.us += 2 * S
+    it.require_closed("POST /x")
+
+    assert "probers" not in breaker(rig)
+
+
+def test_a_connection_that_failed_was_the_probe_of_a_breaker_that_is_open(store: Store) -> None:
+    rig, _ = opened(store)
+    it = gate(rig)
+    rig.us += 2 * S
+    rig.fill()
+
+    it.report_unreachable("POST /x", "connection refused")
+
+    assert breaker(rig)["why"] == "connection refused"
+    with pytest.raises(CircuitOpen):
+        it.require_closed("POST /x")
+
+
+def test_a_host_that_reaches_no_provider_opens_no_breaker(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(1)
+    it = gate(rig)
+
+    for _ in range(20):
+        rig.fill()
+        it.report_unreachable("POST /x", "connection refused")
+
+    assert not rig.store.exists(rig.keys.prefix + "evidence")
+    it.require_closed("POST /x")
+
+
 def probe_of(rig: Rig, it: Limiter) -> Permit:
     """The guest that is let through; a bell that came first is answered meanwhile."""
     for _ in range(400):
@@ -155,7 +237,8 @@ def test_while_a_bell_is_the_probe_no_guest_goes(store: Store) -> None:
     rig, _ = opened(store)
     grant = probe(rig)
 
-    assert isinstance(ask(gate(rig)), float)
+    with pytest.raises(CircuitOpen):
+        ask(gate(rig))
 
     rig.governor.settle(grant, DONE)
 

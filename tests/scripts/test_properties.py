@@ -33,6 +33,7 @@ from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import (
     UNSENT,
     Advance,
+    Awaited,
     Finish,
     GiveUp,
     Pause,
@@ -54,7 +55,7 @@ from workers.settings.load import WorkerSettings
 from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from workers.answer.verdict import Verdict
     from workers.store.connection import Store
@@ -177,8 +178,8 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
     return Requeue(throttled=some([True, False]), **common)
 
 
-def some_local_verdict(chance: Random, step: int) -> Verdict:
-    """Any verdict on a local step."""
+def some_local_verdict(chance: Random, step: int, before: Sequence[str]) -> Verdict:
+    """Any verdict on a local step, which may wait for one of the transactions before its own."""
     some = chance.choice
     kinds = ["done", "not yet", "back", "again", "failed", "unsent"]
     kind = chance.choices(kinds, [9, 4, 3 if step > 1 else 0, 3, 1, 1])[0]
@@ -186,6 +187,10 @@ def some_local_verdict(chance: Random, step: int) -> Verdict:
     match kind:
         case "done":
             return replace(DONE, status=None, values=some(["", '{"url": 1}']), provider_id="p2")
+        case "not yet" if before and chance.random() < 0.7:
+            awaited = Awaited(some([*before, "nobody"]), chance.randint(1, 3))
+            wait = replace(no, outcome=Outcome.EXECUTED, delay_s=30.0, part_done=True)
+            return replace(wait, waits_for=awaited)
         case "not yet":
             delay_s = some([0.0, 0.04, 20.0])
             return replace(no, outcome=Outcome.EXECUTED, delay_s=delay_s, part_done=True)
@@ -214,7 +219,7 @@ def dump(store: Store, keys: ClientKeys) -> dict[str, Any]:
             pipe.zrange(full, 0, -1, withscores=True, score_cast_func=int)
         elif kind == "backlog":
             pipe.lrange(full, 0, -1)
-        elif kind in {"needs_page", "active"}:
+        elif kind in {"needs_page", "active", "waiters"}:
             pipe.smembers(full)
         elif kind in {"dead", "audit", "attempts"}:
             pipe.xrange(full)
@@ -244,6 +249,10 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "transactions": {key: _fields(tx) for key, tx in named("tx:").items()},
         "new": {flow: it for flow, it in lines.items() if not flow.endswith(":due")},
         "due": {it.removesuffix(":due"): lines[it] for it in lines if it.endswith(":due")},
+        "waiters": {
+            key: {(int(it.split(" ")[0]), *it.split(" ")[1:]) for it in members}
+            for key, members in named("waiters:").items()
+        },
         "quarantine": dict(found.get("quarantine", [])),
         "quarantined": gov.get("quarantined"),
         "deadlines": dict(found.get("deadlines", [])),
@@ -261,6 +270,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "at": int(gov.get("at", 0)),
         "workers": {it: tuple(map(int, gov[it].split())) for it in gov if it[:2] in {"w:", "m:"}},
         "passes": {_lane_tenant(it): n for it, n in numbers("p:").items()},
+        "turns": {(int(it[0]), it[2:]): n for it, n in numbers("s:").items() if n},
         "virtual": {int(lane): n for lane, n in numbers("v:").items()},
         "needs_page": found.get("needs_page", set()),
         "opening": numbers("o:"),
@@ -337,6 +347,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "an": tx["an"].split("\n") if "an" in tx else [],
         "ids": tx["ids"].split("\n") if "ids" in tx else [],
         "d": "d" in tx,
+        "aw": int(tx["aw"]) if "aw" in tx else None,
         **{name: tx.get(name, "") for name in ("st", "id", "co", "e")},
     }
 
@@ -663,6 +674,14 @@ class Governed(RuleBasedStateMachine):
                         usual = DONE if chance.random() < good else fails
                         self.settle(grant, self.verdict(grant, chance, usual))
 
+    def pass_over(self, chance: Random) -> None:
+        """Many bells of earlier lanes rang for one limit: a later lane has its turn, or nearly."""
+        lane, limit = chance.choice([1, 2]), chance.choice(["client", *self.model.buckets])
+        if not limit.startswith("r:"):
+            turns = chance.choice([18, 19])
+            self.model.turns[lane, limit] = turns
+            self.store.hset(self.keys.governor, f"s:{lane}:{limit}", turns)
+
     def lose_a_cell(self, chance: Random) -> None:
         """The state of a limit is lost."""
         if self.model.buckets:
@@ -709,7 +728,8 @@ class Governed(RuleBasedStateMachine):
     def verdict(self, grant: Grant, chance: Random, usual: Verdict | None = None) -> Verdict:
         """What a step comes to: the usual verdict on a call, or any."""
         if self.local(grant.key, grant.step):
-            return some_local_verdict(chance, grant.step)
+            keys = list(self.model.txs)
+            return some_local_verdict(chance, grant.step, keys[: keys.index(grant.key)])
         return usual or some_verdict(chance)
 
     def local(self, key: str, step: int) -> bool:
@@ -786,6 +806,7 @@ ACTS: dict[Callable[[Governed, Random], None], int] = {
     Governed.sleep: 2,
     Governed.set_back: 1,
     Governed.lose_a_cell: 1,
+    Governed.pass_over: 6,
     Governed.refuse_one_row: 2,
     Governed.refuse_everything: 2,
     Governed.fail_everything: 3,

@@ -40,13 +40,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from tests.support.health_model import CameTo
-    from workers.answer.verdict import Verdict
+    from workers.answer.verdict import Awaited, Verdict
     from workers.governor.grants import Half
     from workers.ledger.ledger import NewTransaction
 
 MS, S = 1_000, 1_000_000
 #: Past the moment at which it was due, no more of a row's wait counts against its patience.
 TURN_US = 60 * S
+#: After so many bells of lanes before it for one limit the next token of that is a lane's.
+MOST_BEFORE = 19
 #: The memo of a step that is looked up before the wait for the first look-up.
 LOOK_FIRST = Memo(next=NextCall.LOOKUP)
 
@@ -151,6 +153,9 @@ class Transaction:
     #: by whose fence its lease ended without an answer, and what the sweep changed for it
     swept: tuple[str | None, bool, int, Memo] | None = None
     probe: str | None = None  #: of which scope it is to show whether the breaker may close
+    awaited: int | None = None  #: the step after which those are woken that wait for it
+    #: who waits for it: the step at which that one does, its flow, and its key
+    waiters: set[tuple[int, str, str]] = field(default_factory=set)
 
     @property
     def flow(self) -> str:
@@ -246,6 +251,8 @@ class Model:
         self.workers: dict[str, tuple[int, int]] = {}  #: threads, and until when they count
         self.passes: dict[tuple[int, str], int] = {}
         self.virtual: dict[int, int] = {}  #: the pass at which a lane stands
+        #: by lane and limit: bells of lanes before it since one of its own
+        self.turns: Counter[tuple[int, str]] = Counter()
         self.dead: list[tuple[str, str, str, str]] = []
         self.sent: dict[int, tuple[int, int]] = {}  #: second modulo 16 → second, grants in it
         self.unsent: dict[int, tuple[int, int]] = {}  #: the same of grants that were not used
@@ -298,9 +305,10 @@ class Model:
         """Whether any pool has room."""
         return self.room("calls") > 0 or self.room("media") > 0
 
-    def able(self, flow: Flow) -> bool:
-        """Whether one of this flow may be rung: tokens and threads are there."""
-        return self.free(flow, ahead=True) > 0 and self.room(flow.pool) > 0
+    def able(self, flow: Flow, lane: int | None = None) -> bool:
+        """Whether one of this flow may be rung, as one of a lane: tokens and threads are there."""
+        as_lane = flow if lane is None else flow._replace(lane=lane)
+        return self.free(as_lane, ahead=True) > 0 and self.room(flow.pool) > 0
 
     def free(self, flow: Flow, *, ahead: bool = False) -> int:
         """Tokens of a flow that no bell has spoken for; `ahead` counts a limit's lead in."""
@@ -434,6 +442,7 @@ class Model:
             assert rung.pop(0) == suspect.key, f"the suspect {suspect.key} goes first"
             self._bell(suspect)
         passes = self._passes(active)
+        busy = {self.flows[name].lane for name in active}
         for key in rung:
             choices = self._choices(passes)
             assert key in choices, f"{key} was rung, it was the turn of {sorted(choices)}"
@@ -441,6 +450,7 @@ class Model:
             self.virtual[flow.lane] = passes[flow]
             passes[flow] += flow.stride
             self._share(passes, flow)
+            self._count_turn(flow, busy if len(busy) > 1 else set())
             self._bell(self.txs[key])
         assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
 
@@ -477,23 +487,62 @@ class Model:
         busy = {self.flows[name].lane for name in active}
         self.passes = {it: n for it, n in self.passes.items() if it[0] in busy}
         self.virtual = {lane: n for lane, n in self.virtual.items() if lane in busy}
+        self.turns = Counter({it: n for it, n in self.turns.items() if it[0] in busy})
+        urgent = any(self.flows[tx.flow].lane == 0 for tx in self.waiting())
         for flow in map(self.flows.__getitem__, active):
             self._look(flow)
-            if self.line(flow.name) and self.able(flow):
+            if self.line(flow.name) and self.able(flow, 0 if urgent else flow.lane):
                 own = self.passes.get((flow.lane, flow.tenant), 0)
                 passes[flow] = max(own, self.virtual.get(flow.lane, 0))
         return passes
 
     def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
-        """Who may go next: the first of each line of the first lane's least pass."""
+        """Who may go next: the first of each line of the first lane's least pass.
+
+        Or of a later lane that has its turn, where something may go that is no probe.
+        """
         able = [it for it in passes if self.line(it.name) and self.able(it) and self._may_go(it)]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
         first = [it for it in able if (it.lane, passes[it]) == least]
+        in_turn = self._in_turn(passes, first[0].lane) if first else set()
         choices = set()
         for tenant in {flow.tenant for flow in first}:
             own = [flow for flow in first if flow.tenant == tenant]
-            choices |= self._probers(own) or {self.line(it.name)[0].key for it in own}
+            if in_turn and not all(map(self._held, own)):
+                choices |= in_turn
+            else:
+                choices |= self._probers(own) or {self.line(it.name)[0].key for it in own}
         return choices
+
+    def _in_turn(self, passes: Mapping[Flow, int], before: int) -> set[str]:
+        """The first of each line of a later lane that has its turn, of the least pass there."""
+        choices = set()
+        for lane, limit in (it for it, n in self.turns.items() if n >= MOST_BEFORE):
+            may = [
+                flow
+                for flow in passes
+                if flow.lane == lane > before and limit in self._counted(flow)
+                if self.line(flow.name) and self.able(flow, before) and not self._held(flow)
+            ]
+            least = min((passes[flow] for flow in may), default=None)
+            choices |= {self.line(it.name)[0].key for it in may if passes[it] == least}
+        return choices
+
+    def _counted(self, flow: Flow) -> list[str]:
+        """The limits of which each lane has a share; a route is one of a limit."""
+        own = [limit for limit in flow.limits if not self.buckets[limit].route]
+        return [*([] if flow.pool else ["client"]), *own, *flow.slots]
+
+    def _count_turn(self, flow: Flow, busy: set[int]) -> None:
+        """A bell of this flow passes over later lanes in which something waits."""
+        for limit in self._counted(flow) if busy else ():
+            self.turns[flow.lane, limit] = 0
+            for later in busy:
+                if later > flow.lane:
+                    self.turns[later, limit] = min(self.turns[later, limit] + 1, MOST_BEFORE)
+
+    def _held(self, flow: Flow) -> bool:
+        return not flow.pool and bool(self.health.scope_of(flow.scope))
 
     def _may_go(self, flow: Flow) -> bool:
         """Whether no breaker is open for it, or one of its rows may be the probe."""
@@ -714,13 +763,37 @@ class Model:
             if tx.backup is not None and self._doubt(tx, tx.backup):
                 return Settled.END
         due = self.now + round(verdict.delay_s * 1e6)
+        if isinstance(verdict, Requeue) and verdict.waits_for:
+            due = self._wait_for(tx, verdict.waits_for, due)
         if isinstance(verdict, Requeue) or tx.suspect:
             return self._to_line(tx, due)
         tx.state, tx.due, tx.until = "t", due, due + self.grace_us
         return Settled.RETRY
 
+    def _wait_for(self, tx: Transaction, awaited: Awaited, due: int) -> int:
+        """When it goes again: at once where the other one is so far, else it is woken."""
+        other = self.txs.get(awaited.key)
+        if other is None:
+            return due
+        if other.state in ENDED or other.step > awaited.step:
+            return self.now
+        other.waiters.add((tx.step, tx.flow, tx.key))
+        other.awaited = min(other.awaited or awaited.step, awaited.step)
+        return due
+
+    def _wake(self, tx: Transaction) -> None:
+        """Those that wait for it go now, if they still wait for that."""
+        for step, flow, key in tx.waiters:
+            waiter = self.txs[key]
+            waits = waiter.state == "w" and not waiter.suspect and waiter.due is not None
+            if waits and (waiter.step, waiter.flow) == (step, flow):
+                waiter.due = min(waiter.due or 0, self.now)
+        tx.waiters, tx.awaited = set(), None
+
     def _advance(self, tx: Transaction, verdict: Advance) -> Settled:
         """The step is done."""
+        if tx.step < tx.steps and tx.awaited and tx.step >= tx.awaited:
+            self._wake(tx)
         if verdict.values:
             tx.answers.append(verdict.values)
         if tx.steps > 1:
@@ -733,10 +806,14 @@ class Model:
         if tx.backup is not None and self._doubt(tx, tx.backup):
             return Settled.END
         flow = self.flows[tx.flow]
-        ahead = any(self.flows[it.flow].lane <= flow.lane for it in self.waiting())
+        lanes = {self.flows[it.flow].lane for it in self.waiting()}
+        later = {(lane, limit) for lane in lanes for limit in self._counted(flow)}
+        ahead = any(lane <= flow.lane for lane in lanes)
+        ahead = ahead or any(self.turns[it] >= MOST_BEFORE for it in later)
         held = self.health.scope_of(flow.scope)
         if tx.suspect or ahead or held or self.free(flow) < 1 or flow.pool != done.pool:
             return self._to_line(tx, self.now)
+        self.turns.update(later)
         self._bell(tx)
         return Settled.RING
 
@@ -1118,6 +1195,7 @@ class Model:
                 self.buckets[limit].empty(self.now)
 
     def _finish(self, tx: Transaction, state: str, why: str = "") -> Settled:
+        self._wake(tx)
         tx.state = state
         if state in DEAD:
             self.dead.append((tx.key, tx.job, state, why))
@@ -1147,6 +1225,7 @@ class Model:
             ),
             "quarantine": {tx.key: tx.due for tx in suspects if tx.suspect},
             "quarantined": next((tx.key for tx in out if tx.suspect), None),
+            "waiters": {tx.key: tx.waiters for tx in self.txs.values() if tx.waiters},
             "deadlines": {tx.key: tx.until for tx in out},
             "retries": {tx.key: tx.due for tx in self.standing("t")},
             "bells": {limit: n for limit, n in bells.items() if n},
@@ -1163,6 +1242,7 @@ class Model:
             "workers": self.workers,
             "passes": self.passes,
             "virtual": self.virtual,
+            "turns": {it: n for it, n in self.turns.items() if n},
             "needs_page": self.needs_page(),
             "opening": self.opening,
             "jobs": {name: self._counters(name) for name in self.jobs},
@@ -1257,5 +1337,6 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "an": tx.answers,
         "ids": tx.ids,
         "d": tx.state in DEAD,
+        "aw": tx.awaited,
         **{name: tx.kept.get(name, "") for name in ("st", "id", "co", "e")},
     }

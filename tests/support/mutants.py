@@ -47,6 +47,55 @@ class Mutant(NamedTuple):
 
 _SCRIPTS: Final = (
     Mutant(
+        "a lane that waits behind others has no share",
+        "workers/lua/includes/lanes.lua",
+        "busy[later] and math.min(before + 1, MOST_BEFORE) or before",
+        "before",
+        "tests/scripts/test_lanes.py",
+    ),
+    Mutant(
+        "a chain that goes on by itself passes over later lanes for ever",
+        "workers/lua/includes/result.lua",
+        "for _, field in ipairs(passed) do add_to(GOV, field, 1) end",
+        "",
+        "tests/scripts/test_lanes.py",
+    ),
+    Mutant(
+        "nobody is woken when the step is done for which it waits",
+        "workers/lua/settle.lua",
+        "  wake(key, awaited, step)\n",
+        "",
+        "tests/scripts/test_waiting.py",
+    ),
+    Mutant(
+        "nobody is woken when the one that it waits for ends",
+        "workers/lua/includes/ending.lua",
+        "if ending.awaited then wake_all(key) end",
+        "",
+        "tests/scripts/test_waiting.py",
+    ),
+    Mutant(
+        "a wait is registered though what it waits for is done",
+        "workers/lua/includes/waiting.lua",
+        "if #tx.state > 1 or tonumber(tx.step) > awaited then return now end",
+        "",
+        "tests/scripts/test_waiting.py",
+    ),
+    Mutant(
+        "a call of other code waits while the provider holds what is to be probed",
+        "workers/lua/acquire.lua",
+        'if left > 0 then return {"OPEN", left} end',
+        'if probe_from > now then return {"OPEN", left} end',
+        "tests/scripts/test_limiter.py",
+    ),
+    Mutant(
+        "the breaker opens by the guide's rule whatever is set",
+        "workers/lua/includes/throttling.lua",
+        "ipairs(flow.breaker or {})",
+        "ipairs({{60, 10, 20}})",
+        "tests/scripts/test_breaker.py",
+    ),
+    Mutant(
         "a 401 to all holds nobody",
         "workers/lua/includes/evidence.lua",
         "run >= (is_token and OPEN_TOKEN_AFTER or OPEN_AFTER)",
@@ -667,7 +716,7 @@ _ORCHESTRATION: Final = (
     Mutant(
         "a cell that a spreadsheet runs",
         "orchestration/views/report.py",
-        'return f"\'{shown}" if value.startswith(_FORMULA) else shown',
+        """return f"'{shown}" if value.lstrip(' "').startswith(_FORMULA) else shown""",
         "return shown",
         "tests/unit/intake/test_report.py",
     ),

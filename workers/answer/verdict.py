@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
 from workers.answer.guards import Memo
 from workers.answer.outcome import Health, Outcome
@@ -62,6 +62,13 @@ class GiveUp:
         """As lua/settle.lua takes it."""
         stated = {"state": self.state, "patience_us": round(self.patience_s * 1e6)}
         return stated if self.max_retries is None else {**stated, "attempts": self.max_retries}
+
+
+class Awaited(NamedTuple):
+    """What one transaction waits for: another one of its client has done a step, or has ended."""
+
+    key: str
+    step: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +149,7 @@ class Requeue(_NotDone):
     refused: Refused | None = None  #: what such an answer says, for the record
     part_done: bool = False  #: one call of the step is done, a part or a poll, and others follow
     step_back: bool = False  #: the step before is done once more
+    waits_for: Awaited | None = None  #: it is due when that is done, and after `delay_s` at most
 
     @property
     def summary(self) -> str:
@@ -215,7 +223,12 @@ def _of_not_done(verdict: Retry | Requeue | Finish) -> dict[str, Any]:
             stated["delay_us"] = delay_us
     if isinstance(verdict, Requeue):
         flags += ["throttled", "part_done", "step_back"]
+        stated |= _of_wait(verdict.waits_for)
     return stated | {name: True for name in flags if getattr(verdict, name)}
+
+
+def _of_wait(awaited: Awaited | None) -> dict[str, Any]:
+    return {"waits_for": awaited.key, "waits_for_step": awaited.step} if awaited else {}
 
 
 #: The verdict on a grant that was not used: back to the head of its backlog.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from workers.governor import flows, overrides
 from workers.governor.overrides import Agreement
 from workers.ledger import audit
+from workers.settings.breaker import BreakerSettings
 from workers.settings.limits import bucket_of
 
 if TYPE_CHECKING:
@@ -147,14 +148,16 @@ def _digests(live: Overrides) -> str:
 
 
 def _describe(client: ClientSettings) -> str:
-    """All limits of a client as the governor keeps them."""
+    """All limits of a client as the governor keeps them, and its breaker where that is set."""
     own = [
         (f"{tenant}/{limit.name}", limit)
         for tenant, settings in client.tenants.items()
         for limit in settings.limits
     ]
     shared = [(limit.name, limit) for limit in client.limits]
-    return ", ".join(_describe_limit(name, limit) for name, limit in shared + own) or "no limits"
+    limits = ", ".join(_describe_limit(name, limit) for name, limit in shared + own) or "no limits"
+    usual = client.breaker.rules == BreakerSettings().rules
+    return limits if usual else f"{limits}, breaker {client.breaker}"
 
 
 def _describe_limit(name: str, limit: LimitSettings) -> str:

@@ -114,11 +114,12 @@ class Flow:
         `limits` are its buckets. A route has one of its own, as wide as the narrowest around it, so
         that it binds only after a pause and paces what waited then. `scope` is the bucket that a
         refusal pauses: the narrowest limit of an endpoint, else the route, else the client.
+        `breaker` is when it opens for answers of 429, see `workers.settings.breaker`.
         `fields` are those of the hash gov that hold the state of each bucket, and its bells.
         A local step has its pool instead of all these.
         """
         buckets = self.charged(client)
-        weight = client.tenants[self.tenant].weight if self.tenant in client.tenants else 1
+        stride = max(1, int(STRIDE / client.weight_of(self.tenant)))
         endpoint = {limit.name for limit in client.limits if limit.match != "* *"}
         rates = [kept for kept in buckets if kept.interval_us]
         rows, scope = [rate.row() for rate in rates], "client"
@@ -135,9 +136,10 @@ class Flow:
             limits = [(scope, 0, ANY_PLACES, *CLIENT_BUCKET[3:])]
         hot: dict[str, Any] = {
             "lane": self.lane,
-            "stride": STRIDE // weight,
+            "stride": stride,
             "limits": limits,
             "scope": scope,
+            "breaker": client.breaker.rules,
             "fields": [field for row in limits for field in _fields(*row)],
         }
         cold = [self.lane, self.tenant, self.names, self.route, self.pool]

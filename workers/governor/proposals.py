@@ -2,8 +2,9 @@
 
 A configuration is a proposal. It is known by its digest, and was given a serial number when it was
 seen first. While live processes have different ones, a call obeys all of them: a limit that only
-one has holds, and of a limit of one name and pattern each value of its bucket is the strictest. All
-else (weights of tenants, what a limit is called) follows the newest.
+one has holds, of a limit of one name and pattern each value of its bucket is the strictest, and the
+breaker opens where any of them opens it. All else (weights of tenants, what a limit is called)
+follows the newest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workers.cache import ByteCache, weigh
 from workers.governor.binding import binding_digest
+from workers.settings.breaker import BreakerSettings, agree_on_breaker
 from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings, agree_on
 
@@ -40,12 +42,18 @@ class Proposal:
     holds: bool  #: False: it was overruled, see `workers.governor.agreement`
     limits: tuple[LimitSettings, ...]
     tenants: Mapping[str, TenantSettings]
+    breaker: BreakerSettings
 
     @classmethod
     def of(cls, client: ClientSettings, digest: str, serial: int) -> Proposal:
         """What the client's own configuration says."""
         return cls(
-            digest=digest, serial=serial, holds=True, limits=client.limits, tenants=client.tenants
+            digest=digest,
+            serial=serial,
+            holds=True,
+            limits=client.limits,
+            tenants=client.tenants,
+            breaker=client.breaker,
         )
 
     @classmethod
@@ -53,7 +61,8 @@ class Proposal:
         """Read what `as_stored` wrote; raises `TypeError` or `ValueError` where it is damaged."""
         tenants = {name: TenantSettings(**given) for name, given in stored["tenants"].items()}
         limits = tuple(LimitSettings(**given) for given in stored["limits"])
-        return cls(**{**stored, "limits": limits, "tenants": tenants})
+        breaker = BreakerSettings(**stored.get("breaker", {}))
+        return cls(**{**stored, "limits": limits, "tenants": tenants, "breaker": breaker})
 
     def as_stored(self) -> dict[str, Any]:
         """The proposal as the store keeps it: only values that were given."""
@@ -61,7 +70,7 @@ class Proposal:
             "digest": self.digest,
             "serial": self.serial,
             "holds": self.holds,
-            **_contents(self.limits, self.tenants),
+            **_contents(self.limits, self.tenants, self.breaker),
         }
 
 
@@ -86,7 +95,9 @@ def digest_of(clients: Mapping[str, ClientSettings]) -> str:
     """The digest of what a configuration says of the limits, and the bindings, of its clients."""
     contents = {
         name: [
-            _contents(sorted(client.limits, key=lambda limit: limit.name), client.tenants),
+            _contents(
+                sorted(client.limits, key=lambda limit: limit.name), client.tenants, client.breaker
+            ),
             binding_digest(client),
         ]
         for name, client in clients.items()
@@ -108,7 +119,8 @@ def agreed(client: ClientSettings, proposals: Sequence[Proposal]) -> ClientSetti
         limits = _all_of([version.limits for version in versions])
         tenants[name] = versions[0].model_copy(update={"limits": limits, "client": sender})
     limits = _all_of([one.limits for one in newest_first])
-    return client.model_copy(update={"limits": limits, "tenants": tenants})
+    breaker = agree_on_breaker(one.breaker for one in newest_first)
+    return client.model_copy(update={"limits": limits, "tenants": tenants, "breaker": breaker})
 
 
 def own_name(limit: str) -> str:
@@ -134,14 +146,16 @@ def _all_of(versions: Sequence[Iterable[LimitSettings]]) -> tuple[LimitSettings,
 
 
 def _contents(
-    limits: Iterable[LimitSettings], tenants: Mapping[str, TenantSettings]
+    limits: Iterable[LimitSettings], tenants: Mapping[str, TenantSettings], breaker: BreakerSettings
 ) -> dict[str, Any]:
+    given = breaker.model_dump(mode="json", exclude_unset=True)
     return {
         "limits": [limit.model_dump(mode="json", exclude_unset=True) for limit in limits],
         "tenants": {
             name: tenant.model_dump(mode="json", exclude_unset=True)
             for name, tenant in tenants.items()
         },
+        **({"breaker": given} if given else {}),
     }
 
 

@@ -55,6 +55,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "q:": "lane: transactions that wait.",
     "p:": "lane and tenant: its pass.",
     "v:": "lane: the pass of who went last.",
+    "s:": "lane and limit: bells of earlier lanes since one of its own, at most 19.",
     "n:": "second % 16: calls that were granted.",
     "u:": "second % 16: grants that were not used.",
     "x:": "second % 16: calls that were refused.",

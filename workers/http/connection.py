@@ -179,6 +179,10 @@ class Caller:
         finally:
             self._give_back(connection)
 
+    def has_idle(self) -> bool:
+        """Whether a connection is kept idle; the peer may have closed it since."""
+        return bool(self._idle)
+
     def close(self) -> None:
         """Close all idle connections."""
         self._idle.close(self)

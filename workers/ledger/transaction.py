@@ -159,6 +159,8 @@ class Transaction:
     #: moment of the backup after which each step to come may have been sent
     backup_us: int | None = None
     dead_letter: str | None = None  #: its entry among the dead letters
+    #: step after which those are woken that wait for it, see lua/includes/waiting.lua
+    awaited: int | None = None
     #: whose lease ended without an answer, and what that changed; see lua/includes/late.lua
     swept: str | None = None
     #: of the newest question to admit that was undone before it ran, see lua/undo.lua
@@ -333,6 +335,9 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "b": StoredField("backup_us", "Backup after which each step to come may have been sent.", int),
     "d": StoredField("dead_letter", "Its entry among the dead letters."),
     "uf": StoredField("undone", "Fence of the newest question to admit that was undone."),
+    "aw": StoredField(
+        "awaited", "Step after which those are woken that wait for it; absent = none does.", int
+    ),
     "sw": StoredField("swept", "Whose lease ended without an answer, see lua/includes/late.lua."),
 }
 

@@ -13,7 +13,8 @@
 -- Returns  {"GO", start_in_us, spread_us}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
 --          {"HELD", left_us}   nothing leaves for this client until then, in a quiet time too
---          {"OPEN", left_us}   a breaker is open so long, for this client or for the call's scope
+--          {"OPEN", left_us}   a breaker is open, for this client or for the call's scope, and no probe may
+--                              go before: it is not its turn yet, or the provider holds what it asks for
 --          {"FLOW", 0}         the flow is not defined
 --          {"SWEEP", 0}        what has expired may hold what it asks for: sweep.lua frees it
 --          {"CLOCK", 0}        the store's clock was set back: clock_rollback.lua mends it
@@ -46,9 +47,16 @@ for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
     states[2 * i - 1] = math.max(tonumber(states[2 * i - 1]) or 0, empty)
   end
 end
-local probe, probe_from = open_scope(flow, states[extra + 3], states[extra + 4])
-if probe and probe_from > now then return {"OPEN", probe_from - now} end
 local held = full_at(states[1] or now, limits[1]) - now
+local probe, probe_from = open_scope(flow, states[extra + 3], states[extra + 4])
+if probe then
+  local left = math.max(probe_from - now, held)
+  for i, bucket in ipairs(limits) do
+    local span = bucket[INTERVAL] * bucket[BURST]
+    if bucket[INTERVAL] > 0 then left = math.max(left, full_at(states[2 * i - 1], bucket) - now - span) end
+  end
+  if left > 0 then return {"OPEN", left} end
+end
 if held > 0 then return {"HELD", held} end
 if probe then must_be("hash", breaker_key(probe)) end
 

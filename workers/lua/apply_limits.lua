@@ -92,7 +92,7 @@ rename_breakers(scopes)
 redis.call("HSET", GOV, "capped", capped)
 for i = 5, #ARGV, 2 do redis.call("HSET", FLOWS, ARGV[i], ARGV[i + 1]) end
 for _, field in ipairs(redis.call("HKEYS", GOV)) do
-  if string.sub(field, 1, 2) == "b:" then redis.call("HDEL", GOV, field) end
+  if string.find(field, "^[bs]:") then redis.call("HDEL", GOV, field) end
 end
 for _, flow_name in ipairs(rung) do count_bells(read_flow(flow_name).limits, 1) end
 

@@ -36,6 +36,8 @@
 --   key.job:<job>            job                hash: one job, see job.*
 --   key.job:<job>:page:<n>   page               string: one page of its rows, compressed
 --   key.tx:<key>             transaction        hash: one transaction, or one permit, see tx.*
+--   key.waiters:<key>        waiters            set: transactions that wait for this one, each
+--                                               behind its step and its flow, a space between
 --   key.writes:<task>        writes             hash with expiry: key of a write of a task outside of jobs ->
 --                                               when it was first sent, its digest, and "again" where
 --                                               more than one run began it; spaces between
@@ -66,6 +68,8 @@
 --   gov.q:<lane>           queued         transactions that wait in this lane
 --   gov.p:<lane>:<tenant>  pass           pass of a tenant in this lane
 --   gov.v:<lane>           virtual_time   pass of who went last in this lane
+--   gov.s:<lane>:<limit>   turns_passed   bells of lanes before it for this limit since one of this lane, at
+--                                         most 19
 --   gov.w:<worker>         threads        threads of a live worker, and until when it counts, a space between
 --   gov.m:<worker>         media_threads  the same in the pool media
 --   gov.o:<job>            opening_until  until then somebody opens the next page of this job
@@ -162,6 +166,7 @@ local TX = {
   provider_ids = "ids",    -- of several steps: provider's id of each that is finished, a line each
   backup_us = "b",         -- backup after which each step to come may have been sent, see recover.lua
   dead_letter = "d",       -- its entry among the dead letters
+  awaited = "aw",          -- step after which those are woken that wait for it, see includes/waiting.lua
   swept = "sw",            -- whose lease ended without an answer, see includes/late.lua
 }
 

@@ -42,10 +42,14 @@ end
 for name, bucket in pairs(buckets) do
   if not is_places(bucket) and is_held(name, bucket) then name_scope(name) end
 end
-for _, flow in ipairs(redis.call("HKEYS", FLOWS)) do
-  local due = backlog_key(flow) .. ":due"
-  for _, key in ipairs(redis.call("ZRANGEBYSCORE", due, now + LONGEST_BACKOFF, "+inf")) do
-    rows[#rows + 1] = {due = due, key = key}
+local all_flows = redis.call("HGETALL", FLOWS)
+for i = 1, #all_flows, 2 do
+  local due = backlog_key(all_flows[i]) .. ":due"
+  local is_whole, flow = pcall(decode, all_flows[i + 1])
+  if not is_whole or is_governed(flow.limits) then -- local steps wait for no provider
+    for _, key in ipairs(redis.call("ZRANGEBYSCORE", due, now + LONGEST_BACKOFF, "+inf")) do
+      rows[#rows + 1] = {due = due, key = key}
+    end
   end
 end
 if #scopes == 0 and #rows == 0 then return {0} end

@@ -1,6 +1,7 @@
 #!lua
 -- Rings for what can leave now: takes transactions out of their backlogs, in the order of lanes and,
--- within a lane, of the least pass of their tenants, as far as tokens and threads go.
+-- within a lane, of the least pass of their tenants, as far as tokens and threads go. A lane that waits
+-- behind others has a small share all the same (includes/lanes.lua).
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us    "" or an integer (tests)
@@ -17,6 +18,7 @@
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
 -- Includes guarded (is_guarded_waiting: of any tenant, in any lane), probers, backlogs
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
+-- Includes lanes (next_bell: who goes, the first of these or one in its place; count_turn)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
 --          gov, active, the backlogs, tx:<key>, deadlines, retries, quarantine
 -- Returns  {turn_us, sweep, page_job, open, key, step, steps, job, pool, local, key, …}: when the caller's
@@ -66,19 +68,20 @@ end
 
 -- The tenants take turns, the one with the least pass first, as far as tokens and threads go.
 local function ring_tenants(turns)
-  local tenants, flows = tenants_of(redis.call("SMEMBERS", ACTIVE))
+  local tenants, flows, busy = tenants_of(redis.call("SMEMBERS", ACTIVE))
   make_heap(tenants, before)
   while tenants[1] and is_any_available(flows) do
-    local tenant = tenants[1]
-    local key, limits = next_of(tenant, turns)
+    local place, key, limits = next_bell(tenants, turns)
     if key then
+      local tenant = tenants[place]
       turns = turns + 1
       move_counter("q:" .. tenant.lane, -1)
       set_value("v:" .. tenant.lane, tenant.pass) -- where the lane stands: the pass of who went last
       tenant.pass = tenant.pass + tenant.stride
       set_value("p:" .. tenant.name, tenant.pass)
       ring_bell(key, limits, deadline)
-      sink(tenants, 1, before)
+      count_turn(tenant.lane, limits, busy)
+      sink(tenants, place, before)
     else
       drop_first(tenants, before)
     end

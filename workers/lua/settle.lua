@@ -15,12 +15,14 @@
 -- Includes feedback (read_verdict; plan_feedback, obey: counters, pauses and breakers)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes giving_up (plan_attempts: what this answer counts, and whether its row ends by that)
+-- Includes waiting (due_of, wake: transactions that wait for another one)
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
 -- Includes withdraw, reopen, damage, late (take_back: an answer that comes after its lease)
 -- Includes result (ring_next: state r, or the backlog; count_down: state t)
 -- Reads    tx:<key>, flows, gov; writes gov, tx:<key>, deadlines, retries, attempts; of a 429 job:<job>; then
---          the backlog, active and quarantine, or job:<job>, needs_page and dead
+--          the backlog, active and quarantine, or job:<job>, needs_page and dead; waiters:<key>, and the
+--          backlogs of those
 -- Returns  "RING"     the Celery chain goes on: its next link is a bell that is counted
 --          "BACKLOG"  the chain stops, the dispatcher will ring
 --          "APART"    as BACKLOG: it is refused while others are not, so it alone waits, for the first time
@@ -58,6 +60,8 @@
 --   throttled       requeue: it was a 429
 --   part_done       requeue: one part of the step is done, or one poll
 --   step_back       requeue: the step before is done once more
+--   waits_for       requeue: transaction for which it waits, until that has done its step waits_for_step, or
+--                   has ended, and delay_us at most
 --   state           finish: the final state
 
 -- Read: what is stored, and what the verdict says.
@@ -65,10 +69,10 @@ local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV)
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
   probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, retry_due_us,
-  sent_digest = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps, TX.job,
-  TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo,
+  sent_digest, awaited = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps,
+  TX.job, TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo,
   TX.provider_ids, TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us,
-  TX.retry_due_us, TX.sent_digest))
+  TX.retry_due_us, TX.sent_digest, TX.awaited))
 local late = state ~= "s" and take_back(key, ARGV[3], ARGV[4])
 if late then state, flows, memo, crashes = "s", late.flows, late.memo, late.crashes end
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
@@ -86,7 +90,7 @@ local next_name = flow_of(next_flows, next_step)
 
 -- Check the types of all that is written from here on; take_back has checked all that a late answer writes
 -- before its own first write.
-local ending = final and plan_ending(key, job, final, tonumber(rows or 1), crashes)
+local ending = final and plan_ending(key, job, final, tonumber(rows or 1), crashes, awaited)
 flow = flow or not ending and read_flow(flow_name)
 local next_flow = not ending and next_name ~= flow_name and read_flow(next_name) or flow
 if flow or verdict.throttled or places then redis.call("HLEN", GOV) end
@@ -119,13 +123,13 @@ if advances then keep_answer(verdict, step, steps, answer_lines, provider_ids, w
 if carried_key and final ~= "succeeded" then write(TX.last_answer_us, now) end
 
 -- The end, or the next bell.
-if ending then
-  finish(key, ending, reason or verdict.error or "", writes)
-  return "END"
-end
+if ending then return finish(key, ending, reason or verdict.error or "", writes) end
 redis.call("HSET", name, unpack(writes))
-if advances then return ring_next(key, next_name, next_flow, flow, grace) end
-local due = now + (verdict.delay_us or 0)
+if advances then
+  wake(key, awaited, step)
+  return ring_next(key, next_name, next_flow, flow, grace)
+end
+local due = due_of(verdict, key, next_step, next_name)
 if verdict.tag == "retry" and tonumber(crashes or 0) == 0 then return count_down(key, due, grace) end
 requeue(key, next_name, flow.lane, due, not goes_on and crashes)
 return verdict.refusal and verdict.refusal.word or "BACKLOG"

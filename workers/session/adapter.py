@@ -65,6 +65,8 @@ class GovernedAdapter(BaseAdapter):
         refused = unsent = 0
         renewed = False
         while True:
+            if not self._caller.has_idle():  # what a new one takes is no time to fail fast in
+                self._limiter.require_closed(route)
             token = self._client.tokens().get(max(0.0, (ends_ns - now_ns()) / 1e9))
             carries = {**plain.headers, **(token.headers if token else {})}
             answer, permit = self._once(replace(plain, headers=carries), route, ends_ns)
@@ -112,6 +114,7 @@ class GovernedAdapter(BaseAdapter):
                             self._limiter.release(permit, "neutral")
                             raise
             except ConnectFailed as error:
+                self._limiter.report_unreachable(route, str(error))
                 raise requests.ConnectionError(str(error)) from None
             wait(permit)  # seconds after which to ask again
 

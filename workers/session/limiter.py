@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.answer.verdict import MAX_TEXT
 from workers.clock import now_ns
-from workers.errors import STORE_FAILS, CircuitOpen, Throttled
+from workers.errors import STORE_FAILS, CircuitOpen, LedgerDamaged, NotNow, Throttled
 from workers.governor import flows
 from workers.governor.governor import SWEEP_AT_ONCE
 from workers.governor.grants import Leases
@@ -78,7 +78,8 @@ class Limiter:
             A permit, or the seconds after which to ask again.
 
         Raises:
-            CircuitOpen: the breaker is open for longer than that.
+            CircuitOpen: a breaker is open, and this call may not be its probe: at once, however
+                long the caller would wait.
             Throttled: a limit or a pause holds the call for longer than that.
             StoreAway: the store gives no answer; nothing may leave.
             ConfigError: the client's ledger is bound to another account.
@@ -96,15 +97,39 @@ class Limiter:
             stale_at_ns = self._leases.stale_at_ns(asked_ns, start_us, spread_us)
             return Permit(name, start_us / 1e6, stale_at_ns)
         left_s: float = reply[1] / 1e6
+        if reply[0] == "OPEN":
+            raise self._open(left_s)
         if left_s > wait_s or wait_s <= 0:
-            client = self._client.name
-            if reply[0] == "OPEN":
-                raise CircuitOpen(
-                    f"client {client}: a breaker is open, another {left_s:.1f} s", left_s
-                )
-            raise Throttled(f"client {client}: no token for another {left_s:.1f} s", left_s)
+            name = self._client.name
+            raise Throttled(f"client {name}: no token for another {left_s:.1f} s", left_s)
         least, most = ASK_EVERY_S
         return min(max(left_s, least), most, wait_s)
+
+    def require_closed(self, route: str) -> None:
+        """Make sure that no breaker holds a call, before anything is done for it.
+
+        Raises:
+            CircuitOpen: a breaker is open, and it is not yet the turn of a probe.
+            StoreAway: the store gives no answer; nothing may leave.
+        """
+        left_us: int = self._run("breaker_left", self._flow(route))
+        if left_us > 0:
+            raise self._open(left_us / 1e6)
+
+    def report_unreachable(self, route: str, why: str) -> None:
+        """Say that no connection came about: where a breaker is open, that was its probe.
+
+        Where none is open, nothing is said: what keeps one host from the provider holds no other.
+        """
+        with suppress(NotNow, LedgerDamaged):  # another call is the probe, or the store is away
+            if self._run("breaker_left", self._flow(route)) == 0:
+                permit = self.acquire(route, 0)
+                if isinstance(permit, Permit):
+                    self.release(permit, "bad", why=why)
+
+    def _open(self, left_s: float) -> CircuitOpen:
+        name = self._client.name
+        return CircuitOpen(f"client {name}: a breaker is open, another {left_s:.1f} s", left_s)
 
     def release(
         self,

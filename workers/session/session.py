@@ -58,7 +58,7 @@ class GovernedSession(requests.Session):
         """Send one call, or raise.
 
         Raises:
-            CircuitOpen: the breaker of the client is open for longer than `wait_s`.
+            CircuitOpen: a breaker is open, and the call is not its probe; whatever `wait_s` is.
             Throttled: its limits hold the call for longer.
             TokenUnavailable: the provider gives no access token.
             StoreAway: the store does not answer, so nothing may leave.

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from workers.errors import ConfigError
 from workers.settings.access import AuthSettings, RouteSettings
+from workers.settings.breaker import BreakerSettings
 from workers.settings.limits import LimitSettings, bucket_of
 from workers.settings.values import RESERVED, Model, PathOfHost, Seconds, require_plain
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class TenantSettings(Model):
     """A tenant that sends through this client, or with credentials of its own."""
 
-    weight: int = Field(1, ge=1, le=1000)  #: its part of the client's rate while all have work
+    #: Its part of the client's rate while all have work; None: see `ClientSettings.weight_of`.
+    weight: int | None = Field(None, ge=1, le=1000)
     quota: int | None = Field(None, ge=1)  #: its part of each of the client's limits without count
     client: str | None = None  #: its own credentials: the name of another client
     limits: tuple[LimitSettings, ...] = ()  #: caps for this tenant alone
@@ -81,6 +83,7 @@ class ClientSettings(AuthSettings, RouteSettings):
     # Before the limits: a limit without count is the sum of the tenants' quotas.
     tenants: dict[str, TenantSettings] = Field(default_factory=dict)
     limits: tuple[LimitSettings, ...] = ()
+    breaker: BreakerSettings = BreakerSettings()
     connect_timeout_s: Seconds = 5.0
     read_timeout_s: Seconds = 30.0
     total_timeout_s: Seconds = 60.0
@@ -129,6 +132,19 @@ class ClientSettings(AuthSettings, RouteSettings):
         _require_one_region(self)
         require_kept(self.limits)
         return self
+
+    def weight_of(self, tenant: str) -> float:
+        """The part of the rate that a tenant has while all have work, 1 for rows that name none.
+
+        Where no tenant of the client has a weight, the quotas are the weights: those of the
+        smallest quota, and who has none, have 1.
+        """
+        own = [each for each in self.tenants.values() if each.client is None]
+        quotas = [each.quota for each in own if each.quota]
+        known = self.tenants.get(tenant)
+        if known is None or not quotas or any(each.weight for each in own):
+            return (known and known.weight) or 1
+        return known.quota / min(quotas) if known.quota else 1
 
     def client_of(self, tenant: str) -> str | None:
         """The other client, with credentials and a quota of its own, that a tenant sends through.

@@ -174,6 +174,10 @@ class ClientKeys:
         """Hash: one job and its counters."""
         return self.job_prefix + job
 
+    def waiters(self, key: str) -> str:
+        """Set: transactions that wait for the one of this key."""
+        return self._of("waiters", key)
+
     def writes(self, task: str) -> str:
         """Hash: key of a write of a task outside of jobs → when it was first sent, and its digest.
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from tests.unit.docs.test_links import DOCS, PAGES, ROOT
+from workers.settings.breaker import BreakerSettings
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
 from workers.settings.load import FlowerSettings, StoreSettings, WorkerSettings
@@ -29,6 +30,7 @@ SECTIONS: dict[str, type[Model]] = {
     "[flower]": FlowerSettings,
     "[clients.NAME]": ClientSettings,
     "Limits": LimitSettings,
+    "Breaker": BreakerSettings,
     "Tenants": TenantSettings,
 }
 #: Parts of a client with sections of their own, whose keys are checked by name alone.

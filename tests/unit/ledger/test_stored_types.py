@@ -34,6 +34,7 @@ WHOLE = Transaction(
     repeats={0: 1, 4: 2},
     halves=Halves(2, "k1", "k2"),
     refused="2 12 1 app",
+    awaited=2,
     first_sent_us=11,
     last_answer_us=12,
     fence="f.1",

@@ -371,6 +371,53 @@ def test_a_limit_without_count_needs_a_quota_of_each_tenant(
 
 
 @pytest.mark.parametrize(
+    ("tenants", "weights"),
+    [
+        (f"{EMEA}quota = 200\n{APAC}quota = 50\n", (4, 1)),
+        (f"{EMEA}quota = 200\nweight = 3\n{APAC}quota = 50\n", (3, 1)),
+        (f"{EMEA}quota = 200\n{APAC}", (1, 1)),
+        (f"{EMEA}\n{APAC}weight = 7\n", (1, 7)),
+    ],
+)
+def test_quotas_are_the_weights_of_tenants_where_none_has_a_weight(
+    home: Home, tenants: str, weights: tuple[int, int]
+) -> None:
+    client = home.load(f"{ACME}{tenants}").clients["acme"]
+
+    assert (client.weight_of("emea"), client.weight_of("apac")) == weights
+    assert client.weight_of("-") == 1
+
+
+@pytest.mark.parametrize(
+    ("breaker", "said"),
+    [
+        ("percent = 0", "breaker.percent: "),
+        ("percent = 100", "breaker.percent: "),
+        ("percent = true", "breaker.percent: "),
+        ("window_s = 0", "breaker.window_s: "),
+        ("window_s = 16", "breaker.window_s: "),
+        ("window_s = 2.5", "breaker.window_s: "),
+        ("min_calls = 0", "breaker.min_calls: "),
+        ("min_calls = 10_001", "breaker.min_calls: "),
+        ("minimum = 5", "minimum"),
+    ],
+)
+def test_a_rule_of_the_breaker_that_cannot_be_kept_is_refused(
+    home: Home, breaker: str, said: str
+) -> None:
+    refusal = home.refusal(f"{ACME}[clients.acme.breaker]\n{breaker}\n")
+
+    assert "clients.acme" in refusal
+    assert said in refusal
+
+
+def test_the_breaker_has_the_guide_s_rule_unless_it_is_set(home: Home) -> None:
+    assert home.load(ACME).clients["acme"].breaker.rules == ((60, 10, 20),)
+    given = home.load(f"{ACME}[clients.acme.breaker]\npercent = 40\nmin_calls = 5\n")
+    assert given.clients["acme"].breaker.rules == ((40, 10, 5),)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         (f'{EMEA}client = "acme"\n', "tenants.emea.client: is this client itself"),

@@ -1,7 +1,7 @@
 -- The backlogs of one tenant.
 --
 -- Expects  damage
--- Gives    backlogs_of
+-- Gives    backlogs_of, has_limit, take
 
 -- The tenant's backlogs in which something may go now; flows that are empty are no longer active.
 local function backlogs_of(tenant)
@@ -24,4 +24,24 @@ local function backlogs_of(tenant)
     end
   end
   return backlogs
+end
+
+-- Whether one of these limits has this name.
+local function has_limit(limits, limit)
+  for _, bucket in ipairs(limits) do
+    if bucket[NAME] == limit then return true end
+  end
+end
+
+-- Takes the next transaction out of a backlog; returns its key and its limits.
+local function take(backlog)
+  if not backlog then return nil end
+  if backlog.due == 0 then
+    backlog.new = backlog.new - 1
+    return redis.call("LPOP", backlog.key), backlog.limits
+  end
+  local key = redis.call("ZRANGEBYSCORE", backlog.key .. ":due", "-inf", now, "LIMIT", 0, 1)[1]
+  redis.call("ZREM", backlog.key .. ":due", key)
+  backlog.due = backlog.due - 1
+  return key, backlog.limits
 end

@@ -1,7 +1,8 @@
 -- What no bell has spoken for: threads, and the tokens of each limit, the reserve left out.
 --
 -- Expects  bucket, tick
--- Gives    set_free_threads, has_free_threads, parse_flow_name, limits_name, available, speak_for
+-- Gives    set_free_threads, has_free_threads, parse_flow_name, limits_name, limits_of_flow, available,
+--          speak_for
 --
 -- `free_threads` is the threads of the pool calls. `left` has what is left of each limit by its name, and
 -- under MEDIA the threads of the pool media; `limits_of` has the limits by `limits_name`. Of a limit or route
@@ -51,6 +52,9 @@ local function limits_name(parsed)
   local own = string.find(gov.capped, "/" .. parsed.tenant .. "/", 1, true)
   return own and parsed.tenant .. "/" .. parsed.limits or parsed.limits
 end
+
+-- The limits of a flow of which `available` was asked before.
+local function limits_of_flow(flow_name) return limits_of[limits_name(parse_flow_name(flow_name))] end
 
 -- How many calls of this flow may still be rung; nothing where no flow of this name is defined.
 local function available(flow_name, lane)

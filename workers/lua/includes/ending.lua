@@ -1,10 +1,11 @@
 -- The end of a transaction.
 --
--- Expects  quarantine, pages
+-- Expects  quarantine, pages, waiting
 -- Gives    plan_ending, finish
 
 -- Reads what the end of a transaction changes in its job, and checks its types, before the first write.
-local function plan_ending(key, job, state, rows, crashes)
+-- `awaited` is what is stored of it, false = nothing, nil = it was not read.
+local function plan_ending(key, job, state, rows, crashes, awaited)
   must_be("zset", DEADLINES)
   local dead = state == "failed" or state == "unknown"
   if dead then must_be("stream", base .. "dead") end
@@ -18,17 +19,19 @@ local function plan_ending(key, job, state, rows, crashes)
   local needs_page = wants_page(next_page, pages, count_open(released, ended_transactions), low_water)
   if needs_page then must_be("set", NEEDS_PAGE) end
   local quarantined = tonumber(crashes or 0) > 0 and is_from_quarantine(key)
-  return {job = job, state = state, writes = writes, dead = dead, needs_page = needs_page,
+  if awaited == nil then awaited = redis.call("HGET", tx_key(key), TX.awaited) end
+  return {job = job, state = state, awaited = awaited, writes = writes, dead = dead, needs_page = needs_page,
     quarantined = quarantined}
 end
 
 -- Ends a transaction as planned: the counters move on this edge only, the state is written last, with
--- `fields`.
+-- `fields`. Returns "END".
 local function finish(key, ending, why, fields)
   redis.call("ZREM", DEADLINES, key)
   if ending.quarantined then free_quarantine() end
   redis.call("HSET", job_key(ending.job), unpack(ending.writes))
   if ending.needs_page then redis.call("SADD", NEEDS_PAGE, ending.job) end
+  if ending.awaited then wake_all(key) end
   local _, write = writer(fields)
   if ending.dead then
     write(TX.dead_letter, redis.call("XADD", base .. "dead", "*",
@@ -36,4 +39,5 @@ local function finish(key, ending, why, fields)
   end
   write(TX.state, ending.state)
   redis.call("HSET", tx_key(key), unpack(fields))
+  return "END"
 end

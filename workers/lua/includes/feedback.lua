@@ -61,6 +61,6 @@ local function obey(answer, flow, holder, probe)
   if probe then
     local is_closed, cause = end_probe(probe, holder, answer, flow)
     if is_closed and cause == "throttled" then forget_refusals() end
-  elseif answer.came_to == "refused" then count_refusal()
+  elseif answer.came_to == "refused" then count_refusal(flow)
   elseif answer.came_to == "unsent" and is_governed(flow.limits) then count("u:") end
 end

@@ -37,11 +37,13 @@ end
 -- The next step goes at once where it may, else it waits. `flow_name` and `flow` are its own, `from` is
 -- the flow of the step that is done.
 local function ring_next(key, flow_name, flow, from, grace)
-  if not may_ring(flow, from) then
+  local may, passed = may_ring(flow, from)
+  if not may then
     requeue(key, flow_name, flow.lane, now)
     return "BACKLOG"
   end
   count_bells(flow.limits, 1)
+  for _, field in ipairs(passed) do add_to(GOV, field, 1) end
   redis.call("ZADD", DEADLINES, now + grace, key)
   redis.call("HSET", tx_key(key), TX.state, "r")
   return "RING"

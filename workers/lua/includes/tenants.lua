@@ -1,7 +1,7 @@
 -- Who goes next: stride scheduling within a lane.
 --
 -- Expects  tick, capacity, damage, probers, backlogs
--- Gives    before, tenants_of, next_of
+-- Gives    before, tenants_of, choose, next_of
 --
 -- The tenant with the least pass goes. One that was idle starts at the lane's virtual time, so that it is
 -- neither owed its idle time nor made to wait. A flow's name is lane:tenant:limits, the last in 8
@@ -11,10 +11,19 @@ local function before(one, other)
   return one.lane < other.lane or one.lane == other.lane and one.pass < other.pass
 end
 
--- The tenants for which a limit lets something through, each with the names of its flows; and of flows
--- with equal limits one each. Hundreds may have work: what is written here counts.
+local function was_passed(lane)
+  for field in pairs(passed) do
+    if string.sub(field, 3, 3) == tostring(lane) then return true end
+  end
+end
+
+-- The tenants for which a limit lets something through, each with the names of its flows; of flows with
+-- equal limits one each; and the lanes in which something waits, where there are several. While an urgent
+-- row waits, tenants are among them that could go in its place alone. Hundreds may have work: what is written
+-- here counts.
 local function tenants_of(flow_names)
   local tenants, different, by_name, busy = {}, {}, {}, {}
+  local first = number("q:0") > 0 and 0 or nil
   for _, flow_name in ipairs(flow_names) do
     local parsed = parse_flow_name(flow_name)
     local lane, limits = busy[parsed.lane], limits_name(parsed)
@@ -23,7 +32,7 @@ local function tenants_of(flow_names)
       busy[parsed.lane] = lane
     end
     if lane.open[limits] == nil then
-      local free = available(flow_name, parsed.lane)
+      local free = available(flow_name, first or parsed.lane)
       if free then lane.open[limits] = free > 0 else note_unknown_flow(flow_name) end
       if lane.open[limits] then different[#different + 1] = {name = flow_name, lane = parsed.lane} end
     end
@@ -38,18 +47,35 @@ local function tenants_of(flow_names)
     end
   end
   -- In a lane without work nobody is ahead of anybody: its passes are forgotten.
-  for lane = 0, 2 do
-    if gov["v:" .. lane] and not busy[lane] then
+  for lane = 0, LAST_LANE do
+    if not busy[lane] and (gov["v:" .. lane] or was_passed(lane)) then
       for field in pairs(gov) do
-        if string.find(field, "^[pv]:" .. lane) then redis.call("HDEL", GOV, field) end
+        if string.find(field, "^[pvs]:" .. lane) then redis.call("HDEL", GOV, field) end
       end
     end
   end
-  return tenants, different
+  return tenants, different, next(busy, next(busy)) and busy
 end
 
--- The next transaction of the tenant and its limits: of a backlog in which one is due, else of each
--- backlog in turn; nil when nothing of it can go.
+-- Of the tenant's backlogs one from which something may go now, no breaker being open for it: one in which
+-- something is due, else each in turn; nil when there is none. `lane` is the one as which it goes; with
+-- `limit` only what is charged to that.
+local function choose(tenant, turns, lane, limit)
+  tenant.backlogs = tenant.backlogs or backlogs_of(tenant)
+  local chosen
+  for i = 1, #tenant.backlogs do
+    local backlog = tenant.backlogs[(turns + i) % #tenant.backlogs + 1]
+    local may_go = backlog.due + backlog.new > 0 and available(backlog.flow_name, lane) > 0
+    if may_go and not open_breaker_of(backlog) and (not limit or has_limit(backlog.limits, limit)) then
+      chosen = (backlog.due > 0 or not chosen) and backlog or chosen
+      if backlog.due > 0 then break end
+    end
+  end
+  return chosen
+end
+
+-- The next transaction of the tenant and its limits; nil when nothing of it can go. While a breaker is open
+-- for it, that is a probe.
 local function next_of(tenant, turns)
   local open = false
   for _, flow_name in ipairs(tenant) do open = open or available(flow_name, tenant.lane) > 0 end
@@ -57,22 +83,5 @@ local function next_of(tenant, turns)
   tenant.backlogs = tenant.backlogs or backlogs_of(tenant)
   local prober, limits = next_prober(tenant.backlogs, tenant.lane)
   if prober then return prober, limits end
-  local chosen
-  for i = 1, #tenant.backlogs do
-    local backlog = tenant.backlogs[(turns + i) % #tenant.backlogs + 1]
-    local may_go = backlog.due + backlog.new > 0 and available(backlog.flow_name, tenant.lane) > 0
-    if may_go and not open_breaker_of(backlog) then -- else it leaves the probe to another one
-      chosen = (backlog.due > 0 or not chosen) and backlog or chosen
-      if backlog.due > 0 then break end
-    end
-  end
-  if not chosen then return nil end
-  if chosen.due == 0 then
-    chosen.new = chosen.new - 1
-    return redis.call("LPOP", chosen.key), chosen.limits
-  end
-  local key = redis.call("ZRANGEBYSCORE", chosen.key .. ":due", "-inf", now, "LIMIT", 0, 1)[1]
-  redis.call("ZREM", chosen.key .. ":due", key)
-  chosen.due = chosen.due - 1
-  return key, chosen.limits
+  return take(choose(tenant, turns, tenant.lane))
 end

@@ -3,9 +3,11 @@
 -- Expects  seconds, breaker
 -- Gives    count, count_refusal, forget_refusals
 --
--- It opens when more than 60 % of at least 20 calls of the newest ten seconds were refused. What was counted
+-- A rule of a flow's definition is three numbers: it opens when more than so many percent of the calls of
+-- the newest so many seconds were refused, and these were so many at least (workers/settings/breaker.py). The
+-- first rule that is met opens it: while configurations differ, those of all of them hold. What was counted
 -- is forgotten when it closes.
-local LOOK_BACK, LEAST_CALLS, MOST_REFUSED = 10, 20, 60
+local PERCENT, SECONDS, LEAST_CALLS = 1, 2, 3
 
 local function counters(kind)
   local names = {}
@@ -13,11 +15,11 @@ local function counters(kind)
   return names
 end
 
-local function sum_of_newest(kind)
+local function read_counters(kind) return redis.call("HMGET", GOV, unpack(counters(kind))) end
+
+local function sum_of_newest(counted, seconds)
   local sum = 0
-  for _, counter in ipairs(redis.call("HMGET", GOV, unpack(counters(kind)))) do
-    sum = sum + newest(counter, LOOK_BACK)
-  end
+  for _, counter in ipairs(counted) do sum = sum + newest(counter, seconds) end
   return sum
 end
 
@@ -31,13 +33,18 @@ local function count(kind)
   redis.call("HSET", GOV, slot, one_more(redis.call("HGET", GOV, slot)))
 end
 
--- A call was refused; while the breaker of the client is open only those of probes count.
-local function count_refusal()
+-- A call of `flow` was refused; while the breaker of the client is open only those of probes count.
+local function count_refusal(flow)
   if redis.call("HEXISTS", GOV, "k:client") == 1 then return end
   count("x:")
-  local calls, refusals = sum_of_newest("n:") - sum_of_newest("u:"), sum_of_newest("x:")
-  if calls >= LEAST_CALLS and refusals * 100 > calls * MOST_REFUSED then
-    open_breaker("client", "throttled",
-      refusals .. " of " .. calls .. " calls in " .. LOOK_BACK .. " s were refused")
+  local granted, unsent, refused = read_counters("n:"), read_counters("u:"), read_counters("x:")
+  for _, rule in ipairs(flow.breaker or {}) do
+    local seconds = rule[SECONDS]
+    local calls = sum_of_newest(granted, seconds) - sum_of_newest(unsent, seconds)
+    local refusals = sum_of_newest(refused, seconds)
+    if calls >= rule[LEAST_CALLS] and refusals * 100 > calls * rule[PERCENT] then
+      open_breaker("client", "throttled",
+        refusals .. " of " .. calls .. " calls in " .. seconds .. " s were refused")
+    end
   end
 end
