@@ -99,7 +99,7 @@ class LocalResult:
     | back | the step before is done once more, for what it said has expired |
     | again | an attempt failed: it is done again after a backoff, as long as it has attempts or |
     | | patience left; where it may have been done all the same, it was `unknown` |
-    | failed | the end, at which surely nothing is left half done |
+    | failed | the end, at which surely nothing is left half done; `sent`: it went out |
 
     `text` is one sentence for people: what is wrong, where, what to do. It holds no secret.
     """
@@ -109,6 +109,7 @@ class LocalResult:
     kept: StepResult = field(default_factory=StepResult)
     after_s: float = 0.0
     unknown: bool = False
+    sent: bool = False
 
 
 #: How sure a fact is: read in the vendor's code, in its documentation, or only likely.

@@ -41,7 +41,7 @@ class TransactionStatus:
     id: str | None
     state: str  #: a final state, `waiting` or `in_flight`
     key: str | None = None  #: idempotency key; None: no call belongs to the row
-    attempts: int = 0  #: of the newest step: times it went out and failed
+    attempts: int = 0  #: of the newest step: how often it was sent
     status: int | None = None  #: newest HTTP status
     provider_id: str | None = None
     correlation_id: str | None = None
@@ -106,7 +106,7 @@ def status_of(
         id=row_id,
         state=state,
         key=key,
-        attempts=transaction.attempts,
+        attempts=transaction.sends,
         status=transaction.status,
         provider_id=transaction.provider_id,
         correlation_id=transaction.correlation_id,

@@ -87,7 +87,7 @@ def judge_local(
         state="unknown" if grant.unknown or result.unknown else "failed",
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
         error=result.text,
-        attempt=result.how != "failed",
+        attempt=result.how != "failed" or result.sent,
     )
 
 
