@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from workers.ledger.transaction import Transaction
 
 Format = Literal["csv", "jsonl"]
+
+#: With these statuses a provider may say that of several things some were not done.
+_PARTS: Final = {HTTPStatus.PARTIAL_CONTENT, HTTPStatus.MULTI_STATUS}
+_PARTLY: Final = "the provider answered {}: some of what was asked for may not be done; look there"
 
 #: What a cell must not begin with: a spreadsheet would run it.
 _FORMULA = tuple("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20")  # full-width signs are formulas too
@@ -97,8 +102,8 @@ def status_of(
     several = transaction.steps > 1 or transaction.done_calls is not None
     steps = steps_of(client, transaction) if several else None
     error = transaction.error
-    if state == "succeeded":
-        error = None  # what an earlier attempt met is of no interest any more
+    if state == "succeeded":  # what an earlier attempt met is of no interest any more
+        error = _PARTLY.format(transaction.status) if transaction.status in _PARTS else None
     elif steps and transaction.state in FINAL:
         error = steps.stopped(state, error or "")
     return TransactionStatus(

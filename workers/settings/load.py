@@ -39,6 +39,7 @@ from workers.settings.values import (
     Model,
     Seconds,
     read_secret,
+    read_text,
     require_known,
 )
 
@@ -237,7 +238,7 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except OSError as error:
         raise ConfigError(
             f"configuration {path} cannot be read ({error.strerror}); correct the path"

@@ -85,6 +85,14 @@ def test_the_report_has_one_line_a_row_in_the_order_of_the_file(desk: Desk) -> N
             {"s": "succeeded", "st": "201", "id": "p-1", "e": "an earlier attempt met a 503"},
             {"state": "succeeded", "status": 201, "provider_id": "p-1", "error": None},
         ),
+        (
+            {"s": "succeeded", "st": "207"},
+            {
+                "state": "succeeded",
+                "error": "the provider answered 207: some of what was asked for may not be done; "
+                "look there",
+            },
+        ),
     ],
     ids=lambda it: it.get("s") or it.get("state"),
 )
