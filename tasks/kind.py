@@ -27,6 +27,27 @@ if TYPE_CHECKING:
     from workers.settings.client import ClientSettings
 
 
+#: Platforms that a kind may be for, as their profiles begin, and what people call them.
+PLATFORMS: Final = {"genesys": "Genesys Cloud", "nice": "NICE CXone"}
+#: The platform of a kind that speaks to any.
+ANY_PLATFORM: Final = ""
+#: Profiles that say nothing of the platform behind them: whose that is, who configures them knows.
+_OPEN_PROFILES: Final = frozenset(("rest", "sandbox"))
+
+
+def other_platform(platform: str, provider: str) -> str:
+    """What people call the platform of a provider for which a kind of `platform` is not; else "".
+
+    Example:
+        >>> other_platform("genesys", "genesys-guide"), other_platform("genesys", "nice-guide")
+        ('', 'NICE CXone')
+    """
+    of_provider = provider.partition("-")[0]
+    if platform in {ANY_PLATFORM, of_provider} or provider in _OPEN_PROFILES:
+        return ""
+    return PLATFORMS.get(of_provider, provider)
+
+
 @dataclass(frozen=True, slots=True)
 class StepPlan:
     """One step of a row, mostly a call: its route decides the limits, its guard the re-sends.

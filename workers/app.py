@@ -33,6 +33,8 @@ for _flag in ("GOSSIP", "MINGLE"):
 # Flower reads these defaults in the same way. It has no login of its own, and shows neither the
 # arguments nor the answers of tasks unless it is told to.
 os.environ.setdefault("FLOWER_ADDRESS", "127.0.0.1")
+# Flower's own default of 100,000 would take 300 MB.
+os.environ.setdefault("FLOWER_MAX_TASKS", "20000")
 os.environ.setdefault("FLOWER_TASKS_COLUMNS", "name,args,state,result,received,runtime,worker,uuid")
 # Kubernetes sets this one where a service is named flower; Flower would take it for its own port.
 if os.environ.get("FLOWER_PORT", "").startswith("tcp://"):

@@ -19,9 +19,11 @@ from workers.governor.obstacle import Obstacle
 from workers.governor.proposals import Proposal
 from workers.governor.refusals import Refusals
 from workers.governor.registry import Configuration, Registry
-from workers.http.connection import Caller, pool_size
+from workers.http.connection import Caller, Connection, pool_size
+from workers.http.idle import IdleConnections, most_idle
 from workers.http.transfer import Transfers
 from workers.ledger import audit
+from workers.ledger.cache import LedgerCache
 from workers.ledger.identity import idempotency_key
 from workers.ledger.installation import Installation
 from workers.ledger.ledger import Ledger
@@ -57,6 +59,9 @@ class Client:
     store: Store
     #: Microseconds since the epoch, for tests that hold the clock; None = the store's.
     clock: Callable[[], int] | None = None
+    #: What all clients of a process share; None: it has its own.
+    cache: LedgerCache | None = field(default=None, repr=False)
+    idle: IdleConnections[Connection] | None = field(default=None, repr=False)
     _seen: tuple[int, ClientSettings] | None = field(default=None, init=False)
     _bound_until_s: float = field(default=0.0, init=False)
     _built: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
@@ -87,7 +92,7 @@ class Client:
     @cached_property
     def ledger(self) -> Ledger:
         """Its jobs and transactions."""
-        return Ledger(self.store, self.keys, self.clock)
+        return Ledger(self.store, self.keys, self.clock, self.cache)
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:
@@ -168,7 +173,9 @@ class Client:
 
     def _build_governor(self) -> Governor:
         self.routes()
-        return Governor(self.store, self.keys, self.settings(), self.fleet.worker, self.clock)
+        governor = Governor(self.store, self.keys, self.settings(), self.fleet.worker, self.clock)
+        governor.share_recent(len(self.fleet.clients))
+        return governor
 
     def caller(self) -> Caller:
         """Its connections to the provider; raises `ConfigError` where there is no way to it."""
@@ -176,13 +183,15 @@ class Client:
 
     def _build_caller(self) -> Caller:
         settings = self.settings()
-        return Caller(settings, pool_size(self.fleet.worker.concurrency, settings.max_retries))
+        most = pool_size(self.fleet.worker.concurrency, settings.max_retries)
+        return Caller(settings, most, idle=self.idle)
 
     def transfers(self) -> Transfers:
         """Its connections to the hosts of signed URLs: a pool of their own."""
-        return self._build_once(
-            "transfers", lambda: Transfers(self.settings(), self.fleet.worker.concurrency)
-        )
+        return self._build_once("transfers", self._build_transfers)
+
+    def _build_transfers(self) -> Transfers:
+        return Transfers(self.settings(), self.fleet.worker.concurrency, self.idle)
 
     def tokens(self) -> Credentials:
         """What its calls carry; raises `ConfigError` where there is no way to a token."""
@@ -255,6 +264,8 @@ class Clients:
         self.settings = settings
         self._by_name: dict[str, Client] = {}
         self.obstacles = {name: Obstacle(name) for name in settings.clients}
+        self.idle = IdleConnections[Connection](most_idle(settings.worker.concurrency))
+        self._cache = LedgerCache()
         self._installation: Installation | None = None
         self._lock = threading.RLock()
 
@@ -277,7 +288,7 @@ class Clients:
         if self._installation is None:
             self._installation = Installation(store, self.settings.store)
         self._installation.check()
-        client = Client(configured, self.settings, store)
+        client = Client(configured, self.settings, store, cache=self._cache, idle=self.idle)
         client.installation = self._installation
         client.obstacle = self.obstacles[name]
         return client

@@ -19,6 +19,7 @@ from workers.clients import use_settings
 from workers.errors import ConfigError, HeadgateError, UsageError
 from workers.settings.load import load
 from workers.settings.redis_url import is_loopback
+from workers.settings.small_file import read_small_file
 from workers.store.connection import broker_url_of, connect, url_of
 from workers.store.tls import require_usable
 
@@ -123,7 +124,7 @@ def _keep_password(file: Path) -> str:
     """The password in this file; makes one when there is none."""
     try:
         with suppress(FileNotFoundError):
-            if kept := file.read_text("utf-8").strip():
+            if kept := read_small_file(file).strip():
                 return kept
         password = secrets.token_urlsafe(18)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from orchestration.text import format_count
 from workers.clients import use_settings
 from workers.errors import UsageError
 from workers.governor.flows import CALLS_POOL, POOLS
+from workers.http.connection import count_descriptors, require_descriptors
 from workers.ledger.installation import Installation
 from workers.settings.load import load
 from workers.settings.values import NAME
@@ -65,6 +66,7 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
     """
     from celery.exceptions import SecurityWarning
 
+    from orchestration.dispatch.presence import report_failing
     from orchestration.dispatch.supervisor import Supervisor, run_celery_worker
 
     if name is not None and not re.fullmatch(NAME, name):
@@ -74,6 +76,7 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
         )
     read = partial(_read_settings, options.config_file(), concurrency)
     settings = read()
+    require_descriptors(count_descriptors(settings.worker.concurrency))
     use_settings(read)  # the forked worker reads them anew
     require_usable(broker_url_of(settings.store))
     # The forked workers open connections of their own.
@@ -88,7 +91,8 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
         warnings.filterwarnings("ignore", category=SecurityWarning)
     click.echo(f"headgate: {sentence}", err=True)
     work = partial(run_celery_worker, node, threads, loglevel, pool)
-    raise SystemExit(Supervisor(work).run())
+    report = partial(report_failing, read, node, pool)
+    raise SystemExit(Supervisor(work, report).run())
 
 
 def _read_settings(file: Path | None, concurrency: int | None) -> Settings:

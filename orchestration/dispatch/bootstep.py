@@ -6,6 +6,7 @@ worker from its steps: in `headgate worker` and in `celery -A workers.app worker
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from contextlib import suppress
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 from celery import bootsteps
 
 from orchestration.dispatch.dispatcher import Dispatcher
+from orchestration.dispatch.restarts import restarts
 from workers.app import app
 from workers.broker.names import pool_of
 from workers.clients import clients
 from workers.errors import ConfigError, HeadgateError, TokenUnavailable
-from workers.governor.flows import CALLS_POOL, MEDIA_POOL
-from workers.http.connection import pool_size, require_descriptors
+from workers.governor.flows import MEDIA_POOL
+from workers.http.connection import count_descriptors, require_descriptors
 
 if TYPE_CHECKING:
     from celery.worker import WorkController
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 #: Seconds for which a thread may compute while others wait. Python's own 5 ms are too long: a bell
 #: passes through several threads, and would wait for tens of them while a page is opened.
 SWITCH_S: Final = 0.001
+
+_logger = logging.getLogger(__name__)
 
 
 class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
@@ -39,13 +43,26 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
         self.dispatcher: Dispatcher | None = None
 
     def start(self, parent: WorkController) -> None:
+        """Begin to ring, or end the worker with one sentence and its exit code.
+
+        Celery would log any other error with a traceback.
+        """
+        try:
+            self._start(parent)
+        except HeadgateError as error:
+            restarts.last_words = str(error)
+            _logger.critical("the worker cannot start: %s", error)
+            raise SystemExit(error.exit_code) from None
+
+    def _start(self, parent: WorkController) -> None:
         """Begin to ring.
 
         Raises:
-            ConfigError: the worker takes from the queues of both pools, or of none.
+            ConfigError: the worker takes from the queues of both pools, or of none; or it may not
+                open as many files as its threads need.
         """
         pool = pool_of(clients().settings.store.namespace, parent.app.amqp.queues.consume_from)
-        _require_descriptors(pool, parent.concurrency)
+        require_descriptors(count_descriptors(parent.concurrency))
         sys.setswitchinterval(SWITCH_S)
         if pool == MEDIA_POOL:
             # A file that waits in this process behind others may wait for long.
@@ -62,16 +79,6 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
         del parent
         if self.dispatcher:
             self.dispatcher.stop()
-
-
-def _require_descriptors(pool: str, threads: int) -> None:
-    """Make sure that the process may open as many connections as its threads may need."""
-    require_descriptors(
-        sum(
-            pool_size(threads, client.max_retries) if pool == CALLS_POOL else threads
-            for client in clients().settings.clients.values()
-        )
-    )
 
 
 def _warm_up() -> None:

@@ -1,4 +1,4 @@
-"""How long what this worker cannot do waits for another one, or for a person: longer each time."""
+"""What this worker cannot do waits: for another worker, or for a person."""
 
 from __future__ import annotations
 
@@ -36,3 +36,26 @@ class Delays:
                 self._by_job.clear()
             self._by_job[job] = wait_s, now_s + wait_s
         return wait_s
+
+
+class Rests:
+    """Jobs and clients that are left alone for a while.
+
+    Args:
+        clock: Seconds, for tests that hold the clock.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until_s: dict[str, float] = {}
+
+    def rest(self, name: str, for_s: float) -> None:
+        """Leave it alone for so long; of too many the oldest is forgotten."""
+        self._until_s.pop(name, None)
+        if len(self._until_s) >= MOST_JOBS:
+            del self._until_s[next(iter(self._until_s))]
+        self._until_s[name] = self._clock() + for_s
+
+    def rests(self, name: str) -> bool:
+        """Whether it is to be left alone now."""
+        return self._clock() < self._until_s.get(name, 0.0)

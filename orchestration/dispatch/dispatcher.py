@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 
 from orchestration.dispatch import pages, publisher
 from orchestration.dispatch.breaker_log import BreakerLog
-from orchestration.dispatch.delays import Delays
+from orchestration.dispatch.delays import Delays, Rests
 from orchestration.dispatch.presence import Presence
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
@@ -73,8 +73,8 @@ class Dispatcher(threading.Thread):
         self._threads = threads
         self._pool = pool
         self._stop_asked = threading.Event()
-        self._not_before: dict[str, float] = {}  #: of jobs that rest
-        self._warned_until: dict[str, float] = {}  #: of jobs and clients
+        self._resting = Rests()  #: jobs whose pages cannot be opened
+        self._warned = Rests()  #: jobs and clients of which something was logged
         self._breaker_log = BreakerLog()
         self._delays = Delays()  #: of jobs whose rows cannot be done here
         self._flows_due_s: dict[str, float] = {}  #: of each client: when its flows are looked at
@@ -113,6 +113,7 @@ class Dispatcher(threading.Thread):
     def _keep_store(self) -> None:
         if time.monotonic() < self._store_due_s:
             return
+        self._clients.idle.close_old()  # also those of clients that have no work any more
         try:
             keep_embedded(self._clients.settings.store)
         except HeadgateError as error:
@@ -212,7 +213,7 @@ class Dispatcher(threading.Thread):
         One page mostly suffices, but a page may hold a single batch. A job whose page cannot be
         opened must not stop the other jobs.
         """
-        if self._rests(job):
+        if self._resting.rests(job):
             return False
         left, most = room(client.store)
         if most and left < 0:
@@ -238,16 +239,13 @@ class Dispatcher(threading.Thread):
     def _rest(self, job: str, why: str) -> None:
         """Warn of a job whose page cannot be opened, and leave it alone for a while."""
         self._warn_once(job, why)
-        self._not_before[job] = time.monotonic() + REST_S
-
-    def _rests(self, job: str) -> bool:
-        return time.monotonic() < self._not_before.get(job, 0.0)
+        self._resting.rest(job, REST_S)
 
     def _warn_once(self, subject: str, text: str) -> None:
         """Log what is wrong with a job or client, once in a while."""
-        if time.monotonic() < self._warned_until.get(subject, 0.0):
+        if self._warned.rests(subject):
             return
-        self._warned_until[subject] = time.monotonic() + REST_S
+        self._warned.rest(subject, REST_S)
         _logger.warning("%s", text)
 
     def _sweep(self, client: Client) -> None:

@@ -9,19 +9,24 @@ import time
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from orchestration.dispatch.restarts import restarts
 from workers.errors import HeadgateError
 from workers.governor import agreement
 from workers.governor.proposals import Proposal
 from workers.governor.registry import EVERY_S, WORKER_ID, Configuration, Process, Registry
-from workers.store.connection import open_store
+from workers.store.connection import connect, open_store, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from workers.clients import Client, Clients
     from workers.governor.registry import Look
+    from workers.settings.load import Settings
+
+#: Seconds within which the store must answer to a supervisor, which has to look at its worker.
+REPORT_TIMEOUT_S: Final = 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -42,16 +47,8 @@ class Presence:
     ) -> None:
         self._clients = clients
         self._configuration = Configuration.of(clients.settings.clients)
-        node, _, host = name.partition("@")
-        self.process = Process(
-            id=worker_id,
-            name=node,
-            host=host or platform.node(),
-            pid=os.getpid(),
-            pool=pool,
-            threads=threads,
-            digest=self._configuration.digest,
-            release=version("headgate"),
+        self.process = describe_process(
+            clients.settings, name, threads=threads, pool=pool, worker_id=worker_id
         )
         self._due_s = 0.0
         self._seen: object = None  #: whose proposals counted when all clients were agreed on
@@ -76,7 +73,10 @@ class Presence:
             self._serial = self._registry.serial_of(self._configuration)
         obstacles = {name: one.why for name, one in self._clients.obstacles.items() if one.why}
         self.process = replace(
-            self.process, installation=self._clients.installation_id, obstacles=obstacles
+            self.process,
+            installation=self._clients.installation_id,
+            obstacles=obstacles,
+            trouble=restarts.trouble,
         )
         self._registry.write(self.process, look)
         seen = (look.digests | {self.process.digest}, look.applied)
@@ -127,3 +127,41 @@ class Presence:
     def _stand(self) -> agreement.Standing:
         look: Look = self._registry.look()
         return agreement.Standing(live=look.digests | {self.process.digest}, applied=look.applied)
+
+
+def describe_process(
+    settings: Settings, name: str, *, threads: int, pool: str, worker_id: str = WORKER_ID
+) -> Process:
+    """This process, as the registry has it; the arguments are those of `Presence`."""
+    node, _, host = name.partition("@")
+    return Process(
+        id=worker_id,
+        name=node,
+        host=host or platform.node(),
+        pid=os.getpid(),
+        pool=pool,
+        threads=threads,
+        digest=Configuration.of(settings.clients).digest,
+        release=version("headgate"),
+    )
+
+
+def report_failing(read: Callable[[], Settings], name: str, pool: str, why: str) -> None:
+    """Enter a worker that cannot work into the registry, in the place of its own heartbeat.
+
+    Its supervisor does so, and keeps no connection. Nobody is told where the store is away.
+
+    Args:
+        read: Reads the settings.
+        name: Of the worker.
+        pool: What its threads would do.
+        why: One sentence.
+    """
+    try:
+        settings = read()
+        process = describe_process(settings, name, threads=0, pool=pool)
+        with connect(url_of(settings.store), timeout_s=REPORT_TIMEOUT_S) as store:
+            registry = Registry(store, settings.store.namespace)
+            registry.write(replace(process, works=False, trouble=why), registry.look())
+    except HeadgateError as error:
+        _logger.warning("nobody is told that this worker cannot work: %s", error)

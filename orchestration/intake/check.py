@@ -143,7 +143,7 @@ class _PageWriter:
         self._takes_weak_guards = cache(partial(takes_weak_guards, client))
         self._checked = checked
         self._charged: Counter[tuple[str, ...]] = Counter()
-        self._limits_of = lru_cache(maxsize=1024)(self._find_limits)
+        self._limits_of = lru_cache(maxsize=256)(self._find_limits)
         self.calls = 0
 
     def add(self, entries: list[Row]) -> None:

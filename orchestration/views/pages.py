@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from workers.errors import LedgerDamaged
 from workers.ledger import identity
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from workers.clients import Client
     from workers.ledger.ledger import Row
     from workers.ledger.transaction import Transaction
+
+
+#: Transactions that are read in one round trip. With all its answers one has at most 1.3 MB.
+AT_ONCE: Final = 50
 
 
 class PageTransaction(NamedTuple):
@@ -48,38 +52,42 @@ def transactions_of(client: Client, job: str, page: int) -> Iterator[PageTransac
     A page that is missing or damaged has none.
     """
     derive = _key_function(client, job)
-    waiting = [
+    whole = [
         (entry, Place(page, index), entry)
         for index, entry in enumerate(read_page(client, job, page) or [])
         if "error" not in entry and "joins" not in entry
     ]
-    stored = _read_transactions(client, [derive(row["id"]) for row, _, _ in waiting])
-    while waiting:
-        row, place, entry = waiting.pop(0)
-        key = derive(row["id"])
-        transaction = stored.get(key)
-        yield PageTransaction(row, key, place, transaction)
-        if transaction and transaction.state is TransactionState.SPLIT:
-            both = halves(place, len(rows_of(row)))
-            waiting[:0] = [(part_of(entry, half), half, entry) for half in both]
+    for start in range(0, len(whole), AT_ONCE):
+        waiting = whole[start : start + AT_ONCE]
+        stored = _read_transactions(client, [derive(row["id"]) for row, _, _ in waiting])
+        while waiting:
+            row, place, entry = waiting.pop(0)
+            key = derive(row["id"])
+            transaction = stored.get(key)
+            yield PageTransaction(row, key, place, transaction)
+            if transaction and transaction.state is TransactionState.SPLIT:
+                both = halves(place, len(rows_of(row)))
+                waiting[:0] = [(part_of(entry, half), half, entry) for half in both]
 
 
 def rows_of_page(client: Client, job: str, entries: Sequence[Row]) -> Iterator[PageRow]:
     """The rows of a page that were not rejected, each with the transaction it belongs to now."""
     derive = _key_function(client, job)
-    members: list[tuple[Row, str, int]] = []
-    for entry in entries:
-        if "joins" in entry:
-            members.append((entry, derive(entry.get("of") or entry["id"]), entry.get("at", 0)))
-        elif "error" not in entry:
-            key = derive(entry["id"])
-            members += [(row, key, at) for at, row in enumerate(rows_of(entry))]
-    stored = _read_transactions(client, (key for _, key, _ in members))
-    for row, root, at in members:
-        key = root
-        while (transaction := stored[key]) and transaction.halves:
-            key = transaction.halves.holder(at)
-        yield PageRow(row, key, transaction)
+    taken = [entry for entry in entries if "error" not in entry]
+    for start in range(0, len(taken), AT_ONCE):
+        members: list[tuple[Row, str, int]] = []
+        for entry in taken[start : start + AT_ONCE]:
+            if "joins" in entry:
+                members.append((entry, derive(entry.get("of") or entry["id"]), entry.get("at", 0)))
+            else:
+                key = derive(entry["id"])
+                members += [(row, key, at) for at, row in enumerate(rows_of(entry))]
+        stored = _read_transactions(client, (key for _, key, _ in members))
+        for row, root, at in members:
+            key = root
+            while (transaction := stored[key]) and transaction.halves:
+                key = transaction.halves.holder(at)
+            yield PageRow(row, key, transaction)
 
 
 def _key_function(client: Client, job: str) -> Callable[[str], str]:

@@ -61,7 +61,8 @@ COLUMNS: Final = tuple(column.name for column in fields(TransactionStatus))
 def report(client: Client, job: str) -> Iterator[TransactionStatus]:
     """All rows of the job, page by page.
 
-    Cost: for each page one round trip to the store, and one more for each level of split batches.
+    Cost: one round trip to the store for each 50 entries of a page, and one more for each level of
+    split batches.
 
     Raises:
         HeadgateError: a page of rows is missing or damaged.

@@ -45,13 +45,10 @@ def workers_of(client: Client) -> Workers:
         group = strangers if own is None and configuration else serving
         if own and bound and own != bound:
             group = refused
-        elif client.name in process.obstacles:
+        elif client.name in process.obstacles or not process.works:
             group = hindered
         group.append(process)
-    problems = [*_differences(client, look)]
-    for process in hindered:
-        why = process.obstacles[client.name]
-        problems.append(f"{_titles([process])} makes no calls of client {client.name}: {why}")
+    problems = [*_differences(client, look), *_troubles(client.name, [*hindered, *serving])]
     if outdated:
         problems.append(
             f"{_titles(outdated)} works for the installation that this store had before, and does "
@@ -110,6 +107,16 @@ def _differences(client: Client, look: Look) -> Iterator[str]:
                 f"({look.applied.reason}): those of "
                 f"{' and '.join(other.digest for other in holding)} hold"
             )
+
+
+def _troubles(client: str, processes: Sequence[Process]) -> Iterator[str]:
+    """What keeps processes from the client's calls, or from any work, and who was started anew."""
+    for process in processes:
+        if why := process.obstacles.get(client):
+            yield f"{_titles([process])} makes no calls of client {client}: {why}"
+        if process.trouble:
+            fault = "is in trouble" if process.works else "cannot work"
+            yield f"{_titles([process])} {fault}: {process.trouble}"
 
 
 def _who(look: Look, digest: str) -> str:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 #: `{step.name.in.answer}`; only steps of the row that come earlier are references.
 REFERENCE: Final = re.compile(r"\{([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)+)\}")
-#: Longest value that is kept of an answer, characters of JSON.
+#: Longest value that is kept of an answer, and all values of one, characters of JSON.
 MAX_VALUE: Final = 4096
+MAX_VALUES: Final = 65_536
+#: What references may put into one request, characters of JSON: one row may refer to a value often.
+MAX_FILLED: Final = 1_000_000
 #: The name by which a step refers to its part.
 PART: Final = "part"
 
@@ -50,12 +53,19 @@ def values_of(body: object, steps: Sequence[Mapping[str, Any]], name: str) -> di
 
     Null stands for a value that is too long to keep; what the answer does not hold is left out.
     """
-    return {
-        reference: value if len(json.dumps(value)) <= MAX_VALUE else None
-        for step in steps
-        for reference in references(step, [name])
-        if (value := walk(body, reference.split(".")[1:])) is not None
-    }
+    values: dict[str, Any] = {}
+    room = MAX_VALUES
+    for reference in dict.fromkeys(one for step in steps for one in references(step, [name])):
+        value = walk(body, reference.split(".")[1:])
+        if value is None:
+            continue
+        size = len(json.dumps(value))
+        if size <= min(MAX_VALUE, room):
+            values[reference] = value
+            room -= size
+        else:
+            values[reference] = None
+    return values
 
 
 def check_part(step: Mapping[str, Any], part: object) -> None:
@@ -105,6 +115,7 @@ class Filler:
     def __init__(self, values: Mapping[str, object], earlier: Sequence[str]) -> None:
         self._values = values
         self._earlier = earlier
+        self._room = MAX_FILLED
 
     @classmethod
     def of(cls, row: Row, grant: Grant) -> Filler:
@@ -152,9 +163,14 @@ class Filler:
             raise CannotSay(f"the answer of step {match[1]} holds no {reference}")
         value = self._values[reference]
         if value is None:
-            raise CannotSay(f"{reference} is longer than {MAX_VALUE} characters and was not kept")
+            raise CannotSay(
+                f"{reference} was not kept: it is longer than {MAX_VALUE} characters, or all that "
+                f"was to be kept of its answer than {MAX_VALUES}"
+            )
         try:
-            json.dumps(value, ensure_ascii=False).encode()
+            self._room -= len(json.dumps(value, ensure_ascii=False).encode())
         except UnicodeEncodeError:
             raise CannotSay(f"{reference} holds half of a surrogate pair") from None
+        if self._room < 0:
+            raise CannotSay(f"its references come to more than {MAX_FILLED:,} characters")
         return value

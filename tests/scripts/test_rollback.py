@@ -14,7 +14,7 @@ from workers.errors import StoreReplaced
 from workers.governor import flows
 from workers.governor.governor import Governor
 from workers.governor.grants import Denied, Grant, Settled
-from workers.governor.recent import RECENT, Recent
+from workers.governor.recent import RECENT, Recent, share_recent
 from workers.settings.load import WorkerSettings
 from workers.store.scripts import Scripts
 
@@ -422,3 +422,14 @@ def test_a_process_that_knows_of_more_grants_than_it_keeps_vouches_for_none(rig:
 
     assert recent.after(0) is None
     assert [it.number for it in recent.after(RECENT) or ()] == [RECENT + 1]
+
+
+def test_a_process_of_many_clients_keeps_fewer_grants_of_each(rig: Rig) -> None:
+    grant = granted(rig.governor.admit(rung(rig, "k"), 1))
+    recent = Recent(share_recent(50))
+    for number in range(RECENT):
+        recent.add(grant._replace(number=number))
+
+    assert [share_recent(clients) for clients in (1, 8, 50, 200)] == [RECENT, RECENT, 655, 256]
+    assert recent.after(RECENT - 657) is None
+    assert len(recent.after(RECENT - 655) or ()) == 654

@@ -46,7 +46,8 @@ class TokenEndpoint:
     """Where a client asks for its access token.
 
     The request goes the way of all calls (the client's proxy and certificates, one total deadline,
-    a bounded answer, no redirect, no cookie), on a connection of its own.
+    a bounded answer, no redirect, no cookie), on a connection of its own that is not kept: a token
+    lasts for hours.
 
     Raises:
         ConfigError: its URL, the proxy or a certificate cannot be used.
@@ -59,7 +60,7 @@ class TokenEndpoint:
             "base_url": f"{url.scheme}://{url.netloc}",
             "total_timeout_s": client.read_timeout_s,
         }
-        self._caller = Caller(client.model_copy(update=place), pool_size=1)
+        self._caller = Caller(client.model_copy(update=place), pool_size=0)
         self._path = requests.Request("POST", token_url).prepare().path_url  # quoted
 
     def ask(self, secrets: Secrets) -> tuple[str, float]:

@@ -29,7 +29,7 @@ from workers.governor.grants import (
     Ring,
     Settled,
 )
-from workers.governor.recent import Recent
+from workers.governor.recent import Recent, share_recent
 from workers.store.replaced import behind
 from workers.store.scripts import Scripts
 
@@ -101,6 +101,10 @@ class Governor:
         self._grants = itertools.count(1)
         self._grace_us = round(worker.bell_grace_s * 1e6)
         self._recent = Recent()
+
+    def share_recent(self, clients: int) -> None:
+        """Keep as many of its grants as a process does that serves so many clients."""
+        self._recent = Recent(share_recent(clients))
 
     def ring(self, worker: str, threads: int, pool: str = "calls") -> Ring:
         """Take out of the backlogs what can leave now; the caller must publish the bells.

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.cache import ByteCache, weigh
 from workers.governor.binding import binding_digest
 from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings, agree_on
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Characters of a configuration's digest.
 DIGEST: Final = 12
+#: Bytes that texts of proposals may take once they are read, and how much heavier our settings are
+#: than the JSON values that they are made of.
+READ_BYTES: Final = 8_000_000
+SETTINGS_WEIGHT: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +65,21 @@ class Proposal:
         }
 
 
+_read: Final = ByteCache[tuple[Proposal, ...]](READ_BYTES)
+
+
 def to_json(proposals: Iterable[Proposal]) -> str:
     """All proposals of a client as the store keeps them."""
     return json.dumps([one.as_stored() for one in proposals], separators=(",", ":"))
 
 
-@lru_cache(maxsize=256)  # each page that is opened reads them
 def from_json(text: str) -> tuple[Proposal, ...]:
     """Read what `to_json` wrote; raises as `Proposal.from_stored`."""
-    return tuple(Proposal.from_stored(stored) for stored in json.loads(text))
+    known = _read.get(text)  # each page that is opened reads them
+    if known is None:
+        known = tuple(Proposal.from_stored(stored) for stored in json.loads(text))
+        _read.put(text, known, SETTINGS_WEIGHT * weigh(text.encode()))
+    return known
 
 
 def digest_of(clients: Mapping[str, ClientSettings]) -> str:

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
 
     from workers.governor.grants import Grant
 
-#: So many of its newest grants a process keeps.
+#: So many of its newest grants a process keeps for a client, and for all of them; each takes about
+#: 400 bytes. A store that goes back seldom forgets more than a second.
 RECENT: Final = 4096
+RECENT_OF_ALL: Final = 32_768
+#: So many it keeps for a client in any case.
+LEAST_RECENT: Final = 256
 
 
 class Granted(NamedTuple):
@@ -25,12 +29,22 @@ class Granted(NamedTuple):
     fence: str
 
 
-class Recent:
-    """The newest grants of this process for one client."""
+def share_recent(clients: int) -> int:
+    """How many grants a process keeps for each of so many clients."""
+    return min(RECENT, max(LEAST_RECENT, RECENT_OF_ALL // max(1, clients)))
 
-    def __init__(self) -> None:
+
+class Recent:
+    """The newest grants of this process for one client.
+
+    Args:
+        most: How many are kept.
+    """
+
+    def __init__(self, most: int = RECENT) -> None:
         self.newest = 0  #: number of the newest one that this process knows; 0 = none
-        self._kept = deque[Granted](maxlen=RECENT)
+        self._most = most
+        self._kept = deque[Granted](maxlen=most)
         self._lock = Lock()
 
     def add(self, grant: Grant) -> None:
@@ -43,7 +57,7 @@ class Recent:
         """All grants of this process after this number, oldest first; None = it forgot some."""
         with self._lock:
             kept = list(self._kept)
-        if len(kept) == RECENT and kept[0].number > number:
+        if len(kept) == self._most and kept[0].number > number:
             return None
         lost = sorted(grant for grant in kept if grant.number > number)
         return lost if lost and lost[-1].number == self.newest else None
@@ -51,5 +65,5 @@ class Recent:
     def forget(self, number: int) -> None:
         """Forget what was put back: the store counts on from `number`."""
         with self._lock:
-            self._kept = deque((g for g in self._kept if g.number <= number), maxlen=RECENT)
+            self._kept = deque((g for g in self._kept if g.number <= number), maxlen=self._most)
             self.newest = number

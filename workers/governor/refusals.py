@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 #: About how many refusals of a client are kept, the newest ones.
 KEPT: Final = 1000
 
-#: Most calls of a job go to the same few routes.
-_class_of = lru_cache(maxsize=1024)(route_class)
+#: Most calls of a job go to the same few routes. A route has at most 8 kB.
+_class_of = lru_cache(maxsize=256)(route_class)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

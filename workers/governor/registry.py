@@ -38,7 +38,7 @@ NEWEST: Final = "#"
 APPLIED: Final = "#applied"
 AWAY: Final = "#away"
 #: What the JSON of a field holds, by its annotation.
-_TYPES: Final = {"int": int, "str": str, "Mapping[str, str]": dict}
+_TYPES: Final = {"int": int, "str": str, "bool": bool, "Mapping[str, str]": dict}
 #: This worker. Its supervisor makes it, so that a process that is started again takes the entry of
 #: the one that died.
 WORKER_ID: Final = secrets.token_hex(4)
@@ -60,6 +60,9 @@ class Process:
     at_us: int = 0  #: of its heartbeat, by the store's clock
     #: Client → why this process makes none of its calls, one sentence.
     obstacles: Mapping[str, str] = field(default_factory=dict)
+    #: False: this is a supervisor's entry, whose worker cannot work at all, as `trouble` says.
+    works: bool = True
+    trouble: str = ""  #: what a person must know of it, one sentence; "" = nothing
 
     @property
     def title(self) -> str:
@@ -130,7 +133,7 @@ class Look:
     def namesakes(self) -> list[list[Process]]:
         """Live processes that share name and host, so that people cannot tell them apart."""
         groups = defaultdict(list)
-        for process in self.live.values():
+        for process in filter(lambda one: one.works, self.live.values()):
             groups[process.name, process.host].append(process)
         return [sorted(group, key=lambda one: one.pid) for group in groups.values() if group[1:]]
 

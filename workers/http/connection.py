@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import resource
-from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from workers import failpoints
 from workers.answer.outcome import Answer
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale
+from workers.http.idle import MAX_IDLE_S, IdleConnections, most_idle
 from workers.http.request import Request
 from workers.http.route import ConnectFailed, PooledAdapter, Route
 from workers.http.wire import Bounds, exchange, is_silent
@@ -38,15 +38,14 @@ __all__ = [
     "require_descriptors",
 ]
 
-#: A connection that was idle for longer is not used again. Most servers close theirs after 20 s or
-#: more, and a request that meets the close is of unknown outcome.
-MAX_IDLE_S: Final = 15.0
 #: With this status a proxy refuses who asks; a provider has no use for it.
 PROXY_AUTH_STATUS: Final = 407
 #: A body that is streamed has no total deadline, seconds.
 NO_DEADLINE_S: Final = 10 * 365 * 86_400.0
-#: Descriptors that a process needs beside its pools: store, broker, logs, files.
+#: Descriptors that a process needs beside those of its threads: broker, logs, modules.
 SPARE_DESCRIPTORS: Final = 100
+#: What one thread may have open at a time: a connection to a provider, two to the store, a file.
+DESCRIPTORS_A_THREAD: Final = 4
 _CLOSED: Final = Answer(error="closed before the send", sent=False)
 
 
@@ -139,6 +138,7 @@ class Caller:
         pool_size: The most connections that are kept idle.
         idle_s: An idle connection is not used again after this time.
         only_public: As of `Route`.
+        idle: Where those of all clients of the process are kept; None: it keeps its own.
 
     Raises:
         ConfigError: the URL, the proxy, its password or a certificate cannot be used.
@@ -151,14 +151,13 @@ class Caller:
         *,
         idle_s: float = MAX_IDLE_S,
         only_public: bool = False,
+        idle: IdleConnections[Connection] | None = None,
     ) -> None:
         self.client = client
         self.route = Route(client, pool_size, only_public=only_public)
         self._pool_size = pool_size
-        self._idle_ns = int(idle_s * 1e9)
-        # Kept here and not in urllib3's pool, which cannot tell how long one was idle. The most
-        # recent one is on the right and goes first; so the oldest ones grow old and are closed.
-        self._idle: deque[Connection] = deque()
+        # Not in urllib3's pool, which cannot tell how long one was idle.
+        self._idle = IdleConnections(pool_size, idle_s) if idle is None else idle
 
     @property
     def adapter(self) -> PooledAdapter:
@@ -182,28 +181,20 @@ class Caller:
 
     def close(self) -> None:
         """Close all idle connections."""
-        while self._idle:
-            self._idle.pop().close()
+        self._idle.close(self)
         self.adapter.close()
 
     def _take(self) -> Connection | None:
-        """Pop a connection that is young and silent; close those that are not."""
-        oldest_ns = now_ns() - self._idle_ns
-        try:
-            while self._idle[0].idle_since_ns < oldest_ns:
-                self._idle.popleft().close()
-            while True:
-                connection = self._idle.pop()
-                if connection.is_silent():
-                    return connection
-                connection.close()
-        except IndexError:  # another thread may have been faster: no lock is needed
-            return None
+        """Take a connection that is young and silent; close those that are not."""
+        while (connection := self._idle.take(self)) is not None:
+            if connection.is_silent():
+                return connection
+            connection.close()
+        return None
 
     def _give_back(self, connection: Connection) -> None:
-        if connection.usable and len(self._idle) < self._pool_size:
-            connection.idle_since_ns = now_ns()
-            self._idle.append(connection)
+        if connection.usable:
+            self._idle.keep(self, connection, self._pool_size)
         else:
             connection.close()
 
@@ -219,6 +210,11 @@ def pool_size(concurrency: int, max_retries: int) -> int:
     return concurrency * (1 + max_retries)
 
 
+def count_descriptors(threads: int) -> int:
+    """What a process of so many threads may have open at a time, whatever its clients are."""
+    return DESCRIPTORS_A_THREAD * threads + most_idle(threads)
+
+
 def require_descriptors(connections: int) -> None:
     """Make room for so many connections in this process, raising its soft limit if need be.
 
@@ -232,6 +228,6 @@ def require_descriptors(connections: int) -> None:
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ConfigError(
             f"{connections} connections need {needed} open files, but this process may have "
-            f"{hard}; raise the limit (ulimit -n) or lower worker.concurrency or max_retries"
+            f"{hard}; raise the limit (ulimit -n) or lower worker.concurrency"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from workers.http.connection import Connection
     from workers.http.destination import Destination
+    from workers.http.idle import IdleConnections
     from workers.settings.client import ClientSettings
 
 #: Bytes of a file that are read at once.
@@ -81,11 +83,15 @@ class Transfers:
         client: Whose proxy, authorities and timeouts they have. `read_timeout_s` is the longest
             silence; there is no total.
         most: Connections that are kept idle, for each host.
+        idle: Where those of all clients of the process are kept; None: each host has its own place.
     """
 
-    def __init__(self, client: ClientSettings, most: int) -> None:
+    def __init__(
+        self, client: ClientSettings, most: int, idle: IdleConnections[Connection] | None = None
+    ) -> None:
         self._client = client
         self._most = most
+        self._idle = idle
         self._hosts: dict[str, Caller] = {}
         self._lock = Lock()
 
@@ -130,7 +136,7 @@ class Transfers:
                 place = {"base_url": origin, "client_cert_file": None, "client_key_file": None}
                 settings = self._client.model_copy(update=place)
                 self._hosts[origin] = Caller(
-                    settings, self._most, only_public=not destination.is_own
+                    settings, self._most, only_public=not destination.is_own, idle=self._idle
                 )
             return self._hosts[origin]
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from workers import failpoints
+from workers.cache import weigh
 from workers.errors import LedgerDamaged, StoreAway
-from workers.ledger.batch import part_of, rows_of
+from workers.ledger.batch import part_of
+from workers.ledger.cache import LedgerCache
 from workers.ledger.job import Job, JobParams
 from workers.ledger.packing import pack, unpack
 from workers.ledger.transaction import Transaction
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
-#: Rows of pages that one process keeps unpacked, and jobs that it knows.
-CACHED_ROWS: Final = 8000
-CACHED_JOBS: Final = 1000
+#: What the parameters of a job take in memory beside their values.
+PARAMS_OVERHEAD: Final = 1_000
 
 Row = dict[str, Any]
 _Stored = TypeVar("_Stored")
@@ -94,10 +93,6 @@ class Recovered(StrEnum):
     DAMAGED = "DAMAGED"  #: it cannot be read, and stays as it is; `headgate doctor` shows it
 
 
-def _rows(page: Sequence[Row]) -> int:
-    return sum(len(rows_of(entry)) for entry in page)
-
-
 def _read(
     read: Callable[[str, Mapping[str, str]], _Stored | None],
     name: str,
@@ -111,17 +106,27 @@ def _read(
 
 
 class Ledger:
-    """Jobs and transactions of one client."""
+    """Jobs and transactions of one client.
+
+    Args:
+        store: Where they are.
+        keys: Their names there.
+        clock: Microseconds since the epoch, for tests that hold the clock.
+        cache: What the process keeps of this store; None: a cache of its own.
+    """
 
     def __init__(
-        self, store: Store, keys: ClientKeys, clock: Callable[[], int] | None = None
+        self,
+        store: Store,
+        keys: ClientKeys,
+        clock: Callable[[], int] | None = None,
+        cache: LedgerCache | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
         self._run = Scripts(store, keys, clock)
-        self._pages: OrderedDict[tuple[str, int], list[Row]] = OrderedDict()
-        self._params: OrderedDict[str, JobParams] = OrderedDict()
-        self._lock = Lock()
+        cache = cache or LedgerCache()
+        self._pages, self._params = cache.pages, cache.params
 
     def begin(self, job: Job) -> Job:
         """Create the job unless it is there; returns it as it stands now.
@@ -282,43 +287,37 @@ class Ledger:
 
         Those of a job that is lost are of no kind.
         """
-        known = self._params.get(job)
+        name = self._keys.job(job)
+        known = self._params.get(name)
         if known is not None:
             return known
         stored = self.job(job)
         if stored is None:
             return JobParams(kind="")
+        params = stored.step_params
         if stored.started:
-            with self._lock:
-                self._params[job] = stored.step_params
-                if len(self._params) > CACHED_JOBS:
-                    self._params.popitem(last=False)  # it is read again, if ever
-        return stored.step_params
+            size = PARAMS_OVERHEAD + weigh(params.to_json().encode())
+            self._params.put(name, params, size)
+        return params
 
     def page(self, job: str, page: int) -> list[Row]:
-        """The entries of a page, rows and batches; the newest stay unpacked in the process.
+        """The entries of a page, rows and batches; those used last stay unpacked.
 
         Raises:
             LedgerDamaged: it is missing, or cannot be read.
         """
-        place = (job, page)
-        with self._lock:
-            if rows := self._pages.get(place):
-                self._pages.move_to_end(place)
-                return rows
         name = self._keys.page(job, page)
+        if rows := self._pages.get(name):
+            return rows
         raw: bytes = self._store.execute_command("GET", name, NEVER_DECODE=True)
         try:
-            rows = unpack(raw)
+            rows, size = unpack(raw)
         except (TypeError, ValueError, zlib.error):
             raise LedgerDamaged(
                 f"page {page} of the rows of job {job} is missing or damaged; headgate doctor "
                 f"looks at it"
             ) from None
-        with self._lock:
-            self._pages[place] = rows
-            while len(self._pages) > 1 and sum(map(_rows, self._pages.values())) > CACHED_ROWS:
-                self._pages.popitem(last=False)
+        self._pages.put(name, rows, size)
         return rows
 
     def note_damage(self, name: str, why: str) -> None:

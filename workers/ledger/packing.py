@@ -6,6 +6,8 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from workers.cache import weigh
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,10 +17,11 @@ def pack(entries: Sequence[dict[str, Any]]) -> bytes:
     return zlib.compress(json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def unpack(page: bytes) -> list[dict[str, Any]]:
-    """The entries of a stored page.
+def unpack(page: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The entries of a stored page, and how many bytes they take in memory at most.
 
     Raises:
-        ValueError, zlib.error: it is damaged.
+        TypeError, ValueError, zlib.error: it is damaged, or not there.
     """
-    return json.loads(zlib.decompress(page))  # type: ignore[no-any-return]
+    text = zlib.decompress(page)
+    return json.loads(text), weigh(text)

@@ -34,12 +34,12 @@ from workers.errors import ConfigError
 from workers.settings.client import ClientSettings, with_profile
 from workers.settings.place import find_file, find_folder
 from workers.settings.redis_url import RedisUrl, require_verified, with_password
+from workers.settings.small_file import read_small_file
 from workers.settings.values import (
     NAME,
     Model,
     Seconds,
     read_secret,
-    read_text,
     require_known,
 )
 
@@ -238,7 +238,7 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = read_text(path)
+        text = read_small_file(path)
     except OSError as error:
         raise ConfigError(
             f"configuration {path} cannot be read ({error.strerror}); correct the path"

@@ -5,7 +5,6 @@ No error of a value shows it: it may be a secret.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from difflib import get_close_matches
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from workers.errors import ConfigError
+from workers.settings.small_file import read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,20 +104,6 @@ def require_plain(what: str, name: str) -> None:
         )
 
 
-def read_text(file: Path) -> str:
-    """The text of a file, or of a pipe that a shell put in the place of one.
-
-    Raises:
-        OSError: it cannot be read, or is a device, which may never end.
-        UnicodeDecodeError: it is no UTF-8.
-    """
-    # The look for the device that holds nothing says so where there is no file.
-    may_be_read = file.is_file() or file.is_fifo() or file.samefile(os.devnull) or file.is_dir()
-    if not may_be_read:
-        raise OSError(errno.EINVAL, "it is a device")
-    return file.read_text("utf-8")
-
-
 def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -> SecretStr:
     """Read a secret as it is now: a changed file counts without a restart.
 
@@ -132,7 +118,7 @@ def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -
     """
     if file:
         try:
-            value = read_text(file).strip()
+            value = read_small_file(file).strip()
         except (OSError, ValueError) as error:  # ValueError: no path, or no text
             reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
             raise ConfigError(

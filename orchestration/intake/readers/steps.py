@@ -57,6 +57,8 @@ POLL_FIELDS: Final = {
 _CONTENT_TYPE: Final = "Content-Type"
 _POINTER: Final = re.compile(r"(/([^~/]|~[01])*)*")
 #: A refusal that an earlier send may have caused: not 401, 408, 429.
+#: Longest path with its query, characters: most servers refuse a longer one (414).
+MAX_PATH: Final = 8_192
 _REFUSAL: Final = re.compile(r"4(?!01|08|29)\d\d( [A-Za-z0-9._-]{1,64})?")
 #: Statuses that a condition may name.
 _LOWEST, _HIGHEST = 200, 499
@@ -72,6 +74,8 @@ def read_request(
         raise BadRow(f"{place}method: must be one of {' '.join(methods)}")
     if not isinstance(path, str):
         raise BadRow(f"{place}path: must be text")
+    if len(path) > MAX_PATH:
+        raise BadRow(f"{place}path: is longer than {MAX_PATH:,} characters; use the body")
     step: dict[str, Any] = {"method": method.upper(), "path": path}
     if (headers := given.get("headers")) is not None:
         step["headers"] = _read_headers(headers, client, place)

@@ -11,7 +11,7 @@ from tests.support.source import TOPS, circles, imports, modules
 #: packages of one floor do not import each other.
 FLOORS: Final = {
     "workers": (
-        {"errors", "clock", "failpoints", "handshake"},
+        {"errors", "cache", "clock", "failpoints", "handshake"},
         {"settings"},
         {"store"},
         {"answer"},

@@ -23,7 +23,7 @@ from workers import failpoints
 from workers.clock import now_ns
 from workers.errors import ConfigError, GrantStale, NotNow
 from workers.http import connection as http_connection
-from workers.http import wire
+from workers.http import idle, wire
 from workers.http.connection import Caller, ConnectFailed, Request, pool_size, require_descriptors
 from workers.http.route import VERSION
 from workers.http.wire import Bounds, exchange
@@ -743,11 +743,11 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
         caller = a_caller(provider.url, idle_s=15.0)
         call(caller)
         start_ns = now_ns()
-        monkeypatch.setattr(http_connection, "now_ns", lambda: start_ns + 14 * 10**9)
+        monkeypatch.setattr(idle, "now_ns", lambda: start_ns + 14 * 10**9)
         call(caller)
         assert provider.connections == 1
 
-        monkeypatch.setattr(http_connection, "now_ns", lambda: start_ns + 30 * 10**9)
+        monkeypatch.setattr(idle, "now_ns", lambda: start_ns + 30 * 10**9)
         answer = call(caller)
 
     assert (answer.status, provider.connections) == (200, 2)

@@ -7,6 +7,7 @@ import pytest
 
 from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS
 from orchestration.intake.readers.source import MAX_LINE
+from orchestration.intake.readers.steps import MAX_PATH
 from orchestration.kinds import find_kind
 from tests.support.desk import ACME, KEYED, Desk, a_call, chain, read, read_one
 from workers.ledger.job import JobParams
@@ -157,6 +158,7 @@ def test_blank_lines_are_no_rows_but_count_as_lines() -> None:
         (a_call(method="TRACE"), "method: must be one of GET"),
         (a_call(method=None), "method: must be one of GET"),
         (a_call(path=7), "path: must be text"),
+        (a_call(path="/" + "x" * MAX_PATH), "path: is longer than 8,192 characters"),
         (a_call(path="things"), "the path must begin"),
         (a_call(path="http://other.example/x"), "the path must begin"),
         (a_call(path="/a b"), "the path must begin"),

@@ -16,13 +16,12 @@ from orchestration.views.pages import rows_of_page
 from orchestration.views.progress import all_jobs
 from tasks.steps.detours import split
 from tests.support.desk import reported
-from tests.support.stored import a_job
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Finish, Requeue, Verdict
 from workers.governor.grants import Grant, MustSplit
 from workers.ledger.batch import Place, halves, part_of, rows_of
-from workers.ledger.ledger import CACHED_ROWS, Ledger, PageCounts
+from workers.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from tests.support.desk import Desk
@@ -247,16 +246,3 @@ def test_pages_of_two_readings_never_stand_in_one_job(
     assert "was not finished, and had another lane, tenant, other options" in result.stderr
     (job,) = (desk.client.ledger.job(it.job) for it in all_jobs(desk.client))
     assert job.pages == 0
-
-
-def test_a_process_keeps_no_more_rows_unpacked_however_large_pages_are(desk: Desk) -> None:
-    ledger = desk.client.ledger
-    ledger.begin(a_job("job", "contacts"))
-    row: Row = {"line": 2, "id": "c", "data": {}}
-    small, large = [row] * 100, [{"line": 2, "id": "c", "rows": [row] * 1000}] * 2
-    for page in range(50):
-        ledger.accept("job", page, small if page < 40 else large, PageCounts(calls=1))
-        ledger.page("job", page)
-
-        kept = [it for entries in ledger._pages.values() for it in entries]
-        assert sum(len(rows_of(it)) for it in kept) <= CACHED_ROWS

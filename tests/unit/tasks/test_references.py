@@ -9,7 +9,7 @@ import pytest
 
 from tasks.kind import CannotSay
 from tasks.rest.calls import CallSteps, id_in
-from tasks.rest.references import MAX_VALUE
+from tasks.rest.references import MAX_FILLED, MAX_VALUE, MAX_VALUES
 from workers.answer.outcome import Answer
 from workers.governor.grants import Grant
 from workers.ledger.batch import Place
@@ -105,6 +105,32 @@ def test_a_value_that_is_too_long_is_said_to_be_and_a_missing_one_to_be_missing(
     with pytest.raises(CannotSay) as missing:
         CallSteps().request(row, PARAMS, a_grant(2, {}))
 
-    assert str(too_long.value) == f"a.long is longer than {MAX_VALUE} characters and was not kept"
+    assert str(too_long.value) == (
+        f"a.long was not kept: it is longer than {MAX_VALUE} characters, or all that was to be "
+        f"kept of its answer than {MAX_VALUES}"
+    )
     assert str(missing.value) == "the answer of step a holds no a.long"
     assert values["a.right"] == longest
+
+
+def test_what_is_kept_of_one_answer_is_bounded_however_much_later_steps_refer_to() -> None:
+    longest = "x" * (MAX_VALUE - 2)
+    row = a_row(body=[f"{{a.v{number}}}" for number in range(40)])
+
+    values = kept(row, {f"v{number}": longest for number in range(40)})
+
+    whole = [name for name, value in values.items() if value is not None]
+    assert whole == [f"a.v{number}" for number in range(MAX_VALUES // MAX_VALUE)]
+    assert len(values) == 40  # of the others it is known that they were not kept
+
+
+def test_a_row_that_refers_to_a_long_value_often_makes_no_request_of_any_size() -> None:
+    times = MAX_FILLED // MAX_VALUE
+    longest = {"a.long": "x" * (MAX_VALUE - 2)}
+
+    request = CallSteps().request(a_row(body=["{a.long}"] * times), PARAMS, a_grant(2, longest))
+    with pytest.raises(CannotSay, match="references come to more than 1,000,000 characters"):
+        CallSteps().request(a_row(body=["{a.long}"] * 90_000), PARAMS, a_grant(2, longest))
+
+    assert request.body is not None
+    assert len(request.body) < MAX_FILLED + 10 * times
