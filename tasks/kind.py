@@ -28,6 +28,27 @@ if TYPE_CHECKING:
     from workers.settings.client import ClientSettings
 
 
+#: Platforms that a kind may be for, as their profiles begin, and what people call them.
+PLATFORMS: Final = {"genesys": "Genesys Cloud", "nice": "NICE CXone"}
+#: The platform of a kind that speaks to any.
+ANY_PLATFORM: Final = ""
+#: Profiles that say nothing of the platform behind them: whose that is, who configures them knows.
+_OPEN_PROFILES: Final = frozenset(("rest", "sandbox"))
+
+
+def other_platform(platform: str, provider: str) -> str:
+    """What people call the platform of a provider for which a kind of `platform` is not; else "".
+
+    Example:
+        >>> other_platform("genesys", "genesys-guide"), other_platform("genesys", "nice-guide")
+        ('', 'NICE CXone')
+    """
+    of_provider = provider.partition("-")[0]
+    if platform in {ANY_PLATFORM, of_provider} or provider in _OPEN_PROFILES:
+        return ""
+    return PLATFORMS.get(of_provider, provider)
+
+
 @dataclass(frozen=True, slots=True)
 class StepPlan:
     """One step of a row, mostly a call: its route decides the limits, its guard the re-sends.
@@ -101,7 +122,7 @@ class LocalResult:
     | back | the step before is done once more, for what it said has expired |
     | again | an attempt failed: it is done again after a backoff, as long as it has attempts or |
     | | patience left; where it may have been done all the same, it was `unknown` |
-    | failed | the end, at which surely nothing is left half done |
+    | failed | the end, at which surely nothing is left half done; `sent`: it went out |
 
     `text` is one sentence for people: what is wrong, where, what to do. It holds no secret.
     """
@@ -112,6 +133,7 @@ class LocalResult:
     after_s: float = 0.0
     waits_for: Awaited | None = None
     unknown: bool = False
+    sent: bool = False
 
 
 #: How sure a fact is: read in the vendor's code, in its documentation, or only likely.

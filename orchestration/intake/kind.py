@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from orchestration.intake.submission import Checked, Loads, Options, Submission
+from tasks.kind import other_platform
 from workers.ledger.job import JobParams
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
     from orchestration.intake.readers.source import FileRows
     from tasks.kind import Packing, StepKind
-
-#: Platforms that a kind may be for, as a client's provider begins, and what people call them.
-PLATFORMS: Final = {"genesys": "Genesys Cloud", "nice": "NICE CXone"}
-#: The platform of a kind that speaks to any.
-ANY_PLATFORM: Final = ""
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -55,7 +51,9 @@ class Kind(ABC, Generic[OptionsT]):
     options: type[OptionsT]  #: what its user may say beside what all kinds share
     #: Object of a row → field → its meaning: every field that a row may have.
     fields: ClassVar[Mapping[str, Mapping[str, str]]] = {}
-    platform: ClassVar[str]  #: the only one that it speaks to, of `PLATFORMS`, or `ANY_PLATFORM`
+    platform: ClassVar[
+        str
+    ]  #: the only one that it speaks to, of `tasks.kind.PLATFORMS`, or `ANY_PLATFORM`
     #: Of rows that are campaigns, with a file of contacts each: the kind of these contacts.
     #: `headgate campaign` follows and stops what was made.
     contacts: ClassVar[Kind[Any] | None] = None
@@ -121,11 +119,7 @@ class Kind(ABC, Generic[OptionsT]):
 
     def other_platform(self, provider: str) -> str:
         """The platform of this provider, for people, when the kind is for another one; else ""."""
-        if self.platform == ANY_PLATFORM:
-            return ""
-        others = (prefix for prefix in PLATFORMS if prefix != self.platform)
-        matching = (PLATFORMS[prefix] for prefix in others if provider.startswith(prefix))
-        return next(matching, "")
+        return other_platform(self.platform, provider)
 
 
 #: Reads a whole file and lends what it came to: `orchestration.intake.check.check`.

@@ -14,7 +14,8 @@ A package of yours adds a kind by an entry point of the group `headgate.kinds`, 
 object. It is then known to every command and worker in whose environment the package is installed.
 """
 
-from orchestration.intake.kind import ANY_PLATFORM, Command, Kind
+from orchestration.intake.kind import Command, Kind
 from orchestration.kinds.registry import all_kinds, find_kind, register
+from tasks.kind import ANY_PLATFORM
 
 __all__ = ["ANY_PLATFORM", "Command", "Kind", "all_kinds", "find_kind", "register"]

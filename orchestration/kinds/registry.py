@@ -81,9 +81,9 @@ def find_kind(name: str) -> Kind[Any]:
 def register(app: Celery) -> None:
     """Give the application the Celery tasks of every kind; raises as `all_kinds`."""
     for kind in all_kinds().values():
-        app.register_task(step_of(kind.steps, kind.name))
+        app.register_task(step_of(kind.steps, kind.name, kind.platform))
         if kind.steps.local_task:
-            app.register_task(local_step_of(kind.steps, kind.name))
+            app.register_task(local_step_of(kind.steps, kind.name, kind.platform))
 
 
 def _load(entry: EntryPoint) -> Kind[Any]:

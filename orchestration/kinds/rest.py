@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from orchestration.intake.kind import ANY_PLATFORM, Command, Kind
+from orchestration.intake.kind import Command, Kind
 from orchestration.intake.readers import steps as steps_fields
 from orchestration.intake.readers.calls import (
     CHAIN_FIELDS,
@@ -15,6 +15,7 @@ from orchestration.intake.readers.calls import (
 )
 from orchestration.intake.readers.source import FileRows, Source
 from orchestration.intake.submission import Options
+from tasks.kind import ANY_PLATFORM
 from tasks.rest.calls import CallSteps
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ class Story:
     died_ms: int | None  #: since when it is a dead letter; None: it is none
     steps: Steps
     guard: str  #: of the step that is next, out, or where it stopped
-    attempts: int  #: of that step
+    attempts: int  #: of that step: how often it was sent
     throttled: int  #: answers of 429
     crashes: int  #: workers that died under it
     status: int | None  #: newest HTTP status
@@ -134,7 +134,7 @@ def story(client: Client, transaction: Transaction) -> Story:
         died_ms=int(letter.partition("-")[0]) if letter else None,
         steps=steps_of(client, transaction),
         guard=transaction.guard.name.lower(),
-        attempts=transaction.attempts,
+        attempts=transaction.sends,
         throttled=transaction.throttled,
         crashes=transaction.crashes,
         status=transaction.status,

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import asdict, dataclass, fields
+from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "jsonl"]
 
+#: With these statuses a provider may say that of several things some were not done.
+_PARTS: Final = {HTTPStatus.PARTIAL_CONTENT, HTTPStatus.MULTI_STATUS}
+_PARTLY: Final = "the provider answered {}: some of what was asked for may not be done; look there"
+
 #: What a cell must not begin with: a spreadsheet would run it.
 _FORMULA = tuple("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20")  # full-width signs are formulas too
 #: Where a spreadsheet that parts cells at semicolons would see such a cell begin, or a quote that
@@ -41,7 +46,7 @@ class TransactionStatus:
     id: str | None
     state: str  #: a final state, `waiting` or `in_flight`
     key: str | None = None  #: idempotency key; None: no call belongs to the row
-    attempts: int = 0  #: of the newest step: times it went out and failed
+    attempts: int = 0  #: of the newest step: how often it was sent
     status: int | None = None  #: newest HTTP status
     provider_id: str | None = None
     correlation_id: str | None = None
@@ -98,8 +103,8 @@ def status_of(
     several = transaction.steps > 1 or transaction.done_calls is not None
     steps = steps_of(client, transaction) if several else None
     error = transaction.error
-    if state == "succeeded":
-        error = None  # what an earlier attempt met is of no interest any more
+    if state == "succeeded":  # what an earlier attempt met is of no interest any more
+        error = _PARTLY.format(transaction.status) if transaction.status in _PARTS else None
     elif steps and transaction.state in FINAL:
         error = steps.stopped(state, error or "")
     return TransactionStatus(
@@ -107,7 +112,7 @@ def status_of(
         id=row_id,
         state=state,
         key=key,
-        attempts=transaction.attempts,
+        attempts=transaction.sends,
         status=transaction.status,
         provider_id=transaction.provider_id,
         correlation_id=transaction.correlation_id,

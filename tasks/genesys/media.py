@@ -135,4 +135,4 @@ class MediaSteps(StepKind):
             )
         if sent.status in _AGAIN or (sent.status == _BAD and sent.code in _DAMAGED):
             return LocalResult("again", text, unknown=sent.status not in {408, 429, _BAD})
-        return LocalResult("failed", f"{text}: it is not taken as it is")
+        return LocalResult("failed", f"{text}: it is not taken as it is", sent=True)

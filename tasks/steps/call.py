@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from celery import Task
 from celery.exceptions import Reject
 
-from tasks.kind import CannotSay
+from tasks.kind import ANY_PLATFORM, CannotSay
 from tasks.steps.bell import read_bell
 from tasks.steps.detours import take_detour
-from tasks.steps.granted import GrantedStep, finish_undone, put_off
+from tasks.steps.granted import GrantedStep, finish_undone, put_off, require_platform
 from tasks.steps.outgoing import Outgoing, checks_first
 from tasks.steps.reading import read_answer, read_probe
 from workers import clock, failpoints
@@ -83,6 +83,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     throws = (TransactionFailed,)  # no error of the worker's: no traceback in its log
     max_retries = None  # attempts are counted in the ledger, never by Celery
     kind: StepKind
+    platform = ANY_PLATFORM  #: the one whose API its kind speaks
     asker = ANYBODY  #: the kind of its jobs, and that it makes calls
     rng = random.Random()  # noqa: S311 -- jitter, not a secret
 
@@ -153,6 +154,7 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     ) -> Verdict:
         """Send what the grant allows, read the answer, and do at once what it asks for."""
         try:
+            require_platform(client, self.platform)
             granted = GrantedStep.load(client, self.kind, grant)
             outgoing = Outgoing.of(granted)
             if stopped := outgoing.refuse_changed(granted):
@@ -208,10 +210,16 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         return word
 
 
-def step_of(kind: StepKind, jobs: str) -> Step:
-    """The Celery task of a kind, ready to be registered; `jobs` is the kind of their rows."""
+def step_of(kind: StepKind, jobs: str, platform: str = ANY_PLATFORM) -> Step:
+    """The Celery task of a kind, ready to be registered.
+
+    Args:
+        kind: What it sends.
+        jobs: The kind of their rows.
+        platform: The only one that it speaks to, of `tasks.kind.PLATFORMS`.
+    """
     names = {"name": kind.task, "kind": kind, "asker": Asker(jobs), "abstract": False}
-    step: Step = type("Step", (Step,), names)()
+    step: Step = type("Step", (Step,), {**names, "platform": platform})()
     return step
 
 

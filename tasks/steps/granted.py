@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
+from tasks.kind import ANY_PLATFORM, CannotSay, other_platform
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import UNSENT, Finish, Requeue
 from workers.errors import ConfigError, LedgerDamaged, SchemaUnknown
@@ -57,6 +58,23 @@ class GrantedStep:
         """Who sends."""
         tenant: str = self.row.get("tenant", self.job_params.tenant)
         return tenant
+
+
+def require_platform(client: Client, platform: str) -> None:
+    """See to it that the client is one of the platform whose API a kind speaks.
+
+    Intake has seen to it, but a configuration may change while rows wait.
+
+    Raises:
+        CannotSay: it is one of another platform, which must not get these rows.
+    """
+    if platform == ANY_PLATFORM:
+        return
+    if other := other_platform(platform, client.configured.provider):
+        raise CannotSay(
+            f"client {client.name} is one of {other}, for which this kind of rows is not; correct "
+            f"its provider, and replay this"
+        )
 
 
 def put_off(client: Client, grant: Grant, error: HeadgateError) -> Requeue | Finish:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.kind import CannotSay
+from tasks.kind import ANY_PLATFORM, CannotSay
 from tasks.steps.call import Step
-from tasks.steps.granted import GrantedStep, finish_undone, put_off
+from tasks.steps.granted import GrantedStep, finish_undone, put_off, require_platform
 from workers import failpoints
 from workers.answer.backoff import countdown_s
 from workers.answer.guards import Memo
@@ -50,6 +50,7 @@ class LocalStep(Step):
     def run_local(self, client: Client, grant: Grant) -> Verdict:
         """Do what the grant allows."""
         try:
+            require_platform(client, self.platform)
             local = GrantedStep.load(client, self.kind, grant)
             result = self.kind.run_local(local.row, local.job_params, grant, client)
         except (StoreAway, ConfigError, LedgerDamaged) as error:
@@ -87,7 +88,7 @@ def judge_local(
         state="unknown" if grant.unknown or result.unknown else "failed",
         outcome=Outcome.UNKNOWN if result.unknown else Outcome.NOT_EXECUTED,
         error=result.text,
-        attempt=result.how != "failed",
+        attempt=result.how != "failed" or result.sent,
     )
 
 
@@ -130,8 +131,8 @@ def _may_go_back(grant: Grant, most: int) -> bool:
     return grant.step > 1 and len(grant.answers) < grant.step - 1 + most
 
 
-def local_step_of(kind: StepKind, jobs: str) -> LocalStep:
+def local_step_of(kind: StepKind, jobs: str, platform: str = ANY_PLATFORM) -> LocalStep:
     """The Celery task of a kind's local steps, ready to be registered; as `step_of`."""
     names = {"name": kind.local_task, "kind": kind, "asker": Asker(jobs), "abstract": False}
-    step: LocalStep = type("LocalStep", (LocalStep,), names)()
+    step: LocalStep = type("LocalStep", (LocalStep,), {**names, "platform": platform})()
     return step

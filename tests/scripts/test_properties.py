@@ -325,6 +325,7 @@ def _fields(tx: dict[str, str]) -> dict[str, Any]:
         "pt": int(tx.get("pt", 0)),
         "b": int(tx["b"]) if "b" in tx else None,
         "at": int(tx.get("at", 0)),
+        "ns": int(tx.get("ns", 0)),
         "ca": int(tx.get("ca", 0)),
         "t3": int(tx["t3"]) if "t3" in tx else None,
         "t4": int(tx["t4"]) if "t4" in tx else None,

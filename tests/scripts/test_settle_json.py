@@ -90,7 +90,7 @@ def test_what_a_verdict_leaves_out_changes_nothing(store: Store) -> None:
 
     after = transaction_hash(rig, grant.key)
     changed = {name: value for name, value in after.items() if before.get(name) != value}
-    assert changed == {"s": "w", "st": "", "at": "0", "t2": str(rig.us)}
+    assert changed == {"s": "w", "st": "", "at": "0", "ns": "0", "t2": str(rig.us)}
 
 
 def test_a_memo_that_is_left_out_stays_and_an_empty_one_is_forgotten(store: Store) -> None:

@@ -132,6 +132,7 @@ class Transaction:
     generation: int = 1  #: of its key
     first_generation: int = 1  #: of the key with which this step, or its replay, began
     attempts: int = 0
+    sends: int = 0  #: of its step
     counted: int = 0  #: what they count, in eighths
     first_bad: int | None = None  #: since when this step goes on trying
     due_again: int | None = None  #: while it goes on so: when it was due after its newest answer
@@ -184,7 +185,7 @@ class Transaction:
 
     def begin(self) -> None:
         """What comes now was never sent, and no worker died under it."""
-        self.attempts, self.crashes, self.unknown = 0, 0, False
+        self.attempts, self.sends, self.crashes, self.unknown = 0, 0, 0, False
         self.counted, self.first_bad, self.due_again = 0, None, None
         self.first_generation = self.generation
 
@@ -729,6 +730,7 @@ class Model:
         tx.places, tx.probe = (), None
         self._tell_of(tx, verdict, dead=final in DEAD, late=late)
         memo = self._told(tx, verdict)
+        tx.sends += _was_sent(verdict)
         kept = {"id": "", "co": verdict.correlation_id, "e": ""}
         if isinstance(verdict, Advance):
             kept["id"] = verdict.provider_id
@@ -838,6 +840,7 @@ class Model:
                 self._to_line(tx, self.now)
                 continue
             leases += 1
+            tx.sends += 1
             tx.swept = tx.fence, tx.unknown, tx.crashes, tx.memo
             hung = self.health.scope_of(self.flows[tx.flow].scope)  # no crash of the row
             tx.crashes, tx.unknown, tx.places, tx.probe = tx.crashes + (not hung), True, (), None
@@ -977,7 +980,7 @@ class Model:
             self.dead = [it for it in self.dead if it[0] != tx.key]
             self.jobs[tx.job].finished_us = None
             tx.kept.pop("e", None)
-        tx.state, tx.until = "s", self.now
+        tx.state, tx.until, tx.sends = "s", self.now, tx.sends - 1
         _, tx.unknown, tx.crashes, memo = tx.swept
         tx.remember(memo)
         tx.swept = None
@@ -1277,6 +1280,13 @@ class Model:
         }
 
 
+def _was_sent(verdict: Verdict) -> bool:
+    """Something went out, whatever became of it."""
+    if isinstance(verdict, Advance) or verdict.outcome is Outcome.UNKNOWN:
+        return True
+    return verdict.attempt or verdict.status is not None
+
+
 def _is_429(verdict: Verdict) -> bool:
     return isinstance(verdict, Requeue) and verdict.throttled
 
@@ -1315,6 +1325,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "pt": tx.part,
         "b": tx.backup,
         "at": tx.attempts,
+        "ns": tx.sends,
         "ca": tx.counted,
         "t3": tx.first_bad,
         "t4": tx.due_again,

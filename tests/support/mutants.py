@@ -716,9 +716,37 @@ _ORCHESTRATION: Final = (
     Mutant(
         "a cell that a spreadsheet runs",
         "orchestration/views/report.py",
-        """return f"'{shown}" if value.lstrip(' "').startswith(_FORMULA) else shown""",
+        "return f\"'{shown}\" if value.lstrip(' \"').startswith(_FORMULA) else shown",
         "return shown",
         "tests/unit/intake/test_report.py",
+    ),
+    Mutant(
+        "a formula behind a semicolon",
+        "orchestration/views/report.py",
+        'shown = _INNER.sub(";\'", escape_controls(value))',
+        "shown = escape_controls(value)",
+        "tests/unit/intake/test_report.py",
+    ),
+    Mutant(
+        "a file goes to whom an answer names",
+        "workers/http/destination.py",
+        "    if not is_own:\n        _require_listed(host, client)\n",
+        "",
+        "tests/unit/http/test_destination.py",
+    ),
+    Mutant(
+        "a file goes to an inner network",
+        "workers/http/destination.py",
+        "if isinstance(text, str) and is_public(text)]",
+        "if isinstance(text, str)]",
+        "tests/unit/http/test_destination.py",
+    ),
+    Mutant(
+        "a send whose worker died counts twice",
+        "workers/lua/includes/late.lua",
+        "math.max(0, (tonumber(tx.sends) or 0) - 1)",
+        "tonumber(tx.sends) or 0",
+        "tests/scripts/test_sends.py",
     ),
     Mutant(
         "rows in flight wait too",

@@ -135,7 +135,8 @@ class Transaction:
     generation: int = 1  #: of its key
     first_generation: int = 1  #: with which this step, or its replay, began
     done_calls: int | None = None  #: finished calls of this step: parts or polls; None: it has none
-    attempts: int = 0  #: of this step
+    attempts: int = 0  #: of this step: sends that failed
+    sends: int = 0  #: of this step: how often a call of it was sent, as far as is known
     counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
     first_bad_us: int | None = None  #: since when this step goes on trying
     retry_due_us: int | None = None  #: while it goes on so: when it was due after its newest answer
@@ -299,6 +300,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "g0": StoredField("first_generation", "Generation with which its step, or replay, began.", int),
     "pt": StoredField("done_calls", "Finished calls of this step: its parts, or polls.", int),
     "at": StoredField("attempts", "Attempts of this step.", int),
+    "ns": StoredField("sends", "How often a call of this step was sent; absent = 0.", int),
     "rf": StoredField("refused", "Its newest 429: step, grants until then, times apart, scope."),
     "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
     "t3": StoredField("first_bad_us", "Since when this step goes on trying.", int),

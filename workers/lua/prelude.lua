@@ -147,6 +147,7 @@ local TX = {
   first_generation = "g0", -- generation with which its step, or replay, began; absent = 1
   done_calls = "pt",       -- calls of this step that are done: parts, or polls; absent = 0
   attempts = "at",         -- attempts of this step
+  sends = "ns",            -- how often a call of this step was sent, as far as is known; absent = 0
   counted = "ca",          -- what they count, in eighths, see includes/evidence.lua; absent = 0
   first_bad_us = "t3",     -- since when this step goes on trying; later when it waited for others since
   retry_due_us = "t4",     -- while it goes on so: when it was due after its newest answer

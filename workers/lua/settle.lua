@@ -69,12 +69,12 @@ local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV)
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
   probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, retry_due_us,
-  sent_digest, awaited = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows, TX.steps,
-  TX.job, TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe, TX.memo,
-  TX.provider_ids, TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted, TX.first_bad_us,
-  TX.retry_due_us, TX.sent_digest, TX.awaited))
+  sent_digest, awaited, sends = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows,
+  TX.steps, TX.job, TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe,
+  TX.memo, TX.provider_ids, TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted,
+  TX.first_bad_us, TX.retry_due_us, TX.sent_digest, TX.awaited, TX.sends))
 local late = state ~= "s" and take_back(key, ARGV[3], ARGV[4])
-if late then state, flows, memo, crashes = "s", late.flows, late.memo, late.crashes end
+if late then state, flows, memo, crashes, sends = "s", late.flows, late.memo, late.crashes, late.sends end
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
 
 -- Decide: what all obey, the next call, or the end.
@@ -85,7 +85,7 @@ local count, since, retry_due = plan_attempts(verdict, flow, counted, first_bad_
 local goes_on, next_step, next_memo, next_flows, looked, reason, final = plan_next(verdict, step, steps,
   flows, guards, memo, backup_us)
 local carried_key = guard_of(guards, step) ~= "r" and not looked
-attempts = check_counts(job, attempts, throttled, done_calls, crashes)
+attempts, sends = check_counts(job, attempts, sends, throttled, done_calls, crashes)
 local next_name = flow_of(next_flows, next_step)
 
 -- Check the types of all that is written from here on; take_back has checked all that a late answer writes
@@ -106,7 +106,7 @@ end_call(key, places, probe)
 if verdict.throttled then add_to(job_key(job), JOB.throttled, 1) end
 if recorded then record_attempt(key, step, {job = job, memo = memo, done_calls = done_calls}, verdict) end
 local writes, write = writer({TX.step, next_step, TX.status, verdict.status or "",
-  TX.attempts, goes_on and 0 or attempts + (verdict.attempt and 1 or 0)})
+  TX.attempts, goes_on and 0 or attempts + (verdict.attempt and 1 or 0), TX.sends, sends + sent(verdict)})
 write(TX.maybe_executed, verdict.outcome == "unknown" and 1 or goes_on and (backup_us and 1 or 0)
   or looked and not looks(next_memo) and 0) -- after a look-up it is known
 if verdict.part_done then write(TX.done_calls, tonumber(done_calls or 0) + 1)

@@ -40,7 +40,7 @@ end
 -- stored of its transaction. Returns whether the transaction ended.
 -- In an outage a lease that ends is no crash of its row: the call hung.
 local function take_over(key, sent, flow_name, flow)
-  local crashes, lane = tonumber(sent.crashes or 0), flow.lane
+  local crashes, sends, lane = tonumber(sent.crashes or 0), (tonumber(sent.sends) or 0) + 1, flow.lane
   local name, guard, deaths = tx_key(key), guard_of(sent.guards, sent.step), crashes + 1
   local client, own = unpack(redis.call("HMGET", GOV, "k:client", "k:" .. flow.scope))
   if client or own then deaths = crashes end
@@ -51,10 +51,11 @@ local function take_over(key, sent, flow_name, flow)
   if why then
     local ending = plan_ending(key, sent.job, "unknown", tonumber(sent.rows or 1), crashes)
     finish(key, ending, why, {TX.maybe_executed, 1, TX.crashes, deaths, TX.error, why,
-      TX.swept, keep_swept(sent)})
+      TX.swept, keep_swept(sent), TX.sends, sends})
     return true
   end
-  redis.call("HSET", name, TX.maybe_executed, 1, TX.crashes, deaths, TX.swept, keep_swept(sent))
+  redis.call("HSET", name, TX.maybe_executed, 1, TX.crashes, deaths, TX.swept, keep_swept(sent),
+    TX.sends, sends)
   if guard == "l" and not looks(sent.memo) then
     local flows = changed_over(sent.flows, sent.step)
     flow_name = flow_of(flows, sent.step)
@@ -67,7 +68,7 @@ end
 local bells, leases, ended, is_damaged = 0, 0, 0, false
 local function take(key)
   local tx = read_tx(key, [[state step flows guards job rows crashes places probe memo done_calls fence
-    maybe_executed]])
+    maybe_executed sends]])
   local state, flow_name = tx.state, flow_of(tx.flows, tx.step)
   if state ~= "r" and state ~= "t" and state ~= "s" then
     redis.call("ZREM", DEADLINES, key)

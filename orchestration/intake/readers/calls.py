@@ -20,6 +20,7 @@ from orchestration.intake.readers.rows import (
     TURN_FIELDS,
     BadRow,
     is_id,
+    json_lines,
     read_turn,
     refuse_unknown,
     reject,
@@ -78,11 +79,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def read_calls(lines: Iterable[NumberedLine], client: ClientSettings) -> Iterator[Row]:
-    """One row a line, good or rejected; blank lines are none."""
-    for number, text in lines:
+    """One row a line, good or rejected; blank lines are none; errors as `json_lines`."""
+    for number, text in json_lines(lines):
         if text is None:
             yield reject(number, TOO_LONG)
-        elif text.strip():
+        else:
             yield _read_line(number, text, client)
 
 

@@ -19,6 +19,7 @@ from orchestration.intake.readers.rows import (
     TOO_LONG,
     BadRow,
     is_id,
+    json_lines,
     read_turn,
     refuse_unknown,
     reject,
@@ -85,7 +86,7 @@ def read_campaigns(
     submission: Submission[CampaignOptions],
     check: Callable[[Submission[ContactOptions]], AbstractContextManager[Checked]],
 ) -> Iterator[Row]:
-    """One row a line, good or rejected; blank lines are none.
+    """One row a line, good or rejected; blank lines are none; errors as `json_lines`.
 
     What the files of contacts hold counts as content of the source, so that a definition with
     other contacts is another job.
@@ -96,10 +97,10 @@ def read_campaigns(
         check: Reads the contacts of a definition.
     """
     reader = _Reader(source, submission, check)
-    for number, text in source:
+    for number, text in json_lines(source):
         if text is None:
             yield reject(number, TOO_LONG)
-        elif text.strip():
+        else:
             yield reader.read_line(number, text)
 
 

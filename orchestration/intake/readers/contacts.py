@@ -1,8 +1,8 @@
 """Rows of kind `contacts`, from CSV with a header line.
 
-The delimiter is the one of `,` `;` TAB that parts the header into most columns. A line whose quotes
-are not balanced is rejected, and reading goes on with the line after it: an open quote does not
-swallow its neighbours.
+The delimiter is the one of `,` `;` TAB `|` that parts the header into most columns. A line whose
+quotes are not balanced is rejected, and reading goes on with the line after it: an open quote does
+not swallow its neighbours. A record of empty cells is a blank line.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from orchestration.intake.readers.source import NumberedLine
     from workers.ledger.ledger import Row
 
-DELIMITERS: Final = ",;\t"
+DELIMITERS: Final = ",;\t|"
 MAX_COLUMNS: Final = 500
 #: Longest cell, characters.
 MAX_CELL: Final = 10_000
@@ -45,6 +45,8 @@ DERIVED_ID: Final = 16
 OPEN_QUOTE: Final = "a quote is not closed, or not doubled inside of a cell"
 LINE_END: Final = "a line end (CR) stands inside of a cell without quotes"
 _PHONE: Final = re.compile(r"\+?[0-9]{5,18}")
+#: A number as spreadsheets and data frames write one that they took for a fraction.
+_FRACTION: Final = re.compile(r"\+?[0-9]+\.0+")
 _PHONE_SPACING: Final = str.maketrans("", "", " -().")
 #: An address or a number, which is no name of a column: the header is missing.
 _DATA: Final = re.compile(r".+@.+\..+|\+[0-9 ().-]{7,}|[0-9]{9,}|[0-9][0-9 ().-]{9,}[0-9]")
@@ -99,6 +101,8 @@ def read_contacts(
                 f"{there}"
             )
     for number, values in records:
+        if not any(map(str.strip, values)):
+            continue
         try:
             data = _read_contact(values, columns)
             if phone_column:
@@ -118,6 +122,8 @@ def read_columns(lines: Iterable[NumberedLine], file: str) -> list[str]:
 def _read_contact(values: Sequence[str] | str, columns: Sequence[str]) -> dict[str, str]:
     if isinstance(values, str):
         raise BadRow(values)
+    if _is_header(values, columns):
+        raise BadRow("repeats the header line; join files without their headers")
     if len(values) != len(columns):
         there, needed = format_count(len(values), "cell"), format_count(len(columns), "column")
         raise BadRow(f"holds {there} for {needed}")
@@ -128,6 +134,11 @@ def _read_contact(values: Sequence[str] | str, columns: Sequence[str]) -> dict[s
         if "\0" in value:
             raise BadRow(f"column {show_name(column)}: holds a NUL character")
     return data
+
+
+def _is_header(values: Sequence[str], columns: Sequence[str]) -> bool:
+    """Whether a record repeats the header, as in a file that was joined from several."""
+    return [value.strip().removeprefix("\ufeff") for value in values] == columns
 
 
 def _read_id(column: str, data: Mapping[str, str]) -> str:
@@ -147,6 +158,11 @@ def _id_cell(column: str, columns: Sequence[str], values: Sequence[str] | str) -
 def _check_phone(column: str, value: str) -> None:
     if not value.strip():
         raise BadRow(f"column {show_name(column)}: is empty")
+    if _FRACTION.fullmatch(value.strip()):
+        raise BadRow(
+            f"column {show_name(column)}: ends with .0, as a spreadsheet writes a number; export "
+            f"the column as text"
+        )
     if not _PHONE.fullmatch(value.translate(_PHONE_SPACING)):
         raise BadRow(
             f"column {show_name(column)}: must be a phone number, 5 to 18 digits, a + before them"

@@ -20,6 +20,7 @@ from orchestration.intake.readers.contacts import read_contacts
 from orchestration.intake.readers.rows import (
     TOO_LONG,
     BadRow,
+    json_lines,
     refuse_unknown,
     reject,
     show_name,
@@ -149,11 +150,8 @@ class Files(Source):
             for number, name in enumerate(self._list_folder(), 1):
                 yield number, {"path": name, "name": self._naming.name_of(Path(name))}
         elif self._where.suffix.lower() in _JSON_LINES:
-            for number, text in self:
-                if text is None:
-                    yield number, BadRow(TOO_LONG)
-                elif text.strip():
-                    yield number, _parse(text)
+            for number, text in json_lines(self):
+                yield number, BadRow(TOO_LONG) if text is None else _parse(text)
         else:
             for row in read_contacts(self, self.name):
                 values = {name: value for name, value in row.get("data", {}).items() if value}

@@ -12,8 +12,9 @@ from workers.governor.flows import lane_of
 from workers.settings.values import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from orchestration.intake.readers.source import NumberedLine
     from workers.ledger.ledger import Row
     from workers.settings.client import ClientSettings
 
@@ -36,8 +37,31 @@ TURN_FIELDS: Final = {
 _TENANT = re.compile(NAME)
 
 
+#: How a JSON array of rows begins.
+_ARRAY: Final = re.compile(r"\s*\[\s*(\{|$)")
+
+
 class BadRow(Exception):
     """One row cannot be accepted; the text names field or column and the reason, never a value."""
+
+
+def json_lines(lines: Iterable[NumberedLine]) -> Iterator[NumberedLine]:
+    """The lines of a file of JSON lines that are not blank.
+
+    Raises:
+        InputError: the file holds one JSON array; of its lines the last would be a whole row.
+    """
+    is_first = True
+    for number, text in lines:
+        if text is not None and not text.strip():
+            continue
+        if is_first and text and _ARRAY.match(text):
+            raise InputError(
+                f"line {number}: this is a JSON array; write one object a line, without brackets "
+                f"around them and commas between them"
+            )
+        is_first = False
+        yield number, text
 
 
 def reject(line: int, reason: str, row_id: object = None) -> Row:

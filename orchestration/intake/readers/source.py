@@ -79,4 +79,9 @@ class Source:
                     f"{self.name}, line {number}, byte {error.start + 1}: this is not UTF-8; save "
                     f"the file as UTF-8"
                 ) from None
+            if number == 1 and b"\0" in raw:
+                raise InputError(
+                    f"{self.name}, line 1: this holds NUL characters, as UTF-16 does; save "
+                    f"the file as UTF-8"
+                )
             yield number, text.removeprefix("\ufeff") if number == 1 else text

@@ -231,7 +231,7 @@ def test_everything_of_a_transaction_is_shown_with_its_audit_and_without_its_pay
     assert result.exit_code == 0
     for words in (
         f"transaction {key}", "acme j1 line 1", "failed at step 2 of 2 (start) since 20",
-        "refused (400)", "done make made-0", "guard key", "attempts 0", "status 400",
+        "refused (400)", "done make made-0", "guard key", "attempts 2", "status 400",
         "id made-0", "correlation c-4712",
         f"maria dead replay j1 {key} failed at step 2 of 2 (start) → waiting the list is there",
     ):  # fmt: skip

@@ -318,3 +318,25 @@ def test_a_row_of_very_many_values_is_refused_for_it_would_take_much_memory_when
 
 def test_commas_and_braces_within_a_text_are_no_values() -> None:
     assert "error" not in read_one(a_call(body=",{[" * MAX_VALUES))
+
+
+@pytest.mark.parametrize(
+    "text", ['[\n{"id": "a"},\n{"id": "b"}\n]\n', '\n [{"id": "a"},\n{"id": "b"}]\n', "[ {\n"]
+)
+@pytest.mark.parametrize("kind", ["calls", "campaigns", "media"])
+def test_a_json_array_is_refused_as_a_whole_and_not_taken_in_part(
+    desk: Desk, kind: str, text: str
+) -> None:
+    file = desk.file("rows.json", text)
+
+    result = desk.run("submit", kind, file, "--client", "acme", "--dry-run")
+
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "this is a JSON array; write one object a line" in result.stderr
+
+
+def test_utf_16_without_a_mark_is_refused_by_its_name(desk: Desk) -> None:
+    result = desk.submit("contacts", "id,phone\n1,+15550100\n".encode("utf-16-le"), "--list", "l")
+
+    assert result.exit_code == 2
+    assert "as UTF-16 does; save the file as UTF-8" in result.stderr

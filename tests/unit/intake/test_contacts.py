@@ -37,7 +37,7 @@ def test_each_record_becomes_a_contact_with_all_its_columns() -> None:
     assert rows == [{"line": 2, "id": "k1", "data": data}]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_read_from_the_header(delimiter: str) -> None:
     header = delimiter.join(["id", '"name, first; and last"', "phone"])
 
@@ -172,6 +172,24 @@ def test_a_contact_in_place_of_the_header_is_seen_and_not_shown(cell: str) -> No
 
     assert "line 1: this looks like a contact" in str(caught.value)
     assert cell not in str(caught.value)
+
+
+@pytest.mark.parametrize("phone", ["15550100001.0", "+4915550100002.00", " 15550100001.0 "])
+def test_a_number_with_a_fraction_is_no_phone_number(phone: str) -> None:
+    good, bad = read(f"id,phone\n1,1.555.010.0001\n2,{phone}\n")
+
+    assert good["data"]["phone"] == "1.555.010.0001"
+    assert bad["error"] == (
+        "column phone: ends with .0, as a spreadsheet writes a number; export the column as text"
+    )
+
+
+def test_a_record_of_empty_cells_is_a_blank_line_and_a_second_header_is_rejected() -> None:
+    rows = read("id,phone\n1,+15550100\n,\n  , \n,,,\n\ufeffid, phone\n2,+15550101\n")
+
+    assert [row["line"] for row in rows] == [2, 6, 7]
+    assert "repeats the header line" in rows[1]["error"]
+    assert [row["id"] for row in rows if "error" not in row] == ["1", "2"]
 
 
 def test_contacts_for_a_client_of_nice_are_refused_in_one_sentence(

@@ -32,7 +32,7 @@ def odd(folder: Path, name: str) -> Path:
             path.symlink_to(path)
         case "missing":
             path.symlink_to(folder / "nowhere")
-        case "zero" | "null" | "tty":
+        case "zero" | "null":
             path.symlink_to(f"/dev/{name}")
         case "pipe":
             os.mkfifo(path)
@@ -124,7 +124,7 @@ def test_a_campaign_whose_contacts_are_no_file_is_rejected(
     assert name in result.stderr
 
 
-@pytest.mark.parametrize("name", ["circle", "itself", "missing", "zero", "tty"])
+@pytest.mark.parametrize("name", ["circle", "itself", "missing", "zero"])
 def test_a_configuration_that_is_no_file_is_one_sentence(
     desk: Desk, tmp_path: Path, name: str
 ) -> None:
@@ -134,3 +134,14 @@ def test_a_configuration_that_is_no_file_is_one_sentence(
 
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert name in result.stderr
+
+
+@pytest.mark.parametrize("name", ["circle", "itself", "missing", "zero"])
+def test_a_secret_that_is_no_file_is_one_sentence(desk: Desk, tmp_path: Path, name: str) -> None:
+    path = odd(tmp_path, name)
+    desk.configure(f'auth = "bearer"\nclient_secret_file = "{path}"')
+
+    result = desk.submit("calls", [{"id": "a", "method": "POST", "path": "/things"}])
+
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert f"client_secret_file {path} cannot be read" in result.stderr

@@ -65,16 +65,33 @@ def test_the_report_has_one_line_a_row_in_the_order_of_the_file(desk: Desk) -> N
     [
         ({"s": "w"}, {"state": "waiting"}),
         ({"s": "r"}, {"state": "waiting"}),
-        ({"s": "t", "at": "2", "st": "503"}, {"state": "waiting", "attempts": 2, "status": 503}),
+        (
+            {"s": "t", "at": "2", "ns": "3", "st": "503"},
+            {"state": "waiting", "attempts": 3, "status": 503},
+        ),
         ({"s": "s"}, {"state": "in_flight"}),
         (
-            {"s": "failed", "st": "400", "at": "1", "co": "c-1", "e": "refused"},
-            {"state": "failed", "status": 400, "correlation_id": "c-1", "error": "refused"},
+            {"s": "failed", "st": "400", "ns": "1", "co": "c-1", "e": "refused"},
+            {
+                "state": "failed",
+                "attempts": 1,
+                "status": 400,
+                "correlation_id": "c-1",
+                "error": "refused",
+            },
         ),
-        ({"s": "unknown", "st": ""}, {"state": "unknown", "status": None}),
+        ({"s": "unknown", "st": ""}, {"state": "unknown", "attempts": 0, "status": None}),
         (
             {"s": "succeeded", "st": "201", "id": "p-1", "e": "an earlier attempt met a 503"},
             {"state": "succeeded", "status": 201, "provider_id": "p-1", "error": None},
+        ),
+        (
+            {"s": "succeeded", "st": "207"},
+            {
+                "state": "succeeded",
+                "error": "the provider answered 207: some of what was asked for may not be done; "
+                "look there",
+            },
         ),
     ],
     ids=lambda it: it.get("s") or it.get("state"),

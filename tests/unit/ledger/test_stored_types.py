@@ -42,6 +42,7 @@ WHOLE = Transaction(
     first_generation=2,
     done_calls=0,
     attempts=2,
+    sends=6,
     throttled=4,
     crashes=1,
     places=("app", "cap"),

@@ -27,9 +27,10 @@ local function check_all_types(flows)
 end
 
 -- Makes the transaction one that is out by this fence, if the sweep took it from whoever holds that. Returns
--- the flows, memo and crashes that it has then; nothing where the fence settles nothing.
+-- the flows, memo, crashes and sends that it has then, the one that is out not counted; nothing where the
+-- fence settles nothing.
 local function take_back(key, step, fence)
-  local tx = read_tx(key, "state step fence flows memo job rows dead_letter swept")
+  local tx = read_tx(key, "state step fence flows memo job rows dead_letter swept sends")
   local swept_fence, maybe_executed, crashes, memo = string.match(tx.swept or "", "^(%S+) (%d) (%d+) (.*)$")
   if swept_fence ~= fence or tx.fence ~= fence or tx.step ~= step then return nil end
   local damage = find_damage(key)
@@ -52,5 +53,6 @@ local function take_back(key, step, fence)
   if ended then redis.call("HDEL", tx_key(key), TX.error) end
   redis.call("HSET", tx_key(key), TX.flows, flows, TX.memo, memo, TX.crashes, crashes,
     TX.maybe_executed, maybe_executed, TX.state, "s")
-  return {flows = flows, memo = memo, crashes = crashes}
+  local sends = math.max(0, (tonumber(tx.sends) or 0) - 1) -- the sweep has counted it
+  return {flows = flows, memo = memo, crashes = crashes, sends = sends}
 end

@@ -1,14 +1,23 @@
 -- What follows from the verdict on a grant. It reads and writes nothing.
 --
 -- Expects  lookups, restored
--- Gives    check_counts, plan_next
+-- Gives    check_counts, sent, plan_next
 
--- Fails where a transaction names no job, or one of these counts of it is no integer. Returns its attempts.
-local function check_counts(job, attempts, throttled, done_calls, crashes)
-  local are_counts = tonumber(attempts or 0) and tonumber(throttled or 0) and tonumber(done_calls or 0)
-  if not are_counts or not tonumber(crashes or 0) then error("a count of a transaction is no integer") end
+-- Fails where a transaction names no job, or one of these counts of it is no integer. Returns its attempts
+-- and sends.
+local function check_counts(job, attempts, sends, throttled, done_calls, crashes)
+  local are_counts = tonumber(attempts or 0) and tonumber(sends or 0) and tonumber(throttled or 0)
+  if not are_counts or not tonumber(done_calls or 0) or not tonumber(crashes or 0) then
+    error("a count of a transaction is no integer")
+  end
   if not job then error("a transaction has no job") end
-  return tonumber(attempts or 0)
+  return tonumber(attempts or 0), tonumber(sends or 0)
+end
+
+-- 1 where the grant came to a send, else 0: there was no connection, or the grant was too old.
+local function sent(verdict)
+  local is_known = verdict.status or verdict.attempt or verdict.tag == "advance"
+  return (is_known or verdict.outcome == "unknown") and 1 or 0
 end
 
 -- Decides what comes next after step number `step`; `verdict` is as settle.lua describes it, and the rest is

@@ -7,6 +7,7 @@
 -- under it. A read that is repeated counts as such a step. `write` is that of `writer`.
 local function begin_next(key, crashes, generation, sent_digest, write)
   write(TX.first_generation, generation)
+  write(TX.sends, 0)
   if sent_digest then write(TX.sent_digest, "") end
   if tonumber(crashes or 0) > 0 then
     write(TX.crashes, 0)
