@@ -13,6 +13,7 @@ from orchestration.operate.limits import pause, resume
 from orchestration.operate.rebind import rebind
 from orchestration.text import format_moment
 from orchestration.views.holds import FOREVER_S
+from orchestration.views.status import status
 
 if TYPE_CHECKING:
     from workers.clients import Client
@@ -70,22 +71,31 @@ def pause_client(name: str, for_s: float | None, reason: str, by: str) -> None:
 
 @command.command("resume")
 @click.argument("name")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="End the provider's holds too, and the waits of single rows that it ordered.",
+)
 @reasoned
 @options.configured
-def resume_client(name: str, reason: str, by: str) -> None:
-    """Let a client go on: end all its holds, an operator's and the provider's, and name them.
+def resume_client(name: str, reason: str, by: str, *, everything: bool) -> None:
+    """Let a client go on: end an operator's pause and open breakers, and name them.
 
-    That ends an open breaker as well, each hold of a limit or a route, and the wait of each row
-    that the provider ordered to come late. The calls that waited leave at the governed rate, from
-    empty buckets, and not all at once.
+    What the provider ordered to wait stays, and is named, unless --all is given: the calls that
+    waited would come earlier than it asked for. They leave at the governed rate, from empty
+    buckets, and not all at once.
 
     \b
-    Example:  headgate client resume acme --reason "the provider is back"
+    Example:  headgate client resume acme --reason "the maintenance is over"
     Exit:     0 it goes on, or nothing held it; 1 no store, 2 wrong usage
     """
-    held = resume(options.clients()[name], by=by, reason=reason)
-    text = f"client {name} goes on; held were: {', '.join(held)}"
-    click.echo(text if held else f"nothing held client {name}")
+    client = options.clients()[name]
+    ended = resume(client, by=by, reason=reason, everything=everything)
+    goes_on = f"client {name} goes on; held were: {', '.join(ended)}"
+    click.echo(goes_on if ended else f"nothing held client {name} that this ends")
+    for hold in status(client).holds:
+        click.echo(f"{hold.sentence}; --all ends this too")
 
 
 @command.command("rebind")

@@ -151,19 +151,33 @@ def pause(
 
 
 def resume(
-    client: Client, *, by: str, reason: str, clock: Callable[[], int] | None = None
+    client: Client,
+    *,
+    by: str,
+    reason: str,
+    everything: bool = False,
+    clock: Callable[[], int] | None = None,
 ) -> list[str]:
-    """End all that holds a client: an operator's pause, the provider's holds, open breakers.
+    """End an operator's pause of a client, and breakers that are open.
 
-    So is the wait of each row that the provider ordered to come late. The calls that waited leave
-    at the governed rate, from empty buckets.
+    The calls that waited leave at the governed rate, from empty buckets.
+
+    Args:
+        client: Whose.
+        by: Who says so.
+        reason: Why.
+        everything: End the provider's holds too, of the client, its limits and routes, and the
+            wait of each row that the provider ordered to come late.
+        clock: For tests that hold the clock.
 
     Returns:
-        What was held, as people read it; empty: nothing was.
+        What was held and is no more, as people read it; empty: nothing was.
     """
-    entry = audit.addition("client resume", subject=client.name, by=by, reason=reason)
+    action = "client resume --all" if everything else "client resume"
+    entry = audit.addition(action, subject=client.name, by=by, reason=reason)
     spans = flows.spans(client.store, client.keys)
-    rows, *scopes = Scripts(client.store, client.keys, clock)("resume", *entry)
+    run = Scripts(client.store, client.keys, clock)
+    rows, *scopes = run("resume", int(everything), *entry)
     held = {spans[scope][0] if scope in spans else scope for scope in scopes}
     named = sorted(held, key=lambda scope: (scope != "client", scope))
     if rows:

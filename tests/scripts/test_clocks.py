@@ -27,7 +27,7 @@ MOVED: Final = frozenset(
         *("breaker.opened_us", "breaker.due_us", "breaker.ordered_us"),
         *("gov.c:<limit>", "gov.g:<limit>", "gov.z:<scope>", "gov.w:<worker>", "gov.m:<worker>"),
         *("gov.o:<job>", "gov.tick", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),
-        *("gov.refused_us", "tx.t1", "tx.t2", "tx.t3", "tx.t4", "job.started_us"),
+        *("gov.refused_us", "tx.t1", "tx.t2", "tx.t3", "tx.t4", "tx.t5", "job.started_us"),
         *("oauth.asked_us", "oauth.renew_us", "oauth.expires_us", "oauth.failed_until_us"),
         *("oauth.refused_us", "oauth.worked_us"),
     }
@@ -81,7 +81,7 @@ OTHERS: Final = frozenset(
         *("tx.s", "tx.k", "tx.n", "tx.fl", "tx.g", "tx.j", "tx.p", "tx.r", "tx.r:", "tx.h"),
         *("tx.f", "tx.gn", "tx.g0", "tx.pt", "tx.at", "tx.th", "tx.cr", "tx.cc", "tx.pb", "tx.m"),
         *("tx.u", "tx.st", "tx.id", "tx.co", "tx.e", "tx.an", "tx.ids", "tx.d", "tx.sw"),
-        *("tx.ca", "tx.sd", "tx.uf", "tx.aw"),
+        *("tx.ca", "tx.sd", "tx.uf", "tx.aw", "tx.ns"),
         *("job.schema", "job.kind", "job.client", "job.name", "job.job_params", "job.list"),
         *("job.digest", "job.joined", "job.low", "job.rows", "job.calls", "job.pages"),
         *("job.next_page", "job.released", "job.finished_tx", "job.ended", "job.succeeded"),

@@ -82,6 +82,10 @@ def split_waits(it: Ledger) -> None:
     raise AssertionError("it was not rung")
 
 
+def ordered_to_wait(it: Ledger) -> None:
+    settle(replace(REFUSED, pause=Pause(3600), delay_s=3600))(it)
+
+
 def nothing(it: Ledger) -> None:
     del it
 
@@ -361,9 +365,10 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "resume": [
         (
             run("pause", S, "why", *entry("p")),
-            lambda it: it.rig.governor._run("resume", *entry("r")),
+            lambda it: it.rig.governor._run("resume", 0, *entry("r")),
         ),
-        (open_breaker, lambda it: it.rig.governor._run("resume", *entry("r"))),
+        (open_breaker, lambda it: it.rig.governor._run("resume", 0, *entry("r"))),
+        (ordered_to_wait, lambda it: it.rig.governor._run("resume", 1, *entry("r"))),
     ],
     "ring": [
         (nothing, ring_after(2 * S)),  # a countdown is over, and a page is to be opened

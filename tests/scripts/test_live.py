@@ -35,7 +35,9 @@ from tests.support.rig import (
     spent,
 )
 from tests.support.stored import a_job
-from workers.answer.verdict import Pause, Reach
+from workers.answer.guards import Memo, NextCall
+from workers.answer.outcome import Outcome
+from workers.answer.verdict import Pause, Reach, Requeue
 from workers.clients import Client
 from workers.errors import ConfigError, LedgerDamaged, UsageError
 from workers.governor import flows, overrides
@@ -49,7 +51,6 @@ from workers.settings.load import Settings, StoreSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.answer.verdict import Requeue
     from workers.store.connection import Store
 
 HOUR_US = 3600 * S
@@ -347,7 +348,9 @@ def test_nothing_shortens_an_operators_pause(store: Store) -> None:
     assert store.hget(rig.keys.governor, "c:client") == str(end_us)
 
 
-def test_a_resume_ends_the_providers_hold_of_the_client(store: Store) -> None:
+def test_a_resume_leaves_the_providers_hold_of_the_client_unless_all_is_to_end(
+    store: Store,
+) -> None:
     rig = Rig(store, APP, EP)
     rig.line_up(20, "POST /ep")
     rig.fill()
@@ -356,12 +359,32 @@ def test_a_resume_ends_the_providers_hold_of_the_client(store: Store) -> None:
     pause(rig)
     assert rig.ring_on(S) == []
 
-    assert resume(rig)
+    assert resume(rig) == ["client"]
+    assert rig.ring_on(2 * S) == []
+    assert store.hget(rig.keys.governor, "y:client") == "the provider asked to wait"
 
+    assert resume(rig, everything=True)
     assert len(spent(rig, 2 * S)) == 7  # paced by the limit ep, from empty
 
 
-def test_a_resume_ends_the_hold_of_a_limit_that_the_provider_holds_for_itself(store: Store) -> None:
+def test_a_resume_leaves_what_the_provider_ordered_during_the_pause(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(20)
+    rig.fill()
+    grant = rig.grant(rig.ring(after_us=0)[0])
+    pause(rig, for_s=7200)
+    rig.governor.settle(grant, replace(HELD, pause=Pause(3600.0, Reach.CLIENT), delay_s=1))
+
+    assert resume(rig) == ["client"]
+
+    assert rig.ring_on(3598 * S, 10 * S) == []
+    rig.us += 10 * S
+    assert spent(rig, 2 * S)
+
+
+def test_a_resume_of_all_ends_the_hold_of_a_limit_that_the_provider_holds_for_itself(
+    store: Store,
+) -> None:
     rig = Rig(store, APP, EP)
     rig.line_up(9, "POST /ep")
     others = rig.line_up(20, "POST /x")
@@ -373,10 +396,41 @@ def test_a_resume_ends_the_hold_of_a_limit_that_the_provider_holds_for_itself(st
         rig.governor.requeue(key, 1)
     pause(rig, for_s=7200)
 
-    assert resume(rig)
+    assert resume(rig) == ["client"]
+    went = rig.ring_on(S)
+    assert went and not set(went) - set(others)
+    for key in went:
+        rig.governor.requeue(key, 1)
+    assert resume(rig, everything=True)
 
     assert rig.governed("c")["ep"] == rig.us + 2 * 250 * MS  # empty, and held no more
     assert set(rig.ring_on(S)) - set(others)
+
+
+def test_a_resume_of_all_ends_waits_of_rows_that_the_provider_ordered_and_no_others(
+    store: Store,
+) -> None:
+    rig = Rig(store, APP)
+    ordered, looked, again = rig.line_up(3)
+    rig.fill()
+    waits = {
+        ordered: Requeue(outcome=Outcome.NOT_EXECUTED, retry_after_s=3600, delay_s=3600),
+        looked: Requeue(
+            outcome=Outcome.UNKNOWN,
+            retry_after_s=60,
+            delay_s=3600,
+            memo=Memo(next=NextCall.LOOKUP, lookups=0),
+        ),
+        again: Requeue(outcome=Outcome.NOT_EXECUTED, delay_s=3600),
+    }
+    for key in rig.ring(after_us=0):
+        rig.governor.settle(rig.grant(key), waits[key])
+
+    assert resume(rig) == []
+    assert resume(rig, everything=True) == ["1 row that waits alone"]
+
+    assert rig.ring_on(2 * S) == [ordered]
+    assert resume(rig, everything=True) == []
 
 
 @pytest.mark.parametrize("verdict", [REFUSED, FAILS], ids=["throttled", "failing"])

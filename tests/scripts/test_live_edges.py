@@ -138,7 +138,7 @@ def test_after_a_resume_one_refusal_does_not_open_the_breaker(store: Store) -> N
     assert not breaker(rig)
 
 
-def test_a_resume_ends_the_providers_longer_hold_of_the_client_too(store: Store) -> None:
+def test_a_resume_of_all_ends_the_providers_longer_hold_of_the_client_too(store: Store) -> None:
     rig = Rig(store, APP)
     rig.line_up(30)
     rig.fill()
@@ -147,7 +147,9 @@ def test_a_resume_ends_the_providers_longer_hold_of_the_client_too(store: Store)
     for grant in out:
         rig.governor.settle(grant, replace(HELD, pause=Pause(7200, Reach.CLIENT), delay_s=7200))
 
-    assert resume(rig)
+    assert resume(rig) == ["client"]
+    assert not spent(rig, 5 * S)
+    assert resume(rig, everything=True)
 
     assert spent(rig, 5 * S)
 

@@ -317,8 +317,9 @@ def pause(rig: Rig, for_s: float = operate_limits.FOREVER_S) -> int:
     return operate_limits.pause(client_of(rig), for_s=for_s, **SAID, clock=rig.clock)
 
 
-def resume(rig: Rig) -> list[str]:
-    return operate_limits.resume(client_of(rig), **SAID, clock=rig.clock)
+def resume(rig: Rig, *, everything: bool = False) -> list[str]:
+    client = client_of(rig)
+    return operate_limits.resume(client, **SAID, everything=everything, clock=rig.clock)
 
 
 def change(rig: Rig, *limits: LimitSettings) -> None:

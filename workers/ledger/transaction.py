@@ -140,6 +140,7 @@ class Transaction:
     counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
     first_bad_us: int | None = None  #: since when this step goes on trying
     retry_due_us: int | None = None  #: while it goes on so: when it was due after its newest answer
+    ordered_us: int | None = None  #: where that is when it is due: the provider ordered its wait
     throttled: int = 0  #: answers of 429
     refused: str = ""  #: the newest of them, see lua/includes/own_refusals.lua
     crashes: int = 0  #: workers that died under it
@@ -157,11 +158,9 @@ class Transaction:
     error: str | None = None  #: the newest error, one sentence
     answer_lines: Sequence[str] = ()  #: see `answers`
     provider_ids: Sequence[str] = ()  #: of several steps: that of each finished one, "" = none
-    #: moment of the backup after which each step to come may have been sent
-    backup_us: int | None = None
+    backup_us: int | None = None  #: since that backup each step to come may have been sent
     dead_letter: str | None = None  #: its entry among the dead letters
-    #: step after which those are woken that wait for it, see lua/includes/waiting.lua
-    awaited: int | None = None
+    awaited: int | None = None  #: step after which those are woken that wait for it
     #: whose lease ended without an answer, and what that changed; see lua/includes/late.lua
     swept: str | None = None
     #: of the newest question to admit that was undone before it ran, see lua/undo.lua
@@ -305,6 +304,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
     "t3": StoredField("first_bad_us", "Since when this step goes on trying.", int),
     "t4": StoredField("retry_due_us", "When it was due after its newest answer.", int),
+    "t5": StoredField("ordered_us", "When it is due, where its wait was ordered.", int),
     "th": StoredField("throttled", "Answers of 429.", int),
     "cr": StoredField("crashes", "Workers that died under it.", int),
     "cc": StoredField(
@@ -337,9 +337,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "b": StoredField("backup_us", "Backup after which each step to come may have been sent.", int),
     "d": StoredField("dead_letter", "Its entry among the dead letters."),
     "uf": StoredField("undone", "Fence of the newest question to admit that was undone."),
-    "aw": StoredField(
-        "awaited", "Step after which those are woken that wait for it; absent = none does.", int
-    ),
+    "aw": StoredField("awaited", "Step after which those are woken that wait for it.", int),
     "sw": StoredField("swept", "Whose lease ended without an answer, see lua/includes/late.lua."),
 }
 

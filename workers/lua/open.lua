@@ -11,7 +11,7 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
--- Includes counter, quarantine, pages (leave_needs_page), waiting, ending, lookups, damage, restored, batch
+-- Includes counter, quarantine, pages (leave_needs_page), lookups, waiting, ending, damage, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
 --          deadlines, dead
 -- Returns  1 = opened, 0 = somebody else opened it

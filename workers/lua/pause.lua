@@ -15,7 +15,7 @@ local until_us = now + tonumber(ARGV[2])
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
 held = tonumber(held) or 0
 local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
--- What the provider held when the operator came stands apart: resume ends no narrower hold than that.
+-- What the provider orders stands apart: it stays when the pause is ended.
 if not paused or tonumber(paused_until) <= now then provider = string.format("%.0f", held) end
 redis.call("XADD", base .. "audit", unpack(ARGV, 4))
 if until_us > held then

@@ -168,6 +168,7 @@ local TX = {
   backup_us = "b",         -- backup after which each step to come may have been sent, see recover.lua
   dead_letter = "d",       -- its entry among the dead letters
   awaited = "aw",          -- step after which those are woken that wait for it, see includes/waiting.lua
+  ordered_us = "t5",       -- where that is when it is due: the provider ordered its wait
   swept = "sw",            -- whose lease ended without an answer, see includes/late.lua
 }
 

@@ -1,28 +1,43 @@
 #!lua flags=allow-oom
--- Ends all that holds a client or a part of it: an operator's pause, the provider's of the client, of a limit
--- or of a route, breakers that are open, and waits of single rows that are longer than any backoff. What
--- waited is paced: every bucket starts empty.
+-- Ends an operator's pause, and breakers that are open. On demand it ends the provider's holds as well: of
+-- the client, of a limit or route, and the waits of single rows that it ordered. What waited is paced: its
+-- buckets start empty.
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
--- ARGV[2…] the entry of the audit
+-- ARGV[2]  all     1 = the provider's holds too, 0 = these stay
+-- ARGV[3…] the entry of the audit
 -- Includes seconds, counter, bucket, breaker, throttling
--- Reads    gov, flows; writes audit, gov, breaker:<scope>, backlog:<flow>:due
--- Returns  {rows, scope, …}: how many rows waited so long, and all scopes that were held: "client", limits,
---          routes; {0} = nothing was held, and nothing was written
--- Cost     O(flows + rows)
+-- Reads    gov, flows, breaker:<scope>, tx:<key>; writes audit, gov, breaker:<scope>, backlog:<flow>:due
+-- Returns  {rows, scope, …}: how many rows waited so, and all scopes that were held and are no more:
+--          "client", limits, routes; {0} = there was nothing to end, and nothing was written
+-- Cost     O(flows), and of rows that wait where all is ended
 
--- A row whose wait has longer left, in us, waits by an order of the provider.
-local LONGEST_BACKOFF = 60000000
+local all = ARGV[2] == "1"
 must_be("stream", base .. "audit")
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
+local paused_until, ordered = string.match(paused or "", "^(%d+) (%d+)$")
+local is_paused = paused_until and tonumber(paused_until) > now
+-- Until then the client is held all the same.
+local held_until = all and 0 or tonumber(is_paused and ordered or held) or 0
 local open, scopes, is_named = {}, {}, {}
 local function name_scope(scope)
   if not is_named[scope] then scopes[#scopes + 1], is_named[scope] = scope, true end
 end
-if (tonumber(held) or 0) > now then name_scope("client") end
-for _, field in ipairs(redis.call("HKEYS", GOV)) do open[#open + 1] = string.match(field, "^k:(.*)$") end
-for _, scope in ipairs(open) do name_scope(scope) end
+if is_paused or (tonumber(held) or 0) > math.max(now, held_until) then name_scope("client") end
+
+-- Whether the provider ordered to wait while the breaker of this scope is open.
+local function waits_by_order(scope)
+  local ordered_us = redis.pcall("HGET", breaker_key(scope), "ordered_us")
+  return type(ordered_us) == "string" and (tonumber(ordered_us) or 0) > now
+end
+for _, field in ipairs(redis.call("HKEYS", GOV)) do
+  local scope = string.match(field, "^k:(.*)$")
+  if scope and (all or not waits_by_order(scope)) then
+    open[#open + 1] = scope
+    name_scope(scope)
+  end
+end
 
 local buckets, rows, seen = {}, {}, {}
 for _, definition in ipairs(redis.call("HVALS", FLOWS)) do
@@ -39,24 +54,25 @@ local function is_held(name, bucket)
   local full = tonumber(redis.call("HGET", GOV, "c:" .. name)) or 0
   return full - bucket[INTERVAL] * bucket[BURST] > now + AHEAD
 end
-for name, bucket in pairs(buckets) do
-  if not is_places(bucket) and is_held(name, bucket) then name_scope(name) end
-end
-local all_flows = redis.call("HGETALL", FLOWS)
-for i = 1, #all_flows, 2 do
-  local due = backlog_key(all_flows[i]) .. ":due"
-  local is_whole, flow = pcall(decode, all_flows[i + 1])
-  if not is_whole or is_governed(flow.limits) then -- local steps wait for no provider
-    for _, key in ipairs(redis.call("ZRANGEBYSCORE", due, now + LONGEST_BACKOFF, "+inf")) do
-      rows[#rows + 1] = {due = due, key = key}
+if all then
+  for name, bucket in pairs(buckets) do
+    if not is_places(bucket) and is_held(name, bucket) then name_scope(name) end
+  end
+  for _, flow in ipairs(redis.call("HKEYS", FLOWS)) do
+    local due = backlog_key(flow) .. ":due"
+    local waiting = redis.call("ZRANGEBYSCORE", due, string.format("(%.0f", now), "+inf", "WITHSCORES")
+    for i = 1, #waiting, 2 do
+      local ordered_us = redis.pcall("HGET", tx_key(waiting[i]), TX.ordered_us)
+      if ordered_us == waiting[i + 1] then rows[#rows + 1] = {due = due, key = waiting[i]} end
     end
   end
 end
 if #scopes == 0 and #rows == 0 then return {0} end
 
-redis.call("XADD", base .. "audit", unpack(ARGV, 2))
+redis.call("XADD", base .. "audit", unpack(ARGV, 3))
 for name, bucket in pairs(buckets) do
-  if bucket[INTERVAL] > 0 and (is_named[name] or not is_route(bucket)) then
+  local is_free = all or not is_held(name, bucket)
+  if bucket[INTERVAL] > 0 and is_free and (is_named[name] or not is_route(bucket)) then
     redis.call("HSET", GOV, "c:" .. name, now + bucket[INTERVAL] * bucket[BURST])
   end
 end
@@ -64,6 +80,9 @@ for _, row in ipairs(rows) do redis.call("ZADD", row.due, now, row.key) end
 for _, scope in ipairs(open) do end_breaker(scope) end
 for _, scope in ipairs(scopes) do redis.call("HDEL", GOV, "y:" .. scope) end
 forget_refusals()
-redis.call("HDEL", GOV, "paused", "y:client")
-redis.call("HSET", GOV, "c:client", now)
+if is_named.client then
+  redis.call("HDEL", GOV, "paused")
+  redis.call("HSET", GOV, "c:client", math.max(now, held_until))
+  if held_until > now then redis.call("HSET", GOV, "y:client", "the provider asked to wait") end
+end
 return {#rows, unpack(scopes)}

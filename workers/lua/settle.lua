@@ -15,8 +15,8 @@
 -- Includes feedback (read_verdict; plan_feedback, obey: counters, pauses and breakers)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes giving_up (plan_attempts: what this answer counts, and whether its row ends by that)
--- Includes waiting (due_of, wake: transactions that wait for another one)
--- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state), lookups
+-- Includes lookups, waiting (due_of, wake: transactions that wait for another one)
+-- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state)
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
 -- Includes withdraw, reopen, damage, late (take_back: an answer that comes after its lease)
 -- Includes result (ring_next: state r, or the backlog; count_down: state t)

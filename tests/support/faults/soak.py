@@ -177,7 +177,7 @@ class Soak:
         """The provider is well again, and nobody dies: everything comes to its end."""
         self._step.deaths = 0.0
         self.sandbox.post("faults", [])
-        limits.resume(self.client, by="soak", reason="the end", clock=self._clock)
+        limits.resume(self.client, by="soak", reason="the end", everything=True, clock=self._clock)
         for _ in range(1000):
             if all(job.finished_us for job in self.client.ledger.jobs(self.jobs)):
                 return

@@ -219,7 +219,7 @@ def test_a_client_is_paused_and_goes_on(world: World) -> None:
     assert [it[0] for it in done(world)] == ["client resume", "client pause"]
 
 
-def test_a_resume_ends_a_long_wait_of_a_route_and_names_it(world: World) -> None:
+def test_a_resume_of_all_ends_a_long_wait_of_a_route_and_names_it(world: World) -> None:
     world.submit(2)
     governor = world.client.governor()
     (bell, *others) = world.bells(2)
@@ -236,7 +236,10 @@ def test_a_resume_ends_a_long_wait_of_a_route_and_names_it(world: World) -> None
         governor.requeue(other.key, other.step)
     (hold,) = status(world.client).holds
 
-    result = world.run("client", "resume", "acme", *WHY)
+    kept = world.run("client", "resume", "acme", *WHY).stdout
+    assert kept.startswith("nothing held client acme that this ends\nPOST /")
+    assert kept.endswith("; --all ends this too\n")
+    result = world.run("client", "resume", "acme", "--all", *WHY)
 
     assert result.exit_code == 0
     assert result.stdout == (

@@ -50,6 +50,7 @@ WHOLE = Transaction(
     counted=9,
     first_bad_us=14,
     retry_due_us=15,
+    ordered_us=16,
     swept="f.1 0",
     undone="f.0",
     sent_digest="0123456789abcdef",

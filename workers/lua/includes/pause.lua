@@ -5,11 +5,19 @@
 --
 -- Of a pause gov keeps the reason ("y:" + scope), of the headers what they leave ("z:" + scope).
 
+-- The hold that stays when an operator ends the pause that is in the way.
+local function note_order(paused, till)
+  local until_us, ordered = string.match(paused, "^(%d+) (%d+)$")
+  if until_us and till > tonumber(ordered) then
+    redis.call("HSET", GOV, "paused", string.format("%s %.0f", until_us, till))
+  end
+end
+
 -- No tokens until the pause ends, and then from empty: what waited is paced, not released. Held is
 -- the flow's scope; a second scope that is refused in the same second widens the pause to all. `reach`
 -- "client" holds all from the start.
 local function pause_flow(flow, pause, why, reach)
-  local scope, refused_us = unpack(redis.call("HMGET", GOV, "refused", "refused_us"))
+  local scope, refused_us, paused = unpack(redis.call("HMGET", GOV, "refused", "refused_us", "paused"))
   local wide = reach == "client"
     or scope and scope ~= flow.scope and now - (tonumber(refused_us) or 0) < 1000000
   local held = wide and "client" or flow.scope
@@ -18,6 +26,7 @@ local function pause_flow(flow, pause, why, reach)
     if not is_places(bucket) and (wide or name == flow.scope) then
       local full = full_at(redis.call("HGET", GOV, "c:" .. name), bucket)
       local till = now + pause + bucket[INTERVAL] * bucket[BURST]
+      if name == "client" and paused then note_order(paused, till) end
       if till > full then
         redis.call("HSET", GOV, "c:" .. name, till)
         if name == held then redis.call("HSET", GOV, "y:" .. held, why) end

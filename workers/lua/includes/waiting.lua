@@ -1,7 +1,7 @@
 -- Transactions that wait for another one of their client, which makes what they need: each is woken once,
 -- when that one has done the step that they wait for, or has ended.
 --
--- Expects  the prelude
+-- Expects  lookups
 -- Gives    due_of, wake, wake_all
 --
 -- A transaction that waits stands in its backlog, due much later. Its name is in the set waiters:<key> of the
@@ -10,10 +10,18 @@
 
 local function waiters_key(key) return base .. "waiters:" .. key end
 
+-- Whether the provider ordered this wait. A look-up waits for what the provider shows late, and a poll for
+-- its turn.
+local function is_ordered(verdict)
+  local is_order = (verdict.retry_after_us or 0) > 0 and not verdict.part_done
+  return verdict.throttled or is_order and not looks(verdict.memo)
+end
+
 -- When the transaction `key` goes again at `step`, whose flow is `flow_name`; `verdict` is as settle.lua
 -- describes it. At once, where the one that it waits for was done while it looked; else it is registered.
 local function due_of(verdict, key, step, flow_name)
   local due, other, awaited = now + (verdict.delay_us or 0), verdict.waits_for, verdict.waits_for_step
+  if is_ordered(verdict) then redis.call("HSET", tx_key(key), TX.ordered_us, due) end
   if not other then return due end
   local is_whole, tx = pcall(read_tx, other, "state step awaited")
   if not is_whole or not tx.state or not tonumber(tx.step) then return due end
