@@ -83,7 +83,7 @@ def test_a_worker_that_cannot_work_is_no_live_worker_and_doctor_and_status_say_w
     world.submit(1)
     why = "its process 12 was killed by SIGKILL, soon after each start"
 
-    report_failing(lambda: world.clients.settings, "w1", "calls", why)
+    report_failing(world.clients.settings, "w1", "calls", why)
 
     now = status(world.client)
     assert (now.workers, now.threads, now.hindered) == (0, 0, 1)
@@ -95,7 +95,7 @@ def test_a_worker_that_cannot_work_is_no_live_worker_and_doctor_and_status_say_w
 
 
 def test_a_worker_that_works_again_takes_the_entry_of_the_one_that_could_not(world: World) -> None:
-    report_failing(lambda: world.clients.settings, "w1", "calls", "it cannot start")
+    report_failing(world.clients.settings, "w1", "calls", "it cannot start")
 
     world.start_heartbeat("w1")
 
@@ -105,7 +105,7 @@ def test_a_worker_that_works_again_takes_the_entry_of_the_one_that_could_not(wor
 
 def test_a_worker_that_cannot_work_has_the_name_of_no_other_one(world: World) -> None:
     for _ in range(2):
-        report_failing(lambda: world.clients.settings, "w1", "calls", "it cannot start")
+        report_failing(world.clients.settings, "w1", "calls", "it cannot start")
         world.start_heartbeat("w1", worker_id="another")
 
     assert "have one name" not in world.run("doctor").stdout
@@ -119,7 +119,7 @@ def test_nobody_is_told_where_the_store_is_away_and_the_supervisor_goes_on(
     )
     away = world.clients.settings.model_copy(update={"store": store})
 
-    report_failing(lambda: away, "w1", "calls", "it cannot start")
+    report_failing(away, "w1", "calls", "it cannot start")
 
     assert "nobody is told that this worker cannot work" in caplog.text
 
