@@ -91,7 +91,7 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
         warnings.filterwarnings("ignore", category=SecurityWarning)
     click.echo(f"headgate: {sentence}", err=True)
     work = partial(run_celery_worker, node, threads, loglevel, pool)
-    report = partial(report_failing, read, node, pool)
+    report = partial(report_failing, settings, node, pool)
     raise SystemExit(Supervisor(work, report).run())
 
 

@@ -2,8 +2,8 @@
 
 `dispatcher` is the thread that does so, `publisher` writes the bells, `pages` opens the pages of
 jobs. `bootstep` starts the dispatcher in each Celery worker, and `supervisor` keeps the process of
-a worker alive. What only a worker needs is imported by its module's own name: whoever opens pages
-loads no Celery application.
+a worker alive; `restarts` knows of the ends of earlier ones. What only a worker needs is imported
+by its module's own name: whoever opens pages loads no Celery application.
 
 Nothing here decides when a call may leave: the scripts of the governor do. Nothing here sends a
 call: the tasks do.

@@ -19,7 +19,7 @@ from workers.governor.registry import EVERY_S, WORKER_ID, Configuration, Process
 from workers.store.connection import connect, open_store, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from workers.clients import Client, Clients
     from workers.governor.registry import Look
@@ -146,19 +146,18 @@ def describe_process(
     )
 
 
-def report_failing(read: Callable[[], Settings], name: str, pool: str, why: str) -> None:
+def report_failing(settings: Settings, name: str, pool: str, why: str) -> None:
     """Enter a worker that cannot work into the registry, in the place of its own heartbeat.
 
     Its supervisor does so, and keeps no connection. Nobody is told where the store is away.
 
     Args:
-        read: Reads the settings.
+        settings: With which the supervisor was started.
         name: Of the worker.
         pool: What its threads would do.
         why: One sentence.
     """
     try:
-        settings = read()
         process = describe_process(settings, name, threads=0, pool=pool)
         with connect(url_of(settings.store), timeout_s=REPORT_TIMEOUT_S) as store:
             registry = Registry(store, settings.store.namespace)

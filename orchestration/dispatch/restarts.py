@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import signal
 import time
+import traceback
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestration.text import format_count
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
 
 #: Seconds in which so many ends are no accident any more, and a person should look.
@@ -35,6 +38,13 @@ def describe_end(code: int) -> str:
     return f"was killed by {name}{cause}"
 
 
+def explain(error: BaseException) -> str:
+    """What a process ended with that nobody foresaw: no text of it, which may hold data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
+
 class Restarts:
     """The newest ends of a worker's processes.
 
@@ -52,6 +62,11 @@ class Restarts:
         self._ends.append((self._clock(), end))
 
     @property
+    def count(self) -> int:
+        """How many ends are remembered."""
+        return len(self._ends)
+
+    @property
     def trouble(self) -> str:
         """What a person must know of it, one sentence; "" = nothing."""
         since_s = self._clock() - WINDOW_S
@@ -66,3 +81,16 @@ class Restarts:
 
 #: Those of this process, which its supervisor noted before it was forked.
 restarts: Final = Restarts()
+
+
+def shorten(record: logging.LogRecord) -> bool:
+    """Filter of the log in which Celery says with a traceback what ends a worker.
+
+    The traceback of a process that is started again, and ends again, is one sentence.
+    """
+    if record.exc_info and (error := record.exc_info[1]):
+        restarts.last_words = explain(error)
+        if restarts.count:
+            record.msg, record.args = "the worker ends: %s", (restarts.last_words,)
+            record.exc_info = record.exc_text = None
+    return True

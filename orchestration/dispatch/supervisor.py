@@ -7,6 +7,7 @@ supervisor is gone, and a supervisor drains when the process that `HEADGATE_PARE
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -14,13 +15,12 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 from celery.utils.nodenames import nodename
 
-from orchestration.dispatch.restarts import describe_end, restarts
+from orchestration.dispatch.restarts import describe_end, explain, restarts, shorten
 from workers.app import app
 from workers.broker.names import queue_of
 from workers.clients import clients
@@ -64,6 +64,7 @@ def run_celery_worker(name: str, concurrency: int, loglevel: str, pool: str) -> 
         without_gossip=True,
         without_mingle=True,
     )
+    logging.getLogger("celery.worker").addFilter(shorten)
     worker.start()
     return int(worker.exitcode or 0)
 
@@ -149,7 +150,7 @@ class Supervisor:
             click.echo(f"headgate: {error}", err=True)
             code, why = error.exit_code, str(error)
         except BaseException as error:  # noqa: BLE001 -- nothing of the supervisor's may run in this process
-            why = _explain(error)
+            why = explain(error)
             if not self._deaths:  # once is enough: it is started again, and may end so each time
                 traceback.print_exc()
         finally:
@@ -212,10 +213,3 @@ def _drain_without_supervisor(supervisor: int) -> None:
     while os.getppid() == supervisor:
         time.sleep(SUPERVISOR_CHECK_S)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _explain(error: BaseException) -> str:
-    """What a process ended with that nobody foresaw: no text of it, which may hold data."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
@@ -49,19 +49,27 @@ class IdleConnections(Generic[_Connection]):
     def __init__(self, most: int, idle_s: float = MAX_IDLE_S) -> None:
         self._most = most
         self._idle_ns = int(idle_s * 1e9)
-        self._by_age: OrderedDict[_Connection, Hashable] = OrderedDict()  #: the oldest first
-        self._by_owner: dict[Hashable, deque[_Connection]] = {}  #: the newest on the right
+        self._by_age: dict[_Connection, Hashable] = {}  #: the oldest first
+        #: The newest on the right; an owner without any stays until it is closed.
+        self._by_owner: dict[Hashable, deque[_Connection]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._by_age)
 
     def take(self, owner: Hashable) -> _Connection | None:
-        """The newest connection of this owner; None: there is none."""
-        self.close_old()
+        """The newest connection of this owner; None: there is none, or it is too old."""
         with self._lock:
             own = self._by_owner.get(owner)
-            return self._remove(owner, own[-1]) if own else None
+            if not own:
+                return None
+            connection = own.pop()
+            del self._by_age[connection]
+        if connection.idle_since_ns >= now_ns() - self._idle_ns:
+            return connection
+        connection.close()
+        self.close_old()
+        return None
 
     def keep(self, owner: Hashable, connection: _Connection, most: int) -> None:
         """Keep a connection until its owner takes it, or close it.
@@ -72,11 +80,16 @@ class IdleConnections(Generic[_Connection]):
             most: How many the owner may keep.
         """
         connection.idle_since_ns = now_ns()
+        surplus = None
         with self._lock:
-            if len(self._by_owner.get(owner, ())) < most:
+            own = self._by_owner.get(owner)
+            if own is None:
+                own = self._by_owner[owner] = deque()
+            if len(own) < most:
+                own.append(connection)
                 self._by_age[connection] = owner
-                self._by_owner.setdefault(owner, deque()).append(connection)
-                surplus = self._pop_oldest() if len(self._by_age) > self._most else None
+                if len(self._by_age) > self._most:
+                    surplus = self._pop_oldest()
             else:
                 surplus = connection
         if surplus is not None:
@@ -94,18 +107,15 @@ class IdleConnections(Generic[_Connection]):
 
     def close(self, owner: Hashable) -> None:
         """Close all that this owner has."""
-        while connection := self.take(owner):
+        with self._lock:
+            own = self._by_owner.pop(owner, ())
+            for connection in own:
+                del self._by_age[connection]
+        for connection in own:
             connection.close()
 
     def _pop_oldest(self) -> _Connection:
-        connection, owner = next(iter(self._by_age.items()))
-        return self._remove(owner, connection)
-
-    def _remove(self, owner: Hashable, connection: _Connection) -> _Connection:
-        """Forget a connection, which is the newest or the oldest one of its owner."""
-        del self._by_age[connection]
-        own = self._by_owner[owner]
-        _ = own.pop() if own[-1] is connection else own.popleft()
-        if not own:
-            del self._by_owner[owner]
+        """Forget the oldest connection, which is also the oldest one of its owner."""
+        connection = next(iter(self._by_age))
+        self._by_owner[self._by_age.pop(connection)].popleft()
         return connection

@@ -18,7 +18,7 @@ PARAMS_BYTES: Final = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class LedgerCache:
-    """By their names in the store."""
+    """By the prefix of their client's names, by job and by page."""
 
     pages: ByteCache[list[dict[str, Any]]] = field(default_factory=lambda: ByteCache(PAGE_BYTES))
     params: ByteCache[JobParams] = field(default_factory=lambda: ByteCache(PARAMS_BYTES))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from orchestration.dispatch import bootstep, presence
+from orchestration.dispatch import restarts as restarts_module
 from orchestration.dispatch.bootstep import DispatcherStep
 from orchestration.dispatch.presence import report_failing
 from orchestration.dispatch.restarts import MANY, WINDOW_S, Restarts, describe_end, restarts
@@ -83,7 +84,7 @@ def test_a_worker_that_cannot_work_is_no_live_worker_and_doctor_and_status_say_w
     world.submit(1)
     why = "its process 12 was killed by SIGKILL, soon after each start"
 
-    report_failing(lambda: world.clients.settings, "w1", "calls", why)
+    report_failing(world.clients.settings, "w1", "calls", why)
 
     now = status(world.client)
     assert (now.workers, now.threads, now.hindered) == (0, 0, 1)
@@ -95,7 +96,7 @@ def test_a_worker_that_cannot_work_is_no_live_worker_and_doctor_and_status_say_w
 
 
 def test_a_worker_that_works_again_takes_the_entry_of_the_one_that_could_not(world: World) -> None:
-    report_failing(lambda: world.clients.settings, "w1", "calls", "it cannot start")
+    report_failing(world.clients.settings, "w1", "calls", "it cannot start")
 
     world.start_heartbeat("w1")
 
@@ -105,7 +106,7 @@ def test_a_worker_that_works_again_takes_the_entry_of_the_one_that_could_not(wor
 
 def test_a_worker_that_cannot_work_has_the_name_of_no_other_one(world: World) -> None:
     for _ in range(2):
-        report_failing(lambda: world.clients.settings, "w1", "calls", "it cannot start")
+        report_failing(world.clients.settings, "w1", "calls", "it cannot start")
         world.start_heartbeat("w1", worker_id="another")
 
     assert "have one name" not in world.run("doctor").stdout
@@ -119,7 +120,7 @@ def test_nobody_is_told_where_the_store_is_away_and_the_supervisor_goes_on(
     )
     away = world.clients.settings.model_copy(update={"store": store})
 
-    report_failing(lambda: away, "w1", "calls", "it cannot start")
+    report_failing(away, "w1", "calls", "it cannot start")
 
     assert "nobody is told that this worker cannot work" in caplog.text
 
@@ -164,6 +165,27 @@ def test_fifty_clients_need_no_more_open_files_than_one(
     DispatcherStep(worker).start(worker)
 
 
+def test_celerys_traceback_of_what_ends_a_worker_comes_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = Restarts()
+    monkeypatch.setattr(restarts_module, "restarts", ours)
+    logger = logging.getLogger("tests.of.celerys.worker")
+    logger.addFilter(restarts_module.shorten)
+    for _ in range(2):
+        try:
+            int("canary")
+        except ValueError as error:
+            logger.critical("Unrecoverable error: %r", error, exc_info=True)
+        ours.note("ended with exit code 1")
+
+    first, second = caplog.records
+    assert first.exc_info
+    assert not second.exc_info
+    assert second.getMessage() == f"the worker ends: {ours.last_words}"
+    assert ours.last_words.startswith("ValueError in test_restarts.py, line ")
+
+
 SUPERVISED = """
 import json, os, signal, sys
 from orchestration.dispatch import supervisor
@@ -178,9 +200,12 @@ sys.exit(supervisor.Supervisor(work, report).run())
 
 
 def supervised(
-    work: str, folder: Path, reports: int, before: str = ""
+    work: str, folder: Path, reports: int, before: str = "", *, ends: bool = False
 ) -> tuple[list[Any], list[str], int]:
-    """What a supervisor reports of such a process and prints, until so many reports; its code."""
+    """What a supervisor reports of such a process and prints, and its exit code.
+
+    After so many reports it is drained, unless it ends by itself.
+    """
     command = [sys.executable, "-c", SUPERVISED.format(work=work, before=before)]
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -189,7 +214,7 @@ def supervised(
         assert process.stdout
         assert process.stderr
         told = [json.loads(process.stdout.readline()) for _ in range(reports)]
-        if process.poll() is None:
+        if not ends:
             process.terminate()
         printed = process.stderr.read().splitlines()
     return told, printed, process.returncode
@@ -218,7 +243,7 @@ def test_a_process_that_cannot_start_as_it_is_configured_is_reported_and_not_sta
 ) -> None:
     work = "from workers.errors import ConfigError; raise ConfigError('the limit is too low')"
 
-    told, printed, code = supervised(work, tmp_path, 1)
+    told, printed, code = supervised(work, tmp_path, 1, ends=True)
 
     assert code == 2
     assert printed == ["headgate: the limit is too low"]

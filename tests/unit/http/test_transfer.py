@@ -6,12 +6,22 @@ import hashlib
 import os
 import socket
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
 from workers.http.connection import ConnectFailed
-from workers.http.transfer import SEND_BYTES, File, NotThatFile, Sent, TakenOver, Transfers
+from workers.http.transfer import (
+    READ_BYTES,
+    SEND_BYTES,
+    File,
+    NotThatFile,
+    Sent,
+    TakenOver,
+    Transfers,
+    _Body,
+)
 from workers.settings.client import ClientSettings
 
 if TYPE_CHECKING:
@@ -203,3 +213,17 @@ def test_a_redirect_of_the_host_of_files_is_not_followed(file: File, status: int
     elsewhere.done.set()
     assert sent == Sent(status, "", "", whole=True)
     assert elsewhere.got == b""
+
+
+def test_a_file_of_any_size_is_sent_from_little_memory(tmp_path: Path) -> None:
+    size, path = 20 * READ_BYTES, tmp_path / "large.wav"
+    path.write_bytes(bytes(size))
+    large = File(path, size, hashlib.md5(bytes(size)).hexdigest())  # noqa: S324
+    tracemalloc.start()
+    with path.open("rb", buffering=0) as opened:
+        sent = sum(len(part) for part in _Body(opened, large, lambda: True))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert sent == size
+    assert most < 4 * READ_BYTES

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -566,3 +567,16 @@ def test_a_tenant_with_credentials_of_its_own_sends_through_its_own_client(desk:
 
     assert (whole["client"], whole["rejected"]) == ("apac", 0)
     assert (mixed["client"], mixed["rejected"]) == ("acme", 1)
+
+
+def test_a_file_of_the_longest_lines_is_checked_and_accepted_in_little_memory(desk: Desk) -> None:
+    path = desk.file(
+        "rows.jsonl", [a_call(f"r{number}", body="a" * 500_000) for number in range(24)]
+    )
+    tracemalloc.start()
+    result = desk.run("submit", "calls", path, "--client", "acme", "--json")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert result.exit_code == 0, result.stderr
+    assert most < 8_000_000  # the file has 12 MB

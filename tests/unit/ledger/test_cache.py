@@ -12,10 +12,13 @@ import pytest
 
 from tests.support.stored import a_job
 from workers.cache import ByteCache, weigh
+from workers.governor import proposals
 from workers.ledger.cache import PAGE_BYTES, PARAMS_BYTES, LedgerCache
 from workers.ledger.job import JobParams
 from workers.ledger.ledger import Ledger
 from workers.ledger.packing import pack
+from workers.settings.client import TenantSettings
+from workers.settings.limits import LimitSettings
 from workers.store.keys import ClientKeys
 
 if TYPE_CHECKING:
@@ -163,3 +166,22 @@ def test_a_value_that_is_put_again_counts_once() -> None:
         cache.put("one", "one", 4)
 
     assert cache.size == 4
+
+
+@pytest.mark.usefixtures("traced")
+def test_proposals_weigh_no_less_than_what_they_take_and_few_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = ByteCache[tuple[proposals.Proposal, ...]](proposals.READ_BYTES)
+    monkeypatch.setattr(proposals, "_read", cache)
+    tenants = {f"tenant{number}": TenantSettings(weight=2) for number in range(200)}
+    limits = tuple(LimitSettings(name=f"limit{number}", count=9) for number in range(50))
+    before = held()
+    for serial in range(25):
+        own = proposals.Proposal(
+            digest="digest", serial=serial, holds=True, limits=limits, tenants=tenants
+        )
+        proposals.from_json(proposals.to_json([own]))
+
+    assert 0 < cache.size <= proposals.READ_BYTES
+    assert held() - before <= cache.size + 1_000_000
