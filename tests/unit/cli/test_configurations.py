@@ -91,6 +91,31 @@ def test_of_one_name_that_counts_other_calls_both_limits_hold(world: World) -> N
     assert len({limit.name for limit in names.values()}) == 2
 
 
+def test_the_breaker_opens_by_the_rule_of_any_live_process(world: World) -> None:
+    own = "count = 100\n[clients.acme.breaker]\npercent = 30\nmin_calls = 50"
+    strict, usual = start(world, "w1", own), start(world, "w2", "count = 100")
+    flow = flows.flow(world.client.settings(), 1, "-", "POST /x")
+
+    def rules() -> list[list[int]]:
+        found: list[list[int]] = json.loads(
+            flow.definition(world.client.look()[1]).partition("\n")[0]
+        )["breaker"]
+        return found
+
+    assert rules() == [[60, 10, 20], [30, 10, 50]]
+    die(world, strict)
+    usual.keep(now=True)
+    assert rules() == [[60, 10, 20]]
+    one, both = "above 30 % of at least 50 calls in 10 s", "above 60 % of at least 20 calls in 10 s"
+    assert agreed(world) == [
+        (
+            f"app 89.993/s burst 80, breaker {one}",
+            f"app 89.993/s burst 80, breaker {both} or {one}",
+        ),
+        (f"app 89.993/s burst 80, breaker {both} or {one}", "app 89.993/s burst 80"),
+    ]
+
+
 def test_a_dead_process_counts_until_its_heartbeat_has_ended(world: World) -> None:
     low = start(world, "w1", "count = 100")
     high = start(world, "w2", "count = 400")
