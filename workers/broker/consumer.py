@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import consumer, state
 from typing_extensions import override
 
@@ -85,7 +87,9 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
         wait_s = reception.note_failure(exc)
         for channel in self.connection.transport.channels:
             channel.do_restore = False
-        super().on_connection_error_after_connected(exc)
+        with warnings.catch_warnings():  # Celery's worker turns on what our application turned off
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
         _rest(wait_s)
 
 

@@ -24,18 +24,22 @@ from workers.errors import StoreAway
 from workers.governor.flows import POOLS
 from workers.governor.grants import Bell
 from workers.settings.load import StoreSettings
-from workers.store.connection import connect, require_durable
+from workers.store.connection import Store, connect, require_durable
 from workers.store.keys import ClientKeys
 from workers.store.scripts import Scripts, load_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.store.connection import Store
-
 KEY: Final = "headgate:{acme}:x"
-#: What `redis.Redis` calls otherwise than its commands, and what sends none.
-SPELT: Final = {"zscan_iter": "zscan", "pipeline": "exec", "close": "", "set_response_callback": ""}
+#: Methods of `redis.Redis` that are not called as their commands are, and what these are.
+SPELT: Final[dict[str, set[str]]] = {
+    "zscan_iter": {"zscan"},
+    "zrange": {"zrange", "zrevrange"},  # by `desc`
+    "pipeline": {"multi", "exec"},
+    "close": set(),
+    "set_response_callback": set(),
+}
 #: Modules that speak to other servers, or as other users.
 ELSEWHERE: Final = ("workers.store.embedded", "workers.store.keeper", "workers.broker.transport")
 #: What only a process does that may, or that was not told the answer.
@@ -104,22 +108,21 @@ def commands_of_code() -> set[str]:
     for name, module in modules().items():
         if name.startswith(("workers", "tasks", "orchestration")) and name not in ELSEWHERE:
             calls = (node for node in ast.walk(module.tree) if isinstance(node, ast.Call))
-            found |= {command for call in calls if (command := command_of(call))}
+            found |= {command for call in calls for command in commands_of(call)}
     return found
 
 
-def command_of(call: ast.Call) -> str:
-    """The command of a call; "" = it sends none."""
+def commands_of(call: ast.Call) -> set[str]:
+    """The commands that a call may send."""
     if not isinstance(call.func, ast.Attribute):
-        return ""
+        return set()
     method, on = call.func.attr, ast.unparse(call.func.value).rpartition(".")[2]
-    if not RECEIVER.search(on):
-        return ""
+    if not RECEIVER.search(on) or not (method == "ask" or hasattr(redis.Redis, method)):
+        return set()
     if method in {"execute_command", "ask"}:
-        words = [it.value for it in call.args[:2] if isinstance(it, ast.Constant)]
-        two = words[:1] == ["FUNCTION"]
-        return " ".join(map(str, words[: 2 if two else 1])).lower()
-    return SPELT.get(method, method.replace("_", " ") if hasattr(redis.Redis, method) else "")
+        words = [str(it.value) for it in call.args[:2] if isinstance(it, ast.Constant)]
+        return {" ".join(words[: 2 if words[:1] == ["FUNCTION"] else 1]).lower()} - {""}
+    return SPELT.get(method, {method.replace("_", " ")})
 
 
 def may(server: Store, user: str, command: str, key: str = KEY) -> bool:
