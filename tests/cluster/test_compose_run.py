@@ -74,7 +74,7 @@ class Compose:
         return self("exec", "-T", "-e", password, "redis", *client)
 
     def start_demo(self) -> str:
-        """As docs/how-to/operations.md says, but beside what the test does; returns its container."""
+        """Start it as docs/how-to/operations.md says, but detached; returns its container."""
         name = self.container("demo")
         self("run", "--detach", "--name", name, "demo", timeout_s=120)
         return name
