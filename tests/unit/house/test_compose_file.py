@@ -125,6 +125,11 @@ def test_nobody_hears_of_the_demo_without_its_file() -> None:
     assert "clients" not in CONFIG
 
 
+def test_what_is_run_by_itself_depends_on_nothing_that_is_scaled() -> None:
+    for name in ("submit", "demo"):
+        assert not {"worker", "media"} & set(whole()["services"][name]["depends_on"])
+
+
 def test_workers_are_looked_at_by_what_they_do() -> None:
     for name in ("worker", "media"):
         service = COMPOSE["services"][name]
