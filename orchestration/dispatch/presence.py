@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from orchestration.dispatch.restarts import restarts
+from workers.broker.reception import reception
 from workers.errors import HeadgateError
 from workers.governor import agreement
 from workers.governor.proposals import Proposal
@@ -77,6 +78,7 @@ class Presence:
             installation=self._clients.installation_id,
             obstacles=obstacles,
             trouble=restarts.trouble,
+            takes_none=reception.why,
         )
         self._registry.write(self.process, look)
         seen = (look.digests | {self.process.digest}, look.applied)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers.errors import HeadgateError
 from workers.governor import binding, overrides
-from workers.governor.registry import Process, Registry
+from workers.governor.registry import LIVES_S, Process, Registry
 from workers.store.connection import open_store
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def workers_of(client: Client) -> Workers:
         group = strangers if own is None and configuration else serving
         if own and bound and own != bound:
             group = refused
-        elif client.name in process.obstacles or not process.works:
+        elif process.takes_none or client.name in process.obstacles or not process.works:
             group = hindered
         group.append(process)
     problems = [*_differences(client, look), *_troubles(client.name, [*hindered, *serving])]
@@ -66,6 +67,24 @@ def workers_of(client: Client) -> Workers:
             f'anew: headgate client rebind {client.name} --reason "…"'
         )
     return Workers(serving=serving, problems=problems, hindered=len(hindered))
+
+
+def require_alive(clients: Clients, name: str, host: str) -> None:
+    """Make sure that the worker of this name on this host is alive: that it runs and takes bells.
+
+    Raises:
+        HeadgateError: it does not.
+    """
+    settings = clients.settings.store
+    look = Registry(open_store(settings), settings.namespace).look()
+    own = [one for one in look.live.values() if (one.name, one.host) == (name, host)]
+    if not own:
+        raise HeadgateError(
+            f"worker {name}@{host} is not alive: it wrote no heartbeat in the last {LIVES_S:g} s"
+        )
+    for process in own:
+        if process.takes_none:
+            raise HeadgateError(f"{_titles([process])} takes no bells: {process.takes_none}")
 
 
 def find_outdated(clients: Clients, installation: str) -> list[str]:
@@ -112,7 +131,9 @@ def _differences(client: Client, look: Look) -> Iterator[str]:
 def _troubles(client: str, processes: Sequence[Process]) -> Iterator[str]:
     """What keeps processes from the client's calls, or from any work, and who was started anew."""
     for process in processes:
-        if why := process.obstacles.get(client):
+        if process.takes_none:
+            yield f"{_titles([process])} takes no bells: {process.takes_none}"
+        elif why := process.obstacles.get(client):
             yield f"{_titles([process])} makes no calls of client {client}: {why}"
         if process.trouble:
             fault = "is in trouble" if process.works else "cannot work"
