@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from celery import bootsteps
 
 from orchestration.dispatch.dispatcher import Dispatcher
+from orchestration.notify import Notifier
 from workers.app import app
 from workers.broker.names import pool_of
 from workers.clients import clients
@@ -37,6 +38,7 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
     def __init__(self, parent: WorkController, **options: object) -> None:
         super().__init__(parent, **options)
         self.dispatcher: Dispatcher | None = None
+        self.notifier: Notifier | None = None
 
     def start(self, parent: WorkController) -> None:
         """Begin to ring.
@@ -56,12 +58,17 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
             parent.app, clients(), parent.hostname, threads=parent.concurrency, pool=pool
         )
         self.dispatcher.start()
+        if clients().settings.notify.is_on:
+            self.notifier = Notifier(clients())
+            self.notifier.start()
 
     def stop(self, parent: WorkController) -> None:
         """Ring no more. Bells that are out are answered, or the sweep requeues them."""
         del parent
         if self.dispatcher:
             self.dispatcher.stop()
+        if self.notifier:
+            self.notifier.stop()
 
 
 def _require_descriptors(pool: str, threads: int) -> None:

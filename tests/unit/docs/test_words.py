@@ -13,6 +13,7 @@ from tests.unit.docs.test_links import DOCS, PAGES, ROOT
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
 from workers.settings.load import FlowerSettings, StoreSettings, WorkerSettings
+from workers.settings.notify import NotifySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ SECTIONS: dict[str, type[Model]] = {
     "[store]": StoreSettings,
     "[worker]": WorkerSettings,
     "[flower]": FlowerSettings,
+    "[notify]": NotifySettings,
     "[clients.NAME]": ClientSettings,
     "Limits": LimitSettings,
     "Tenants": TenantSettings,
