@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestration.notify import delivery
 from orchestration.notify import notifier as notifiers
 from orchestration.notify.notifier import Notifier
 from orchestration.notify.outbox import MOST_TRIES
@@ -16,6 +18,7 @@ from tests.support.fleet import until
 from tests.support.receiver import a_receiver
 from tests.support.world import die
 from workers.clients import Clients
+from workers.http import webhook
 from workers.settings.load import load
 
 if TYPE_CHECKING:
@@ -68,9 +71,17 @@ def test_many_workers_deliver_each_event_once(world: World, looks: Looks, tmp_pa
     assert looks.outbox.waiting() == []
 
 
+def stop(worker: Notifier) -> None:
+    """Stop it, which must come back although a try would go on for long."""
+    stopping = threading.Thread(target=worker.stop, daemon=True)
+    stopping.start()
+    until(lambda: not stopping.is_alive(), what="the end of the worker")
+
+
 def test_a_worker_stops_while_a_command_hangs_and_another_one_delivers(
-    world: World, looks: Looks, tmp_path: Path
+    world: World, looks: Looks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(delivery, "LIMIT_S", 600.0)
     running = tmp_path / "running"
     tell_by(world, f"import time; open({str(running)!r}, 'w').close(); time.sleep(600)")
     looks.look()
@@ -80,7 +91,7 @@ def test_a_worker_stops_while_a_command_hangs_and_another_one_delivers(
     worker.start()
     until(running.exists, what="the command runs")
 
-    worker.stop()
+    stop(worker)
 
     assert not worker.is_alive()
     (left,) = looks.outbox.waiting()
@@ -91,6 +102,7 @@ def test_a_worker_stops_while_a_url_hangs(
     world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOOK_SECRET", "A" * 32)
+    monkeypatch.setattr(webhook, "LIMIT_S", 600.0)
     with a_receiver() as receiver:
         receiver.answers.clear()
         tell(world, f'url = "{receiver.url}"\nsecret_env = "HOOK_SECRET"')
@@ -101,8 +113,9 @@ def test_a_worker_stops_while_a_url_hangs(
         worker.start()
         until(lambda: receiver.received, what="the request is there")
 
-        worker.stop()  # comes back, though the thread still waits
+        stop(worker)
 
+        assert worker.is_alive()  # and ends with its process
         assert worker.daemon
         assert looks.outbox.waiting() != []
 
