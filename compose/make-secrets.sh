@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secrets of compose.yaml in compose/secrets, once; what is there already stays.
+# Makes the secrets of compose.yaml and sandbox.yaml in compose/secrets; what is there already stays.
 #
 # The folder is for nobody else (0700). The files in it can be read by all: in a container each is
 # mounted alone, and read by a user that this machine does not know.
@@ -12,10 +12,16 @@ cd secrets
 made() { # NAME: a new secret in it, unless it is there
   [ -s "$1" ] || { od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$1"; chmod 444 "$1"; }
 }
-for name in store_password flower_password demo_secret; do made "$name"; done
+for name in flower_password demo_secret; do made "$name"; done
 
-hash=$(sha256sum <store_password | cut -d' ' -f1)
-sed "s/@HASH@/$hash/" ../store_users >store_users.new
+# The users of the store: each stands in store_users, with the name of its password between two @.
+cp ../store_users store_users.new
+for name in admin_password store_password broker_password flower_broker_password; do
+  made "$name"
+  hash=$(sha256sum <"$name" | cut -d' ' -f1)
+  sed "s/@$name@/$hash/" store_users.new >store_users.next
+  mv store_users.next store_users.new
+done
 printf '{"clients": {"demo": "%s"}, "latency_ms": 80, "limits": [{"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}]}\n' \
   "$(cat demo_secret)" >sandbox_config.new
 for name in store_users sandbox_config; do chmod 444 "$name.new"; mv "$name.new" "$name"; done

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "recover": "Recover open work after the store was restored from a backup.",
     "audit": "Show what was done: when, by whom, what, and the reason.",
     "doctor": "Examine store, broker and workers, and recount the ledger.",
+    "deploy": "Load this release's functions, where workers may not.",
     "worker": "Run a worker, and start it again if it dies.",
     "flower": "Show workers and tasks in Flower, behind a login.",
     "sandbox": "Run a provider on this machine, to test against.",

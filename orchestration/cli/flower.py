@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 import click
 
 from orchestration.cli import options
+from orchestration.views.links import require_broker
 from workers.clients import use_settings
 from workers.errors import ConfigError, HeadgateError, UsageError
 from workers.settings.load import load
 from workers.settings.redis_url import is_loopback
-from workers.store.connection import broker_url_of, connect, url_of
-from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,11 +52,11 @@ def command(port: int, host: str) -> None:
     The user is flower.user, and the password that of flower.password_file or flower.password_env.
     Without one the command makes a password, keeps it in the data folder, and shows it once, on a
     terminal. Flower's own options may be set as FLOWER_ variables. With FLOWER_READ_ONLY=false,
-    Flower may revoke tasks.
+    Flower may revoke tasks. It needs the broker; the store only for what changes workers.
 
     \b
     Example:  headgate flower --port 5555
-    Exit:     0 asked to stop, 1 no store or no such address, 2 wrong configuration or usage
+    Exit:     0 asked to stop, 1 no broker or no such address, 2 wrong configuration or usage
     """
     settings = options.settings()
     login = f"{settings.flower.user}:{_read_password(settings, host)}"
@@ -67,9 +66,7 @@ def command(port: int, host: str) -> None:
     from workers.app import app
 
     use_settings(partial(load, options.config_file()))
-    require_usable(broker_url_of(settings.store))
-    with connect(url_of(settings.store)) as store:
-        store.ping()
+    require_broker(settings.store)  # Flower needs no store
     _require_free(host, port)
     os.environ.setdefault("FLOWER_READ_ONLY", "true")
     # The login is set here: everybody on this machine may read arguments and environment.

@@ -7,12 +7,13 @@ import platform
 import re
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from orchestration.cli import options
 from orchestration.text import format_count
+from orchestration.views.workers import require_alive
 from workers.clients import use_settings
 from workers.errors import UsageError
 from workers.governor.flows import CALLS_POOL, POOLS
@@ -51,8 +52,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the worker logs; INFO is two lines a call.",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Look whether the worker of this --name on this host runs and takes bells, and end.",
+)
 @options.configured
-def command(concurrency: int | None, name: str | None, pool: str, loglevel: str) -> None:
+def command(
+    concurrency: int | None, name: str | None, pool: str, loglevel: str, *, check: bool
+) -> None:
     """Run a worker, and start it again if it dies.
 
     It drains on SIGTERM: running calls finish, and nothing new starts. Files are transferred by
@@ -61,17 +69,29 @@ def command(concurrency: int | None, name: str | None, pool: str, loglevel: str)
     \b
     Example:  headgate worker --concurrency 64 --name w1
               headgate worker --for media --concurrency 16
-    Exit:     0 drained, 1 no store or not the remembered one, 2 wrong configuration or usage
+              headgate worker --name w1 --check
+    Exit:     0 drained, or alive (--check), 1 no store or not the remembered one, or not alive
+              (--check), 2 wrong configuration or usage
     """
-    from celery.exceptions import SecurityWarning
-
-    from orchestration.dispatch.supervisor import Supervisor, run_celery_worker
-
     if name is not None and not re.fullmatch(NAME, name):
         raise UsageError(
             "--name must be at most 64 letters, digits, dots, dashes and underscores, and begin "
             "with a letter or digit"
         )
+    if check:
+        if name is None:
+            raise UsageError("--check needs the --name of the worker")
+        require_alive(options.clients(), name, platform.node())
+        return
+    _run(concurrency, name, pool, loglevel)
+
+
+def _run(concurrency: int | None, name: str | None, pool: str, loglevel: str) -> NoReturn:
+    """Run the worker until it has drained, and exit as it did."""
+    from celery.exceptions import SecurityWarning
+
+    from orchestration.dispatch.supervisor import Supervisor, run_celery_worker
+
     read = partial(_read_settings, options.config_file(), concurrency)
     settings = read()
     use_settings(read)  # the forked worker reads them anew

@@ -20,6 +20,7 @@ from orchestration.dispatch.delays import Delays
 from orchestration.dispatch.presence import Presence
 from orchestration.kinds.registry import all_kinds
 from workers import failpoints
+from workers.broker.reception import reception
 from workers.errors import (
     ConfigError,
     HeadgateError,
@@ -89,8 +90,8 @@ class Dispatcher(threading.Thread):
     def run(self) -> None:
         """Take the turns of all clients as they come."""
         turns = dict.fromkeys(self._clients.names(), 0.0)
-        while turns and not self._stop_asked.is_set():
-            if not self._is_present():
+        while not self._stop_asked.is_set():
+            if not self._is_present() or not turns:
                 self._stop_asked.wait(RETRY_TURN_S)
             else:
                 name = min(turns, key=turns.__getitem__)
@@ -108,7 +109,8 @@ class Dispatcher(threading.Thread):
         except Exception:  # a dispatcher that ended would strand its clients
             _logger.exception("this worker is not in the registry")
             return False
-        return True
+        # Bells that it rang would be for others, who ring themselves, and for its own idle threads.
+        return not reception.is_refused
 
     def _keep_store(self) -> None:
         if time.monotonic() < self._store_due_s:

@@ -11,6 +11,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from workers.broker.reception import reception
 from workers.errors import HeadgateError
 from workers.governor import agreement
 from workers.governor.proposals import Proposal
@@ -76,7 +77,10 @@ class Presence:
             self._serial = self._registry.serial_of(self._configuration)
         obstacles = {name: one.why for name, one in self._clients.obstacles.items() if one.why}
         self.process = replace(
-            self.process, installation=self._clients.installation_id, obstacles=obstacles
+            self.process,
+            installation=self._clients.installation_id,
+            obstacles=obstacles,
+            takes_none=reception.why,
         )
         self._registry.write(self.process, look)
         seen = (look.digests | {self.process.digest}, look.applied)

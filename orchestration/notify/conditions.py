@@ -124,14 +124,15 @@ def _holds(client: Client, state: GovernorState) -> Iterator[Condition]:
 def conditions_of_workers(look: Look) -> Iterator[Condition]:
     """What is so of the workers that live."""
     for process in look.live.values():
-        if process.obstacles:
-            clients = sorted(process.obstacles)
-            more = format_count(len(clients) - 1, "other") if clients[1:] else ""
-            of = f"client {clients[0]}" + (f" and {more}" if more else "")
-            yield Condition(
-                event=EventType.WORKER_HINDERED,
-                subject=(process.id,),
-                what=f"worker {process.title} has made no calls of {of}",
-                then=": `headgate status` says why",
-                data={"worker": process.title, "clients": clients},
-            )
+        clients = sorted(process.obstacles)
+        if not (clients or process.takes_none):
+            continue
+        more = f" and {format_count(len(clients) - 1, 'other')}" if clients[1:] else ""
+        what = "taken no bells" if process.takes_none else f"made no calls of client {clients[0]}"
+        yield Condition(
+            event=EventType.WORKER_HINDERED,
+            subject=(process.id,),
+            what=f"worker {process.title} has {what}{'' if process.takes_none else more}",
+            then=": `headgate status` says why",
+            data={"worker": process.title, "clients": [] if process.takes_none else clients},
+        )

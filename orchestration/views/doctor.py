@@ -14,7 +14,9 @@ from orchestration.views.status import status
 from orchestration.views.workers import name_problems
 from workers.errors import ConfigError, HeadgateError, StoreAway, StoreReplaced
 from workers.ledger.installation import Installation, where
+from workers.settings.redis_url import read_redis_url
 from workers.store.connection import (
+    broker_url_of,
     open_store,
     require_durable,
     store_now_us,
@@ -126,7 +128,9 @@ def _broker(clients: Clients) -> Check:
         require_broker(settings)
     except StoreAway as error:
         return Check(name="broker", text="not reachable", violations=[str(error)])
-    own = "a server of its own" if settings.broker_url else "the store's server"
+    servers = (read_redis_url(find(settings)) for find in (url_of, broker_url_of))
+    places = {(server.host, server.port) for server in servers}
+    own = "a server of its own" if len(places) > 1 else "the store's server"
     return Check(name="broker", text=f"answers, {own}")
 
 

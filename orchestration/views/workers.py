@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workers.errors import HeadgateError
 from workers.governor import binding, overrides
-from workers.governor.registry import Process, Registry
+from workers.governor.registry import LIVES_S, Process, Registry
 from workers.store.connection import open_store
 
 if TYPE_CHECKING:
@@ -45,13 +46,14 @@ def workers_of(client: Client) -> Workers:
         group = strangers if own is None and configuration else serving
         if own and bound and own != bound:
             group = refused
-        elif client.name in process.obstacles:
+        elif process.takes_none or client.name in process.obstacles:
             group = hindered
         group.append(process)
     problems = [*_differences(client, look)]
     for process in hindered:
-        why = process.obstacles[client.name]
-        problems.append(f"{_titles([process])} makes no calls of client {client.name}: {why}")
+        why = process.takes_none or process.obstacles[client.name]
+        what = "takes no bells" if process.takes_none else f"makes no calls of client {client.name}"
+        problems.append(f"{_titles([process])} {what}: {why}")
     if outdated:
         problems.append(
             f"{_titles(outdated)} works for the installation that this store had before, and does "
@@ -69,6 +71,24 @@ def workers_of(client: Client) -> Workers:
             f'anew: headgate client rebind {client.name} --reason "…"'
         )
     return Workers(serving=serving, problems=problems, hindered=len(hindered))
+
+
+def require_alive(clients: Clients, name: str, host: str) -> None:
+    """Make sure that the worker of this name on this host is alive: that it runs and takes bells.
+
+    Raises:
+        HeadgateError: it does not.
+    """
+    settings = clients.settings.store
+    look = Registry(open_store(settings), settings.namespace).look()
+    own = [one for one in look.live.values() if (one.name, one.host) == (name, host)]
+    if not own:
+        raise HeadgateError(
+            f"worker {name}@{host} is not alive: it wrote no heartbeat in the last {LIVES_S:g} s"
+        )
+    for process in own:
+        if process.takes_none:
+            raise HeadgateError(f"{_titles([process])} takes no bells: {process.takes_none}")
 
 
 def find_outdated(clients: Clients, installation: str) -> list[str]:

@@ -25,7 +25,7 @@ from tests.conftest import free_port
 from tests.support.fleet import ROOT, Fleet, calls, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 try:
     from playwright.sync_api import expect, sync_playwright
@@ -47,12 +47,13 @@ TROUBLE = {"r1": "5xx_before", "r2": "400"}
 
 
 @contextmanager
-def flower(fleet: Fleet) -> Iterator[str]:
+def flower(fleet: Fleet, env: Mapping[str, str] | None = None) -> Iterator[str]:
     """`headgate flower` beside a fleet; its URL."""
     port, password = free_port(), fleet.folder / "flower_password"
     password.write_text(LOGIN[1])
     command = [sys.executable, "-m", "orchestration.cli", "flower", "--port", str(port)]
-    environment = fleet.environment | {"HEADGATE_FLOWER__PASSWORD_FILE": str(password)}
+    own = {"HEADGATE_FLOWER__PASSWORD_FILE": str(password), **(env or {})}
+    environment = fleet.environment | own
     with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
         try:
             url = f"http://127.0.0.1:{port}"

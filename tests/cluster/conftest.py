@@ -70,6 +70,7 @@ def fleet(request: pytest.FixtureRequest) -> Iterator[AnyFleet]:
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The product's own, built by its Dockerfile."""
     tag, folder = "headgate:test", docker_engine.copy_project(tmp_path_factory.mktemp("image"))
+    docker_engine.find_pinned(folder / "compose")
     dockerfile = str(folder / "compose/Dockerfile")
     docker_engine.docker("build", "-q", "-f", dockerfile, "-t", tag, str(folder), timeout_s=500)
     return tag

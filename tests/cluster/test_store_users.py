@@ -1,8 +1,10 @@
-"""The store's user of the containers may do what Headgate, Celery and Flower do, and no more."""
+"""The store's users of the containers may do what Headgate, Celery and Flower do.
+
+What they may not is in tests/unit/store/test_users.py.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import subprocess
 import sys
@@ -11,55 +13,54 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.test_flower_page import flower, online
+from tests.support import store_users
 from tests.support.fleet import ROOT, Fleet, calls, until
-from workers.errors import StoreAway
-from workers.store.connection import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-PASSWORD = "a-password"
 COMMANDS = [
     "status", "jobs", "doctor", "watch job", "report job", "audit", "dead list acme", "limits",
     "client pause acme --for 1s --reason test", "client resume acme --reason test",
     "limits set acme app --rate 90 --reason test", "limits unset acme app --reason test",
+    "worker --name w2 --check",
 ]  # fmt: skip
-#: Tried with arguments that would do something.
-FORBIDDEN = [
-    "FLUSHALL", "FLUSHDB", "CONFIG GET *", "CONFIG SET appendonly no", "KEYS *", "SCAN 0",
-    "EVAL return(1) 0", "SHUTDOWN NOSAVE", "ACL LIST", "ACL WHOAMI", "SAVE",
-    "CLIENT LIST", "MONITOR", "REPLICAOF NO ONE", "MODULE LIST", "FUNCTION FLUSH", "SWAPDB 0 1",
-    "SCRIPT FLUSH", "GET other", "SET other 1", "PUBLISH other 1", "RENAME headgate.calls x",
-    "LPUSH other.calls 1",
-    "LPUSH calls 1", "PUBLISH /0.other.pidbox 1", "GET other:kombu.unacked", "BGREWRITEAOF",
-]  # fmt: skip
-
-
-def rules() -> list[str]:
-    """What the file gives the user, with the password of this test."""
-    text = (ROOT / "compose/store_users").read_text()
-    (line,) = [it for it in text.splitlines() if it.startswith("user headgate ")]
-    secret = hashlib.sha256(PASSWORD.encode()).hexdigest()
-    return line.replace("@HASH@", secret).split()[2:]
 
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    """A store with this user, and no other broker."""
+    """A store with these users, and no other broker."""
     with Fleet() as it:
-        it.client.store.execute_command("ACL", "SETUSER", "headgate", "reset", *rules())
+        store_users.add_users(it.client.store)
+        it.environment |= store_users.settings_as(it.store_port)
         yield it
 
 
-def as_user(fleet: Fleet) -> Mapping[str, str]:
-    url = f"redis://headgate:{PASSWORD}@127.0.0.1:{fleet.store_port}/0"
-    names = {"URL": url, "BROKER_URL": url, "DURABLE": "always"}
-    return {f"HEADGATE_STORE__{name}": value for name, value in names.items()}
+def run(fleet: Fleet, command: str) -> subprocess.CompletedProcess[str]:
+    """What `headgate COMMAND` does as the ledger's user."""
+    return subprocess.run(
+        [sys.executable, "-m", "orchestration.cli", *command.split()],
+        cwd=ROOT, env=fleet.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
-def test_everything_works_as_this_user(fleet: Fleet) -> None:
-    fleet.environment |= as_user(fleet)
-    with flower(fleet) as url:
+def load_functions(fleet: Fleet) -> None:
+    """As the service `admin` does."""
+    as_admin = {"HEADGATE_STORE__URL": store_users.url_as("admin", fleet.store_port)}
+    command = [sys.executable, "-m", "orchestration.cli", "deploy"]
+    subprocess.run(command, cwd=ROOT, env=fleet.environment | as_admin, check=True)
+
+
+def test_everything_works_as_these_users(fleet: Fleet) -> None:
+    load_functions(fleet)
+    broker = store_users.url_as("flower", fleet.store_port)
+    nowhere = {
+        "HEADGATE_STORE__URL": "redis://headgate@127.0.0.1:9/0",
+        "HEADGATE_STORE__PASSWORD_FILE": "/nowhere",
+        "HEADGATE_STORE__BROKER_URL": broker,
+        "FLOWER_ENABLE_EVENTS": "false",
+    }
+    with flower(fleet, nowhere) as url:
         for name in ("w1", "w2"):
             fleet.start_worker(name)
         until(lambda: len(online(url)) == 2, 30, "two workers in Flower")
@@ -68,31 +69,47 @@ def test_everything_works_as_this_user(fleet: Fleet) -> None:
         fleet.kill_worker("w1", signal.SIGKILL)
         assert fleet.wait() == {"succeeded": 400}
         for command in COMMANDS:
-            done = subprocess.run(
-                [sys.executable, "-m", "orchestration.cli", *command.split()],
-                cwd=ROOT, env=fleet.environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            done = run(fleet, command)
             assert done.returncode == 0, (command, done.stderr)
 
-    log = fleet.client.store.execute_command("ACL", "LOG")
-    refused = {dict(zip(it[::2], it[1::2], strict=True))["object"] for it in log}
-    assert refused <= {"config|get"}  # what it says is stated: store.durable
+    assert store_users.refused(fleet.client.store) == []
 
 
-def test_nothing_else_is_allowed(fleet: Fleet) -> None:
-    url = f"redis://headgate:{PASSWORD}@127.0.0.1:{fleet.store_port}/0"
-    with connect(url) as store:
-        assert store.ping()
-        for command in FORBIDDEN:
-            with pytest.raises(StoreAway, match=r"(?i)NoPermission|no permissions"):
-                store.execute_command(*command.split())
+def test_a_worker_whose_queue_is_refused_is_no_worker(fleet: Fleet) -> None:
+    load_functions(fleet)
+    server = fleet.client.store
+    server.execute_command(
+        "ACL", "SETUSER", "broker", "resetkeys", "~headgate.calls", "~headgate:*"
+    )
+    fleet.start_worker("m1", pool="media")
+    check = "worker --name m1 --check"
+    until(lambda: "takes no bells: the broker refuses" in run(fleet, check).stderr, 20, "no bells")
+
+    assert "worker m1@" in run(fleet, "doctor").stdout
+    assert len(fleet.log("m1").splitlines()) < 10  # it asks at growing distances
+
+    server.execute_command("ACL", "SETUSER", "broker", *store_users.rules_of("broker", server))
+    until(lambda: run(fleet, check).returncode == 0, 30, "a worker that takes bells again")
+
+
+def test_a_worker_without_the_functions_says_who_loads_them_and_goes_on_then(
+    fleet: Fleet,
+) -> None:
+    fleet.client.store.function_flush()
+    fleet.start_worker("w1")
+    until(lambda: "give `headgate deploy` as a user who may" in fleet.log("w1"), 20, "a sentence")
+
+    load_functions(fleet)
+    fleet.submit(calls(10))
+
+    assert fleet.wait() == {"succeeded": 10}
 
 
 def test_there_is_no_user_without_a_password() -> None:
-    lines = (ROOT / "compose/store_users").read_text().splitlines()
+    users = store_users.lines()
 
     # Nobody can be it, but Redis replays its file as it: without rights, what stands in a
     # transaction there is dropped, and with it the ledger.
-    assert lines[0] == "user default off resetpass ~* &* +@all"
-    assert len(lines) == 2
-    assert "nopass" not in rules()
+    assert " ".join(users.pop("default")) == "off resetpass ~* &* +@all"
+    assert set(users) == set(store_users.USERS)
+    assert not [name for name, rules in users.items() if "nopass" in rules or rules[0] != "on"]

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fleet import ROOT, Fleet, calls, until
+from tests.support import store_users
+from tests.support.fleet import Fleet, calls, until
 from workers.clients import Clients
 from workers.settings.load import load
+from workers.store.scripts import load_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workers.store.connection import Store
 
 OTHER = "other"
 
@@ -25,20 +29,17 @@ def fleet() -> Iterator[Fleet]:
         yield it
 
 
-def rules(namespace: str) -> list[str]:
-    """What the containers' store lets its user do, for the user of another namespace."""
-    text = (ROOT / "compose/store_users").read_text()
-    (line,) = [it for it in text.splitlines() if it.startswith("user headgate ")]
-    given = [it for it in line.split()[2:] if not it.startswith("#")]
-    own = [it.replace("headgate", namespace) if it[0] in "~&" else it for it in given]
-    return [*own, "+config|get", f">{namespace}"]
+def add_users(store: Store, namespace: str) -> None:
+    """The users of the containers' store, for a namespace: of its ledger, and of its broker."""
+    for user, name in (("headgate", namespace), ("broker", f"{namespace}-broker")):
+        given = [*store_users.rules_of(user, store, namespace=namespace), f">{name}"]
+        store.execute_command("ACL", "SETUSER", name, "reset", *given)
 
 
-def of_user(fleet: Fleet, namespace: str) -> dict[str, str]:
+def of_users(fleet: Fleet, namespace: str) -> dict[str, str]:
     """The variables of a process of this namespace, which may touch nothing of the other's."""
-    url = f"redis://{namespace}:{namespace}@127.0.0.1:{fleet.store_port}/0"
-    names = {"NAMESPACE": namespace, "URL": url, "BROKER_URL": url}
-    return {f"HEADGATE_STORE__{name}": value for name, value in names.items()}
+    given = store_users.settings_as(fleet.store_port, namespace, f"{namespace}-broker")
+    return {"HEADGATE_STORE__NAMESPACE": namespace, **given}
 
 
 def test_a_worker_takes_no_bell_of_another_namespace(fleet: Fleet) -> None:
@@ -56,10 +57,11 @@ def test_a_worker_takes_no_bell_of_another_namespace(fleet: Fleet) -> None:
 
 def test_two_namespaces_work_side_by_side_and_touch_nothing_of_each_other(fleet: Fleet) -> None:
     store = fleet.client.store
+    load_library(store)
     for namespace in ("headgate", OTHER):
-        store.execute_command("ACL", "SETUSER", namespace, "reset", "on", *rules(namespace))
+        add_users(store, namespace)
         events = {"HEADGATE_WORKER__EVENTS": "true"}
-        fleet.start_worker(namespace, env={**of_user(fleet, namespace), **events})
+        fleet.start_worker(namespace, env={**of_users(fleet, namespace), **events})
     settings = load(fleet.config)
     theirs = settings.model_copy(
         update={"store": settings.store.model_copy(update={"namespace": OTHER})}
@@ -73,5 +75,4 @@ def test_two_namespaces_work_side_by_side_and_touch_nothing_of_each_other(fleet:
     for namespace, side in both.items():
         assert side.wait(f"{namespace}-job") == {"succeeded": 60}
     assert {it["business_id"].partition("-")[0] for it in fleet.effects()} == set(both)
-    refused = store.execute_command("ACL", "LOG")
-    assert [dict(zip(it[::2], it[1::2], strict=True))["object"] for it in refused] == []
+    assert store_users.refused(store) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -27,6 +28,14 @@ def answers() -> bool:
     """Whether there is an engine."""
     version = ("version", "--format", "{{.Server.Version}}")
     return bool(shutil.which(DOCKER) and docker(*version, check=False))
+
+
+def find_pinned(folder: Path) -> None:
+    """Let an engine without a registry take what it has of a minor release for the pinned one."""
+    text = "".join((folder / name).read_text() for name in ("compose.yaml", "Dockerfile"))
+    for name, minor, end in re.findall(r"(?:image: |FROM )((\w+:\d+\.\d+)\.\d+(-\w+)?)", text):
+        if not docker("image", "ls", "-q", name):
+            docker("tag", minor + end, name, check=False)  # else it is pulled
 
 
 def copy_project(folder: Path) -> Path:

@@ -4,6 +4,7 @@
 - `transport`: kombu's Redis transport, safe against what a broker can hold and do.
 - `amqps`: the transport for a broker of `amqps://`, verified.
 - `control`: remote control, signed.
+- `reception`: whether this process can take bells, and why not.
 - `consumer`: what a worker does when the broker goes away.
 """
 

@@ -7,11 +7,16 @@ when the broker refuses a command, and puts back messages that its threads are s
 from __future__ import annotations
 
 import logging
+import time
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
-from celery.worker import consumer
+from celery.exceptions import CPendingDeprecationWarning
+from celery.worker import consumer, state
 from typing_extensions import override
+
+from workers.broker.reception import reception
 
 if TYPE_CHECKING:
     from kombu.connection import Connection
@@ -21,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two attempts to reach the broker.
 RETRY_S = 1.0
+#: Seconds between two looks whether a worker that waits is to stop.
+REST_S = 0.1
 #: Settings of a Celery app that go with this consumer.
 SETTINGS = {
     "worker_consumer": f"{__name__}:Consumer",
@@ -39,10 +46,12 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
     @override
     def ensure_connected(self, conn: Connection) -> Connection:
         """Connect, trying again every `RETRY_S`."""
+        reception.note_away()
         conn.ensure_connection = partial(  # type: ignore[method-assign]
             conn.ensure_connection, interval_start=RETRY_S, interval_step=0, interval_max=RETRY_S
         )
         connected: Connection = super().ensure_connected(conn)
+        reception.note_connection()
         return connected
 
     @override
@@ -75,6 +84,18 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
         acknowledged yet, and it runs twice. A worker that stops still gives back what it has not
         begun: that is another path.
         """
+        wait_s = reception.note_failure(exc)
         for channel in self.connection.transport.channels:
             channel.do_restore = False
-        super().on_connection_error_after_connected(exc)
+        with warnings.catch_warnings():  # Celery's worker turns on what our application turned off
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
+        _rest(wait_s)
+
+
+def _rest(seconds: float) -> None:
+    """Wait before a queue that was refused is asked for again; a worker that stops does not."""
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        state.maybe_shutdown()
+        time.sleep(REST_S)

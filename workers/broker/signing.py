@@ -18,12 +18,13 @@ from workers.errors import HeadgateError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Commands that change nothing, and under which names Celery has them too.
+#: Commands that change nothing, and under which names Celery has them too. `heartbeat` asks for one
+#: event; whoever listens to events sends it first, such as a Flower that has no store.
 READS: Final = frozenset(
     {
-        "active", "active_queues", "clock", "conf", "ping", "query_task", "registered", "report",
-        "reserved", "revoked", "scheduled", "stats", "dump_active", "dump_conf", "dump_reserved",
-        "dump_revoked", "dump_schedule", "dump_tasks",
+        "active", "active_queues", "clock", "conf", "heartbeat", "ping", "query_task", "registered",
+        "report", "reserved", "revoked", "scheduled", "stats", "dump_active", "dump_conf",
+        "dump_reserved", "dump_revoked", "dump_schedule", "dump_tasks",
     }
 )  # fmt: skip
 #: The argument of a command that holds its signature: moment, nonce and digest.

@@ -24,6 +24,7 @@ from redis import SSLConnection
 from redis.exceptions import RedisError
 from typing_extensions import override
 
+from workers.broker.reception import reception
 from workers.settings.redis_url import VERIFIED
 from workers.store.tls import require_usable
 
@@ -139,7 +140,9 @@ class Channel(stock.Channel):
             params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[no-untyped-call]
             # A URL that Celery was given on its command line went through no settings.
             verify = self.connection.client.transport_options.get("verify_certificates", True)
-            if verify and issubclass(params["connection_class"], SSLConnection):
+            if not issubclass(params["connection_class"], SSLConnection):
+                params["driver_info"] = None  # as `workers.store.connection.connect` says
+            elif verify:
                 params.update(VERIFIED)
             self._last_connparams = params
         return dict(self._last_connparams)
@@ -152,6 +155,7 @@ class Channel(stock.Channel):
 
     def _screen(self, reply: list[bytes] | None, **_: object) -> list[bytes] | None:
         """Hand on a popped task; put anything else aside and report an empty poll."""
+        reception.clear()
         if not reply:
             return None
         queue, text = reply

@@ -58,6 +58,7 @@ class Process:
     release: str
     installation: str = ""  #: id of the one that it works for; "" = it does not know yet
     at_us: int = 0  #: of its heartbeat, by the store's clock
+    takes_none: str = ""  #: why it takes no bells at all, one sentence; "" = it takes them
     #: Client → why this process makes none of its calls, one sentence.
     obstacles: Mapping[str, str] = field(default_factory=dict)
 

@@ -54,6 +54,8 @@ class StoreSettings(Model):
     broker_url: RedisUrl | None = None  #: None: the store's server
     password_env: str | None = None  #: variable that holds the password of `url`, or
     password_file: Path | None = None  #: file that holds it; both None: it stands in `url`
+    broker_password_env: str | None = None  #: the same of `broker_url`
+    broker_password_file: Path | None = None
     data_dir: Path = Path(".headgate")
     """Folder of the embedded store, and of what this machine remembers of its store; relative to
     the folder of the configuration file, or looked for upwards where there is none."""
@@ -75,13 +77,19 @@ class StoreSettings(Model):
     @model_validator(mode="after")
     def _password_has_its_url(self) -> StoreSettings:
         """A password is for a server of one's own, and stands in one place."""
-        given = [key for key in ("password_env", "password_file") if getattr(self, key)]
-        if not given:
-            return self
-        if self.url is None:
-            raise ValueError(f"{given[0]} goes with url; set it, or remove {given[0]}")
-        if len(given) > 1 or urlsplit(self.url.get_secret_value()).password:
-            raise ValueError("the password of the store stands in two places; keep one of them")
+        for name, of in (("url", ""), ("broker_url", "broker_")):
+            url: SecretStr | None = getattr(self, name)
+            keys = (f"{of}password_env", f"{of}password_file")
+            given = [key for key in keys if getattr(self, key)]
+            if not given:
+                continue
+            if url is None:
+                raise ValueError(f"{given[0]} goes with {name}; set it, or remove {given[0]}")
+            if len(given) > 1 or urlsplit(url.get_secret_value()).password:
+                server = "broker" if of else "store"
+                raise ValueError(
+                    f"the password of the {server} stands in two places; keep one of them"
+                )
         return self
 
     def server_url(self) -> str | None:
@@ -90,13 +98,24 @@ class StoreSettings(Model):
         Raises:
             ConfigError: the variable or file that should hold the password does not.
         """
-        if self.url is None:
-            return None
-        url = self.url.get_secret_value()
-        if not (self.password_env or self.password_file):
-            return url
-        password = read_secret("store", "password", self.password_env, self.password_file)
-        return with_password(url, password.get_secret_value())
+        return _with_secret(self.url, "password", self.password_env, self.password_file)
+
+    def server_url_of_broker(self) -> str | None:
+        """The URL of the broker with its password; None = the store's; raises as `server_url`."""
+        variable, file = self.broker_password_env, self.broker_password_file
+        return _with_secret(self.broker_url, "broker_password", variable, file)
+
+
+def _with_secret(
+    url: SecretStr | None, key: str, variable: str | None, file: Path | None
+) -> str | None:
+    """A URL with the password that stands elsewhere, where one does."""
+    if url is None:
+        return None
+    if not (variable or file):
+        return url.get_secret_value()
+    password = read_secret("store", key, variable, file)
+    return with_password(url.get_secret_value(), password.get_secret_value())
 
 
 class WorkerSettings(Model):

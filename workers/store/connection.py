@@ -264,9 +264,7 @@ def keep_embedded(settings: StoreSettings) -> None:
 
 def broker_url_of(settings: StoreSettings) -> str:
     """Find the URL to which bells are published: the store's own unless another is named."""
-    if settings.broker_url is not None:
-        return settings.broker_url.get_secret_value()
-    return url_of(settings)
+    return settings.server_url_of_broker() or url_of(settings)
 
 
 _stores: dict[str, Store] = {}
@@ -295,7 +293,7 @@ def require_durable(store: Store, settings: StoreSettings) -> str:
     """Refuse a store that would lose the ledger; returns its appendfsync ("always", "everysec").
 
     Everything is read from INFO, which every managed store allows, but for `appendfsync`: where
-    CONFIG GET is forbidden, `store.durable` states it.
+    CONFIG GET is forbidden, `store.durable` states it, and nobody asks.
     """
     memory, persistence = store.info("memory"), store.info("persistence")
     policy = memory.get("maxmemory_policy", "noeviction")
@@ -313,16 +311,19 @@ def require_durable(store: Store, settings: StoreSettings) -> str:
 
 
 def fsync_of(store: Store, settings: StoreSettings) -> str:
-    """Find how the store writes to disk: by CONFIG GET, else as `store.durable` states."""
+    """Find how the store writes to disk: as `store.durable` states, else by CONFIG GET."""
+    return settings.durable or ask_fsync(store)
+
+
+def ask_fsync(store: Store) -> str:
+    """Ask the store how it writes to disk."""
     try:
         fsync = str(store.config_get("appendfsync")["appendfsync"])
     except (StoreAway, KeyError):
-        if settings.durable is None:
-            raise StoreUnfit(
-                "the store does not say how it writes to disk (CONFIG GET is not allowed); "
-                'state it as store.durable = "always" or "everysec"'
-            ) from None
-        return settings.durable
+        raise StoreUnfit(
+            "the store does not say how it writes to disk (CONFIG GET is not allowed); "
+            'state it as store.durable = "always" or "everysec"'
+        ) from None
     if fsync == "no":
         raise StoreUnfit(
             "the store leaves writing to disk to the system (appendfsync no); "

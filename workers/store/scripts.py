@@ -87,6 +87,30 @@ def library() -> tuple[str, str]:
     return put_together(resources.files("workers").joinpath("lua"))
 
 
+def load_library(store: Store) -> str:
+    """Load this release's functions where the store has not got them; returns their library.
+
+    All at once, for a store without memory loads nothing: what admitted a call can settle it.
+    Several may load it at the same time: the first one does. Its equal must not replace it, which
+    would forget what the first calls have kept.
+
+    Raises:
+        StoreAway: the store did not answer, or this user may load nothing.
+    """
+    name, text = library()
+    try:
+        store.ask("FUNCTION", "LOAD", text)
+    except StoreAway as error:
+        if "NoPermission" in str(error):
+            raise StoreAway(
+                f"the store has not got the functions of this release ({name}), and this user may "
+                f"not load them: give `headgate deploy` as a user who may"
+            ) from None
+        if "already exists" not in str(error):
+            raise
+    return name
+
+
 class Scripts:
     """The scripts of one client: `scripts("admit", key, …)` runs `lua/admit.lua`.
 
@@ -101,7 +125,7 @@ class Scripts:
         self._keys = keys
         self._names: tuple[int | str, ...] = ()  # how many KEYS there are, and they
         self._clock = clock
-        self._library, self._text = library()
+        self._library, _ = library()
 
     def __call__(self, name: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 -- the script's
         """Run a script.
@@ -116,14 +140,7 @@ class Scripts:
         try:
             return self._store.ask(*command)
         except FunctionUnknown:  # the store is new, or was told to forget it: nothing has run
-            # All at once, for a store without memory loads nothing: what admitted a call can settle
-            # it. Several may load it at the same time: the first one does. Its equal must not
-            # replace it, which would forget what the first calls have kept.
-            try:
-                self._store.ask("FUNCTION", "LOAD", self._text)
-            except StoreAway as error:
-                if "already exists" not in str(error):
-                    raise
+            load_library(self._store)
             return self._store.ask(*command)
 
     def _find_names(self) -> tuple[int | str, ...]:

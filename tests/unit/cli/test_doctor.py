@@ -115,6 +115,16 @@ def test_doctor_names_a_broker_that_is_away_without_its_password(world: World) -
     assert "canary" not in result.output
 
 
+def test_doctor_says_whether_the_broker_is_another_server_than_the_store(world: World) -> None:
+    text = world.config.read_text()
+    assert "answers, the store's server" in world.run("doctor").stdout
+    other_user = world.store_url.replace("redis://", "redis://default@").replace("/0", "/1")
+
+    world.config.write_text(text.replace("[store]", f'[store]\nbroker_url = "{other_user}"'))
+
+    assert "answers, the store's server" in world.run("doctor").stdout
+
+
 def _break(name: str) -> Callable[[World, dict[str, str]], Any]:
     """A way to damage the store, by its name."""
     return {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import Advance, Pause, Reach, Requeue, Retry
 from workers.governor import flows
 from workers.governor.failures import Failure
+from workers.governor.registry import Registry
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -216,6 +218,39 @@ BOUND = ClientStatus(
     threads=8,
     media=MediaStatus(waiting=0, out=0, workers=0, threads=0),
 )
+
+
+def test_a_worker_that_takes_no_bells_is_none(world: World) -> None:
+    process = world.start_heartbeat("w1@here").process
+    registry = Registry(world.client.store, world.namespace)
+    refusal = "the broker refuses (NoPermissionError: no)"
+    world.submit(1)
+    assert status(world.client).workers == 1
+    assert world.run("worker", "--name", "w1", "--check").exit_code == 1  # that is another host's
+    alive = registry.look().live[process.id]
+    registry.write(dataclasses.replace(alive, host=platform.node()), registry.look())
+    assert world.run("worker", "--name", "w1", "--check").exit_code == 0
+
+    blocked = dataclasses.replace(alive, host=platform.node(), takes_none=refusal)
+    registry.write(blocked, registry.look())
+
+    seen = status(world.client)
+    assert (seen.workers, seen.threads, seen.hindered) == (0, 0, 1)
+    assert seen.problems == [f"worker {blocked.title} takes no bells: {refusal}"]
+    assert seen.advice == "no worker can make its calls; see the problem"
+    assert "takes no bells: the broker refuses" in world.run("doctor").stdout
+    look = world.run("worker", "--name", "w1", "--check")
+    assert look.exit_code == 1
+    assert look.stderr == f"headgate: worker {blocked.title} takes no bells: {refusal}\n"
+
+
+def test_a_worker_without_a_name_cannot_be_looked_at(world: World) -> None:
+    look = world.run("worker", "--check")
+
+    assert (look.exit_code, look.stderr) == (
+        2,
+        "headgate: --check needs the --name of the worker\n",
+    )
 
 
 def test_when_threads_bind_the_number_that_would_do_is_named(world: World) -> None:

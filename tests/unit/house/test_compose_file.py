@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import re
 import subprocess
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +21,17 @@ if TYPE_CHECKING:
 yaml = pytest.importorskip("yaml")  # of the extra dev
 
 COMPOSE = yaml.safe_load((ROOT / "compose/compose.yaml").read_text())
+SANDBOX = yaml.safe_load((ROOT / "compose/sandbox.yaml").read_text())
+CONFIG = tomllib.loads((ROOT / "compose/headgate.toml").read_text())
 DOCKERFILE = (ROOT / "compose/Dockerfile").read_text()
 REDIS = (
     "--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction", "--aclfile",
+    "--maxmemory ",
 )  # fmt: skip
+#: Services that work with the ledger, and the only one that may load functions.
+OF_THE_LEDGER = {"worker", "media", "submit", "demo"}
+#: A release, as in redis:8.0.2 and python:3.13.5-slim; ours is built here.
+PINNED = re.compile(r"[\w/]+:\d+\.\d+\.\d+(-\w+)?|headgate:local")
 
 
 #: What is wrong with a service, and when.
@@ -33,6 +42,12 @@ RULES: dict[str, Callable[[dict[str, Any]], object]] = {
     "may gain privileges": lambda it: "no-new-privileges:true" not in it.get("security_opt", []),
     "is not kept apart": lambda it: {"privileged", "network_mode", "cap_add", "pid"} & set(it),
     "has no bound of processes": lambda it: "pids_limit" not in it,
+    "has no bound of memory": lambda it: "mem_limit" not in it,
+    "has no bound of processor time": lambda it: not 0 < it.get("cpus", 0) <= 1,
+    "has a log without bound": lambda it: (
+        set(it.get("logging", {}).get("options", {})) < {"max-size", "max-file"}
+    ),
+    "has an image of any release": lambda it: not PINNED.fullmatch(it.get("image", "")),
     # What ends by itself tells by its exit code.
     "has no health check": lambda it: (
         it.get("restart") != "no" and not it.get("healthcheck", {}).get("test")
@@ -41,7 +56,7 @@ RULES: dict[str, Callable[[dict[str, Any]], object]] = {
         port for port in it.get("ports", []) if not str(port).startswith("127.0.0.1:")
     ],
     "has a password in its definition": lambda it: re.search(
-        r"(?i)(pass|secret|token)\w*['\"]?\s*[:=]\s*['\"]?[^/\s'\"]",
+        r"(?i)(pass|secret|token)\w*(?<!_url)['\"]?\s*[:=]\s*['\"]?[^/\s'\"]|://[^/\s@]*:[^/\s@]+@",
         f"{it.get('command')} {it.get('environment')}",
     ),
 }
@@ -60,12 +75,78 @@ def breaches(compose: dict[str, Any]) -> list[str]:
     for name, secret in compose["secrets"].items():
         if set(secret) != {"file"} or not secret["file"].startswith("secrets/"):
             found.append(f"{name} is no file of secrets/")
+    for name, service in services.items():
+        secrets = set(service.get("secrets", []))
+        if ("store_password" in secrets) != (name in OF_THE_LEDGER | {"redis"}):
+            found.append(f"{name} is not the ledger's user, or the only one who is not")
+        if "admin_password" in secrets and name != "admin":
+            found.append(f"{name} may load functions")
+        if name in {"worker", "media", "submit"} and service["depends_on"].get("admin") != LOADED:
+            found.append(f"{name} starts before the functions are loaded")
     return found
 
 
-def test_the_compose_file_keeps_every_rule() -> None:
+LOADED = {"condition": "service_completed_successfully"}
+
+
+def whole() -> dict[str, Any]:
+    """Both files, as `docker compose -f compose.yaml -f sandbox.yaml` puts them together."""
+    both = copy.deepcopy(COMPOSE)
+    for name, more in SANDBOX["services"].items():
+        service = both["services"].setdefault(name, {})
+        for key, value in more.items():
+            if isinstance(value, list) and isinstance(service.get(key), list):
+                service[key] = service[key] + value
+            elif isinstance(value, dict) and isinstance(service.get(key), dict):
+                service[key] = service[key] | value
+            else:
+                service[key] = value
+    both["secrets"] |= SANDBOX["secrets"]
+    return both
+
+
+def test_the_compose_files_keep_every_rule() -> None:
     assert breaches(COMPOSE) == []
-    assert {"redis", "worker", "media", "flower", "sandbox", "demo"} <= set(COMPOSE["services"])
+    assert breaches(whole()) == []
+    assert set(COMPOSE["services"]) == {"redis", "admin", "worker", "media", "flower", "submit"}
+    assert set(SANDBOX["services"]) - set(COMPOSE["services"]) == {"sandbox", "demo"}
+
+
+def test_flower_has_neither_the_ledger_nor_a_secret_of_a_provider() -> None:
+    for compose in (COMPOSE, whole()):
+        flower = compose["services"]["flower"]
+
+        assert set(flower["secrets"]) == {"flower_broker_password", "flower_password"}
+        assert not [name for name in flower["environment"] if "CLIENT" in name]
+
+
+def test_nobody_hears_of_the_demo_without_its_file() -> None:
+    assert "demo" not in str(COMPOSE)
+    assert "clients" not in CONFIG
+
+
+def test_what_is_run_by_itself_depends_on_nothing_that_is_scaled() -> None:
+    for name in ("submit", "demo"):
+        assert not {"worker", "media"} & set(whole()["services"][name]["depends_on"])
+
+
+def test_workers_are_looked_at_by_what_they_do() -> None:
+    for name in ("worker", "media"):
+        service = COMPOSE["services"][name]
+        _, *arguments = service["command"]
+
+        assert service["healthcheck"]["test"][:3] == ["CMD", "headgate", "worker"]
+        assert service["healthcheck"]["test"][3:] == [*arguments[:2], "--check"]
+
+
+def test_what_is_submitted_from_outside_is_known_to_the_media_worker_by_the_same_path() -> None:
+    of_files = [
+        [volume for volume in COMPOSE["services"][name]["volumes"] if ":/files" in volume]
+        for name in ("submit", "media")
+    ]
+
+    assert of_files[0] == of_files[1] == ["${FILES_DIR:-./files}:/files:ro"]
+    assert COMPOSE["services"]["submit"]["working_dir"] == CONFIG["worker"]["media_root"]
 
 
 def _set(service: str, **values: Any) -> Callable[[dict[str, Any]], None]:
@@ -81,6 +162,7 @@ def _set(service: str, **values: Any) -> Callable[[dict[str, Any]], None]:
         (lambda it: it["services"]["redis"].pop("user"), "redis runs as root"),
         (_set("worker", environment={"STORE_PASSWORD": "guest"}), "worker has a password"),
         (_set("redis", command="redis-server --requirepass=x"), "redis has a password"),
+        (_set("flower", environment={"X_TOKEN_URL": "http://a:b@c"}), "flower has a password"),
         (lambda it: it["services"]["worker"].pop("healthcheck"), "worker has no health check"),
         (_set("flower", ports=["5555:5555"]), "flower is published beyond"),
         (_set("worker", read_only=False), "worker can write"),
@@ -89,6 +171,13 @@ def _set(service: str, **values: Any) -> Callable[[dict[str, Any]], None]:
         (_set("redis", command="redis-server --appendfsync everysec"), "without --appendfsync"),
         (_set("redis", networks=["store", "default"]), "redis can be reached"),
         (lambda it: it["secrets"].update(x={"environment": "X"}), "x is no file"),
+        (_set("flower", secrets=["store_password"]), "flower is not the ledger's user"),
+        (_set("worker", secrets=["store_password", "admin_password"]), "worker may load"),
+        (_set("media", depends_on={}), "media starts before"),
+        (lambda it: it["services"]["redis"].pop("mem_limit"), "redis has no bound of memory"),
+        (lambda it: it["services"]["flower"].pop("cpus"), "flower has no bound of processor"),
+        (lambda it: it["services"]["media"].pop("logging"), "media has a log without bound"),
+        (_set("redis", image="redis:8"), "redis has an image of any release"),
     ],
 )
 def test_a_broken_rule_is_told(spoil: Callable[[dict[str, Any]], None], told: str) -> None:
@@ -107,7 +196,7 @@ def test_the_image_is_built_from_the_lock_and_runs_as_nobody_special() -> None:
     lines = DOCKERFILE.splitlines()
 
     assert [it for it in lines if it.startswith("FROM ")] == [
-        "FROM python:3.13-slim AS build", "FROM python:3.13-slim",
+        "FROM python:3.13.5-slim AS build", "FROM python:3.13.5-slim",
     ]  # fmt: skip
     assert "--require-hashes" in DOCKERFILE
     assert [it for it in lines if it.startswith("USER ")] == ["USER 10001:10001"]
@@ -136,11 +225,19 @@ def test_secrets_are_made_once_and_differ(tmp_path: Path) -> None:
     first, second = make(), make()
 
     assert first == second
-    assert set(first) == set(COMPOSE["secrets"])
+    assert set(first) == set(whole()["secrets"])
     assert len(set(first.values())) == len(first)
-    assert all(len(first[it]) == 48 for it in ("store_password", "flower_password"))
+    passwords = [name for name in first if name.endswith("_password")]
+    assert len(passwords) == 5
+    assert all(len(first[name]) == 48 for name in passwords)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
-    assert first["store_password"] not in first["store_users"]  # its hash is enough
+    assert not [
+        name for name in passwords if first[name] in first["store_users"]
+    ]  # a hash is enough
+    assert "@" not in first["store_users"].replace("@all", "")
+    users = [line for line in first["store_users"].splitlines() if " #" in line]
+    digests = {hashlib.sha256(first[name].encode()).hexdigest() for name in passwords}
+    assert len(users) == len({line.partition(" #")[2][:64] for line in users} & digests) == 4
     assert first["demo_secret"] in first["sandbox_config"]
 
 

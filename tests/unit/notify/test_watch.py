@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestration.dispatch import presence
 from orchestration.operate.limits import pause, resume
 from tests.support.notices import MINUTE_US
 from tests.support.stored import a_job
@@ -223,6 +225,22 @@ def test_a_worker_that_cannot_make_calls_is_told_after_a_while(world: World, loo
     assert notice.data["worker"].startswith("w1@here (process ")
     assert notice.data["clients"] == ["acme"]
     assert looks.events() == []
+
+
+def test_a_worker_that_takes_no_bells_is_told_after_a_while(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = SimpleNamespace(why="the broker refuses: canary-of-the-broker", is_refused=True)
+    monkeypatch.setattr(presence, "reception", refused)
+    world.start_heartbeat("w1@here").keep(now=True)
+
+    assert looks.events() == []
+    (notice,) = looks.deliver(30_000_000)
+
+    assert notice.text.startswith("worker w1@here (process ")
+    assert " has taken no bells since " in notice.text
+    assert "canary" not in notice.document
+    assert notice.data["clients"] == []
 
 
 # What no document holds, and what stops no look

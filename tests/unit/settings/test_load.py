@@ -105,6 +105,39 @@ def test_the_password_of_a_store_stands_in_one_place(home: Home, text: str, said
     assert said in home.refusal(f"[store]\n{text}\n")
 
 
+def test_the_password_of_a_broker_may_stand_in_a_file_too_and_needs_none_of_the_store(
+    home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text("canary\n")
+    text = (
+        '[store]\nurl = "redis://app@h/0"\npassword_file = "nowhere"\n'
+        f'broker_url = "redis://bells@b/1"\nbroker_password_file = "{tmp_path}/password"\n'
+    )
+
+    store = home.load(text).store
+
+    assert "canary" not in repr(store)
+    connection = redis.ConnectionPool.from_url(broker_url_of(store)).connection_kwargs
+    assert (connection["username"], connection["password"]) == ("bells", "canary")
+    assert (connection["host"], connection["db"]) == ("b", 1)
+    with pytest.raises(ConfigError, match="password_file nowhere cannot be read"):
+        url_of(store)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('url = "redis://h/0"\nbroker_password_file = "f"', "goes with broker_url"),
+        (
+            'broker_url = "redis://:canary@h/0"\nbroker_password_env = "P"',
+            "the broker stands in two",
+        ),
+    ],
+)
+def test_the_password_of_a_broker_stands_in_one_place(home: Home, text: str, said: str) -> None:
+    assert said in home.refusal(f"[store]\n{text}\n")
+
+
 def test_a_quoted_password_and_options_of_the_connection_are_good(home: Home) -> None:
     url = "rediss://:a%23b%2F@[::1]:6380/2?ssl_cert_reqs=none"
 

@@ -1,0 +1,60 @@
+"""The users of the containers' store, as compose/store_users has them, on a server of a test."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from tests.support.fleet import ROOT
+
+if TYPE_CHECKING:
+    from workers.store.connection import Store
+
+FILE: Final = ROOT / "compose/store_users"
+#: The users that somebody can be.
+USERS: Final = ("admin", "headgate", "broker", "flower")
+#: Redis knows it since 7.2.
+LATE: Final = "+client|setinfo"
+
+
+def lines() -> dict[str, list[str]]:
+    """User → its rules."""
+    found = (line.split() for line in FILE.read_text().splitlines())
+    return {name: rules for _, name, *rules in found}
+
+
+def rules_of(user: str, server: Store, *, namespace: str = "headgate") -> list[str]:
+    """What the file gives a user, in a namespace; the user's password is its name."""
+    password = f"#{hashlib.sha256(user.encode()).hexdigest()}"
+    knows_late = bool(server.ask("COMMAND", "INFO", LATE[1:])[0])
+    given = [password if it.startswith("#@") else it for it in lines()[user]]
+    given = [it.replace("headgate", namespace) if it[0] in "~&%" else it for it in given]
+    return [it for it in given if it != LATE or knows_late]
+
+
+def add_users(server: Store) -> None:
+    """Give a server all users of the file but the default one, which stays as it is."""
+    for user in USERS:
+        server.execute_command("ACL", "SETUSER", user, "reset", *rules_of(user, server))
+
+
+def url_as(user: str, port: int) -> str:
+    """The URL of a server for one of its users."""
+    return f"redis://{user}:{user}@127.0.0.1:{port}/0"
+
+
+def settings_as(port: int, ledger: str = "headgate", broker: str = "broker") -> dict[str, str]:
+    """The variables of a process that is these two users."""
+    values = {
+        "URL": url_as(ledger, port),
+        "BROKER_URL": url_as(broker, port),
+        "DURABLE": "always",
+    }
+    return {f"HEADGATE_STORE__{name}": value for name, value in values.items()}
+
+
+def refused(server: Store) -> list[dict[str, str]]:
+    """What the server refused its users: the entries of ACL LOG, each the first of its kind."""
+    log = server.execute_command("ACL", "LOG")
+    entries = [dict(zip(it[::2], it[1::2], strict=True)) for it in log]
+    return [{key: entry[key] for key in ("username", "reason", "object")} for entry in entries]

@@ -1,0 +1,82 @@
+"""`headgate deploy`: this release's functions come into a store whose other users load none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from orchestration.cli import main
+from tests.conftest import hide_settings, start_server
+from tests.support import store_users
+from workers.store.connection import connect
+from workers.store.scripts import library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.testing import Result
+
+    from workers.store.connection import Store
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with the users of the containers."""
+    process, url = start_server(tmp_path_factory.mktemp("deploy"), "--appendfsync", "always")
+    with connect(url) as store:
+        store_users.add_users(store)
+        yield store
+    process.terminate()
+    process.wait(timeout=10)
+
+
+@pytest.fixture
+def port(server: Store, monkeypatch: pytest.MonkeyPatch) -> int:
+    hide_settings(monkeypatch)
+    server.function_flush()
+    server.execute_command("ACL", "LOG", "RESET")
+    return int(server.connection_pool.connection_kwargs["port"])
+
+
+def deploy(port: int, monkeypatch: pytest.MonkeyPatch, user: str = "admin", **more: str) -> Result:
+    """What the command does as this user."""
+    for name, value in {**store_users.settings_as(port, user), **more}.items():
+        monkeypatch.setenv(name, value)
+    return CliRunner().invoke(main, ["deploy"], catch_exceptions=False)
+
+
+def test_the_admin_loads_the_functions_of_this_release_and_says_so(
+    server: Store, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):  # the second time they are there
+        done = deploy(port, monkeypatch)
+
+        assert done.exit_code == 0
+        assert done.stdout == (
+            f"headgate: the store at 127.0.0.1:{port}/0 has the functions of this release "
+            f"({library()[0]})\n"
+        )
+    assert len(server.function_list()) == 1
+    assert store_users.refused(server) == []
+
+
+def test_who_may_load_nothing_is_told_who_does(
+    server: Store, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = deploy(port, monkeypatch, "headgate")
+
+    assert done.exit_code == 1
+    assert "this user may not load them: give `headgate deploy` as a user who may" in done.stderr
+    assert not server.function_list()
+
+
+def test_a_store_that_keeps_its_data_otherwise_than_stated_is_refused(
+    server: Store, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = deploy(port, monkeypatch, HEADGATE_STORE__DURABLE="everysec")
+
+    assert done.exit_code == 1
+    assert 'store.durable states "everysec", and the store has appendfsync always' in done.stderr
+    assert not server.function_list()
