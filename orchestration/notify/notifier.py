@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from orchestration.notify.delivery import Undelivered, open_delivery
@@ -74,16 +75,23 @@ class Notifier(threading.Thread):
         Raises:
             HeadgateError: the store gives no answer, or [notify] is wrong.
         """
-        store = open_store(self._clients.settings.store)
-        outbox = Outbox(store, self._clients.settings.store.namespace)
+        outbox, watch = self._opened
         if outbox.take_turn(self._configuration, LOOK_S):
-            Watch(self._clients, store, outbox).look()
+            watch.look()
         ends_s = time.monotonic() + LOOK_S
         for notice in outbox.waiting():
             if self._stop_asked.is_set() or time.monotonic() >= ends_s:
                 return
             if claimed := outbox.claim(notice):
                 self._deliver(outbox, claimed)
+
+    @cached_property
+    def _opened(self) -> tuple[Outbox, Watch]:
+        """The outbox, and who looks for it; raises as `take_turn` until the store is there."""
+        settings = self._clients.settings.store
+        store = open_store(settings)
+        outbox = Outbox(store, settings.namespace)
+        return outbox, Watch(self._clients, store, outbox)
 
     def _deliver(self, outbox: Outbox, notice: Notice) -> None:
         """Try once; what fails comes again when its claim is over, `MOST_TRIES` times at most."""
