@@ -99,7 +99,8 @@ def compose(engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         it("up", "--detach", "--build", "--scale", f"worker={WORKERS}", timeout_s=500)
         yield it
     finally:
-        it("--profile", "demo", "down", "--volumes", "--timeout", "5", timeout_s=120)
+        docker("rm", "--force", it.container("demo"), check=False)  # `down` leaves what was run
+        it("down", "--volumes", "--timeout", "5", timeout_s=120)
 
 
 @pytest.mark.parametrize("victim", ["nobody", "redis", "worker", "flower"])
