@@ -28,7 +28,7 @@ from workers.clients import clients
 from workers.errors import HeadgateError, InputError, NotNow
 from workers.governor.flows import NO_TENANT, lane_of
 from workers.ledger.identity import payload_hash
-from workers.ledger.job import Job
+from workers.ledger.job import OF_ONE_TRANSACTION, Job
 from workers.ledger.ledger import PageCounts
 from workers.ledger.packing import pack
 from workers.ledger.transaction import FINAL
@@ -155,7 +155,7 @@ def _accept(client: Client, row: Row, params: JobParams) -> SubmittedTransaction
     """Create the job of the row, or go on with the one that is there."""
     ledger, digest = client.ledger, payload_hash([row["id"], row["steps"]])
     names = json.dumps([client.name, row["id"]]).encode()
-    name = f"t-{hashlib.sha256(names).hexdigest()[:14]}"
+    name = f"{OF_ONE_TRANSACTION}{hashlib.sha256(names).hexdigest()[:14]}"
     job = ledger.job(name)
     new = job is None or not job.started
     plan = find_kind("calls").steps.plan(row, params, client.settings())

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "flower": "Show workers and tasks in Flower, behind a login.",
     "sandbox": "Run a provider on this machine, to test against.",
     "config": "Check the configuration.",
+    "notify": "Try how Headgate tells of events.",
 }
 #: The folder in which our packages stand side by side.
 _ROOT: Final = Path(__file__).resolve().parents[2]

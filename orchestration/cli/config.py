@@ -11,6 +11,7 @@ import click
 
 from orchestration.cli import discover, options
 from orchestration.cli.limit_table import describe_limits, format_limit
+from orchestration.notify.delivery import open_delivery
 from orchestration.views.links import (
     find_open_client_links,
     find_open_store_links,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from workers.settings.client import ClientSettings
     from workers.settings.load import StoreSettings
+    from workers.settings.notify import NotifySettings
 
 #: The exit codes: something cannot be reached, or a person must change the configuration.
 _AWAY: Final = 1
@@ -66,8 +68,9 @@ def check_configuration(*, as_json: bool) -> None:
     For each limit, a tenant's own included, it says what the governor makes of it: the rate, the
     burst, the part of the burst that is kept for urgent calls, and how many calls can arrive at the
     provider in any window at the worst. Where a client has a token endpoint, the command asks for
-    one access token and does not keep it. It makes no other call. It says what is wrong with a
-    certificate, and warns of links beyond this machine on which others could read secrets.
+    one access token and does not keep it. It makes no other call, and delivers no notice. It says
+    what is wrong with a certificate, and warns of links beyond this machine on which others could
+    read secrets.
 
     \b
     Example:  headgate config check --config acme.toml
@@ -77,6 +80,8 @@ def check_configuration(*, as_json: bool) -> None:
     settings = options.settings()
     path = find_file(options.config_file())
     of_servers = _check_servers(settings.store)
+    if settings.notify.is_on:
+        of_servers["notify"] = _check_notify(settings.notify)
     of_clients = {name: _check_client(client) for name, client in settings.clients.items()}
     all_findings = (*of_servers.values(), *of_clients.values())
     problems = [problem for findings in all_findings for problem in findings.problems]
@@ -138,6 +143,18 @@ def _check_servers(settings: StoreSettings) -> dict[str, Findings]:
         name = "broker" if sentence.startswith("store.broker_url") else "store"
         servers[name].warnings.append(sentence)
     return servers
+
+
+def _check_notify(settings: NotifySettings) -> Findings:
+    """Look at the program, or connect to the URL; nothing is delivered."""
+    findings = Findings({"place": settings.host or settings.argv[0]})
+    try:
+        open_delivery(settings).check()
+    except ConfigError as error:
+        findings.problems.append((_WRONG, str(error)))
+    except HeadgateError as error:
+        findings.problems.append((_AWAY, str(error)))
+    return findings
 
 
 def _check_broker(settings: StoreSettings) -> Findings:

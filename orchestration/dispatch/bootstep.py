@@ -16,6 +16,7 @@ from celery import bootsteps
 
 from orchestration.dispatch.dispatcher import Dispatcher
 from orchestration.dispatch.restarts import restarts
+from orchestration.notify import Notifier
 from workers.app import app
 from workers.broker.names import pool_of
 from workers.clients import clients
@@ -41,6 +42,7 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
     def __init__(self, parent: WorkController, **options: object) -> None:
         super().__init__(parent, **options)
         self.dispatcher: Dispatcher | None = None
+        self.notifier: Notifier | None = None
 
     def start(self, parent: WorkController) -> None:
         """Begin to ring, or end the worker with one sentence and its exit code.
@@ -73,12 +75,17 @@ class DispatcherStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery s
             parent.app, clients(), parent.hostname, threads=parent.concurrency, pool=pool
         )
         self.dispatcher.start()
+        if clients().settings.notify.is_on:
+            self.notifier = Notifier(clients())
+            self.notifier.start()
 
     def stop(self, parent: WorkController) -> None:
         """Ring no more. Bells that are out are answered, or the sweep requeues them."""
         del parent
         if self.dispatcher:
             self.dispatcher.stop()
+        if self.notifier:
+            self.notifier.stop()
 
 
 def _warm_up() -> None:

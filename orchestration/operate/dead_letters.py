@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestration.notify.jobs import watch_again
 from orchestration.views.steps import row_of, state_of, steps_of
 from workers.ledger import audit
 from workers.ledger.ledger import Replayed
@@ -169,9 +170,12 @@ def replay(
         by=by,
         reason=reason,
     )
-    return client.ledger.replay(
+    replayed = client.ledger.replay(
         transaction.key, transaction.dead_letter or "", entry, not_executed=not_executed
     )
+    if replayed is Replayed.WAITS:
+        watch_again(client, transaction.job)
+    return replayed
 
 
 def discard(client: Client, transaction: Transaction, *, by: str, reason: str) -> bool:

@@ -24,6 +24,7 @@ ROOMS: Final = {
     "orchestration/intake": "intake",
     "orchestration/dispatch": "dispatch",
     "orchestration/views": "views",
+    "orchestration/notify": "notify",
     "orchestration/operate": "operate",
     "orchestration/sandbox": "sandbox",
 }
@@ -799,4 +800,63 @@ _ORCHESTRATION: Final = (
     ),
 )
 
-MUTANTS: Final = (*_SCRIPTS, *_WORKERS, *_STEPS, *_ORCHESTRATION)
+_NOTIFY: Final = (
+    Mutant(
+        "every worker tells an event",
+        "orchestration/notify/outbox.py",
+        "nx=True, px=lasts_ms",
+        "px=lasts_ms",
+        "tests/unit/notify/test_outbox.py",
+    ),
+    Mutant(
+        "an event is told again by a look that was slow",
+        "orchestration/notify/outbox.py",
+        'pipe.set(name, "done", px=round(REMEMBERED_S * 1000))',
+        "pipe.delete(name)",
+        "tests/unit/notify/test_outbox.py",
+    ),
+    Mutant(
+        "a hold is told at once",
+        "orchestration/notify/conditions.py",
+        "return round(PATIENCE_S.get(self.event, 0.0) * 1e6)",
+        "return 0",
+        "tests/unit/notify/test_watch.py",
+    ),
+    Mutant(
+        "an outage is told at each look",
+        "orchestration/notify/watch.py",
+        "value += _NOTICED",
+        "value += str()",
+        "tests/unit/notify/test_watch.py",
+    ),
+    Mutant(
+        "a job is told at each look",
+        "orchestration/notify/jobs.py",
+        'None if has_ended else ""',
+        '""',
+        "tests/unit/notify/test_watch.py",
+    ),
+    Mutant(
+        "a command gets all that its worker has",
+        "orchestration/notify/delivery.py",
+        "env={**environment, VARIABLE: notice.event}",
+        "env={**os.environ, VARIABLE: notice.event}",
+        "tests/unit/notify/test_delivery.py",
+    ),
+    Mutant(
+        "a hanging command holds the end of its worker",
+        "orchestration/notify/notifier.py",
+        "self._delivery.cancel()",
+        "self.join()",
+        "tests/unit/notify/test_notifier.py",
+    ),
+    Mutant(
+        "a signature without its moment",
+        "workers/http/webhook.py",
+        'f"{name}.{moment}.".encode()',
+        'f"{name}.".encode()',
+        "tests/unit/notify/test_delivery.py",
+    ),
+)
+
+MUTANTS: Final = (*_SCRIPTS, *_WORKERS, *_STEPS, *_ORCHESTRATION, *_NOTIFY)

@@ -17,6 +17,9 @@ from workers.ledger.transaction import FINAL, StoredField, TransactionState, rea
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: How the name of a job begins that is one transaction, submitted by code and not as a file.
+OF_ONE_TRANSACTION: Final = "t-"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobParams:

@@ -3,6 +3,7 @@
 - `load`: one TOML file and the environment become `Settings`.
 - `client`: a client, its tenants, and its provider's profile below them.
 - `access`: how a client proves who it is, and the way to its provider.
+- `notify`: who is told of events.
 - `limits`: a quota rule as the provider states it, and the bucket that keeps it.
 - `values`: names, URLs and secrets, of which the others are made.
 """
@@ -11,6 +12,7 @@ from workers.settings.access import AuthSettings, RouteSettings, Secrets
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import Bucket, LimitSettings, bucket_of, tenant_bucket, worst_case
 from workers.settings.load import FlowerSettings, Settings, StoreSettings, WorkerSettings, load
+from workers.settings.notify import NotifySettings
 
 __all__ = [
     "AuthSettings",
@@ -18,6 +20,7 @@ __all__ = [
     "ClientSettings",
     "FlowerSettings",
     "LimitSettings",
+    "NotifySettings",
     "RouteSettings",
     "Secrets",
     "Settings",

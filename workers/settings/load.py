@@ -32,6 +32,7 @@ from pydantic_settings import (
 
 from workers.errors import ConfigError
 from workers.settings.client import ClientSettings, with_profile
+from workers.settings.notify import NotifySettings
 from workers.settings.place import find_file, find_folder
 from workers.settings.redis_url import RedisUrl, require_verified, with_password
 from workers.settings.small_file import read_small_file
@@ -161,6 +162,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     worker: WorkerSettings = WorkerSettings()
     flower: FlowerSettings = FlowerSettings()
+    notify: NotifySettings = NotifySettings()
     clients: dict[str, ClientSettings] = Field(default_factory=dict)
 
     @classmethod
@@ -246,8 +248,9 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
         raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
     except SettingsError:
         raise ConfigError(
-            "environment: HEADGATE_STORE, HEADGATE_WORKER, HEADGATE_FLOWER, HEADGATE_CLIENTS, or "
-            "a variable below them is not valid JSON; correct it, or set single values: "
+            "environment: HEADGATE_STORE, HEADGATE_WORKER, HEADGATE_FLOWER, HEADGATE_NOTIFY, "
+            "HEADGATE_CLIENTS, or a variable below them is not valid JSON; correct it, or set "
+            "single values: "
             "HEADGATE_STORE__URL"
         ) from None
     folder = find_folder(settings.store.data_dir, path, in_environment=_environment_sets_values())

@@ -181,6 +181,11 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _secret_url(value: SecretStr) -> SecretStr:
+    _http_url(value.get_secret_value())
+    return value
+
+
 def _base_url(value: str) -> str:
     if "?" in value:
         raise ValueError("must not hold a query; leave out the ? and what follows")
@@ -208,6 +213,8 @@ def _host_pattern(value: str) -> str:
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+#: A URL whose path may hold what lets a request in; it is kept as it was given.
+SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 PathOfHost = Annotated[str, AfterValidator(_path_of_host)]

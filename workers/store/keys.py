@@ -203,3 +203,23 @@ def registry(namespace: str) -> str:
 def configurations(namespace: str) -> str:
     """Hash: digest of a configuration → JSON of its serial and clients; `#` → the newest serial."""
     return f"{namespace}:configurations"
+
+
+def notices(namespace: str) -> str:
+    """Hash: id of a notice that is not delivered yet → JSON, see orchestration/notify/outbox.py."""
+    return f"{namespace}:notices"
+
+
+def watched(namespace: str) -> str:
+    """Hash: what the notices are of, as JSON → since when, in us, and whether there was one."""
+    return f"{namespace}:notices:watched"
+
+
+def notice_claim(namespace: str, notice: str) -> str:
+    """String with expiry: somebody delivers the notice, or it was delivered."""
+    return f"{namespace}:notices:claim:{notice}"
+
+
+def notice_turn(namespace: str, configuration: str) -> str:
+    """String with expiry: a worker of this configuration has looked what there is to tell."""
+    return f"{namespace}:notices:turn:{configuration}"

@@ -14,6 +14,7 @@ from workers.settings.breaker import BreakerSettings
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
 from workers.settings.load import FlowerSettings, StoreSettings, WorkerSettings
+from workers.settings.notify import NotifySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ SECTIONS: dict[str, type[Model]] = {
     "[store]": StoreSettings,
     "[worker]": WorkerSettings,
     "[flower]": FlowerSettings,
+    "[notify]": NotifySettings,
     "[clients.NAME]": ClientSettings,
     "Limits": LimitSettings,
     "Breaker": BreakerSettings,

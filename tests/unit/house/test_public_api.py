@@ -28,8 +28,9 @@ PUBLIC = {
     "workers.ledger": "Ledger idempotency_key part_key step_key",
     "workers.session": "GovernedSession governed_api_client governed_session",
     "workers.settings": """
-        AuthSettings Bucket ClientSettings FlowerSettings LimitSettings RouteSettings Secrets
-        Settings StoreSettings TenantSettings WorkerSettings bucket_of load tenant_bucket worst_case
+        AuthSettings Bucket ClientSettings FlowerSettings LimitSettings NotifySettings RouteSettings
+        Secrets Settings StoreSettings TenantSettings WorkerSettings bucket_of load tenant_bucket
+        worst_case
     """,
     "workers.store": """
         ClientKeys EmbeddedStore Pipeline Reply Scripts Store connect open_embedded open_store

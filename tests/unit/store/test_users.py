@@ -36,6 +36,7 @@ KEY: Final = "headgate:{acme}:x"
 SPELT: Final[dict[str, set[str]]] = {
     "zscan_iter": {"zscan"},
     "zrange": {"zrange", "zrevrange"},  # by `desc`
+    "delete": {"del"},
     "pipeline": {"multi", "exec"},
     "close": set(),
     "set_response_callback": set(),
