@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Compiled modules are kept: each process of a test would compile all of them anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo check test lint docs bench chaos lock clean
+.PHONY: help setup demo check test lint docs bench chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -33,6 +33,7 @@ lint: .venv/.ready ## Ruff with every rule on, mypy strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy .ci/audit
 
 docs: .venv/.ready ## Write the generated pages of docs/reference: commands, Genesys operations
 	@$(BIN)/python -m tests.support.reference_pages
@@ -47,6 +48,9 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: .venv/.ready ## Write the locks anew from pyproject.toml: everything, and what the image needs
 	@$(BIN)/$(COMPILE) --extra build --extra dev pyproject.toml -o requirements.lock
 	@$(BIN)/$(COMPILE) --extra build --constraint requirements.lock pyproject.toml -o compose/requirements.lock
+
+audit: .venv/.ready ## Ask whether a weakness of any locked package is known (needs the network)
+	@$(BIN)/python .ci/audit
 
 clean: ## Remove .venv, caches and the embedded store with its data
 	@test ! -d .headgate || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; from workers.store.embedded import stop_embedded; stop_embedded(Path(".headgate"))'

@@ -15,6 +15,7 @@ from celery.exceptions import CPendingDeprecationWarning
 
 from workers.broker import consumer, names, transport
 from workers.broker.control import signed_control
+from workers.broker.logs import WorkerLog
 from workers.clients import clients
 from workers.errors import ConfigError
 from workers.ledger import identity
@@ -77,5 +78,5 @@ def _read_secret() -> bytes:
 
 
 # Celery asks for the configuration when it is first used: a command's help needs none.
-app = Celery("headgate", loader=PackageLoader, control=signed_control(_read_secret))
+app = Celery("headgate", loader=PackageLoader, control=signed_control(_read_secret), log=WorkerLog)
 app.add_defaults(_configuration)

@@ -53,7 +53,9 @@ def describe_failure(error: BaseException, names: Names) -> str | None:
             return f"its certificate is not accepted: {words}; {remedy}"
         if isinstance(failure, ssl.SSLError):
             words = (failure.reason or "no reason given").replace("_", " ").lower()
-            if words.endswith("alert handshake failure"):  # TLS 1.2 has no other word for it
+            if "protocol version" in words or words == "unsupported protocol":
+                words += "; the server speaks no TLS 1.2 or later: bring it up to date"
+            elif words.endswith("alert handshake failure"):  # TLS 1.2 has no other word for it
                 words += f"; the server may demand a client certificate: set {names.certificate}"
             return describe_refusal(failure, names) or f"TLS failed: {words}"
     return None

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: The file in `store.data_dir` that keeps a password that was made.
 LOGIN_FILE: Final = "flower_password"
+#: Nothing bounds how often somebody tries, so that a password must be too long to be guessed.
+SHORTEST: Final = 15
 
 
 @click.command()
@@ -73,6 +75,9 @@ def command(port: int, host: str) -> None:
     # The login is set here: everybody on this machine may read arguments and environment.
     chosen.basic_auth = [login]
     chosen.format_task = format_task
+    from orchestration.cli.flower_pages import guard_pages
+
+    guard_pages(app.conf.worker_log_format)
     click.echo(f"headgate: Flower at http://{host}:{port}, user {settings.flower.user}", err=True)
     app.start(["--quiet", "flower", f"--address={host}", f"--port={port}", "--logging=warning"])
 
@@ -108,6 +113,10 @@ def _read_password(settings: Settings, host: str) -> str:
     if given is not None:
         if not given.get_secret_value().isascii():
             raise ConfigError("flower: the password may hold ASCII characters only; choose another")
+        if len(given.get_secret_value()) < SHORTEST:
+            raise ConfigError(
+                f"flower: the password has fewer than {SHORTEST} characters; choose a longer one"
+            )
         return given.get_secret_value()
     if not is_loopback(host):
         raise UsageError(

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -231,6 +232,37 @@ def test_no_page_and_no_answer_of_its_api_shows_contents_or_secrets(
     assert fleet.effects()  # the bodies did travel
 
     assert not [text for text in seen if "canary" in text or LOGIN[1] in text]
+
+
+#: What a page would run if it took it for more than text: in an element, and in an attribute.
+SCRIPT = """'"><img src=x onerror="window.taken=1"><script>window.taken=1</script>"""
+#: Events of somebody who can write to the broker: a worker and a task of such names.
+FORGE = f"""
+from workers.app import app
+bad = {SCRIPT!r}
+with app.connection_for_write() as connection:
+    events = app.events.Dispatcher(connection, hostname="forged@" + bad)
+    events.send("worker-online", sw_ident=bad, sw_ver=bad, sw_sys=bad, freq=2)
+    for uuid in ("forged-1", bad):
+        events.send("task-received", uuid=uuid, name=bad, args=bad, kwargs=bad, retries=0, eta=bad)
+        events.send("task-started", uuid=uuid)
+        events.send("task-failed", uuid=uuid, exception=bad, traceback=bad)
+    events.send("worker-heartbeat", sw_ident=bad, sw_ver=bad, sw_sys=bad, freq=2)
+"""
+
+
+def test_a_page_runs_nothing_of_what_a_stranger_wrote_to_the_broker(
+    page: Any, run: tuple[Fleet, str]
+) -> None:
+    fleet, url = run
+    subprocess.run([sys.executable, "-c", FORGE], cwd=ROOT, env=fleet.environment, check=True)
+    until(lambda: "forged-1" in api(url, "tasks?limit=1000"), 10, "the forged task in Flower")
+
+    for path in ("/", "/workers", "/tasks", "/task/forged-1", f"/task/{quote(SCRIPT, safe='')}"):
+        page.goto(path)
+        page.wait_for_timeout(700)  # the tables load theirs later
+        assert page.evaluate("window.taken") is None, path
+        assert path == "/" or "onerror" in page.inner_text("body"), path
 
 
 def test_it_is_to_look_at_only(run: tuple[Fleet, str]) -> None:

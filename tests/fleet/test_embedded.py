@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -409,6 +410,36 @@ def test_everything_in_the_folder_is_for_its_owner_alone(running: Path) -> None:
     assert stat.S_IMODE(running.stat().st_mode) == 0o700
     assert {"lock", "server.lock", "server.conf", "server.json", "store.log"} <= modes.keys()
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "user", "words"),
+    [(0o777, None, "everybody may write"), (0o1777, None, "everybody"), (0o700, 4321, "another")],
+)
+def test_a_server_that_somebody_else_could_have_named_is_not_spoken_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, user: int | None, words: str
+) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    held = try_lock(folder / "lock")
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        theirs.settimeout(0)
+        url = f"redis://:x@127.0.0.1:{theirs.getsockname()[1]}/0"
+        named = {"url": url, "pid": 1, "keeper_pid": 1}
+        (folder / "server.json").write_text(json.dumps(named), "utf-8")
+        folder.chmod(mode)
+        if user is not None:
+            if os.geteuid() == 0:
+                os.chown(folder, user + 1, -1)
+            monkeypatch.setattr(os, "geteuid", lambda: user)
+
+        with pytest.raises(ConfigError, match=words):
+            open_embedded(folder)
+
+        with pytest.raises(BlockingIOError):
+            theirs.accept()
+    assert held is not None
+    os.close(held)
 
 
 def test_the_password_is_in_no_repr_no_log_and_no_command_line(running: Path) -> None:

@@ -162,6 +162,7 @@ def test_no_broadcast_of_a_stranger_changes_a_worker(fleet: Fleet, app: Celery) 
     assert condition(app, fleet)["process"] == before["process"]
     heard = [it["type"] for it in iter(lambda: events.get_message(timeout=0.2), None)]
     assert "pmessage" not in heard  # nobody turned task events on
+    assert "is not obeyed: it is not signed by this installation" in fleet.log("w1")
     assert "Traceback" not in fleet.log("w1")
 
 

@@ -597,6 +597,13 @@ _WORKERS: Final = (
         "tests/fleet/test_forged.py::test_no_broadcast_of_a_stranger_changes_a_worker",
     ),
     Mutant(
+        "lines of strangers in the log",
+        "workers/broker/logs.py",
+        "return super().formatMessage(record).translate(_SHOWN)",
+        "return super().formatMessage(record)",
+        "tests/unit/broker/test_logs.py",
+    ),
+    Mutant(
         "signature taken twice",
         "workers/broker/signing.py",
         "if nonce in self._taken:",

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+import warnings
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from tests.support.tls import make_certificate, server_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Ways in which a certificate for a listener on 127.0.0.1 can be wrong, and what a user reads.
+#: A version of TLS that nobody should speak any more.
+OLD_TLS: Final = "TLS 1.1"
+#: What can be wrong with a listener on 127.0.0.1, most by its certificate, and what a user reads.
 WRONG: Final = {
     "self-signed": "self-signed certificate",
     "other name": "IP address mismatch",
     "expired": "certificate has expired",
     "not yet valid": "certificate is not yet valid",
+    OLD_TLS: "speaks no TLS 1.2 or later",
 }
 _VALID_DAYS: Final = {"expired": (-9, -2), "not yet valid": (2, 9)}
 
@@ -97,12 +101,17 @@ def listening(context: ssl.SSLContext, target: int | None = None) -> Iterator[Li
 
 @contextmanager
 def wrong_listener(folder: Path, fault: str) -> Iterator[tuple[Listener, Path | None]]:
-    """A listener whose certificate has one of the faults `WRONG`, and the authority to trust.
+    """A listener that has one of the faults `WRONG`, and the authority to trust.
 
     The authority is None where the fault is that nobody knows it.
     """
     address = "10.0.0.1" if fault == "other name" else "127.0.0.1"
     days = _VALID_DAYS.get(fault, (-1, 1))
     certificate = make_certificate(folder / "wrong.pem", address, valid_days=days)
-    with listening(server_context(certificate)) as listener:
+    context = server_context(certificate)
+    if fault == OLD_TLS:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with listening(context) as listener:
         yield listener, None if fault == "self-signed" else certificate

@@ -6,6 +6,7 @@
 - `control`: remote control, signed.
 - `reception`: whether this process can take bells, and why not.
 - `consumer`: what a worker does when the broker goes away.
+- `logs`: how its log shows what strangers may have chosen.
 """
 
 from workers.broker.names import key_options, name_settings, pool_of, queue_of

@@ -43,6 +43,9 @@ SEND_BYTES: Final = 16_384
 RENEW_EVERY_S: Final = 1.0
 #: Hosts whose connections are kept.
 MAX_HOSTS: Final = 8
+#: How a file is opened, and a folder on the way to it, which need not be listed.
+_FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+_FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 #: What a store of files calls its refusal: a word, in XML.
 _CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 #: Set by the connection, whatever the signed URL asks for.
@@ -214,13 +217,22 @@ def _unreadable(file: File, error: OSError) -> NotThatFile:
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to be read, without a buffer.
 
-    A pipe would block whoever opens it, and a device may never end. A link is not followed: the
-    path is what `os.path.realpath` made of it, and somebody may have put a link there since.
+    A pipe would block whoever opens it, and a device may never end. No link is followed in any part
+    of the path: it is what `os.path.realpath` made of it, and somebody may have put a link there
+    since.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    folder = os.open(path.anchor or os.curdir, _FOLDER)
+    try:
+        for name in path.parts[bool(path.anchor) : -1]:
+            inner = os.open(name, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        opened = os.open(path.name, _FILE, dir_fd=folder)
+    finally:
+        os.close(folder)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
         raise OSError(errno.EINVAL, "not a regular file")

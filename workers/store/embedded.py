@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -186,12 +187,32 @@ def url_of(config: dict[str, str]) -> str:
 def _keeper_lock(folder: Path) -> int | None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_private(folder)
         return try_lock(folder / "lock")
     except OSError as error:
         raise ConfigError(
             f"the data folder {folder} cannot be used ({error.strerror}); "
             f"choose a folder that you may write as store.data_dir"
         ) from None
+
+
+def _require_private(folder: Path) -> None:
+    """Use no folder in which somebody else may name a server of his own.
+
+    Raises:
+        ConfigError: all may write there, or it belongs to another user.
+    """
+    entry = folder.stat()
+    if entry.st_mode & stat.S_IWOTH:
+        raise ConfigError(
+            f"everybody may write to the data folder {folder}, and could put another store there; "
+            f"take that right away (chmod o-w), or name a folder below it as store.data_dir"
+        )
+    if entry.st_uid not in {0, os.geteuid()} and os.geteuid():
+        raise ConfigError(
+            f"the data folder {folder} belongs to another user, who could put another store there; "
+            f"name a folder of your own as store.data_dir"
+        )
 
 
 def _published(folder: Path) -> EmbeddedStore:

@@ -249,7 +249,11 @@ def _detach(folder: Path) -> None:
     with path.open("ab") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s keeper: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s keeper: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 

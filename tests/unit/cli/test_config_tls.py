@@ -11,7 +11,7 @@ import pytest
 
 from orchestration.sandbox.process import SandboxProcess
 from tests.support.tls import make_certificate, server_context
-from tests.support.tls_listener import WRONG, listening, wrong_listener
+from tests.support.tls_listener import OLD_TLS, WRONG, listening, wrong_listener
 from tests.support.world import SECRET
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.world import World
 
-each_fault = pytest.mark.parametrize("fault", WRONG)
+each_fault = pytest.mark.parametrize("fault", [fault for fault in WRONG if fault != OLD_TLS])
 each_version = pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 #: What a user reads beside OpenSSL's words.
 REMEDIES = {
@@ -80,6 +80,17 @@ def test_a_wrong_certificate_of_the_store_is_one_sentence(
     assert problem.startswith("there is no connection to the store: its certificate is not")
     assert WRONG[fault] in problem
     assert REMEDIES[fault] in problem
+
+
+def test_a_store_of_an_old_tls_is_one_sentence(world: World, tmp_path: Path) -> None:
+    with wrong_listener(tmp_path, OLD_TLS) as (listener, authority):
+        configure(world, f'url = "{redis_url(listener.port, authority)}"')
+        code, answer = check(world)
+
+    assert code == 1
+    (problem,) = answer["problems"]
+    assert problem.startswith("there is no connection to the store: TLS failed: ")
+    assert WRONG[OLD_TLS] in problem
 
 
 @each_fault

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import tracemalloc
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +23,6 @@ from workers.http.transfer import (
     _Body,
 )
 from workers.settings.client import ClientSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECRET = "signature=canary"
 
@@ -175,6 +172,26 @@ def test_a_pipe_in_place_of_the_file_holds_no_thread(file: File) -> None:
 
     with pytest.raises(NotThatFile, match="not a regular file"):
         put(transfers(), "http://127.0.0.1:9/x", file)
+
+
+@pytest.mark.parametrize("part", ["file", "folder", "folder above"])
+def test_a_link_that_came_after_the_check_leads_no_file_out(tmp_path: Path, part: str) -> None:
+    """Who may write to a folder of media puts a link where the file was found, or above it."""
+    place, elsewhere = tmp_path / "media/prompts/a.wav", tmp_path / "elsewhere/prompts/a.wav"
+    for path in (place, elsewhere):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"secret")
+    found = Path(os.path.realpath(place))
+    taken = {"file": place, "folder": place.parent, "folder above": place.parent.parent}[part]
+    taken.rename(tmp_path / "old")
+    taken.symlink_to(tmp_path / "elsewhere" / taken.relative_to(tmp_path / "media"))
+
+    with pytest.raises(NotThatFile, match="cannot be read"):
+        put(
+            transfers(),
+            "http://127.0.0.1:9/x",
+            File(found, 6, hashlib.md5(b"secret").hexdigest()),  # noqa: S324
+        )
 
 
 def test_the_lease_is_prolonged_at_least_with_each_record_however_slow_the_host_is(
