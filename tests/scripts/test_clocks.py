@@ -49,7 +49,7 @@ STAYS: Final = {
     "gov.u:<slot>": "as those of n",
     "gov.x:<slot>": "as those of n",
     "tx.b": "a person gave the moment of the backup",
-    "tx.rf": "numbers of grants never go back",
+    "tx.rf": "it has counts and no moment",
     "job.since": "a person gave the moment of the backup",
     "job.began_us": "history: nothing waits for it",
     "job.finished_us": "history: nothing waits for it",

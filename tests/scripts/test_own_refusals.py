@@ -5,6 +5,7 @@ The rules are those of lua/includes/own_refusals.lua.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -147,14 +148,17 @@ def test_good_answers_to_calls_that_were_out_already_show_nothing(store: Store) 
     assert held_us(rig) == S
 
 
-def test_a_refusal_of_another_row_that_is_not_over_holds_the_scope(store: Store) -> None:
+def test_where_other_rows_were_just_refused_in_a_row_a_row_holds_the_scope_with_them(
+    store: Store,
+) -> None:
     rig = a_rig(store)
     key = refused(rig)
     rig.us += S + 1
     serve(rig, ENOUGH)
-    refused(rig)
+    for grant in calls(rig, 2):
+        rig.governor.settle(grant, REFUSED)
 
-    assert refuse_again(rig, key, ENOUGH - 1) is Settled.BACKLOG
+    assert rig.governor.settle(again(rig, key), REFUSED) is Settled.BACKLOG
 
     assert held_us(rig) == S
 
@@ -267,17 +271,69 @@ def test_a_lone_row_ends_by_its_patience_and_not_by_its_attempts(store: Store) -
     assert transaction_hash(rig, key)["s"] == "failed"
 
 
-def test_no_row_ends_where_all_are_refused(store: Store) -> None:
-    rig = a_rig(store, 2)
-    keys = [refused(rig)]
-    rig.us += S + 1
-    keys.append(refused(rig))
+@pytest.mark.parametrize("rows", [2, 15])
+def test_a_few_rows_that_are_all_refused_for_ever_end_by_their_patience(
+    store: Store, rows: int
+) -> None:
+    rig = a_rig(store, rows)
+    keys = []
+    for _ in range(rows):
+        keys.append(refused(rig))
+        rig.us += S + 1
+    for _ in range(12):
+        for key in [key for key in keys if rig.state(key) == "w"]:
+            rig.governor.settle(again(rig, key, 60 * S), REFUSED)
+
+    assert rig.states(keys) == Counter(failed=rows)
+    assert "so it went for" in transaction_hash(rig, keys[0])["e"]
+    assert {transaction_hash(rig, key)["at"] for key in keys} == {"0"}
+
+
+def test_no_row_ends_where_a_whole_scope_refuses(store: Store) -> None:
+    rig = a_rig(store, 16)
+    keys = []
+    for _ in range(16):
+        keys.append(refused(rig))
+        rig.us += S + 1
     for _ in range(20):
-        for key in keys:
+        for key in keys[:3]:
             settled = rig.governor.settle(again(rig, key, 60 * S), REFUSED)
             assert settled is Settled.BACKLOG
 
-    assert [attempts(rig, key) for key in keys] == [0, 0]
+    assert [attempts(rig, key) for key in keys] == [0] * 16
+
+
+def test_several_rows_that_are_refused_for_ever_hold_no_other_and_end_by_their_attempts(
+    store: Store,
+) -> None:
+    rig = a_rig(store)
+    bad = []
+    for _ in range(20):
+        bad.append(refused(rig))
+        rig.us += held_us(rig) + 1
+        serve(rig, 2)
+    settled = []
+    for _ in range(3):
+        serve(rig, ENOUGH + 2)
+        for key in bad:
+            settled.append(rig.governor.settle(again(rig, key), REFUSED))
+            assert held_us(rig) == 0
+
+    assert settled == [Settled.APART] * 20 + [Settled.STILL_APART] * 20 + [Settled.END] * 20
+
+
+def test_rows_of_which_a_half_is_refused_at_first_are_judged_once_all_were_tried(
+    store: Store,
+) -> None:
+    rig = a_rig(store)
+    bad = []
+    for _ in range(ENOUGH):
+        bad.append(refused(rig))
+        rig.us += held_us(rig) + 1
+        serve(rig, 1)
+    serve(rig, ENOUGH)
+
+    assert {rig.governor.settle(again(rig, key), REFUSED) for key in bad} == {Settled.APART}
 
 
 def test_a_wait_that_is_ordered_is_not_cut_by_the_patience(store: Store) -> None:

@@ -289,7 +289,10 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "unsent": dict(divmod(it, 100_000) for it in numbers("u:").values()),
         "turned away": dict(divmod(it, 100_000) for it in numbers("x:").values()),
         "evidence": found.get("evidence", {}),
-        "healthy": {it: int(second) for it, second in found.get("healthy", {}).items()},
+        "healthy": {
+            it: text if it.startswith(refusal_model.REFUSED) else int(text)
+            for it, text in found.get("healthy", {}).items()
+        },
         "breakers": {
             it: _breaker(fields, gov[f"k:{it}"]) for it, fields in named("breaker:").items()
         },

@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.health_model import ATTEMPT, TOKEN, Health
-from tests.support.refusal_model import REFUSED, Own, Refusals
+from tests.support.refusal_model import REFUSED, Own, Refusal, Refusals
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
@@ -260,6 +260,7 @@ class Model:
         self.turned_away: dict[int, tuple[int, int]] = {}  #: the same of answers of 429
         self.health = Health(clock)
         self.refusals = Refusals()
+        self.refusal = Refusal(0)  #: that is being settled
 
     @property
     def now(self) -> int:
@@ -1084,11 +1085,12 @@ class Model:
         own = tx.refused
         before = own if own and (own.step, own.scope) == (tx.step, scope) else None
         held = bool(tx.probe or self.health.scope_of(scope))
-        judged, times, settled = self.refusals.judge(
-            verdict, scope, before, number=number, held=held
-        )
-        tx.refused = Own(tx.step, self.number, times, scope)
-        return judged, settled
+        grant = (tx.key, number, self.number)
+        judged = self.refusals.judge(verdict, scope, before, grant, held=held)
+        record = judged.record
+        self.refusal = record
+        tx.refused = Own(tx.step, record.good, record.fresh, judged.times, scope)
+        return judged.verdict, judged.settled
 
     def _keep_refusal(self, tx: Transaction, verdict: Verdict, number: int, *, ends: bool) -> None:
         """What a scope keeps of an answer."""
@@ -1096,11 +1098,9 @@ class Model:
         if came_to == "good":
             self.refusals.good(scope, tx.key, number)
         elif came_to == "refused" and ends:
-            self.refusals.open.pop(scope, None)
+            self.refusals.end(scope, self.refusal)
         elif came_to == "refused":
-            pause = _of_not_done(verdict, "pause", otherwise=None)
-            pause_us = round(pause.duration_s * 1e6) if pause else 0
-            self.refusals.keep(scope, tx.key, pause_us=pause_us, number=number, newest=self.number)
+            self.refusals.open[scope] = self.refusal
 
     def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
         """What an answer counts; returns the verdict, and the state in which it ends the step."""
@@ -1258,7 +1258,7 @@ class Model:
             "evidence": {scope: it.text for scope, it in self.health.evidence.items()}
             | {f"{REFUSED}{scope}": it.text for scope, it in self.refusals.open.items()},
             "healthy": self.health.healthy
-            | {f"{REFUSED}{scope}": number for scope, number in self.refusals.over.items()},
+            | {f"{REFUSED}{scope}": it.counts for scope, it in self.refusals.over.items()},
             "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
             "opened": self.health.opened,
             "holds ended": self.health.ended,

@@ -14,28 +14,40 @@ if TYPE_CHECKING:
 #: So many good answers to calls that were granted after a refusal end it.
 ENOUGH: Final = 8
 REFUSED: Final = "429:"
+#: So many rows that are refused for the first time, nothing good between, are a whole scope.
+MANY: Final = 16
 
 
 @dataclass
 class Refusal:
-    """The newest one of a scope that is not over."""
+    """What is counted in a scope from a refusal on."""
 
-    sent: int  #: number of the newest grant at that time
-    pause_us: int
-    row: str
-    good: int = 0
+    sent: int  #: number of the newest grant when the scope was held last
+    good: int = 0  #: calls that were granted later and answered well, ever
+    fresh: int = 0  #: rows that were refused for the first time, ever
+    run: int = 0  #: of these in a row
+    seen: int = 0  #: `good` at the newest refusal
+    pause_us: int = 0
+    row: str = ""
 
     @property
     def text(self) -> str:
         """As the store keeps it."""
-        return f"{self.sent} {self.good} {self.pause_us} {self.row}"
+        counts = (self.sent, self.good, self.fresh, self.run, self.seen, self.pause_us)
+        return f"{' '.join(map(str, counts))} {self.row}"
+
+    @property
+    def counts(self) -> str:
+        """As the store keeps them when it is over."""
+        return f"{self.good} {self.fresh}"
 
 
 class Own(NamedTuple):
     """What a row knows of its newest refusal."""
 
     step: int
-    sent: int
+    good: int
+    fresh: int
     times: int  #: it was refused for itself
     scope: str
 
@@ -45,58 +57,93 @@ class Own(NamedTuple):
         return " ".join(map(str, self))
 
 
+class Judged(NamedTuple):
+    """What a refusal is."""
+
+    verdict: Requeue
+    times: int
+    settled: Settled
+    record: Refusal
+
+
 @dataclass
 class Refusals:
     """The refusals of one client, by scope."""
 
     open: dict[str, Refusal] = field(default_factory=dict)
-    over: dict[str, int] = field(default_factory=dict)
+    over: dict[str, Refusal] = field(default_factory=dict)
 
     def good(self, scope: str, key: str, number: int) -> None:
         """A call was answered well."""
         if not (known := self.open.get(scope)):
             return
         if known.row == key[-8:]:
-            del self.open[scope]
+            self.end(scope, known)
         elif number > known.sent:
-            known.good += 1
-            if known.good == ENOUGH:
-                self.over[scope] = self.open.pop(scope).sent
+            known.good, known.run = known.good + 1, 0
+            if known.good - known.seen >= ENOUGH:
+                self.end(scope, known)
+
+    def end(self, scope: str, record: Refusal) -> None:
+        """Its counts stay."""
+        self.open.pop(scope, None)
+        self.over[scope] = record
 
     def judge(
-        self, verdict: Requeue, scope: str, before: Own | None, *, number: int, held: bool
-    ) -> tuple[Requeue, int, Settled]:
-        """Whether a refusal is its row's; returns the verdict, how often, and what settle says."""
-        known, over = self.open.get(scope), self.over.get(scope, -1)
+        self,
+        verdict: Requeue,
+        scope: str,
+        before: Own | None,
+        grant: tuple[str, int, int],
+        *,
+        held: bool,
+    ) -> Judged:
+        """Whether a refusal is its row's; `grant` is its key and number, and the newest number."""
+        key, number, newest = grant
+        known, over = self.open.get(scope), self.over.get(scope, Refusal(0))
+        record = replace(known) if known else Refusal(0, good=over.good, fresh=over.fresh)
+        again = before is not None and before.good <= record.good and before.fresh <= record.fresh
+        good = record.good - before.good if before and again else 0
+        fresh = record.fresh - before.fresh if before and again else 0
         times = before.times if before else 0
-        comparable = before if before and not held else None
-        of_row = comparable is not None and not known and over >= comparable.sent
-        lone = comparable is not None and known is not None and known.sent == comparable.sent
+        own = again and not held and good >= max(ENOUGH, fresh) and record.run <= 1
+        left = again and not held and not own and fresh == 0 and record.run < MANY
         pause_s = verdict.pause.duration_s if verdict.pause else 0.0
-        if not (of_row or lone):
+        if not (own or left):
             verdict = replace(verdict, give_up=None)
         else:
             verdict = replace(verdict, retry_after_s=max(verdict.retry_after_s, pause_s))
-        if comparable and of_row:
+        settled = Settled.BACKLOG
+        if own:
             rule = verdict.give_up
-            counts = times > 0 and over == comparable.sent and rule is not None
-            counts = counts and rule is not None and rule.max_retries is not None
+            counts = times > 0 and good >= 9 * fresh and bool(rule and rule.max_retries is not None)
             verdict = replace(verdict, pause=None, attempt=counts)
-            return verdict, times + 1, Settled.STILL_APART if times else Settled.APART
-        if known and known.good == 0 and number > known.sent and verdict.pause:
-            longer_s = min(2 * known.pause_us / 1e6, verdict.pause.most_s)
-            if longer_s > pause_s:
-                delay_s = verdict.delay_s + longer_s - pause_s
-                pause = Pause(longer_s, verdict.pause.reach)
-                verdict = replace(verdict, pause=pause, delay_s=delay_s)
-        return verdict, times, Settled.BACKLOG
+            settled = Settled.STILL_APART if times else Settled.APART
+            times += 1
+        else:
+            verdict, record.pause_us = self._pause(verdict, known, number)
+        if not own or not known:
+            record.sent, record.row = newest, key[-8:]
+        if not before:
+            record.fresh, record.run = record.fresh + 1, record.run + 1
+        record.seen = record.good
+        return Judged(verdict, times, settled, record)
 
-    def keep(self, scope: str, key: str, *, pause_us: int, number: int, newest: int) -> None:
-        """A refusal that its row outlives."""
-        known = self.open.get(scope)
-        if known and known.good == 0 and number <= known.sent:
-            pause_us = max(pause_us, known.pause_us)
-        self.open[scope] = Refusal(newest, pause_us, key[-8:])
+    def _pause(self, verdict: Requeue, known: Refusal | None, number: int) -> tuple[Requeue, int]:
+        """How long the scope is held."""
+        pause_us = round(verdict.pause.duration_s * 1e6) if verdict.pause else 0
+        if not known or known.good > known.seen:
+            return verdict, pause_us
+        if number <= known.sent:
+            return verdict, max(pause_us, known.pause_us)
+        longer_us = min(
+            2 * known.pause_us, round(verdict.pause.most_s * 1e6) if verdict.pause else 0
+        )
+        if longer_us <= pause_us or not verdict.pause:
+            return verdict, pause_us
+        delay_s = verdict.delay_s + (longer_us - pause_us) / 1e6
+        pause = Pause(longer_us / 1e6, verdict.pause.reach)
+        return replace(verdict, pause=pause, delay_s=delay_s), longer_us
 
     def forget(self) -> None:
         """The clock was set back."""

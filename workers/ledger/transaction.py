@@ -300,7 +300,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "pt": StoredField("done_calls", "Finished calls of this step: its parts, or polls.", int),
     "at": StoredField("attempts", "Attempts of this step.", int),
     "ns": StoredField("sends", "How often a call of this step was sent; absent = 0.", int),
-    "rf": StoredField("refused", "Its newest 429: step, grants until then, times apart, scope."),
+    "rf": StoredField("refused", "Its newest 429: step, two counts, times apart, scope."),
     "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
     "t3": StoredField("first_bad_us", "Since when this step goes on trying.", int),
     "t4": StoredField("retry_due_us", "When it was due after its newest answer.", int),

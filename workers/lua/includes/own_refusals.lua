@@ -4,88 +4,114 @@
 -- Gives    plan_refusal, keep_refusal
 --
 -- A limit refuses whoever comes. A row that is refused waits a little longer than its scope is held, so that
--- others go before it. Where ENOUGH calls that were granted after a refusal were answered well, that refusal
--- is over. A row that was refused before, and is refused again when all refusals of its scope are over, is
--- refused for itself: it waits alone, and its scope goes on. From the second time on that counts as an
--- attempt, if no other row was refused since the time before. It ends by its attempts or its patience. A lone
--- row, between whose refusals no other row was refused, holds its scope, and ends by its patience. All other
--- refusals hold the scope; they are no attempts and end nothing, nor does any while a breaker is open.
+-- others go before it. A row that is refused again is refused for itself where since the time before ENOUGH
+-- calls that were let out after a refusal were answered well, and no fewer than rows were refused for the
+-- first time, unless two of these have just come in a row: it waits alone, and its scope goes on. From the
+-- second time on that counts as an attempt, where nine in ten were answered well. It ends by its attempts or
+-- its patience. Where too few were answered well, and no row was refused for the first time since, nobody but
+-- rows that were refused before is there: the scope is held, and they end by their patience, unless a whole
+-- scope refuses, which OPEN_AFTER rows in a row say. All other refusals hold the scope; they are no attempts
+-- and end nothing, nor does any while a breaker is open.
 --
--- The hash evidence has under REFUSED + scope the newest refusal that is not over: number of the newest grant
--- at that time, calls that were granted later and answered well, how long it held the scope, and the end of
--- the row's key. The hash healthy has there the first of these of the newest refusal that is over. A row has
--- of its own newest refusal the step, that number, how often it was refused for itself, and the scope.
-local ENOUGH = 8
+-- The hash evidence has under REFUSED + scope what is counted from a refusal on until ENOUGH calls were
+-- answered well; what is over is in the hash healthy, and counted on. A row has of its own newest refusal the
+-- step, both counts of that time, how often it was refused for itself, and the scope.
+local ENOUGH, NINE = 8, 9
 -- No limit and no route has a name that begins so.
 local REFUSED = "429:"
 
-local function read_refusal(name)
-  local sent, good, pause, holder = string.match(redis.call("HGET", EVIDENCE, name) or "",
-    "^(%d+) (%d+) (%d+) (%S+)$")
-  return sent and {sent = tonumber(sent), good = tonumber(good), pause = tonumber(pause), holder = holder}
+-- Values of a record of evidence:
+--   sent    number of the newest grant when the scope was held last
+--   good    calls that were granted later and answered well, ever
+--   fresh   rows that were refused for the first time, ever
+--   run     of these in a row, nothing good between
+--   seen    `good` at the newest refusal
+--   pause   how long the scope was held last
+--   holder  end of the key of the row that was refused last
+local function read_record(name)
+  local sent, good, fresh, run, seen, pause, holder = string.match(redis.call("HGET", EVIDENCE, name) or "",
+    "^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+)$")
+  return sent and {sent = tonumber(sent), good = tonumber(good), fresh = tonumber(fresh), run = tonumber(run),
+    seen = tonumber(seen), pause = tonumber(pause), holder = holder}
 end
 
-local function format_refusal(sent, good, pause, holder)
-  return string.format("%.0f %d %.0f %s", sent, good, pause, holder)
+local function format_record(record)
+  return string.format("%.0f %.0f %.0f %.0f %.0f %.0f %s", record.sent, record.good, record.fresh, record.run,
+    record.seen, record.pause, record.holder)
+end
+
+-- The counts of a scope in which no refusal is open.
+local function read_counts(name)
+  local good, fresh = string.match(redis.call("HGET", HEALTHY, name) or "", "^(%d+) (%d+)$")
+  return tonumber(good) or 0, tonumber(fresh) or 0
 end
 
 -- A call was answered well. That a row was refused is over as well when it is done itself.
 local function plan_good(name, key, number)
-  local refusal = read_refusal(name)
-  if not refusal then return nil end
+  local record = read_record(name)
+  if not record then return nil end
   must_be("hash", HEALTHY)
-  if refusal.holder == string.sub(key, -8) then return {name = name} end
-  if number <= refusal.sent then return nil end
-  local good = refusal.good + 1
-  if good >= ENOUGH then return {name = name, over = refusal.sent} end
-  return {name = name, text = format_refusal(refusal.sent, good, refusal.pause, refusal.holder)}
+  if record.holder == string.sub(key, -8) then return {name = name, over = record} end
+  if number <= record.sent then return nil end
+  record.good, record.run = record.good + 1, 0
+  if record.good - record.seen >= ENOUGH then return {name = name, over = record} end
+  return {name = name, record = record}
 end
 
 -- How long a refusal holds the scope for which the provider orders no wait: twice as long as the one before,
 -- where nothing was answered well since.
-local function pause_after(refusal, verdict, number)
+local function pause_after(record, verdict, number)
   local pause = verdict.pause_us or 0
-  if not refusal or refusal.good > 0 then return pause end
-  if number <= refusal.sent then return math.max(pause, refusal.pause) end
-  local longer = math.min(2 * refusal.pause, verdict.pause_most_us or 0)
+  if not record or record.good > record.seen then return pause end
+  if number <= record.sent then return math.max(pause, record.pause) end
+  local longer = math.min(2 * record.pause, verdict.pause_most_us or 0)
   if longer <= pause then return pause end
   verdict.pause_us, verdict.delay_us = longer, (verdict.delay_us or 0) + longer - pause
   return longer
 end
 
--- What the row knows of its newest refusal in this step and scope: the number, and how often it was refused
+-- What the row knows of its newest refusal in this step and scope: both counts, and how often it was refused
 -- for itself.
 local function read_own(key, step, scope)
   local text = redis.call("HGET", tx_key(key), TX.refused) or ""
-  local own_step, sent, times, own_scope = string.match(text, "^(%d+) (%d+) (%d+) (.*)$")
-  if tonumber(own_step) ~= step or own_scope ~= scope then return nil, 0 end
-  return tonumber(sent), tonumber(times)
+  local own_step, good, fresh, times, own_scope = string.match(text, "^(%d+) (%d+) (%d+) (%d+) (.*)$")
+  if tonumber(own_step) ~= step or own_scope ~= scope then return nil, nil, 0 end
+  return tonumber(good), tonumber(fresh), tonumber(times)
 end
 
 local function plan_429(verdict, scope, key, probe)
+  must_be("hash", HEALTHY)
   local name, step, number = REFUSED .. scope, verdict.step or 0, verdict.number or 0
-  local before, times = read_own(key, step, scope)
-  local refusal, over = read_refusal(name), tonumber(redis.call("HGET", HEALTHY, name))
+  local good_before, fresh_before, times = read_own(key, step, scope)
+  local known = read_record(name)
   local newest, client, own = unpack(redis.call("HMGET", GOV, "sent", "k:client", "k:" .. scope))
-  local may_judge = before and not (probe or client or own)
-  local is_own = may_judge and not refusal and (over or -1) >= before
-  local is_lone = may_judge and refusal and refusal.sent == before
-  local word, pause = nil, 0
-  if not is_own and not is_lone then verdict.give_up = nil end
-  if is_own or is_lone then -- never earlier than ordered
-    verdict.retry_after_us = math.max(verdict.retry_after_us or 0, verdict.pause_us or 0)
-  end
+  local record = known or {run = 0, pause = 0}
+  if not known then record.good, record.fresh = read_counts(name) end
+  -- The counts may have been lost since.
+  local is_again = good_before and good_before <= record.good and fresh_before <= record.fresh
+  local good = is_again and record.good - good_before or 0
+  local fresh = is_again and record.fresh - fresh_before or 0
+  local may_judge = is_again and not (probe or client or own)
+  local is_own = may_judge and good >= math.max(ENOUGH, fresh) and record.run <= 1
+  local is_left_over = may_judge and not is_own and fresh == 0 and record.run < OPEN_AFTER
+  local word
+  if not is_own and not is_left_over then verdict.give_up = nil
+  else verdict.retry_after_us = math.max(verdict.retry_after_us or 0, verdict.pause_us or 0) end -- as ordered
   if is_own then
     verdict.pause_us, verdict.pause_reach = nil, nil
-    local counts = times > 0 and over == before and verdict.give_up and verdict.give_up.attempts
+    local counts = times > 0 and good >= NINE * fresh and verdict.give_up and verdict.give_up.attempts
     verdict.attempt = counts and true or nil
     word, times = times == 0 and "APART" or "STILL_APART", times + 1
   else
-    pause = pause_after(refusal, verdict, number)
+    record.pause = pause_after(known, verdict, number)
   end
-  newest = math.max(tonumber(newest) or 0, 0)
-  return {name = name, word = word, text = format_refusal(newest, 0, pause, string.sub(key, -8)),
-    own = verdict.step and string.format("%d %.0f %d %s", step, newest, times, scope)}
+  if not is_own or not known then
+    record.sent, record.holder = math.max(tonumber(newest) or 0, 0), string.sub(key, -8)
+  end
+  if not good_before then record.fresh, record.run = record.fresh + 1, record.run + 1 end
+  record.seen = record.good
+  return {name = name, word = word, record = record, own = verdict.step
+    and string.format("%d %.0f %.0f %d %s", step, record.good, record.fresh, times, scope)}
 end
 
 -- Reads what follows from an answer to `holder`, before the first write, and changes the answer by it:
@@ -99,8 +125,12 @@ end
 
 -- `ends` says that its row ends by it: nobody waits for what becomes of that.
 local function keep_refusal(plan, holder, ends)
-  if plan.text and not (plan.own and ends) then redis.call("HSET", EVIDENCE, plan.name, plan.text)
-  else redis.call("HDEL", EVIDENCE, plan.name) end
-  if plan.over then redis.call("HSET", HEALTHY, plan.name, string.format("%.0f", plan.over)) end
+  local over = plan.over or plan.own and ends and plan.record
+  if over then
+    redis.call("HDEL", EVIDENCE, plan.name)
+    redis.call("HSET", HEALTHY, plan.name, string.format("%.0f %.0f", over.good, over.fresh))
+  else
+    redis.call("HSET", EVIDENCE, plan.name, format_record(plan.record))
+  end
   if plan.own then redis.call("HSET", tx_key(holder), TX.refused, plan.own) end
 end
