@@ -9,8 +9,8 @@ import click
 from orchestration.cli import options
 from workers.errors import StoreUnfit
 from workers.ledger.installation import where
+from workers.store import scripts
 from workers.store.connection import ask_fsync, connect, require_durable, url_of
-from workers.store.scripts import load_library
 
 if TYPE_CHECKING:
     from workers.settings.load import StoreSettings
@@ -34,7 +34,8 @@ def command() -> None:
     with connect(url_of(settings)) as store:
         require_durable(store, settings)
         _require_as_stated(store, settings)
-        library = load_library(store)
+        library, text = scripts.library()
+        scripts.load(store, library, text)
     click.echo(
         f"headgate: the store {where(settings)} has the functions of this release ({library})"
     )

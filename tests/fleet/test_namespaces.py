@@ -9,8 +9,8 @@ import pytest
 from tests.support import store_users
 from tests.support.fleet import Fleet, calls, until
 from workers.clients import Clients
-from workers.settings.load import load
-from workers.store.scripts import load_library
+from workers.settings import load as load_settings
+from workers.store.scripts import library, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,12 +57,12 @@ def test_a_worker_takes_no_bell_of_another_namespace(fleet: Fleet) -> None:
 
 def test_two_namespaces_work_side_by_side_and_touch_nothing_of_each_other(fleet: Fleet) -> None:
     store = fleet.client.store
-    load_library(store)
+    load(store, *library())
     for namespace in ("headgate", OTHER):
         add_users(store, namespace)
         events = {"HEADGATE_WORKER__EVENTS": "true"}
         fleet.start_worker(namespace, env={**of_users(fleet, namespace), **events})
-    settings = load(fleet.config)
+    settings = load_settings(fleet.config)
     theirs = settings.model_copy(
         update={"store": settings.store.model_copy(update={"namespace": OTHER})}
     )

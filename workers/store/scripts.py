@@ -87,8 +87,8 @@ def library() -> tuple[str, str]:
     return put_together(resources.files("workers").joinpath("lua"))
 
 
-def load_library(store: Store) -> str:
-    """Load this release's functions where the store has not got them; returns their library.
+def load(store: Store, name: str, text: str) -> None:
+    """Load a library where the store has not got it.
 
     All at once, for a store without memory loads nothing: what admitted a call can settle it.
     Several may load it at the same time: the first one does. Its equal must not replace it, which
@@ -97,7 +97,6 @@ def load_library(store: Store) -> str:
     Raises:
         StoreAway: the store did not answer, or this user may load nothing.
     """
-    name, text = library()
     try:
         store.ask("FUNCTION", "LOAD", text)
     except StoreAway as error:
@@ -108,7 +107,6 @@ def load_library(store: Store) -> str:
             ) from None
         if "already exists" not in str(error):
             raise
-    return name
 
 
 class Scripts:
@@ -125,7 +123,7 @@ class Scripts:
         self._keys = keys
         self._names: tuple[int | str, ...] = ()  # how many KEYS there are, and they
         self._clock = clock
-        self._library, _ = library()
+        self._library, self._text = library()
 
     def __call__(self, name: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 -- the script's
         """Run a script.
@@ -140,7 +138,7 @@ class Scripts:
         try:
             return self._store.ask(*command)
         except FunctionUnknown:  # the store is new, or was told to forget it: nothing has run
-            load_library(self._store)
+            load(self._store, self._library, self._text)
             return self._store.ask(*command)
 
     def _find_names(self) -> tuple[int | str, ...]:

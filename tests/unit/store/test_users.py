@@ -26,7 +26,7 @@ from workers.governor.grants import Bell
 from workers.settings.load import StoreSettings
 from workers.store.connection import Store, connect, require_durable
 from workers.store.keys import ClientKeys
-from workers.store.scripts import Scripts, load_library
+from workers.store.scripts import Scripts, library, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -263,8 +263,8 @@ def test_the_admin_loads_what_the_ledgers_user_then_calls_and_may_not_load(
             scripts("define", "0")
         server.execute_command("ACL", "LOG", "RESET")
 
-        library = load_library(admin)
-        assert load_library(admin) == library  # it is there, which is as good
+        for _ in range(2):  # the second time it is there, which is as good
+            load(admin, *library())
         scripts("define", "0")
 
         with pytest.raises(StoreAway, match=REFUSAL):
