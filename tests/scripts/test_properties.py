@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.support import refusal_model
 from tests.support.model import MS, Model, S
 from tests.support.stored import a_job, transaction_hash
 from workers.answer.guards import Memo, NextCall

@@ -351,8 +351,15 @@ _SCRIPTS: Final = (
     Mutant(
         "every second 429 is the row's own",
         "workers/lua/includes/own_refusals.lua",
-        "may_judge and not refusal and (over or -1) >= before",
+        "may_judge and good >= math.max(ENOUGH, fresh) and record.run <= 1",
         "may_judge",
+        "tests/scripts/test_own_refusals.py",
+    ),
+    Mutant(
+        "a few rows that alone are left are refused for ever",
+        "workers/lua/includes/own_refusals.lua",
+        "may_judge and not is_own and fresh == 0 and record.run < OPEN_AFTER",
+        "false",
         "tests/scripts/test_own_refusals.py",
     ),
     Mutant(

@@ -50,7 +50,7 @@
 --   key.overrides            overrides          hash: which limits hold, see overrides.*
 --   key.bound                bound              hash: account of the ledger, see governor/binding.py
 --   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua;
---                                               429:<scope> -> its newest 429, see includes/own_refusals.lua
+--                                               429:<scope> -> its 429s, see includes/refusal_record.lua
 --   key.healthy              healthy            hash: scope -> the second since which all is well again;
 --                                               429:<scope> -> grants until the newest 429 that is over
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*

@@ -17,6 +17,7 @@ from workers.ledger.cache import PAGE_BYTES, PARAMS_BYTES, LedgerCache
 from workers.ledger.job import JobParams
 from workers.ledger.ledger import Ledger
 from workers.ledger.packing import pack
+from workers.settings.breaker import BreakerSettings
 from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings
 from workers.store.keys import ClientKeys
@@ -179,7 +180,12 @@ def test_proposals_weigh_no_less_than_what_they_take_and_few_are_remembered(
     before = held()
     for serial in range(25):
         own = proposals.Proposal(
-            digest="digest", serial=serial, holds=True, limits=limits, tenants=tenants
+            digest="digest",
+            serial=serial,
+            holds=True,
+            limits=limits,
+            tenants=tenants,
+            breaker=BreakerSettings(),
         )
         proposals.from_json(proposals.to_json([own]))
 

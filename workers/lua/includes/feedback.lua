@@ -1,7 +1,7 @@
 -- What an answer says beside its result, obeyed by all: a pause, what is left of the quota, and whether a
 -- breaker opens or closes.
 --
--- Expects  seconds, bucket, breaker, probes, throttling, evidence, own_refusals, pause
+-- Expects  seconds, bucket, breaker, probes, throttling, evidence, refusal_record, own_refusals, pause
 -- Gives    read_verdict, concerns_others, plan_feedback, obey
 --
 -- An answer is a table: came_to "good", "bad" (the provider failed, see Health in workers/answer/outcome.py),

@@ -1,6 +1,6 @@
 -- Whose fault a 429 is, the limit's or the row's: what became of the calls that went after it.
 --
--- Expects  evidence
+-- Expects  evidence, refusal_record
 -- Gives    plan_refusal, keep_refusal
 --
 -- A limit refuses whoever comes. A row that is refused waits a little longer than its scope is held, so that
@@ -13,38 +13,9 @@
 -- scope refuses, which OPEN_AFTER rows in a row say. All other refusals hold the scope; they are no attempts
 -- and end nothing, nor does any while a breaker is open.
 --
--- The hash evidence has under REFUSED + scope what is counted from a refusal on until ENOUGH calls were
--- answered well; what is over is in the hash healthy, and counted on. A row has of its own newest refusal the
--- step, both counts of that time, how often it was refused for itself, and the scope.
-local ENOUGH, NINE = 8, 9
--- No limit and no route has a name that begins so.
-local REFUSED = "429:"
-
--- Values of a record of evidence:
---   sent    number of the newest grant when the scope was held last
---   good    calls that were granted later and answered well, ever
---   fresh   rows that were refused for the first time, ever
---   run     of these in a row, nothing good between
---   seen    `good` at the newest refusal
---   pause   how long the scope was held last
---   holder  end of the key of the row that was refused last
-local function read_record(name)
-  local sent, good, fresh, run, seen, pause, holder = string.match(redis.call("HGET", EVIDENCE, name) or "",
-    "^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+)$")
-  return sent and {sent = tonumber(sent), good = tonumber(good), fresh = tonumber(fresh), run = tonumber(run),
-    seen = tonumber(seen), pause = tonumber(pause), holder = holder}
-end
-
-local function format_record(record)
-  return string.format("%.0f %.0f %.0f %.0f %.0f %.0f %s", record.sent, record.good, record.fresh, record.run,
-    record.seen, record.pause, record.holder)
-end
-
--- The counts of a scope in which no refusal is open.
-local function read_counts(name)
-  local good, fresh = string.match(redis.call("HGET", HEALTHY, name) or "", "^(%d+) (%d+)$")
-  return tonumber(good) or 0, tonumber(fresh) or 0
-end
+-- A row has of its own newest refusal the step, both counts of that time, how often it was refused for
+-- itself, and the scope.
+local NINE = 9
 
 -- A call was answered well. That a row was refused is over as well when it is done itself.
 local function plan_good(name, key, number)
