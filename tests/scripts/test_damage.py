@@ -220,6 +220,13 @@ def open_breaker(it: Ledger) -> None:
     it.store.hset(it.rig.keys.governor, mapping={f"k:{it.scope}": it.rig.us, **opened})
 
 
+def unconnected(it: Ledger) -> None:
+    """The only worker that rings, and another one, could not connect of late."""
+    troubled(it)
+    failed = {"w": it.rig.us, "sick": it.rig.us}
+    it.store.hset(f"{it.rig.keys.prefix}unconnected", mapping=failed)
+
+
 def probe_may_go(it: Ledger) -> None:
     """And no bell of its scope is out."""
     open_breaker(it)
@@ -303,6 +310,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (begun, run("begin_write", "task", "w1", "ab", MAX_AGE, 60)),
     ],
     "bind": [(nothing, bound)],
+    "connected": [(unconnected, run("connected", "sick"))],
     "check_counters": [(nothing, run("check_counters"))],
     "clock_rollback": [
         (set_back, run("clock_rollback")),
@@ -316,6 +324,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         )
     ],
     "distrust": [(nothing, run("distrust", 1))],
+    "fails_alone": [(unconnected, run("fails_alone", "sick"))],
     "forget_write": [(begun, run("forget_write", "task", "w1"))],
     "locate": [(nothing, located)],
     "open": [(nothing, opened)],
@@ -342,6 +351,9 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (nothing, run("requeue", rung, 1, 9 * S, "nobody is there", 0, "calls", "client")),
         (troubled, run(*NOT_BEGUN)),
         (open_breaker, run(*NOT_BEGUN)),
+        (troubled, run(*NOT_BEGUN, "sick", S)),
+        (open_breaker, run(*NOT_BEGUN, "sick", S)),
+        (unconnected, run(*NOT_BEGUN, "well", S)),
     ],
     "resume": [
         (
@@ -395,7 +407,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
 
 
 #: Those that write nothing.
-READS: Final = {"check_counters", "located", "renew", "token_look"}
+READS: Final = {"check_counters", "fails_alone", "located", "renew", "token_look"}
 
 
 def test_every_script_is_run_on_damaged_keys() -> None:

@@ -172,12 +172,17 @@ class Caller:
 
         Raises:
             ConnectFailed: there is none; nothing was sent.
+            ConfigError: the proxy's password or a certificate cannot be used now.
         """
         connection = self._take() or Connection(self, self.route.open())
         try:
             yield connection
         finally:
             self._give_back(connection)
+
+    def reach(self) -> None:
+        """Open a new connection, and keep it for a later call; raises as `connection`."""
+        self._give_back(Connection(self, self.route.open()))
 
     def close(self) -> None:
         """Close all idle connections."""
