@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from workers.auth.credentials import Credentials
     from workers.governor.flows import Flow
-    from workers.governor.grants import Asker, Hindrance
+    from workers.governor.grants import Asker, Hindrance, PutBack
     from workers.governor.overrides import Agreement, Overrides
     from workers.settings.client import ClientSettings
     from workers.settings.load import Settings
@@ -220,7 +220,7 @@ class Client:
 
     def put_back(
         self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
-    ) -> bool:
+    ) -> PutBack:
         """Put a bell back, as `Governor.requeue`, though limits may not go together here."""
         return requeue(Scripts(self.store, self.keys, self.clock), key, step, hindrance, asker)
 

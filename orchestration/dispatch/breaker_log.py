@@ -27,14 +27,17 @@ class BreakerLog:
 
     def __init__(self) -> None:
         self._open: dict[str, dict[str, Failure]] = {}  #: client → scope → as logged last
+        self._counts: dict[str, int] = {}  #: client → how many were open then
         self._due_s: dict[str, float] = {}  #: client → when it is looked at again
 
     def note(self, client: Client, count: int) -> None:
         """Log what has changed; `count` breakers of the client are open."""
         before = self._open.get(client.name, {})
         is_due = time.monotonic() >= self._due_s.get(client.name, 0.0)
-        if not (count or before) or (count == len(before) and not is_due):
+        is_same = count == self._counts.get(client.name, 0)
+        if not (count or before) or (is_same and not is_due):
             return
+        self._counts[client.name] = count
         self._due_s[client.name] = time.monotonic() + LOOK_S
         state = GovernorState.read(client.store, client.keys)
         spans = flows.spans(client.store, client.keys)

@@ -30,6 +30,8 @@ from workers.errors import (
 )
 from workers.governor.flows import CALLS_POOL, MEDIA_POOL, URGENT
 from workers.governor.grants import Hindrance
+from workers.governor.registry import WORKER_ID
+from workers.http.route import ConnectFailed
 from workers.store.connection import FULL, keep_embedded, room
 
 if TYPE_CHECKING:
@@ -275,17 +277,46 @@ def _warn_of_rollback(client: str, reclaimed: Mapping[str, int]) -> None:
 
 def _look_for_obstacle(client: Client, pool: str) -> None:
     """Look whether something keeps this pool from the client's calls, and note it."""
+    why = client.obstacle.why
+    try:
+        why = _find_obstacle(client, pool)
+    except HeadgateError:
+        pass  # the look said nothing
+    except Exception:  # a look that ended here would be the last one
+        _logger.exception("client %s: what kept this worker from its calls stays", client.name)
+    if why:
+        client.obstacle.note(why)
+    else:
+        client.obstacle.clear()
+
+
+def _find_obstacle(client: Client, pool: str) -> str:
+    """What keeps this pool, and not every other one, from the client's calls; "" = nothing.
+
+    Raises:
+        HeadgateError: nobody knows.
+    """
     try:
         client.require_bound()
         client.governor()
         if pool == MEDIA_POOL:
-            client.transfers()
+            client.transfers().require_way()
+        elif why := _find_broken_way(client):
+            return why
         else:
-            client.caller()
             client.tokens().get()
-    except (TokenUnavailable, ConfigError) as error:
-        client.obstacle.note(str(error))
-    except HeadgateError:
-        client.obstacle.note(client.obstacle.why)  # the look said nothing
-    else:
-        client.obstacle.clear()
+    except ConfigError as error:
+        return str(error)
+    except TokenUnavailable as error:
+        return str(error) if error.refused else ""
+    return ""
+
+
+def _find_broken_way(client: Client) -> str:
+    """Why this process cannot connect while others can; "" = it can, or nobody can."""
+    try:
+        client.caller().reach()
+    except ConnectFailed as error:
+        return str(error) if client.governor().fails_alone(WORKER_ID) else ""
+    client.governor().note_connected(WORKER_ID)
+    return ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Keys of which each client has one: stored name → type, as the store calls it.
 _KINDS: Final = {
     **dict.fromkeys(("gov", "flows", "overrides", "bound", "evidence", "healthy"), "hash"),
-    **dict.fromkeys(("oauth", "damaged"), "hash"),
+    **dict.fromkeys(("oauth", "damaged", "unconnected"), "hash"),
     **dict.fromkeys(("deadlines", "reclaimed", "retries", "quarantine", "permits", "jobs"), "zset"),
     **dict.fromkeys(("active", "needs_page"), "set"),
     **dict.fromkeys(("dead", "attempts", "audit", "refusals"), "stream"),

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from tasks.genesys.operations import OPERATIONS
 from tasks.kind import CannotSay, LocalResult, StepKind, StepPlan
 from workers.answer.guards import Guard
-from workers.errors import ConfigError
 from workers.http.connection import ConnectFailed
 from workers.http.transfer import File, NotThatFile, TakenOver, is_below
 
@@ -114,7 +113,7 @@ class MediaSteps(StepKind):
             return LocalResult("failed", str(error))
         except TakenOver:
             return LocalResult("again", "another worker has taken it over", unknown=True)
-        except (ConnectFailed, ConfigError) as error:
+        except ConnectFailed as error:
             return LocalResult("again", str(error))
         except ValueError as error:  # it tells no value
             return LocalResult("failed", f"the signed URL cannot be used: {error}")

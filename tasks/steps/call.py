@@ -34,7 +34,8 @@ from workers.errors import (
     NotNow,
     TokenUnavailable,
 )
-from workers.governor.grants import ANYBODY, PLAIN, Asker, Grant, Hindrance, Settled
+from workers.governor.grants import ANYBODY, PLAIN, Asker, Grant, Hindrance, PutBack, Settled
+from workers.governor.registry import WORKER_ID
 from workers.http.connection import ConnectFailed
 from workers.ledger.identity import SCHEMA
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 #: A provider that gives nobody a token holds its client for 1 to 2 of this; one to which no
 #: connection comes about holds the transaction.
 AWAY_HOLD_S: Final = 1.0
+#: A process that has failed to connect for so long, while others can, makes no calls of the client.
+BROKEN_AFTER_S: Final = 1.0
 #: Why each client that is held is so; a new reason is logged once.
 _warned: dict[str, str] = {}
 
@@ -125,7 +128,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
                 verdict = self.call(client, grant, token, connection)
         except (TokenUnavailable, ConnectFailed, ConfigError) as error:
             return self.put_back(client, key, step, error)
-        _warned.pop(client.name, None)
+        if client.name in _warned:
+            _end_warning(client)
         settled = client.governor().settle(grant, verdict)
         _record_refusal(client, grant, settled, verdict)
         return self.go_on(settled, verdict)
@@ -133,20 +137,24 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
     def put_back(self, client: Client, key: str, step: int, error: HeadgateError) -> str:
         """Requeue a bell for which nothing could be sent.
 
-        A provider that gives nobody a token holds the client. What keeps this process alone from
-        the call holds nothing: others may make it.
+        A provider that gives nobody a token holds the client, and one to which nobody can connect
+        holds the scope. What keeps this process alone from the call holds nothing: others may make
+        it.
         """
         wait_s = AWAY_HOLD_S + self.rng.uniform(0, AWAY_HOLD_S)
         hindrance = PLAIN
         if isinstance(error, ConnectFailed):
-            hindrance = Hindrance(str(error), delay_s=wait_s)
+            hindrance = Hindrance(
+                str(error), delay_s=wait_s, process=WORKER_ID, failing_s=error.failing_s
+            )
         elif isinstance(error, TokenUnavailable) and not error.refused:
             hindrance = Hindrance(str(error), pause_s=wait_s)
-        is_paused = client.put_back(key, step, hindrance, self.asker)
-        if is_paused or hindrance.delay_s:
-            _warn(client, str(error))
-        else:
+        follows = client.put_back(key, step, hindrance, self.asker)
+        is_broken = follows is PutBack.OWN and hindrance.failing_s >= BROKEN_AFTER_S
+        if hindrance is PLAIN or is_broken:
             client.obstacle.note(str(error))
+        else:
+            _warn(client, str(error))
         return self.stop(f"wait: {error}")
 
     def call(
@@ -274,3 +282,15 @@ def _warn(client: Client, text: str) -> None:
     if _warned.get(client.name) != text:
         _warned[client.name] = text
         logger.warning("calls of client %s wait: %s", client.name, text)
+
+
+def _end_warning(client: Client) -> None:
+    """A call was made: nothing makes those of the client wait any more.
+
+    A process that could not connect says that it can again, or others would believe that all fail.
+    """
+    if client.caller().route.fails:  # it was made over an older connection
+        return
+    _warned.pop(client.name, None)
+    with suppress(*STORE_FAILS):
+        client.governor().note_connected(WORKER_ID)

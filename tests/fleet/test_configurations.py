@@ -115,6 +115,8 @@ def sick(fleet: Fleet, cause: str) -> dict[str, str]:
         own = '[clients.acme]\nca_file = "/nonexistent/ca.pem"'
         path.write_text(fleet.config.read_text().replace("[clients.acme]", own))
         return {"HEADGATE_CONFIG": str(path)}
+    if cause == "dead proxy":
+        return {"http_proxy": "http://127.0.0.1:9"}
     return {"ACME_SECRET": "stale-secret" if cause == "stale secret" else ""}
 
 
@@ -124,6 +126,7 @@ def sick(fleet: Fleet, cause: str) -> dict[str, str]:
         ("stale secret", "the token endpoint refuses the client id or secret"),
         ("no secret", "ACME_SECRET"),
         ("no CA file", "/nonexistent/ca.pem cannot be read"),
+        ("dead proxy", "through the proxy 127.0.0.1:9 (connection refused)"),
     ],
 )
 def test_a_worker_that_cannot_send_leaves_the_rows_to_the_others_and_is_named(

@@ -43,6 +43,7 @@ STAYS: Final = {
     "key.writes:<task>": "its moments are counted on by gov.set_back, which grows",
     "key.healthy": "it goes with the evidence",
     "key.evidence": "it goes as a whole: its answers have no place in the new time",
+    "key.unconnected": "who fails says so again, and a moment that is far off says nothing",
     "gov.sent": "the number of the newest grant counts on gov.set_back, and never goes back",
     "breaker.probers": "they go: nobody waits for those who are out",
     "gov.n:<slot>": "a second to come counts nothing, and its slot is taken within 16 seconds",

@@ -226,6 +226,13 @@ def open_breaker(it: Ledger) -> None:
     it.store.hset(it.rig.keys.governor, mapping={f"k:{it.scope}": it.rig.us, **opened})
 
 
+def unconnected(it: Ledger) -> None:
+    """The only worker that rings, and another one, could not connect of late."""
+    troubled(it)
+    failed = {"w": it.rig.us, "sick": it.rig.us}
+    it.store.hset(f"{it.rig.keys.prefix}unconnected", mapping=failed)
+
+
 def probe_may_go(it: Ledger) -> None:
     """And no bell of its scope is out."""
     open_breaker(it)
@@ -322,6 +329,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     ],
     "bind": [(nothing, bound)],
     "breaker_left": [(open_breaker, run("breaker_left", lambda it: it.flow))],
+    "connected": [(unconnected, run("connected", "sick"))],
     "check_counters": [(nothing, run("check_counters"))],
     "clock_rollback": [
         (set_back, run("clock_rollback")),
@@ -335,6 +343,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         )
     ],
     "distrust": [(nothing, run("distrust", 1))],
+    "fails_alone": [(unconnected, run("fails_alone", "sick"))],
     "forget_write": [(begun, run("forget_write", "task", "w1"))],
     "locate": [(nothing, located)],
     "open": [(nothing, opened)],
@@ -361,6 +370,9 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
         (nothing, run("requeue", rung, 1, 9 * S, "nobody is there", 0, "calls", "client")),
         (troubled, run(*NOT_BEGUN)),
         (open_breaker, run(*NOT_BEGUN)),
+        (troubled, run(*NOT_BEGUN, "sick", S)),
+        (open_breaker, run(*NOT_BEGUN, "sick", S)),
+        (unconnected, run(*NOT_BEGUN, "well", S)),
     ],
     "resume": [
         (
@@ -418,7 +430,9 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
 
 
 #: Those that write nothing.
-READS: Final = {"breaker_left", "check_counters", "located", "renew", "token_look"}
+READS: Final = {
+    *("breaker_left", "check_counters", "fails_alone", "located", "renew", "token_look"),
+}
 
 
 def test_every_script_is_run_on_damaged_keys() -> None:

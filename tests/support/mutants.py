@@ -632,6 +632,13 @@ _WORKERS: Final = (
         "tests/unit/cli/test_configurations.py",
     ),
     Mutant(
+        "one worker without a connection is an outage of all",
+        "workers/lua/includes/ways.lua",
+        "> LATELY then return true",
+        "> LATELY then return false",
+        "tests/scripts/test_ways.py",
+    ),
+    Mutant(
         "a machine takes any store for its own",
         "workers/ledger/installation.py",
         "known != stored and (",

@@ -71,6 +71,7 @@ class TokenEndpoint:
 
         Raises:
             NoToken: none came.
+            ConfigError: the proxy's password or a certificate cannot be used now.
         """
         headers, body = token_request(self._client, secrets)
         try:

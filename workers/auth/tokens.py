@@ -115,6 +115,7 @@ class Tokens:
 
         Raises:
             TokenUnavailable: the endpoint gave none, or none came in time.
+            ConfigError: the proxy's password or a certificate cannot be used now.
             StoreAway: the store did not answer.
         """
         held = self._held
@@ -305,6 +306,6 @@ class Tokens:
 
     def _late(self, wait_s: float) -> TokenUnavailable:
         return TokenUnavailable(
-            f"client {self._client.name}: no access token came within {wait_s:g} s; another "
-            f"worker is asking for it"
+            f"client {self._client.name}: no access token came within {wait_s:g} s; it is being "
+            f"asked for"
         )

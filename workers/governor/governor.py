@@ -26,6 +26,7 @@ from workers.governor.grants import (
     Grant,
     Hindrance,
     Leases,
+    PutBack,
     Ring,
     Settled,
 )
@@ -53,15 +54,15 @@ MOST_KEYS: Final = 3
 SWEEP_AT_ONCE: Final = 200
 #: A store that is so much older than the newest grant is no copy that lagged, but a backup.
 MOST_LOST_S: Final = 60
-#: What `requeue` answers when it has paused the client.
-PAUSED: Final = 2
+#: What `requeue` answers, where more follows than that the bell was put back.
+_PUT_BACK: Final = {2: PutBack.PAUSED, 3: PutBack.OWN}
 #: Between two tries to settle while the store is away.
 SETTLE_AGAIN_S: Final = 0.25
 
 
 def requeue(
     run: Scripts, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
-) -> bool:
+) -> PutBack:
     """Put a bell that could not be answered back into its backlog.
 
     Args:
@@ -72,12 +73,12 @@ def requeue(
         asker: Whose bell it is; nothing changes where the step is not for it.
 
     Returns:
-        Whether the client is paused now, as the hindrance asks for.
+        What follows from the hindrance.
     """
     pause_us, delay_us = round(hindrance.pause_s * 1e6), round(hindrance.delay_s * 1e6)
-    why = hindrance.why[:MAX_TEXT]
-    reply = run("requeue", key, step, pause_us, why, delay_us, asker.kind, asker.does)
-    return bool(reply == PAUSED)
+    why, failing_us = hindrance.why[:MAX_TEXT], round(hindrance.failing_s * 1e6)
+    hindered = (pause_us, why, delay_us, asker.kind, asker.does, hindrance.process, failing_us)
+    return _PUT_BACK.get(run("requeue", key, step, *hindered), PutBack.PLAIN)
 
 
 class Governor:
@@ -237,9 +238,21 @@ class Governor:
 
     def requeue(
         self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
-    ) -> bool:
+    ) -> PutBack:
         """Put a bell that could not be answered back into its backlog; as `requeue`."""
         return requeue(self._run, key, step, hindrance, asker)
+
+    def fails_alone(self, process: str) -> bool:
+        """Whether others can connect to the provider, while this process cannot.
+
+        Args:
+            process: Its id in the registry.
+        """
+        return bool(self._run("fails_alone", process))
+
+    def note_connected(self, process: str) -> None:
+        """Note that a process that could not connect to the provider can connect again."""
+        self._run("connected", process)
 
     def sweep(self) -> tuple[int, int, int]:
         """Take back what nobody answered: (bells, leases taken over, transactions ended).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from workers.answer.guards import Memo, NextCall
@@ -218,12 +218,22 @@ class Hindrance(NamedTuple):
     #: More than 0: no token came. Nothing may leave for the client so long, if nobody has a token.
     pause_s: float = 0.0
     #: How long the transaction waits. With a reason no connection came about, and its scope has one
-    #: more bad answer.
+    #: more bad answer, unless that is a matter of this process alone.
     delay_s: float = 0.0
+    process: str = ""  #: which could not connect, by its id in the registry; "" = not known
+    failing_s: float = 0.0  #: for how long it has not been able to connect
 
 
 #: Nothing is wrong: it is due at once.
 PLAIN: Final = Hindrance()
+
+
+class PutBack(IntEnum):
+    """What follows from a bell that was put back, beside that; 0 = nothing."""
+
+    PLAIN = 0
+    PAUSED = 1  #: the client is paused
+    OWN = 2  #: it is a matter of this process alone: others can connect, and nothing is held
 
 
 class DeniedKind(StrEnum):

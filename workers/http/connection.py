@@ -172,6 +172,7 @@ class Caller:
 
         Raises:
             ConnectFailed: there is none; nothing was sent.
+            ConfigError: the proxy's password or a certificate cannot be used now.
         """
         connection = self._take() or Connection(self, self.route.open())
         try:
@@ -181,7 +182,11 @@ class Caller:
 
     def has_idle(self) -> bool:
         """Whether a connection is kept idle; the peer may have closed it since."""
-        return bool(self._idle)
+        return self._idle.has(self)
+
+    def reach(self) -> None:
+        """Open a new connection, and keep it for a later call; raises as `connection`."""
+        self._give_back(Connection(self, self.route.open()))
 
     def close(self) -> None:
         """Close all idle connections."""

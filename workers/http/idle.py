@@ -57,6 +57,10 @@ class IdleConnections(Generic[_Connection]):
     def __len__(self) -> int:
         return len(self._by_age)
 
+    def has(self, owner: Hashable) -> bool:
+        """Whether this owner has any."""
+        return owner in self._by_owner
+
     def take(self, owner: Hashable) -> _Connection | None:
         """The newest connection of this owner; None: there is none, or it is too old."""
         with self._lock:

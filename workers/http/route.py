@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from typing_extensions import override
 from urllib3.exceptions import HTTPError, NameResolutionError
 
+from workers.clock import now_ns
 from workers.errors import ConfigError, NotNow
 from workers.handshake import await_refusal, describe_failure
 from workers.http.destination import NotAllowed, connect_public
@@ -45,12 +46,14 @@ except PackageNotFoundError:  # run from a source tree
 class ConnectFailed(NotNow):
     """There is no connection to the provider; nothing was sent.
 
-    `reason` is a few words such as "connection refused", never data.
+    `reason` is a few words such as "connection refused", never data. `failing_s` is for how long no
+    new connection of this process came about, 0 at the first failure.
     """
 
-    def __init__(self, message: str, *, reason: str = "") -> None:
+    def __init__(self, message: str, *, reason: str = "", failing_s: float = 0.0) -> None:
         super().__init__(message)
         self.reason = reason
+        self.failing_s = failing_s
 
 
 class PooledAdapter(HTTPAdapter):
@@ -166,6 +169,12 @@ class Route:
         )
         #: Header lines that each request has.
         self.fixed = self._fixed + (_lines(pool.proxy_headers) if self.forwards else "")
+        self._failed_ns = 0  # when the first of the newest failures was; 0: the newest was none
+
+    @property
+    def fails(self) -> bool:
+        """Whether the newest connection that was to be opened did not come about."""
+        return self._failed_ns != 0
 
     def open(self, *, patient: bool = False) -> HTTPConnection:
         """Open a new connection: to the proxy, through it, and TLS, as far as each is needed.
@@ -178,16 +187,14 @@ class Route:
 
         Raises:
             ConnectFailed: there is none; the text names host, port and reason.
+            ConfigError: its password or a certificate cannot be used now.
             NotAllowed: the host has no public address, where it must have one.
         """
         client = self._client
-        try:
-            if client.proxy and self._pool.proxy is not None:
-                self._pool.proxy_headers = login = self._login()
-                self.fixed = self._fixed + (_lines(login) if self.forwards else "")
-            tls = tls_context(client, self._authorities)
-        except ConfigError as error:
-            raise ConnectFailed(str(error), reason="the configuration is wrong") from None
+        if client.proxy and self._pool.proxy is not None:
+            self._pool.proxy_headers = login = self._login()
+            self.fixed = self._fixed + (_lines(login) if self.forwards else "")
+        tls = tls_context(client, self._authorities)
         connection: Any = self._pool._new_conn()  # noqa: SLF001 -- urllib3 has no public way
         connection.timeout = client.connect_timeout_s
         if self._only_public:
@@ -206,11 +213,14 @@ class Route:
             raise
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             connection.close()
-            reason = _reason(error, client.connect_timeout_s)
+            reason, failed_ns = _reason(error, client.connect_timeout_s), now_ns()
+            self._failed_ns = since_ns = self._failed_ns or failed_ns
             raise ConnectFailed(
                 f"client {client.name}: no connection to {self._place} ({reason})",
                 reason=reason,
+                failing_s=(failed_ns - since_ns) / 1e9,
             ) from None
+        self._failed_ns = 0
         opened: HTTPConnection = connection
         return opened
 

@@ -24,6 +24,7 @@ from workers.errors import STORE_FAILS
 from workers.http.connection import Caller
 from workers.http.destination import find_destination
 from workers.http.request import Request
+from workers.http.route import Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,8 @@ _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 #: What a store of files calls its refusal: a word, in XML.
 _CODE: Final = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
+#: The host is no peer of the client: it is shown no certificate.
+_NO_CERTIFICATE: Final = {"client_cert_file": None, "client_key_file": None}
 #: Set by the connection, whatever the signed URL asks for.
 _OURS: Final = {"host", "content-length"}
 
@@ -115,6 +118,7 @@ class Transfers:
             NotThatFile: it is missing, cannot be read, or has changed.
             TakenOver: the lease was lost; the file may arrive all the same.
             ConnectFailed: there is no connection; nothing was sent.
+            ConfigError: the proxy's password or a certificate cannot be used now.
             NotAllowed: the URL leads to where no file of this client may go.
             ValueError: URL or headers cannot be sent; the text holds no more of both than the host.
         """
@@ -129,15 +133,21 @@ class Transfers:
         code = match[1].decode() if match else ""
         return Sent(answer.status, code, answer.error or "", whole=body.whole and answer.sent)
 
+    def require_way(self) -> None:
+        """Make sure that the proxy's password and the certificates can be used now.
+
+        Raises:
+            ConfigError: one of them cannot.
+        """
+        Route(self._client.model_copy(update=_NO_CERTIFICATE), 1)
+
     def _caller(self, destination: Destination) -> Caller:
         origin = destination.origin
         with self._lock:
             if origin not in self._hosts:
                 if len(self._hosts) == MAX_HOSTS:
                     self._hosts.pop(next(iter(self._hosts))).close()
-                # The host is no peer of the client: it is shown no certificate.
-                place = {"base_url": origin, "client_cert_file": None, "client_key_file": None}
-                settings = self._client.model_copy(update=place)
+                settings = self._client.model_copy(update={"base_url": origin, **_NO_CERTIFICATE})
                 self._hosts[origin] = Caller(
                     settings, self._most, only_public=not destination.is_own, idle=self._idle
                 )

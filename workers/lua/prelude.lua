@@ -53,6 +53,8 @@
 --                                               429:<scope> -> its 429s, see includes/refusal_record.lua
 --   key.healthy              healthy            hash: scope -> the second since which all is well again;
 --                                               429:<scope> -> grants until the newest 429 that is over
+--   key.unconnected          unconnected        hash with expiry: process that cannot connect -> when it
+--                                               failed last, see includes/ways.lua
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*
 --   key.oauth                oauth              hash: the access token, see oauth.*
 --   key.oauth:lock           oauth_lock         string with expiry: who renews the token just now

@@ -26,6 +26,7 @@ from workers.settings.values import RESERVED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workers.auth.credentials import Token
     from workers.clients import Client
 
 #: Methods that change something, whose calls carry a key.
@@ -93,9 +94,15 @@ class GovernedAdapter(BaseAdapter):
                         with suppress(*STORE_FAILS):  # the answer is there
                             self._client.tokens().worked(token)
                     return _response(request, answer)
-                if not self._client.tokens().refused(token, again=renewed) or renewed:
+                if not self._is_renewed(token, again=renewed) or renewed:
                     return _response(request, answer)
                 renewed = True
+
+    def _is_renewed(self, token: Token, *, again: bool) -> bool:
+        """Whether a new token is asked for in place of one that was refused."""
+        with suppress(*STORE_FAILS):  # the answer is there
+            return self._client.tokens().refused(token, again=again)
+        return False
 
     def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Permit]:
         """One send, as soon as there is a permit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import ssl
@@ -20,6 +21,7 @@ from workers import handshake
 from workers.answer.outcome import Next, Outcome, read
 from workers.auth.token_endpoint import TokenEndpoint
 from workers.errors import ConfigError
+from workers.http import route
 from workers.http.connection import Caller, ConnectFailed, Request
 from workers.settings.access import Secrets
 from workers.settings.client import ClientSettings
@@ -181,13 +183,13 @@ def test_a_changed_password_of_the_proxy_is_used_by_the_next_connection(
         answer = call(caller)
         file.unlink()
         caller.close()
-        with pytest.raises(ConnectFailed) as missing:
+        with pytest.raises(ConfigError, match="proxy_password_file") as missing:
             call(caller)
 
     reason = "the proxy answered 407; check proxy_username and its password"
     assert refused.value.reason == reason
     assert answer.status == 200
-    assert "proxy_password_file" in str(missing.value)
+    assert "canary" not in str(missing.value)
     assert "canary" not in str(refused.value) + repr(caller.client) + repr(vars(caller.route))
 
 
@@ -228,6 +230,31 @@ def test_the_clients_own_proxy_stands_above_the_environment_and_none_is_none(
 
     assert (seen, without) == ((1, 0), (1, 0))
     assert len(other.asked) == 1
+
+
+def test_a_failure_to_connect_says_for_how_long_no_new_connection_came_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = itertools.count(1)
+    monkeypatch.setattr(route, "now_ns", lambda: next(moments) * 10**9)
+    with a_server() as server:
+        caller = Caller(a_client("http://127.0.0.1:1"), 1)
+
+        def failing_s() -> float:
+            with pytest.raises(ConnectFailed) as failed:
+                caller.reach()
+            return failed.value.failing_s
+
+        assert [failing_s() for _ in range(3)] == [0, 1, 2]
+        assert caller.route.fails
+
+        caller.route._pool.port = int(server.url.rpartition(":")[2])
+        caller.reach()
+        assert not caller.route.fails
+        assert call(caller).status == 200  # over the connection that is kept
+        caller.close()
+        caller.route._pool.port = 1
+        assert failing_s() == 0
 
 
 # Certificates of the client

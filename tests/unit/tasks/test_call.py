@@ -10,14 +10,18 @@ import pytest
 from celery import Celery
 
 from tasks.rest.calls import CallSteps
+from tasks.steps import call
 from tasks.steps.call import step_of
 from tasks.steps.reading import read_probe
 from workers.answer.guards import Memo
 from workers.answer.judging import RetryPolicy
 from workers.answer.outcome import Answer, Health, Outcome
 from workers.answer.verdict import Requeue, Retry
-from workers.errors import LedgerDamaged, StoreAway
-from workers.governor.grants import Grant, Settled
+from workers.errors import ConfigError, LedgerDamaged, StoreAway, TokenUnavailable
+from workers.governor.grants import Grant, Hindrance, PutBack, Settled
+from workers.governor.obstacle import Obstacle
+from workers.governor.registry import WORKER_ID
+from workers.http.connection import ConnectFailed
 from workers.ledger.batch import Place
 from workers.ledger.job import JobParams
 
@@ -218,3 +222,65 @@ def test_without_a_probe_of_the_client_the_call_itself_is_the_probe() -> None:
     serve(recorder)
 
     assert [request.path for request in recorder.sent] == ["/things"]
+
+
+def fail_to_connect(recorder: Recorder, error: HeadgateError, follows: PutBack) -> list[Hindrance]:
+    """Let no connection come about, and the store say what follows; returns what it is told."""
+    told: list[Hindrance] = []
+
+    def put_back(_key: str, _step: int, hindrance: Hindrance, _asker: object) -> PutBack:
+        told.append(hindrance)
+        return follows
+
+    def connection() -> Never:
+        raise error
+
+    recorder.client.put_back = put_back  # type: ignore[assignment]
+    recorder.client.obstacle = Obstacle("acme")
+    recorder.client.caller = lambda: SimpleNamespace(connection=connection)  # type: ignore[assignment, return-value]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("error", "follows", "is_obstacle"),
+    [
+        (ConnectFailed("no way", failing_s=2), PutBack.OWN, True),
+        (ConnectFailed("no way", failing_s=0.5), PutBack.OWN, False),
+        (ConnectFailed("no way", failing_s=2), PutBack.PLAIN, False),
+        (ConfigError("no CA file"), PutBack.PLAIN, True),
+        (TokenUnavailable("a wrong secret", refused=True), PutBack.PLAIN, True),
+        (TokenUnavailable("another thread asks for it"), PutBack.PLAIN, False),
+        (TokenUnavailable("the endpoint is away"), PutBack.PAUSED, False),
+    ],
+)
+def test_only_what_keeps_this_process_alone_from_a_call_is_an_obstacle(
+    error: HeadgateError, follows: PutBack, *, is_obstacle: bool
+) -> None:
+    recorder = Recorder(200)
+    told = fail_to_connect(recorder, error, follows)
+
+    assert serve(recorder) == []
+
+    assert bool(recorder.client.obstacle.why) is is_obstacle
+    (hindrance,) = told
+    if isinstance(error, ConnectFailed):
+        assert (hindrance.process, hindrance.failing_s) == (WORKER_ID, error.failing_s)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_process_that_connects_again_says_so_once_and_not_by_an_older_connection(
+    monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    monkeypatch.setattr(call, "_warned", {"acme": "no way"})
+    recorder, noted = Recorder(200), list[str]()
+    recorder.client.caller = lambda: SimpleNamespace(  # type: ignore[assignment, return-value]
+        connection=recorder.connection, route=SimpleNamespace(fails=fails)
+    )
+    governor = recorder.client.governor()
+    governor.note_connected = noted.append  # type: ignore[method-assign]
+    recorder.client.governor = lambda: governor  # type: ignore[method-assign]
+
+    serve(recorder)
+    serve(recorder)
+
+    assert noted == ([] if fails else [WORKER_ID])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Never
 
 import pytest
 
+from tasks.genesys.prompts import PromptSteps
 from tasks.kind import LocalResult, StepPlan, StepResult
 from tasks.steps.local import judge_local
 from workers.answer.guards import Guard
 from workers.answer.judging import RetryPolicy
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import Advance, Finish, GiveUp, Requeue, Retry
+from workers.errors import ConfigError
 from workers.governor.grants import Grant
 from workers.ledger.batch import Place
+from workers.ledger.job import JobParams
 
 if TYPE_CHECKING:
     from workers.answer.verdict import Verdict
@@ -86,3 +90,19 @@ def test_a_step_that_could_be_doubled_or_would_hold_a_thread_of_others_is_refuse
 ) -> None:
     with pytest.raises(ValueError, match="done"):
         StepPlan("", **given)
+
+
+def test_a_worker_whose_own_configuration_sends_no_file_spends_no_attempt_of_the_row() -> None:
+    def put(*_: object) -> Never:
+        raise ConfigError("ca_file cannot be read")
+
+    client: Any = SimpleNamespace(
+        fleet=SimpleNamespace(worker=SimpleNamespace(media_root=None)),
+        transfers=lambda: SimpleNamespace(put=put),
+        governor=lambda: None,
+    )
+    grant = GRANT._replace(answers=[{"url": "https://files.example.com/a", "headers": {}}])
+    row = {"path": "/a.wav", "size": 1, "md5": "x"}
+
+    with pytest.raises(ConfigError):  # so that the step is put off, for a worker that can do it
+        PromptSteps().run_local(row, JobParams(kind="media"), grant, client)
