@@ -16,6 +16,7 @@ from workers.errors import UsageError
 from workers.governor import overrides
 from workers.ledger import audit
 from workers.ledger.audit import Entry
+from workers.store.reading import is_number, number_of, read_json
 
 if TYPE_CHECKING:
     from workers.clients import Client, Clients
@@ -143,15 +144,15 @@ def format_entry(entry: Entry) -> str:
 
 def _format_fact(name: str, text: str) -> str:
     """A fact for people; moments are in us since the epoch."""
-    if name.endswith("_us") and text.isdigit():
-        text = format_moment(int(text))
+    if name.endswith("_us") and is_number(text):
+        text = format_moment(number_of(text))
     return f"{name.removesuffix('_us').replace('_', ' ')} {text or '-'}"
 
 
 def _format_values(text: str) -> str:
     """The values of a limit for people; a text that is not JSON, or was cut, stays as it is."""
     try:
-        values = json.loads(text)
+        values = read_json(text)
     except ValueError:
         return text or "-"
     return overrides.format_values(values) if isinstance(values, dict) else text
