@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -93,7 +94,7 @@ def _find_subject(clients: Clients, what: str) -> tuple[Client, Job, str]:
             return client, job, what
         raise UsageError(f"job {transaction.job} of this transaction is lost")
     name, colon, number = what.rpartition(":")
-    if colon and number.isascii() and number.isdigit():
+    if colon and re.fullmatch(r"[0-9]{1,15}", number):
         client, job = find_job(clients, name)
         return client, job, key_of_line(client, job, int(number))
     try:
