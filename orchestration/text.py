@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Final
+
+from workers.clock import to_moment
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -39,7 +40,7 @@ def format_moment(moment_us: float) -> str:
     Args:
         moment_us: Microseconds since the Unix epoch.
     """
-    return f"{datetime.fromtimestamp(moment_us / 1e6, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{to_moment(moment_us).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def escape_controls(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,6 +17,7 @@ from workers.errors import UsageError
 from workers.governor import overrides
 from workers.ledger import audit
 from workers.ledger.audit import Entry
+from workers.store.reading import is_number, number_of, read_json
 
 if TYPE_CHECKING:
     from workers.clients import Client, Clients
@@ -92,7 +94,7 @@ def _find_subject(clients: Clients, what: str) -> tuple[Client, Job, str]:
             return client, job, what
         raise UsageError(f"job {transaction.job} of this transaction is lost")
     name, colon, number = what.rpartition(":")
-    if colon and number.isascii() and number.isdigit():
+    if colon and re.fullmatch(r"[0-9]{1,15}", number):
         client, job = find_job(clients, name)
         return client, job, key_of_line(client, job, int(number))
     try:
@@ -143,15 +145,15 @@ def format_entry(entry: Entry) -> str:
 
 def _format_fact(name: str, text: str) -> str:
     """A fact for people; moments are in us since the epoch."""
-    if name.endswith("_us") and text.isdigit():
-        text = format_moment(int(text))
+    if name.endswith("_us") and is_number(text):
+        text = format_moment(number_of(text))
     return f"{name.removesuffix('_us').replace('_', ' ')} {text or '-'}"
 
 
 def _format_values(text: str) -> str:
     """The values of a limit for people; a text that is not JSON, or was cut, stays as it is."""
     try:
-        values = json.loads(text)
+        values = read_json(text)
     except ValueError:
         return text or "-"
     return overrides.format_values(values) if isinstance(values, dict) else text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +62,7 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse to work with packages that are not ours, then read the arguments."""
+        _let_any_text_be_shown()
         for package in ("workers", "tasks"):
             if hiding := _find_hiding(package):
                 click.echo(
@@ -80,6 +83,13 @@ class Commands(click.Group):
             click.echo(f"headgate: {error}", err=True)
             ctx.exit(error.exit_code)
         return answer
+
+
+def _let_any_text_be_shown() -> None:
+    r"""Write out as \xff what the terminal's encoding lacks, instead of ending in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _find_hiding(package: str) -> Path | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.dispatch.restarts import restarts
 from workers.broker.reception import reception
-from workers.errors import HeadgateError
+from workers.errors import HeadgateError, LedgerDamaged
 from workers.governor import agreement
 from workers.governor.proposals import Proposal
 from workers.governor.registry import EVERY_S, WORKER_ID, Configuration, Process, Registry
@@ -113,6 +113,11 @@ class Presence:
                 self._agree_for(self._clients[name], joins=joins or name in self._left_out)
             except HeadgateError as error:
                 self._left_out[name] = error
+            except Exception as error:  # what is stored of a client may be damaged in any way
+                if name not in self._left_out:
+                    _logger.exception("client %s: its limits were not agreed on", name)
+                why = f"its limits cannot be agreed on ({type(error).__name__})"
+                self._left_out[name] = LedgerDamaged(f"{why}; headgate doctor looks at the ledger")
             else:
                 self._left_out.pop(name, None)
 

@@ -12,7 +12,8 @@ from orchestration.views.holds import holds
 from orchestration.views.progress import iso
 from workers.governor import flows
 from workers.governor.failures import failures
-from workers.governor.state import GovernorState, number_of
+from workers.governor.state import GovernorState
+from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,8 +13,8 @@ from orchestration.notify.events import EventType, Notice
 from orchestration.notify.outbox import Name, Outbox
 from orchestration.text import format_count
 from orchestration.views.progress import iso
-from workers.governor.state import number_of
 from workers.ledger.job import FIELDS, OF_ONE_TRANSACTION
+from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

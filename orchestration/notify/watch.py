@@ -24,7 +24,7 @@ from orchestration.notify.outbox import Changes, Name
 from orchestration.views.progress import iso
 from workers.errors import HeadgateError, LedgerDamaged
 from workers.governor.registry import Registry
-from workers.governor.state import number_of
+from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

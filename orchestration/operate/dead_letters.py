@@ -15,6 +15,7 @@ from orchestration.views.steps import row_of, state_of, steps_of
 from workers.ledger import audit
 from workers.ledger.ledger import Replayed
 from workers.ledger.transaction import DEAD
+from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -132,7 +133,7 @@ def story(client: Client, transaction: Transaction) -> Story:
         rows=transaction.rows,
         key=transaction.key,
         state=state_of(transaction),
-        died_ms=int(letter.partition("-")[0]) if letter else None,
+        died_ms=number_of(letter.partition("-")[0]) if letter else None,
         steps=steps_of(client, transaction),
         guard=transaction.guard.name.lower(),
         attempts=transaction.sends,

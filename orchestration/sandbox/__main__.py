@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import logging
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -18,7 +18,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from orchestration.sandbox.calls import CONTROL_PREFIX
-from orchestration.sandbox.config import Config, InvalidConfig, JsonObject
+from orchestration.sandbox.config import Config, InvalidConfig, JsonObject, parse_json
 from orchestration.sandbox.journal import Journal
 from orchestration.sandbox.provider import Provider
 from orchestration.sandbox.servers import (
@@ -55,7 +55,7 @@ def serve(argv: Sequence[str] | None = None) -> int:
     try:
         config = Config.from_json(_read_config(options.config))
         asyncio.run(_run(config, options))
-    except (InvalidConfig, OSError) as error:
+    except (InvalidConfig, OSError, UnicodeError) as error:  # the last: no resolver takes the host
         sys.stderr.write(f"sandbox: {error}\n")
         return 2
     return 0
@@ -64,19 +64,36 @@ def serve(argv: Sequence[str] | None = None) -> int:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sandbox", description="A provider that obeys tests.")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True, help="0: any free port")
-    parser.add_argument("--transfer-port", type=int, default=0, help="for files; 0: any free port")
+    parser.add_argument("--port", type=_port, required=True, help="0: any free port")
+    parser.add_argument(
+        "--transfer-port", type=_port, default=0, help="for files; 0: any free port"
+    )
     parser.add_argument("--config", default="{}", help="a JSON object, or a file that holds one")
     parser.add_argument("--journal", type=Path, help="file of the journal; none: memory only")
-    parser.add_argument("--parent", type=int, metavar="PID", help="end when this process is gone")
+    parser.add_argument("--parent", type=_pid, metavar="PID", help="end when this process is gone")
     return parser
+
+
+def _port(text: str) -> int:
+    """A port, or 0; a number beyond would be taken for another port."""
+    return _number(text, 0, 65_535)
+
+
+def _pid(text: str) -> int:
+    return _number(text, 1, 2**31 - 1)
+
+
+def _number(text: str, least: int, most: int) -> int:
+    if not re.fullmatch("[0-9]{1,10}", text) or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"use a number from {least} to {most:,}")
+    return int(text)
 
 
 def _read_config(option: str) -> JsonObject:
     """Return the object that `--config` holds or names."""
-    text = option if option.lstrip().startswith("{") else Path(option).read_text(encoding="utf-8")
     try:
-        raw = json.loads(text)
+        is_text = option.lstrip().startswith("{")
+        raw = parse_json(option if is_text else Path(option).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InvalidConfig(f"--config is not valid JSON: {error}") from error
     if not isinstance(raw, dict):

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 from orchestration.sandbox.calls import Reply, encode_json
+from orchestration.sandbox.config import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ class OAuth:
 
     def _answer_access_key(self, call: Call, now_us: int) -> Reply:
         try:
-            body = json.loads(call.body)
+            body = parse_json(call.body)
         except ValueError:
             body = None
         if call.method != "POST" or not isinstance(body, dict):

@@ -8,10 +8,11 @@ from orchestration.views.progress import iso
 from workers.errors import SchemaUnknown
 from workers.governor import flows
 from workers.governor.failures import is_evidence
-from workers.governor.state import GovernorState, is_number, number_of
+from workers.governor.state import GovernorState
 from workers.ledger.job import Job
 from workers.store.connection import store_now_us
 from workers.store.hashes import read_hashes
+from workers.store.reading import is_number, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

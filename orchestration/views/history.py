@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestration.views.pages import read_page, rows_of_page
 from workers.errors import UsageError
 from workers.ledger import attempts, audit
+from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from workers.clients import Client
@@ -55,7 +56,7 @@ def history(client: Client, job: Job, key: str = "") -> list[Event]:
 
     entries = audit.since(client.store, client.keys, job.began_us // 1000)
     events = [
-        Event(int(entry.facts.get("us", entry.at_ms * 1000)), entry)
+        Event(number_of(entry.facts.get("us", ""), entry.at_ms * 1000), entry)
         for entry in entries
         if concerns(entry)
     ]

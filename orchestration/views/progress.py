@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from workers.clock import to_moment
 from workers.errors import InputError, StoreAway, StoreReplaced
 from workers.ledger.installation import where
 from workers.ledger.job import Job
 from workers.ledger.transaction import TransactionState
 from workers.store.connection import to_us
+from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -112,7 +113,7 @@ class Progress:
 
 def iso(time_us: int) -> str:
     """A moment as ISO 8601 in UTC, whole seconds."""
-    return datetime.fromtimestamp(time_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+    return to_moment(time_us).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def snapshot(client: Client, job: str, before: Progress | None = None) -> Progress:
@@ -225,7 +226,7 @@ def _progress(client: Client, job: Job, accepted_us: float, now_us: int) -> Prog
         throttled=job.throttled,
         rate_per_s=None,
         at_us=now_us,
-        started_us=int(accepted_us),
+        started_us=number_of(accepted_us),
         finished_us=job.finished_us,
     )
 

@@ -18,6 +18,7 @@ from workers.governor.failures import Failure, failures
 from workers.governor.state import GovernorState
 from workers.settings.limits import bucket_of, other_versions, tenant_bucket
 from workers.store.connection import to_us
+from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from orchestration.views.backlog import TenantBacklog
@@ -273,7 +274,7 @@ def _reclaimed(client: Client, now_us: int) -> ReclaimedStatus | None:
         return None
     deadlines: Any = store.zmscore(keys.deadlines, [key for key, _ in known])
     untils = [
-        int(until_us)
+        number_of(until_us)
         for (_, until_us), deadline_us in zip(known, deadlines, strict=True)
         if until_us == deadline_us
     ]

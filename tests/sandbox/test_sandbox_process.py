@@ -18,6 +18,7 @@ import requests
 
 import orchestration.sandbox
 from orchestration.sandbox import SandboxProcess
+from orchestration.sandbox import __main__ as sandbox_main
 from orchestration.sandbox.config import Config, InvalidConfig
 from orchestration.sandbox.journal import Journal, JournalEntry, build_report
 from orchestration.sandbox.provider import Provider
@@ -229,3 +230,46 @@ def test_the_sandbox_imports_nothing_else_of_the_product() -> None:
             )
 
     assert strangers == set()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--port", "99999"),
+        ("--port", "-1"),
+        ("--port", "9" * 5000),
+        ("--port", "0", "--transfer-port", "65536"),
+        ("--port", "0", "--parent", "9" * 30),
+        ("--port", "0", "--parent", "-1"),
+        ("--port", "0", "--host", "h" * 300),
+        ("--port", "0", "--host", "h\udcff"),
+        ("--port", "0", "--config", '{"limits":' * 20_000),
+        ("--port", "0", "--config", '{"latency_ms": 1e400}'),
+        ("--port", "0", "--config", f'{{"latency_ms": {"9" * 400}}}'),
+        ("--port", "0", "--config", f'{{"latency_ms": {"9" * 5000}}}'),
+        ("--port", "0", "--config", '{"seed": "\\ud800"}'),
+        ("--port", "0", "--config", "."),
+        ("--port", "0", "--config", "{no_text}"),
+        ("--port", "0", "--journal", "."),
+    ],
+    ids=lambda options: " ".join(options)[:40],
+)
+def test_an_option_that_cannot_be_used_is_a_sentence_and_status_2(
+    options: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sandbox_main, "_start_servers", lambda *_: pytest.fail("it has started"))
+    (tmp_path / "no_text").write_bytes(b"{\xff}")
+    given = [option.replace("{no_text}", str(tmp_path / "no_text")) for option in options]
+
+    try:
+        status: object = sandbox_main.serve(given)
+    except SystemExit as ended:
+        status = ended.code
+
+    assert status == 2
+    printed = capsys.readouterr()
+    assert printed.err
+    assert not printed.out

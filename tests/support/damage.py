@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 FEW: Final = LimitSettings(name="few", count=9, shape="concurrent")
 #: What no field holds.
 GARBAGE: Final = "no{such}thing"
+#: What damage of other kinds leaves: JSON that is nested too deeply, JSON of another type, numbers
+#: that no calculation survives, and no text at all.
+CONTENTS: Final[tuple[str, ...]] = (
+    "",
+    "[" * 100_000,
+    '{"a":' * 100_000,
+    "1e400",
+    "9" * 400,
+    "9" * 5000,
+    "-1",
+    "nan",
+    "\N{SUPERSCRIPT TWO}",
+    "null",
+    "[null]",
+    '["a", 1]',
+    '{"at_us": 1e400, "limits": [[1e400]], "values": 1, "serial": "x", "clients": {"acme": []}}',
+)
+#: The same in a field of the store, with bytes that are no UTF-8 among them.
+STORED: Final[tuple[bytes, ...]] = (b"\xff\xfe\x80", *(text.encode() for text in CONTENTS))
 #: A batch that is to be split.
 TO_BE_SPLIT: Final = Requeue(
     outcome=Outcome.NOT_EXECUTED, attempt=True, status=400, memo=Memo(next=NextCall.SPLIT)

@@ -29,6 +29,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from workers.answer.outcome import Next, machine_code
+from workers.store.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,11 @@ class Guard(StrEnum):
     LOOKUP = "l"  #: before a second send it is asked what became of the first
     NONE = "n"  #: nothing: a send of unknown outcome is never repeated
     READ = "r"  #: the call has no effect
+
+
+def read_guards(letters: str) -> str:
+    """The guards of several steps by their letters; raises `ValueError` where one is unknown."""
+    return "".join(map(Guard, letters))
 
 
 class LookupResult(StrEnum):
@@ -102,7 +108,7 @@ class Memo:
         """The memo as the ledger keeps it."""
         if not text:
             return _NOTHING  # type: ignore[return-value]  # Self is Memo: nothing derives from it
-        stored: dict[str, Any] = json.loads(text)
+        stored: dict[str, Any] = read_json(text)
         if "next" in stored:
             stored["next"] = NextCall(stored["next"])
         return cls(**stored)

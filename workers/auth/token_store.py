@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from workers.store.reading import number_of
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class TokenShelf:
         """
         reply = self._scripts("token_look", owner, self._lock_ms, unreadable, self._digest(secrets))
         now_us, locked, usable, token, *numbers, failure, refused = reply
-        generation, asked_us, renew_us, expires_us = (int(number) for number in numbers)
+        generation, asked_us, renew_us, expires_us = (number_of(number) for number in numbers)
         return TokenLook(
             now_us=now_us,
             locked=locked == 1,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from workers.clock import format_clock
-from workers.governor.state import number_of
 from workers.store.hashes import read_hashes
+from workers.store.reading import is_number, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,7 @@ def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
     return Failure(
         scope=scope,
         cause="failing",
-        since_us=int(since_us),
+        since_us=number_of(since_us),
         why=why,
         seen_us=now_us,
         probe_us=None,
@@ -126,4 +126,5 @@ def _only_bad(scope: str, text: str, now_us: int) -> Failure | None:
 
 def is_evidence(text: str) -> bool:
     """Whether this is what lua/includes/evidence.lua keeps of a scope."""
-    return re.match(r"\d+ \d+( |\n|$)", text) is not None
+    start = re.match(r"(\d+) (\d+)(?: |\n|$)", text)
+    return start is not None and all(map(is_number, start.groups()))

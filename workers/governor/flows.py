@@ -13,6 +13,7 @@ from workers.errors import InputError, LedgerDamaged
 from workers.governor import overrides
 from workers.governor.state import bells_field, bucket_field
 from workers.settings.limits import bucket_of, matching, tenant_bucket
+from workers.store.reading import read_json
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -165,7 +166,9 @@ def read(definition: str) -> Flow:
         LedgerDamaged: it cannot be read.
     """
     try:
-        lane, tenant, names, route, *pool = json.loads(definition.partition("\n")[2])
+        lane, tenant, names, route, *pool = read_json(definition.partition("\n")[2])
+        if not all(isinstance(text, str) for text in (tenant, route, *names, *pool)):
+            raise LedgerDamaged(_UNREADABLE)
         return Flow(int(lane), tenant, tuple(names), route, pool=pool[0] if pool else "")
     except (TypeError, ValueError):
         raise LedgerDamaged(_UNREADABLE) from None
@@ -174,7 +177,7 @@ def read(definition: str) -> Flow:
 def read_limits(definition: str) -> list[tuple[str, int, int]]:
     """Name, interval in us and burst of each bucket, as the scripts read them; raises as `read`."""
     try:
-        rows = json.loads(definition.partition("\n")[0])["limits"]
+        rows = read_json(definition.partition("\n")[0])["limits"]
         return [(str(name), int(interval_us), int(burst)) for name, interval_us, burst, *_ in rows]
     except (KeyError, TypeError, ValueError):
         raise LedgerDamaged(_UNREADABLE) from None

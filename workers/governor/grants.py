@@ -6,7 +6,6 @@ nowhere else. The replies are described at the head of the scripts in `lua/`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -15,6 +14,7 @@ from workers.answer.guards import Memo, NextCall
 from workers.errors import LedgerDamaged
 from workers.governor.flows import CALLS_POOL
 from workers.ledger.batch import Place
+from workers.store.reading import read_integer, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,18 +123,19 @@ class Grant(NamedTuple):
         cls, reply: Sequence[Any], *, asked: Asked, leases: Leases
     ) -> Grant | KeyExpired | MustSplit | Denied:
         """The answer from the reply of lua/admit.lua to what was asked."""
-        if reply[0] == "GO":
-            try:
-                return cls._granted(reply, asked, leases)
-            except (TypeError, ValueError):  # nothing is sent; the sweep sets it aside
-                raise LedgerDamaged(
-                    f"transaction {asked.key} cannot be read; headgate doctor looks at it"
-                ) from None
-        match reply:
-            case ["OLD", job, place, generation]:
-                return KeyExpired(asked.key, asked.step, job, Place.read(place), int(generation))
-            case ["SPLIT", job, place]:
-                return MustSplit(asked.key, asked.step, job, Place.read(place))
+        try:
+            match reply:
+                case ["GO", *_]:
+                    return cls._granted(reply, asked, leases)
+                case ["OLD", job, place, generation]:
+                    number = read_integer(generation)
+                    return KeyExpired(asked.key, asked.step, job, Place.read(place), number)
+                case ["SPLIT", job, place]:
+                    return MustSplit(asked.key, asked.step, job, Place.read(place))
+        except (TypeError, ValueError):  # nothing is sent; the sweep sets it aside
+            raise LedgerDamaged(
+                f"transaction {asked.key} cannot be read; headgate doctor looks at it"
+            ) from None
         return Denied.from_reply(*reply)
 
     @classmethod
@@ -152,7 +153,7 @@ class Grant(NamedTuple):
             attempts=int(attempts),
             unknown=unknown == "1",
             throttled=int(throttled),
-            answers=[json.loads(line) for line in answers.split("\n")] if answers else [],
+            answers=[read_json(line) for line in answers.split("\n")] if answers else [],
             memo=Memo.from_text(memo),
             generation=int(generation),
             part=int(part),

@@ -16,6 +16,7 @@ from workers.errors import ConfigError
 from workers.governor import proposals
 from workers.settings.client import require_kept
 from workers.settings.limits import AgreedLimit, LimitSettings, agree_on
+from workers.store.reading import read_integer, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -153,25 +154,18 @@ def read(store: Store, keys: ClientKeys) -> Overrides:
     for name, text in texts.items():
         try:
             if name == VERSION:
-                version = int(text)
+                version = read_integer(text)
             elif name == AGREED:
                 agreed = proposals.from_json(text)
             else:
-                limits[name] = _override(text)
-        except (KeyError, TypeError, ValueError):
+                limits[name] = read_record(Override, text)
+        except ValueError:
             raise ConfigError(
                 f"what was set live of client {keys.client} cannot be read: field {name!r} of the "
                 f"hash {keys.overrides} is of another version of Headgate, or damaged; use that "
                 f"version, or delete the field in the store and set the limit anew"
             ) from None
     return Overrides(version, limits, agreed)
-
-
-def _override(text: str) -> Override:
-    override = Override(**json.loads(text))
-    if not isinstance(override.values, dict):
-        raise TypeError("values by name")
-    return override
 
 
 def _limit(

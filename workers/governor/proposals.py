@@ -19,6 +19,7 @@ from workers.governor.binding import binding_digest
 from workers.settings.breaker import BreakerSettings, agree_on_breaker
 from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings, agree_on
+from workers.store.reading import Unreadable, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,11 +59,17 @@ class Proposal:
 
     @classmethod
     def from_stored(cls, stored: Mapping[str, Any]) -> Proposal:
-        """Read what `as_stored` wrote; raises `TypeError` or `ValueError` where it is damaged."""
-        tenants = {name: TenantSettings(**given) for name, given in stored["tenants"].items()}
-        limits = tuple(LimitSettings(**given) for given in stored["limits"])
-        breaker = BreakerSettings(**stored.get("breaker", {}))
-        return cls(**{**stored, "limits": limits, "tenants": tenants, "breaker": breaker})
+        """Read what `as_stored` wrote; raises `ValueError` where it is damaged."""
+        try:
+            tenants = {name: TenantSettings(**given) for name, given in stored["tenants"].items()}
+            limits = tuple(LimitSettings(**given) for given in stored["limits"])
+            breaker = BreakerSettings(**stored.get("breaker", {}))
+            read = cls(**{**stored, "limits": limits, "tenants": tenants, "breaker": breaker})
+        except (AttributeError, KeyError, TypeError):
+            raise Unreadable("it is no proposal") from None
+        if [type(value) for value in (read.digest, read.serial, read.holds)] != [str, int, bool]:
+            raise Unreadable("its digest or serial cannot be read")
+        return read
 
     def as_stored(self) -> dict[str, Any]:
         """The proposal as the store keeps it: only values that were given."""
@@ -86,9 +93,15 @@ def from_json(text: str) -> tuple[Proposal, ...]:
     """Read what `to_json` wrote; raises as `Proposal.from_stored`."""
     known = _read.get(text)  # each page that is opened reads them
     if known is None:
-        known = tuple(Proposal.from_stored(stored) for stored in json.loads(text))
+        known = tuple(Proposal.from_stored(stored) for stored in _items(read_json(text)))
         _read.put(text, known, SETTINGS_WEIGHT * weigh(text.encode()))
     return known
+
+
+def _items(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise Unreadable("it is no JSON array")
+    return value
 
 
 def digest_of(clients: Mapping[str, ClientSettings]) -> str:

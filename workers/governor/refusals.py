@@ -23,6 +23,7 @@ from workers.errors import STORE_FAILS
 from workers.governor.flows import MOST_ROUTES, route_class
 from workers.governor.state import GovernorState
 from workers.settings.limits import bucket_of, matching, tenant_bucket
+from workers.store.reading import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,8 +126,8 @@ def read(store: Store, keys: ClientKeys, since_s: float) -> list[Refusal]:
     )
     refusals = []
     for _, fields in entries:
-        with suppress(KeyError, TypeError, ValueError):
-            refusals.append(Refusal(**json.loads(fields["refusal"])))
+        with suppress(ValueError):
+            refusals.append(read_record(Refusal, fields.get("refusal")))
     return refusals
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from workers.governor.binding import binding_digest
 from workers.governor.proposals import digest_of
 from workers.store import keys
 from workers.store.connection import to_us
+from workers.store.reading import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -37,8 +38,6 @@ MOST_CONFIGURATIONS: Final = 200
 NEWEST: Final = "#"
 APPLIED: Final = "#applied"
 AWAY: Final = "#away"
-#: What the JSON of a field holds, by its annotation.
-_TYPES: Final = {"int": int, "str": str, "bool": bool, "Mapping[str, str]": dict}
 #: This worker. Its supervisor makes it, so that a process that is started again takes the entry of
 #: the one that died.
 WORKER_ID: Final = secrets.token_hex(4)
@@ -257,13 +256,9 @@ class Registry:
         self._store.hset(self._configurations, APPLIED, json.dumps(asdict(applied)))
 
 
-def _read(kind: type[Record], text: Any) -> Record | None:  # noqa: ANN401 -- a reply of the store
+def _read(kind: type[Record], text: str | None) -> Record | None:
     """A record; None where it cannot be read. Another release may have more fields, or fewer."""
     try:
-        stored = json.loads(text)
-        known = {one.name: _TYPES[str(one.type)] for one in fields(kind) if one.name in stored}
-        if not all(type(stored[name]) is wanted for name, wanted in known.items()):
-            return None
-        return kind(**{name: stored[name] for name in known})
-    except (TypeError, ValueError):
+        return read_record(kind, text, strict=False)
+    except ValueError:
         return None

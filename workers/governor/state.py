@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from workers.store.connection import to_us
+from workers.store.reading import is_number, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 SILENT_US: Final = 500_000
 #: A bucket with a lead is charged so far ahead of its tokens; that is no hold.
 AHEAD_US: Final = 150_000
-#: No number that is stored is as large: the scripts hold integers below 2^53.
-LARGEST: Final = 2**53
 #: The counter of a second holds the second times this, plus how many.
 SECOND: Final = 100_000
 
@@ -164,19 +163,6 @@ class GovernorState:
             if not field.startswith(_TEXTS)
             and not all(is_number(part) for part in value.split(" "))
         )
-
-
-def number_of(text: str, default: int = 0) -> int:
-    """The whole number of a stored text; the default where there is none, as the scripts do."""
-    return int(float(text)) if is_number(text) else default
-
-
-def is_number(text: str) -> bool:
-    """Whether a stored text is a number as the scripts write them."""
-    try:
-        return abs(float(text)) < LARGEST
-    except ValueError:
-        return False
 
 
 def bucket_field(bucket: str, *, counts_places: bool) -> str:

@@ -141,7 +141,7 @@ class Route:
             pool: Any = self.adapter.get_connection_with_tls_context(
                 prepared, verify=True, proxies=proxies
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise ConfigError(
                 f"client {client.name}: its URL or the proxy of the environment cannot be used "
                 f"({type(error).__name__}); correct it"

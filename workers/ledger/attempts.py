@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.store.reading import read_integer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -56,18 +58,23 @@ def read(store: Store, keys: ClientKeys, job: Job, key: str = "") -> Iterator[At
     while True:
         entries: Any = store.xrange(keys.attempts, min=after, count=_AT_ONCE)
         for _, stored in entries:
-            if stored["job"] == job.name and key in {"", stored["key"]}:
-                yield _attempt(stored)
+            attempt = _attempt(stored)
+            if attempt and attempt.job == job.name and key in {"", attempt.key}:
+                yield attempt
         if len(entries) < _AT_ONCE:
             return
         after = f"({entries[-1][0]}"
 
 
-def _attempt(stored: Mapping[str, str]) -> Attempt:
+def _attempt(stored: Mapping[str, str]) -> Attempt | None:
+    """What an entry of the stream says; None where it cannot be read."""
     texts: Any = {name: text for name, text in stored.items() if name not in {"us", "step", "part"}}
-    return Attempt(
-        at_us=int(stored["us"]),
-        step=int(stored["step"]),
-        part=int(stored.get("part", 0)),
-        **texts,
-    )
+    try:
+        return Attempt(
+            at_us=read_integer(stored["us"]),
+            step=read_integer(stored["step"]),
+            part=read_integer(stored.get("part", "0")),
+            **texts,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from workers.store.reading import read_integer
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,7 +31,7 @@ class Place:
     @classmethod
     def read(cls, text: str) -> Self:
         """The place as the ledger keeps it: "page:index", of a part "page:index:first:end"."""
-        return cls(*map(int, text.split(":")))
+        return cls(*map(read_integer, text.split(":")))
 
     def __str__(self) -> str:
         whole = f"{self.page}:{self.index}"

@@ -115,4 +115,10 @@ def read_secret(store: Store, namespace: str) -> bytes:
             f"the record {name} of the store has lost its secret, from which all keys derive: put "
             f"it back from a backup, or use another namespace"
         )
-    return bytes.fromhex(str(secret))
+    try:
+        return bytes.fromhex(str(secret))
+    except ValueError:
+        raise ConfigError(
+            f"the secret in the record {name} of the store cannot be read, and all keys derive "
+            f"from it: put it back from a backup, or use another namespace"
+        ) from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from workers.errors import SchemaUnknown
 from workers.ledger.identity import SCHEMA
 from workers.ledger.transaction import FINAL, StoredField, TransactionState, read_flag, write_flag
+from workers.store.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ class JobParams:
     @classmethod
     def parse(cls, kind: str, text: str) -> Self:
         """The parameters as the ledger keeps them beside the kind: one JSON object."""
-        stored: dict[str, Any] = json.loads(text or "{}")
+        stored: dict[str, Any] = read_json(text or "{}")
         values = {name: stored[short] for short, name in _PARAMS.items() if short in stored}
         if "parent" in values:
             job, row = values["parent"]
@@ -113,7 +114,7 @@ class Job:
                 f"the release that wrote it"
             )
         values: dict[str, Any] = {
-            known.attribute: known.read(stored[short])
+            known.attribute: known.parse(stored[short])
             for short, known in FIELDS.items()
             if short in stored and short not in _OF_PARAMS
         }

@@ -7,6 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from workers.cache import weigh
+from workers.store.reading import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,4 +25,10 @@ def unpack(page: bytes) -> tuple[list[dict[str, Any]], int]:
         TypeError, ValueError, zlib.error: it is damaged, or not there.
     """
     text = zlib.decompress(page)
-    return json.loads(text), weigh(text)
+    try:
+        entries = json.loads(text)
+    except RecursionError:
+        raise Unreadable("it is nested too deeply") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise Unreadable("it is no list of entries")
+    return entries, weigh(text)

@@ -11,13 +11,13 @@ it. Its row stands on a page of its job, at `place`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from workers.answer.guards import Guard
+from workers.answer.guards import Guard, read_guards
 from workers.ledger.batch import Place
+from workers.store.reading import read_integer, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -175,9 +175,9 @@ class Transaction:
         repeats: dict[int, int] = {}
         for short, text in stored.items():
             if known := FIELDS.get(short):
-                values[known.attribute] = known.read(text)
+                values[known.attribute] = known.parse(text)
             elif short.startswith(REPEATS):
-                repeats[int(short.removeprefix(REPEATS))] = int(text)
+                repeats[int(short.removeprefix(REPEATS))] = read_integer(text)
         return cls(key=key, repeats=repeats, **values)
 
     def to_hash(self) -> dict[str, str]:
@@ -208,10 +208,10 @@ class Transaction:
     @property
     def answers(self) -> list[dict[str, Any]]:
         """What was kept of the answers of finished steps, the oldest first."""
-        return [json.loads(line) for line in self.answer_lines]
+        return [read_json(line) for line in self.answer_lines]
 
     def _of_step(self, values: Sequence[str]) -> str:
-        return values[0] if len(values) == 1 else values[self.step - 1]
+        return values[max(0, min(self.step, len(values)) - 1)] if values else ""
 
 
 def merge_answers(answers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def write_flag(value: object) -> str:
 
 
 def _read_status(text: str) -> int | None:
-    return int(text) if text else None
+    return read_integer(text) if text else None
 
 
 def _read_places(text: str) -> tuple[str, ...]:
@@ -265,6 +265,10 @@ class StoredField(NamedTuple):
     read: Callable[[str], object] = str
     write: Callable[[Any], str] = str
 
+    def parse(self, text: str) -> object:
+        """What the text says; raises `ValueError` or `TypeError`."""
+        return read_integer(text) if self.read is int else self.read(text)
+
 
 #: How often rows of a batch are repeated: "r:0", "r:1" and so on, see `Transaction.repeats`.
 REPEATS: Final = "r:"
@@ -279,7 +283,9 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "fl": StoredField(
         "flows", "Flow of each step, comma between them; of a look-up the second after >."
     ),
-    "g": StoredField("guards", "Guard of each step, one letter each; one when all are the same."),
+    "g": StoredField(
+        "guards", "Guard of each step, one letter each; one when all are the same.", read_guards
+    ),
     "j": StoredField("job", "Its job."),
     "p": StoredField(
         "place", "Place of its payload: page, index, and of a half its rows.", Place.read
@@ -328,12 +334,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "an": StoredField(
         "answer_lines", "Answers of finished steps, one line of JSON each.", _read_lines, "\n".join
     ),
-    "ids": StoredField(
-        "provider_ids",
-        "Of several steps: provider's id of each, a line each.",
-        _read_lines,
-        "\n".join,
-    ),
+    "ids": StoredField("provider_ids", "Provider's id of each step.", _read_lines, "\n".join),
     "b": StoredField("backup_us", "Backup after which each step to come may have been sent.", int),
     "d": StoredField("dead_letter", "Its entry among the dead letters."),
     "uf": StoredField("undone", "Fence of the newest question to admit that was undone."),

@@ -246,12 +246,11 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
         settings = Settings(**data)
     except ValidationError as error:
         raise ConfigError(f"configuration {path or '(environment)'}: {_reason(error)}") from None
-    except SettingsError:
+    except (SettingsError, RecursionError):
         raise ConfigError(
             "environment: HEADGATE_STORE, HEADGATE_WORKER, HEADGATE_FLOWER, HEADGATE_NOTIFY, "
-            "HEADGATE_CLIENTS, or a variable below them is not valid JSON; correct it, or set "
-            "single values: "
-            "HEADGATE_STORE__URL"
+            "HEADGATE_CLIENTS, or a variable below them is not valid JSON, or nested too deeply; "
+            "correct it, or set single values: HEADGATE_STORE__URL"
         ) from None
     folder = find_folder(settings.store.data_dir, path, in_environment=_environment_sets_values())
     store = settings.store.model_copy(update={"data_dir": folder})
@@ -274,6 +273,11 @@ def _read(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"configuration {path} is not valid TOML: {error}{_show_line(text, str(error))}"
+        ) from None
+    except (ValueError, RecursionError):  # tomllib does not say where
+        raise ConfigError(
+            f"configuration {path} cannot be read: a value is nested too deeply, or a number has "
+            f"thousands of digits; correct it"
         ) from None
 
 

@@ -133,7 +133,17 @@ def read_secret(owner: str, key: str, variable: str | None, file: Path | None) -
         raise ConfigError(
             f"{owner}: the environment variable {variable} is not set; put the {_words(key)} there"
         )
+    if not is_text(value):
+        raise ConfigError(
+            f"{owner}: the environment variable {variable} holds bytes that are no UTF-8; put the "
+            f"{_words(key)} there, or use {key}_file"
+        )
     return SecretStr(value)
+
+
+def is_text(value: str) -> bool:
+    """Whether a value of the environment can be sent; bytes that are no UTF-8 stand as halves."""
+    return not any("\ud800" <= mark <= "\udfff" for mark in value)
 
 
 def _words(key: str) -> str:

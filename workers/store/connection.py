@@ -197,7 +197,10 @@ class Store(redis.Redis):
 
 
 def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
-    """A client of the server at `url`; nothing is sent yet. Answers are text.
+    r"""A client of the server at `url`; nothing is sent yet.
+
+    Answers are text. A byte that is no UTF-8 stands in it as \xff: a damaged field can be shown,
+    and is as unreadable as any other garbage.
 
     Raises:
         ConfigError: a certificate or key that the URL names cannot be used.
@@ -218,6 +221,7 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S) -> Store:
     store = Store.from_url(
         server.url,
         decode_responses=True,
+        encoding_errors="backslashreplace",
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],

@@ -20,7 +20,6 @@ folder again every few seconds (`workers.store.connection.keep_embedded`). A dat
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import stat
@@ -37,6 +36,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from workers.errors import ConfigError, StoreAway
+from workers.store.reading import read_json
 
 #: Longest time for finding, starting or stopping a server.
 PATIENCE_S = 15.0
@@ -216,7 +216,7 @@ def _require_private(folder: Path) -> None:
 
 
 def _published(folder: Path) -> EmbeddedStore:
-    return EmbeddedStore(**json.loads((folder / "server.json").read_text("utf-8")))
+    return EmbeddedStore(**read_json((folder / "server.json").read_text("utf-8")))
 
 
 def _running(folder: Path) -> EmbeddedStore | None:

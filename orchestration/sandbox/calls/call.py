@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import uuid
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from orchestration.sandbox.calls.reply import ApiError, Reply, bad_request, encode_json
+from orchestration.sandbox.config import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Call:
         """
         if self._parsed is _NOT_PARSED:
             try:
-                self._parsed = json.loads(self.body)
+                self._parsed = parse_json(self.body)
             except ValueError:
                 raise bad_request("The request body is not valid JSON.") from None
         return self._parsed

@@ -12,6 +12,7 @@ from orchestration.sandbox.config.json_values import (
     Json,
     JsonObject,
     build_from_json,
+    parse_json,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "When",
     "build_from_json",
     "compile_glob",
+    "parse_json",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, Union
+from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar, Union
 
 #: Any JSON value, as `json.loads` returns it.
 Json: TypeAlias = Any
@@ -15,10 +16,20 @@ JsonObject: TypeAlias = dict[str, Any]
 #: A type hint of a dataclass field; hints have no common type.
 _Hint: TypeAlias = Any
 _T = TypeVar("_T")
+#: Larger numbers mean nothing, neither do infinity and NaN.
+_LARGEST: Final = 2**53
 
 
 class InvalidConfig(ValueError):
     """The configuration names a field or a value that does not exist."""
+
+
+def parse_json(text: str | bytes) -> Json:
+    """Parse JSON; `ValueError` where it is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def build_from_json(cls: type[_T], raw: object, where: str) -> _T:
@@ -67,6 +78,8 @@ def _read(hint: _Hint, value: object, where: str) -> object:
             _refuse(where, _name_of(hint), type(value).__name__)
     elif not _is_plain(hint, value):
         _refuse(where, _name_of(hint), repr(value))
+    elif isinstance(value, int | float) and not abs(value) < _LARGEST:
+        _refuse(where, "a number below 2^53", "another")
     return value
 
 

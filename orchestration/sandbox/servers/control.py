@@ -17,12 +17,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import os
 from typing import TYPE_CHECKING
 
 from orchestration.sandbox.calls import CONTROL_PREFIX, Reply, encode_json
-from orchestration.sandbox.config import InvalidConfig, JsonObject, Storm, build_from_json
+from orchestration.sandbox.config import (
+    InvalidConfig,
+    JsonObject,
+    Storm,
+    build_from_json,
+    parse_json,
+)
 from orchestration.sandbox.journal import build_report
 from orchestration.sandbox.servers.delivery import send
 
@@ -87,7 +92,7 @@ def _set_config(provider: Provider, request: HTTPServerRequest) -> None:
 
 
 def _set_faults(provider: Provider, request: HTTPServerRequest) -> None:
-    provider.set_faults(provider.config.merged({"faults": json.loads(request.body)}))
+    provider.set_faults(provider.config.merged({"faults": parse_json(request.body)}))
 
 
 def _start_storm(provider: Provider, request: HTTPServerRequest) -> None:
@@ -129,7 +134,7 @@ ORDERS_BY_NAME: dict[str, _Answer] = {
 
 
 def _parse_object(request: HTTPServerRequest) -> JsonObject:
-    body = json.loads(request.body)
+    body = parse_json(request.body)
     if not isinstance(body, dict):
         raise InvalidConfig("the body must be a JSON object")
     return body

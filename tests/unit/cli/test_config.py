@@ -14,6 +14,9 @@ from tests.conftest import hide_settings, start_server
 from tests.support.world import SECRET
 from workers.settings.load import load
 
+#: Bytes that are no UTF-8, as the environment gives them.
+NO_TEXT = b"canary\xff\xfe".decode(errors="surrogateescape")
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -260,3 +263,50 @@ def test_a_store_that_is_away_is_one_sentence_and_exit_1(world: World, command: 
     assert "the store did not answer" in result.output
     assert "canary" not in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        'proxy = "http://127.0.0.1:9"\nproxy_username = "u"\nproxy_password_env = "ACME_SECRET"',
+    ],
+)
+def test_a_secret_of_bytes_that_are_no_text_is_one_sentence_and_exit_2(
+    world: World, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    world.configure(more=more)
+    monkeypatch.setenv("ACME_SECRET", NO_TEXT)
+
+    result = world.run("config", "check")
+
+    assert result.exit_code == 2
+    assert "the environment variable ACME_SECRET holds bytes that are no UTF-8" in result.output
+    assert "canary" not in result.output
+
+
+@pytest.mark.parametrize("key", ["CLIENT_SECRET_FILE", "CA_FILE"])
+def test_a_name_of_bytes_that_are_no_text_is_shown_with_them_written_out(
+    world: World, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(f"HEADGATE_CLIENTS__ACME__{key}", f"/nowhere/{NO_TEXT}")
+    if key == "CLIENT_SECRET_FILE":
+        world.config.write_text(world.config.read_text().replace("client_secret_env", "#"))
+
+    result = world.run("config", "check")
+
+    assert result.exit_code == 2
+    assert "/nowhere/canary" in result.output
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "NO_PROXY"])
+def test_a_proxy_of_the_environment_that_is_no_text_is_no_traceback(
+    world: World, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in (variable, variable.lower()):
+        monkeypatch.setenv(name, f"http://{NO_TEXT}:1")
+
+    result = world.run("config", "check")
+
+    assert result.exit_code in {1, 2}
+    assert "client acme" in result.output

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from orchestration.cli import watch
 from orchestration.views.progress import follow
+from tests.support.damage import STORED
 from tests.support.lua_legend import read_legend
 from tests.support.world import DONE, FAILED, World
 from workers.governor.grants import Grant
+from workers.governor.registry import APPLIED, AWAY
+from workers.store import keys as stored_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +25,12 @@ if TYPE_CHECKING:
     from workers.store.connection import Store
 
 GARBAGE: Final = "ga<rb>age"
+#: Bytes that are no UTF-8.
+NO_TEXT: Final = b"\xff\xfe\x80"
+#: What stands in the fields of a damaged hash, in turn.
+HARMS: Final[tuple[str | bytes, ...]] = (GARBAGE, *STORED)
+#: Three of them, each of another kind.
+KINDS: Final = {"nested": STORED[2], "numbers": STORED[-1], "bytes": NO_TEXT}
 #: What stands for the open parts of a stored name.
 NAMES: Final = {
     "limit": "app",
@@ -149,16 +159,17 @@ def put_garbage(store: Store, name: str) -> None:
     kind = store.type(name)
     if kind == "hash":
         fields: Any = store.hkeys(name)
-        for field in [*fields, "1:-:deadbeef"]:
-            store.hset(name, field, GARBAGE)
+        for field, content in zip(["1:-:deadbeef", *fields, NO_TEXT], cycle(HARMS), strict=False):
+            store.hset(name, field, content)
     elif kind == "zset":
         store.zadd(name, {GARBAGE: 1})
+        store.zadd(name, {NO_TEXT: float("inf")})
     elif kind == "set":
-        store.sadd(name, GARBAGE)
+        store.sadd(name, GARBAGE, NO_TEXT)
     elif kind == "list":
-        store.lpush(name, GARBAGE)
+        store.lpush(name, GARBAGE, NO_TEXT)
     elif kind == "stream":
-        store.xadd(name, {GARBAGE: GARBAGE})
+        store.xadd(name, {GARBAGE: GARBAGE, NO_TEXT: NO_TEXT})
     else:
         store.set(name, GARBAGE)
 
@@ -195,3 +206,45 @@ def test_a_damaged_key_leaves_every_command_without_a_traceback(
             store.restore(name, 0, dump)
     assert not wrong, "\n".join([f"{len(wrong)} of them", *wrong])
     assert not unnamed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_in_the_registry_stops_no_worker_and_no_command(
+    damaged: tuple[World, dict[str, str]], kind: str
+) -> None:
+    world, _ = damaged
+    store: Store = world.client.store
+    registry = stored_names.registry(world.namespace)
+    heartbeats: Any = store.hvals(registry)
+    for number, harm in enumerate(HARMS):
+        store.hset(registry, f"id{number}", harm)
+    for huge in ("1e400", "9" * 400):
+        text = re.sub(r'"at_us":\d+', f'"at_us":{huge}', heartbeats[0])
+        store.hset(registry, f"id of {huge}", text)
+    store.hset(registry, NO_TEXT, NO_TEXT)
+    configurations = stored_names.configurations(world.namespace)
+    store.hset(configurations, mapping={APPLIED: KINDS[kind], AWAY: KINDS[kind], "x": KINDS[kind]})
+
+    presence = world.start_heartbeat("w2@here", worker_id="w2")
+    presence.keep(now=True)
+    presence.require_agreed("acme")
+
+    failed, said = look(world)
+    assert not failed
+    assert "client acme" in said
+
+
+def test_a_history_leaves_out_what_cannot_be_read(damaged: tuple[World, dict[str, str]]) -> None:
+    world, names = damaged
+    store, keys, key = world.client.store, world.client.keys, names["key"]
+    store.xadd(keys.attempts, {"job": "j1", "key": key, "us": NO_TEXT, "step": "1"})
+    store.xadd(keys.attempts, {GARBAGE: GARBAGE})
+    store.xadd(keys.audit, {"action": "x", "key": key, "us": "9" * 400, "sent_us": "1e400"})
+    store.xadd(keys.audit, {"action": "x", "key": key}, id=f"{2**63}-1")
+    for field, harm in (("d", NO_TEXT), ("t2", "9" * 400), ("g", NO_TEXT), ("ids", NO_TEXT)):
+        before = store.hget(world.tx(key), field)
+        store.hset(world.tx(key), field, harm)
+        for command in (("audit", "j1"), ("audit", key), ("dead", "show", key), ("audit", "acme")):
+            assert world.run(*command).output
+        if before is not None:
+            store.hset(world.tx(key), field, before)

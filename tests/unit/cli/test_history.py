@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.world import SECRET, WHY, die, one_dead
 
 if TYPE_CHECKING:
@@ -57,3 +59,13 @@ def test_nothing_worth_telling_says_so_and_what_is_nothing_is_exit_2(world: Worl
         result = world.run("audit", nothing)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "there is no" in result.stderr or "has no transaction for line" in result.stderr
+
+
+@pytest.mark.parametrize("line", ["9" * 5000, "9" * 20, "\N{SUPERSCRIPT TWO}", "-1"])
+def test_a_line_that_no_file_has_is_one_sentence_and_exit_2(world: World, line: str) -> None:
+    world.submit(1)
+
+    result = world.run("audit", f"j1:{line}")
+
+    assert result.exit_code == 2
+    assert "there is no client, job or transaction" in result.output

@@ -33,7 +33,8 @@ def test_a_401_is_given_to_the_caller_although_the_store_takes_no_word_of_its_to
 
     limiter = SimpleNamespace(acquire=lambda *_: Permit("p", 0.0, 0), release=lambda *_, **__: None)
     monkeypatch.setattr(adapter, "Limiter", lambda *_: limiter)
-    monkeypatch.setattr(adapter, "Caller", lambda *_: SimpleNamespace(connection=connection))
+    way = SimpleNamespace(connection=connection, has_idle=lambda: True)
+    monkeypatch.setattr(adapter, "Caller", lambda *_: way)
     token = SimpleNamespace(get=lambda _: SimpleNamespace(headers={}), refused=refused)
     client: Any = SimpleNamespace(
         configured=SimpleNamespace(

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from workers.errors import ConfigError
 from workers.settings.access import NEEDS, AuthSettings, RouteSettings
 from workers.settings.client import ClientSettings, with_profile
+from workers.settings.values import read_secret
 
 SECRET = {"client_secret_env": "ACME_SECRET"}
 ENDPOINT = {"token_url": "https://login.example.com/token", "client_id": "me", **SECRET}
@@ -183,3 +184,16 @@ def test_the_examples_of_the_docs_are_valid_and_show_every_form() -> None:
     assert any(it.proxy and it.client_key_file for it in clients)
     for key in (*AuthSettings.model_fields, *RouteSettings.model_fields):
         assert key == "name" or f"`{key}`" in docs
+
+
+@pytest.mark.parametrize("secret", ["client_secret", "password", "proxy_password"])
+def test_a_secret_with_bytes_that_are_no_text_is_told_as_any_wrong_secret(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_TEXT", b"canary\xff\xfe".decode(errors="surrogateescape"))
+
+    with pytest.raises(ConfigError) as refusal:
+        read_secret("client acme", secret, "NO_TEXT", None)
+
+    assert str(refusal.value).startswith("client acme: the environment variable NO_TEXT holds")
+    assert "canary" not in str(refusal.value)

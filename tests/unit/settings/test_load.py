@@ -663,3 +663,30 @@ def test_a_probe_may_have_a_query_and_the_longest_path(home: Home) -> None:
     for path in ("/", "/api/v2/tokens/me?expand=organization", "/" + "a" * 2047):
         client = home.load(f"{ACME}probe = {json.dumps(path)}\n").client("acme")
         assert client.probe == path
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * 100_000, "{a=" * 100_000, "9" * 5000, "0x" + "f" * 5000, "1e400", "[" * 150 + "]" * 150],
+    ids=lambda value: value[:8],
+)
+@pytest.mark.parametrize(
+    "place",
+    ["[worker]\nconcurrency", f"{ACME}limits", "[store]\nurl"],
+    ids=["a number", "limits", "a URL"],
+)
+def test_a_value_that_nobody_can_read_is_one_sentence(home: Home, place: str, value: str) -> None:
+    sentence = home.refusal(f"{place} = {value}\n")
+
+    assert "headgate.toml" in sentence
+    assert len(sentence) < 600
+
+
+@pytest.mark.parametrize("section", ["STORE", "CLIENTS", "CLIENTS__ACME__LIMITS"])
+@pytest.mark.parametrize("value", ["[" * 100_000, '{"a":' * 20_000, "[1e400]", f"[{'9' * 5000}]"])
+def test_a_variable_that_nobody_can_read_is_one_sentence(
+    home: Home, monkeypatch: pytest.MonkeyPatch, section: str, value: str
+) -> None:
+    monkeypatch.setenv(f"HEADGATE_{section}", value)
+
+    assert len(home.refusal(ACME)) < 600
