@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds that a job's rows wait first, and at most; each time in vain doubles them.
+#: Seconds that a job's rows wait first, and at most; each time in vain doubles them. At last they
+#: wait for longer than a row may that is to be a probe (SOON in lua/includes/guarded.lua): else
+#: rows that nobody can do would keep all others from it.
 FIRST_S: Final = 1.0
-LONGEST_S: Final = 60.0
+LONGEST_S: Final = 300.0
 #: Jobs that are remembered; beyond them all are forgotten, and begin anew.
 MOST_JOBS: Final = 1000
 

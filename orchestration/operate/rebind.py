@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workers.clients import Client
+    from workers.ledger.transaction import Transaction
 
 #: Transactions that are read in one round trip.
 _AT_ONCE: Final = 500
@@ -84,7 +85,16 @@ def _find_doubts(client: Client) -> Iterator[str]:
         yield f"{rows} under which a worker died; let the old configuration end them first"
     if doubtful := _count_doubtful(client):
         rows = format_count(doubtful, "transaction")
-        yield f"{rows} with an answer that is not known; let the old configuration end them first"
+        yield (
+            f"{rows} with an answer that is not known, or with a step that is done; let the old "
+            f"configuration end them first"
+        )
+    if begun := _count_begun_letters(client):
+        rows = format_count(begun, "dead letter")
+        yield (
+            f"{rows} of which a step was done at the account before: headgate dead list "
+            f"{client.name}; let the old configuration replay them, or settle them without sending"
+        )
     if unknown := count_unsettled(client):
         rows = format_count(unknown, "dead letter")
         yield (
@@ -103,9 +113,28 @@ def _due(client: Client) -> Iterator[str]:
 
 
 def _count_doubtful(client: Client) -> int:
-    """How many transactions that wait may have been executed already."""
+    """How many transactions that wait may have been executed, all or in part."""
     due, doubtful = _due(client), 0
     while some := list(islice(due, _AT_ONCE)):
         transactions = client.ledger.transactions(some)
-        doubtful += sum(bool(one and one.maybe_executed) for one in transactions)
+        doubtful += sum(
+            bool(one and (one.maybe_executed or _has_begun(one))) for one in transactions
+        )
     return doubtful
+
+
+def _has_begun(transaction: Transaction) -> bool:
+    """Whether a step, or a part of one, is done: the rest of it would go to another account."""
+    return transaction.step > 1 or bool(transaction.done_calls)
+
+
+def _count_begun_letters(client: Client) -> int:
+    """How many dead letters would go on at another account than they began."""
+    entries: Any = client.store.xrange(client.keys.dead)
+    keys, begun = iter([str(fields.get("key", "")) for _, fields in entries]), 0
+    while some := list(islice(keys, _AT_ONCE)):
+        for one in client.ledger.transactions(some):
+            begun += bool(
+                one and one.state != "unknown" and one.may_be_replayed and _has_begun(one)
+            )
+    return begun

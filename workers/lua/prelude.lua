@@ -52,7 +52,7 @@
 --   key.evidence             evidence           hash: scope -> its newest answers, see includes/evidence.lua;
 --                                               429:<scope> -> its 429s, see includes/refusal_record.lua
 --   key.healthy              healthy            hash: scope -> the second since which all is well again;
---                                               429:<scope> -> grants until the newest 429 that is over
+--                                               429:<scope> -> what is counted of answers, for later 429s
 --   key.unconnected          unconnected        hash with expiry: process that cannot connect -> when it
 --                                               failed last, see includes/ways.lua
 --   key.breaker:<scope>      breaker            hash: a breaker that is open, see breaker.*

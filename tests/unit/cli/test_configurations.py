@@ -409,7 +409,10 @@ def test_the_refusal_names_what_differs_and_never_the_id(world: World) -> None:
     assert "demo" not in str(world.client.store.hgetall(world.client.keys.bound))
 
 
-@pytest.mark.parametrize("what", ["a bell", "an unknown row", "an unknown answer", "a worker"])
+@pytest.mark.parametrize(
+    "what",
+    ["a bell", "an unknown row", "an unknown answer", "a worker", "a step", "a letter with a step"],
+)
 def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
     world: World, what: str
 ) -> None:
@@ -427,6 +430,14 @@ def test_a_client_is_not_bound_anew_while_anything_is_out_or_in_doubt(
             one_dead(world, UNKNOWN)
         case "a worker":
             world.start_heartbeat("w1@here")
+        case "a step" | "a letter with a step":
+            world.submit(1)
+            grant = world.admit(world.bells(1)[0])
+            later = Requeue(outcome=Outcome.NOT_EXECUTED, delay_s=3600)
+            failed = Finish(state="failed", outcome=Outcome.NOT_EXECUTED, error="no")
+            world.client.governor().settle(grant, later if what == "a step" else failed)
+            key = world.client.keys.transaction(grant.key)  # as if it were its second step
+            world.client.store.hset(key, mapping={"n": 2, "k": 2})
     before = world.client.store.hgetall(world.client.keys.bound)
     world.configure(more="key_scope = 'step'")
 
