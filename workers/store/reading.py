@@ -62,8 +62,13 @@ def number_of(text: str | float, default: int = 0) -> int:
     return int(float(text)) if is_number(text) else default
 
 
-def read_record(kind: type[_Record], text: str | None) -> _Record:
-    """The dataclass `kind` of a stored JSON object; other fields than its own are left out.
+def read_record(kind: type[_Record], text: str | None, *, exact: bool = False) -> _Record:
+    """The dataclass `kind` of a stored JSON object.
+
+    Args:
+        kind: Its class.
+        text: What is stored.
+        exact: Fields that it does not know change what it means; else they are left out.
 
     Raises:
         Unreadable: the text is no JSON object, lacks a field, or one of them is of another type.
@@ -74,6 +79,8 @@ def read_record(kind: type[_Record], text: str | None) -> _Record:
     known = {one.name: str(one.type) for one in fields(kind) if one.name in stored}  # type: ignore[arg-type]
     if wrong := [name for name, hint in known.items() if not _FITS[hint](stored[name])]:
         raise Unreadable(f"{wrong[0]} is of another type")
+    if exact and len(known) < len(stored):
+        raise Unreadable("it has a field of another release")
     try:
         return kind(**{name: stored[name] for name in known})
     except TypeError:

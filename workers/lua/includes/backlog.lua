@@ -37,14 +37,14 @@ local function may_ring(flow, from)
   local more = #fields
   fields[more + 1], fields[more + 2], fields[more + 3] = "k:client", "k:" .. flow.scope, "g:client"
   local states = redis.call("HMGET", GOV, unpack(fields))
-  local asked_for = (tonumber(states[more + 3]) or 0) > now
+  local asked_for = (read_number(states[more + 3]) or 0) > now
   if states[more + 1] or states[more + 2] or asked_for then return false end
   for i = lanes + 1, more do
-    if (tonumber(states[i]) or 0) > 0 then return false end
+    if (read_number(states[i]) or 0) > 0 then return false end
   end
   for i, bucket in ipairs(flow.limits) do
     local free = tokens(states[2 * i - 1], bucket, now, flow.lane)
-    if free - (tonumber(states[2 * i]) or 0) < 1 then return false end
+    if free - (read_number(states[2 * i]) or 0) < 1 then return false end
   end
   return true
 end

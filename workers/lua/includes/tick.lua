@@ -26,14 +26,14 @@ local function read_gov()
     local kind = string.byte(field) -- the first byte, w, m, k, b, l or q, goes first: there are many fields
     if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field
     elseif kind == 107 and string.find(field, "^k:") then open_breakers = open_breakers + 1
-    elseif (kind == 98 or kind == 108 or kind == 113) and not tonumber(gov[field]) then
+    elseif (kind == 98 or kind == 108 or kind == 113) and not read_number(gov[field]) then
       is_damaged = is_damaged or string.find(field, "^[blq]:") ~= nil
     end
   end
   return is_damaged
 end
 local function count_breakers() return open_breakers end
-local function number(field) return tonumber(gov[field]) or 0 end
+local function number(field) return read_number(gov[field]) or 0 end
 
 -- A job that wants its next page opened, given to one caller at a time: until the page is open (open.lua),
 -- or OPENING is over. "" = none.
