@@ -532,9 +532,10 @@ def test_a_damaged_key_stops_none_of_the_other_transactions(store: Store) -> Non
     assert not lost, "\n".join(lost)
 
 
-def test_a_bucket_that_cannot_be_read_starts_empty_once(store: Store) -> None:
+@pytest.mark.parametrize("harm", [GARBAGE, "nan", "1e400"])
+def test_a_bucket_that_cannot_be_read_starts_empty_once(store: Store, harm: str) -> None:
     it = Ledger(store)
-    it.store.hset(it.rig.keys.governor, "c:app", GARBAGE)
+    it.store.hset(it.rig.keys.governor, "c:app", harm)
 
     assert it.rig.ring() == []
 

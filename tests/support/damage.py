@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 FEW: Final = LimitSettings(name="few", count=9, shape="concurrent")
 #: What no field holds.
 GARBAGE: Final = "no{such}thing"
+#: What stands in every field of a hash at once, by the kind of its damage, and of which hashes.
+EVERYWHERE: Final = {"NaN": "nan", "infinity": "1e400", "nesting": "[" * 100_000, "bytes": b"\xff"}
+TRIED: Final = (
+    ("NaN", "gov"),
+    ("infinity", "gov"),
+    ("NaN", "tx"),
+    ("bytes", "tx"),
+    ("nesting", "flows"),
+)
 #: What damage of other kinds leaves: JSON that is nested too deeply, JSON of another type, numbers
 #: that no calculation survives, and no text at all.
 CONTENTS: Final[tuple[str, ...]] = (
@@ -65,7 +74,7 @@ return all
 class Damage(NamedTuple):
     """One thing that is wrong."""
 
-    kind: str  #: "wrong type", "missing", "garbage", or "unknown member"
+    kind: str  #: "wrong type", "missing", "garbage", "unknown member", or one of EVERYWHERE
     key: str  #: behind the client's prefix
     field: str = ""  #: of a hash; "" = the whole key
 
@@ -179,6 +188,8 @@ class Ledger:
     def damages(self, after: dict[str, list[str]]) -> Iterator[Damage]:
         """Everything that may be wrong with what stands here, or comes in a good run."""
         before = self.fields()
+        for kind, key in TRIED:
+            yield Damage(kind, f"tx:{self.sent}" if key == "tx" else key)
         for key in sorted({*before, *after}):
             yield Damage("wrong type", key)
             if key in before:
@@ -205,6 +216,9 @@ class Ledger:
             store.hdel(name, what.field) if what.field else store.delete(name)
         elif what.kind == "garbage":
             store.hset(name, what.field, GARBAGE)
+        elif what.kind in EVERYWHERE:
+            every: Any = store.hkeys(name)
+            store.hset(name, mapping=dict.fromkeys(every, EVERYWHERE[what.kind]))
         elif kind == "zset":
             store.zadd(name, {GARBAGE: 1})
         elif kind == "set":

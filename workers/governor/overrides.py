@@ -158,7 +158,7 @@ def read(store: Store, keys: ClientKeys) -> Overrides:
             elif name == AGREED:
                 agreed = proposals.from_json(text)
             else:
-                limits[name] = read_record(Override, text)
+                limits[name] = read_record(Override, text, exact=True)
         except ValueError:
             raise ConfigError(
                 f"what was set live of client {keys.client} cannot be read: field {name!r} of the "

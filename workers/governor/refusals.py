@@ -127,7 +127,7 @@ def read(store: Store, keys: ClientKeys, since_s: float) -> list[Refusal]:
     refusals = []
     for _, fields in entries:
         with suppress(ValueError):
-            refusals.append(read_record(Refusal, fields.get("refusal")))
+            refusals.append(read_record(Refusal, fields.get("refusal"), exact=True))
     return refusals
 
 

@@ -259,6 +259,6 @@ class Registry:
 def _read(kind: type[Record], text: str | None) -> Record | None:
     """A record; None where it cannot be read. Another release may have more fields, or fewer."""
     try:
-        return read_record(kind, text, strict=False)
+        return read_record(kind, text)
     except ValueError:
         return None

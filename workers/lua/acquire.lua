@@ -33,18 +33,18 @@ fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[e
   slot_of("n:"), "tick", "asked", "k:client", "k:" .. flow.scope
 fields[extra + 5], fields[extra + 6] = "sent", "at"
 local states = redis.call("HMGET", GOV, unpack(fields))
-local newest = tonumber(states[extra + 5]) or 0
+local newest = read_number(states[extra + 5]) or 0
 if newest < 0 then return behind(newest) end
-local asked = tonumber(states[extra + 2]) or 0
-if math.max(asked, tonumber(states[extra + 6]) or 0) - now >= SET_BACK then return {"CLOCK", 0} end
+local asked = read_number(states[extra + 2]) or 0
+if math.max(asked, read_number(states[extra + 6]) or 0) - now >= SET_BACK then return {"CLOCK", 0} end
 local quiet_until = know_run(newest).quiet_until
 if quiet_until > now then return {"HELD", quiet_until - now} end
 if is_overdue(PERMITS) then return {"SWEEP", 0} end
-local seen = math.max(tonumber(states[extra + 1]) or 0, asked)
+local seen = math.max(read_number(states[extra + 1]) or 0, asked)
 for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
-    states[2 * i - 1] = math.max(tonumber(states[2 * i - 1]) or 0, empty)
+    states[2 * i - 1] = math.max(read_number(states[2 * i - 1]) or 0, empty)
   end
 end
 local held = full_at(states[1] or now, limits[1]) - now
@@ -63,7 +63,7 @@ if probe then must_be("hash", breaker_key(probe)) end
 local wait, spread, short, keep = 0, NO_SPREAD, 0, {"asked", now}
 local function leave_to_permit(field, value) keep[#keep + 1], keep[#keep + 2] = field, value end
 for i, bucket in ipairs(limits) do
-  local state, bells = states[2 * i - 1], tonumber(states[2 * i]) or 0
+  local state, bells = states[2 * i - 1], read_number(states[2 * i]) or 0
   local interval, full = bucket[INTERVAL], now
   if interval > 0 then full = full_at(state, bucket) end
   if tokens(state, bucket, now + bucket[LEAD], flow.lane) - bells < 1 then

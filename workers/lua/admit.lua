@@ -76,7 +76,7 @@ local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2] = slot_of("n:"), "k:client", "k:" .. flow.scope
 fields[extra + 3], fields[extra + 4] = "sent", "set_back"
 local states = redis.call("HMGET", GOV, unpack(fields))
-local newest = tonumber(states[extra + 3]) or 0
+local newest = read_number(states[extra + 3]) or 0
 if newest < 0 then return behind(newest) end
 local function back(short)
   check_requeue_types(flow_name)
@@ -93,14 +93,14 @@ if probe and probe_from > now then return back(probe_from - now) end
 local wait, spread = 0, NO_SPREAD
 for i, bucket in ipairs(limits) do
   local level, short = states[2 * i - 1], nil
-  if is_places(bucket) then short = (tonumber(level) or 0) < bucket[BURST] and 0 or 1
+  if is_places(bucket) then short = (read_number(level) or 0) < bucket[BURST] and 0 or 1
   else short = full_at(level, bucket) + bucket[INTERVAL] - now - bucket[INTERVAL] * bucket[BURST] end
   if short > (bucket[LEAD] > 0 and MOST_AHEAD or 0) then return back(short) end
   wait, spread = math.max(wait, short), math.min(spread, bucket[SPREAD])
 end
 local charged, places = charges(limits, fields, states, wait)
 local writes, write = writer(charged)
-local number = math.max(newest + 1, now + (tonumber(states[extra + 4]) or 0))
+local number = math.max(newest + 1, now + (read_number(states[extra + 4]) or 0))
 write("sent", number)
 run.newest = number
 if governed then write(fields[extra], one_more(states[extra])) end

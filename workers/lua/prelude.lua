@@ -225,6 +225,10 @@ local function start_prelude(KEYS, ARGV)
   end
 end
 
+-- The number of a stored text: all that we store are below 2^53. Infinity and NaN, which are numbers to Lua,
+-- are none: a limit that is full again at either of them would hold back all, or nothing.
+local function read_number(text) return math.abs(tonumber(text) or 2^53) < 2^53 and tonumber(text) or nil end
+
 local function tx_key(key) return base .. "tx:" .. key end
 local function backlog_key(flow) return base .. "backlog:" .. flow end
 local function job_key(job) return base .. "job:" .. job end

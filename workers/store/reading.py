@@ -62,13 +62,13 @@ def number_of(text: str | float, default: int = 0) -> int:
     return int(float(text)) if is_number(text) else default
 
 
-def read_record(kind: type[_Record], text: str | None, *, strict: bool = True) -> _Record:
+def read_record(kind: type[_Record], text: str | None, *, exact: bool = False) -> _Record:
     """The dataclass `kind` of a stored JSON object.
 
     Args:
-        kind: The dataclass.
+        kind: Its class.
         text: What is stored.
-        strict: Whether it may have no other fields than its own; else those are left out.
+        exact: Fields that it does not know change what it means; else they are left out.
 
     Raises:
         Unreadable: the text is no JSON object, lacks a field, or one of them is of another type.
@@ -76,11 +76,11 @@ def read_record(kind: type[_Record], text: str | None, *, strict: bool = True) -
     stored = read_json(text)
     if not isinstance(stored, dict):
         raise Unreadable("it is no JSON object")
-    if strict and not {one.name for one in fields(kind)}.issuperset(stored):  # type: ignore[arg-type]
-        raise Unreadable("it has a field of another version")
     known = {one.name: str(one.type) for one in fields(kind) if one.name in stored}  # type: ignore[arg-type]
     if wrong := [name for name, hint in known.items() if not _FITS[hint](stored[name])]:
         raise Unreadable(f"{wrong[0]} is of another type")
+    if exact and len(known) < len(stored):
+        raise Unreadable("it has a field of another release")
     try:
         return kind(**{name: stored[name] for name in known})
     except TypeError:

@@ -44,11 +44,11 @@ local function may_ring(flow, from)
   local more = #fields
   fields[more + 1], fields[more + 2], fields[more + 3] = "k:client", "k:" .. flow.scope, "g:client"
   local states = redis.call("HMGET", GOV, unpack(fields))
-  local asked_for = (tonumber(states[more + 3]) or 0) > now
+  local asked_for = (read_number(states[more + 3]) or 0) > now
   if states[more + 1] or states[more + 2] or asked_for then return false end
   local passed = {}
   for lane = 0, LAST_LANE do
-    local waits = (tonumber(states[lanes + 1 + lane]) or 0) > 0
+    local waits = (read_number(states[lanes + 1 + lane]) or 0) > 0
     if waits and lane <= flow.lane then return false end
     for _, bucket in ipairs(waits and flow.limits or {}) do
       if not is_route(bucket) then passed[#passed + 1] = turns_before(lane, bucket) end
@@ -56,10 +56,10 @@ local function may_ring(flow, from)
   end
   for i, bucket in ipairs(flow.limits) do
     local free = tokens(states[2 * i - 1], bucket, now, flow.lane)
-    if free - (tonumber(states[2 * i]) or 0) < 1 then return false end
+    if free - (read_number(states[2 * i]) or 0) < 1 then return false end
   end
   for _, turns in ipairs(passed[1] and redis.call("HMGET", GOV, unpack(passed)) or passed) do
-    if (tonumber(turns) or 0) >= MOST_BEFORE then return false end
+    if (read_number(turns) or 0) >= MOST_BEFORE then return false end
   end
   return true, passed
 end

@@ -26,12 +26,16 @@ end
 local function move_counter(field, change) moves[field] = (moves[field] or 0) + change end
 local function set_value(field, value) values[field] = value end
 
+local function are_integers(step, steps)
+  return step and steps and string.find(step, "^%d+$") and string.find(steps, "^%d+$")
+end
+
 -- Rings the bell of a transaction, which is to be answered by `deadline`; returns whether it waited.
 local function ring_bell(key, limits, deadline)
   local is_whole, tx = pcall(read_tx, key, "state step steps job")
   local has_ended = is_whole and tx.state and JOB[tx.state] or is_whole and tx.state == "split"
   if has_ended then return false end -- nobody waits under this name any more
-  if not is_whole or tx.state ~= "w" or not tx.job or not tonumber(tx.step) or not tonumber(tx.steps) then
+  if not is_whole or tx.state ~= "w" or not tx.job or not are_integers(tx.step, tx.steps) then
     redis.call("ZADD", DEADLINES, "NX", now, key) -- the sweep decides what becomes of it
     return false
   end

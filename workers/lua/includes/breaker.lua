@@ -18,8 +18,8 @@ local function breaker_key(scope) return base .. "breaker:" .. scope end
 -- The scope whose breaker is open for a call of `flow`, the client's before its own, and from when on a probe
 -- may go. `client` and `own` are "k:client" and "k:" + its scope of gov.
 local function open_scope(flow, client, own)
-  if client then return "client", tonumber(client) or now end
-  if own then return flow.scope, tonumber(own) or now end
+  if client then return "client", read_number(client) or now end
+  if own then return flow.scope, read_number(own) or now end
 end
 
 -- Ends what is kept of an open breaker, and lets nothing go.
@@ -34,7 +34,7 @@ local function open_breaker(scope, cause, why)
     "k:client", "k:" .. scope, "opened", "opened_us"))
   if client or own then return end
   redis.call("HSET", GOV, "opened", scope, "opened_us", now)
-  local together = other and other ~= scope and now - (tonumber(other_us) or 0) < TOGETHER
+  local together = other and other ~= scope and now - (read_number(other_us) or 0) < TOGETHER
   if together and redis.call("HEXISTS", GOV, "k:" .. other) == 1 then
     forget_breaker(other)
     scope = "client"

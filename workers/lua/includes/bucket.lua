@@ -23,7 +23,8 @@ local function is_route(bucket) return bucket[ROUTE] end
 
 -- When the bucket is full again. State that was lost, or never was, is an empty bucket.
 local function full_at(state, bucket)
-  return math.max(tonumber(state) or is_route(bucket) and now or now + bucket[INTERVAL] * bucket[BURST], now)
+  local empty = is_route(bucket) and now or now + bucket[INTERVAL] * bucket[BURST]
+  return math.max(read_number(state) or empty, now)
 end
 
 -- A local step makes no call. It has a single bucket, that of its pool, which counts the threads that are in
@@ -37,7 +38,7 @@ local function state_of(bucket) return (is_places(bucket) and "l:" or "c:") .. b
 
 -- What the bucket lets through at this moment in a lane, bells that are out not yet taken off.
 local function tokens(state, bucket, moment, lane)
-  if is_places(bucket) then return bucket[BURST] - (tonumber(state) or 0) end
+  if is_places(bucket) then return bucket[BURST] - (read_number(state) or 0) end
   local interval = bucket[INTERVAL]
   if interval == 0 then return full_at(state, bucket) <= now and 1000000 or 0 end
   local free = math.floor((interval * bucket[BURST] - (full_at(state, bucket) - moment)) / interval)

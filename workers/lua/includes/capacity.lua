@@ -19,7 +19,7 @@ local MOST_NAMES = 10000
 
 local function read_bucket(bucket)
   local name, state = bucket[NAME], gov[state_of(bucket)]
-  if not tonumber(state) and bucket[INTERVAL] > 0 and not is_route(bucket) then
+  if not read_number(state) and bucket[INTERVAL] > 0 and not is_route(bucket) then
     start_empty(bucket)
     state = gov["c:" .. name]
   end
@@ -27,7 +27,7 @@ local function read_bucket(bucket)
   left[name] = tokens(state, bucket, now + bucket[LEAD]) - number("b:" .. name) - for_permit
   local probe_from = gov["k:" .. name]
   if probe_from then -- its breaker is open: one probe, when that may go
-    local may_go = (tonumber(probe_from) or now) <= now
+    local may_go = (read_number(probe_from) or now) <= now
     probes_left[name] = (may_go and 1 or 0) - number("b:" .. name)
   end
 end

@@ -13,7 +13,7 @@ local function charges(limits, fields, states, wait)
     local field, state, value = fields[2 * i - 1], states[2 * i - 1], nil
     if is_places(bucket) then
       places[#places + 1] = bucket[NAME]
-      value = (tonumber(state) or 0) + 1
+      value = (read_number(state) or 0) + 1
     elseif bucket[INTERVAL] > 0 then
       local full = full_at(state, bucket)
       value = not (is_route(bucket) and full <= now) and math.max(full, now + wait) + bucket[INTERVAL]

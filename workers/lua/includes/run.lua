@@ -30,8 +30,8 @@ end
 local function newest_moment()
   local rung, set_back = unpack(redis.call("HMGET", GOV, "at", "set_back"))
   local job = not rung and redis.pcall("ZRANGE", base .. "jobs", -1, -1, "WITHSCORES")
-  local moment = tonumber(rung or job[2])
-  return moment and moment + (tonumber(set_back) or 0) or 0
+  local moment = read_number(rung or job[2])
+  return moment and moment + (read_number(set_back) or 0) or 0
 end
 
 -- Up to the number known_until the data are surely complete with which the run begins. Only a ring ends the
@@ -64,7 +64,7 @@ local function quiet_left(run) return run.is_quiet and math.max(run.quiet_until 
 
 -- The moment that a number stands for, by the clock of now, and never one to come. 1 stands for none: now.
 local function moment_of(number)
-  local set_back = tonumber(redis.call("HGET", GOV, "set_back")) or 0
+  local set_back = read_number(redis.call("HGET", GOV, "set_back")) or 0
   return number > 1 and math.min(number - set_back, now) or now
 end
 

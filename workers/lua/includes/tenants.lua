@@ -40,7 +40,7 @@ local function tenants_of(flow_names)
       local tenant = by_name[parsed.name]
       if tenant then tenant[#tenant + 1] = flow_name
       else
-        local pass = math.max(tonumber(gov[parsed.pass]) or 0, lane.time)
+        local pass = math.max(read_number(gov[parsed.pass]) or 0, lane.time)
         tenant = {flow_name, name = parsed.name, lane = parsed.lane, pass = pass}
         by_name[parsed.name], tenants[#tenants + 1] = tenant, tenant
       end

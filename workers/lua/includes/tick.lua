@@ -17,7 +17,7 @@ local MOST_JOBS, MOST_COUNTDOWNS = 4, 200
 local gov, workers, passed, open_breakers
 local function start_tick() gov, workers, passed, open_breakers = {}, {}, {}, 0 end
 
-local function number(field) return tonumber(gov[field]) or 0 end
+local function number(field) return read_number(gov[field]) or 0 end
 
 -- Returns whether a counter of gov cannot be read.
 local function read_gov()
@@ -30,7 +30,7 @@ local function read_gov()
     if (kind == 119 or kind == 109) and string.find(field, "^[wm]:") then workers[#workers + 1] = field
     elseif kind == 115 and string.find(field, "^s:%d:") then passed[field] = number(field)
     elseif kind == 107 and string.find(field, "^k:") then open_breakers = open_breakers + 1
-    elseif (kind == 98 or kind == 108 or kind == 113) and not tonumber(gov[field]) then
+    elseif (kind == 98 or kind == 108 or kind == 113) and not read_number(gov[field]) then
       is_damaged = is_damaged or string.find(field, "^[blq]:") ~= nil
     end
   end
