@@ -70,11 +70,13 @@ class TokenUnavailable(NotNow):
     """The provider gave no access token, so no call can leave.
 
     `refused` distinguishes a wrong secret (a person must act) from a provider that is away.
+    `overdue` says that this process has waited for long, and its threads are better used elsewhere.
     """
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(self, message: str, *, refused: bool = False, overdue: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
+        self.overdue = overdue
 
 
 class GrantStale(NotNow):

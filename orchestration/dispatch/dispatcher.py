@@ -308,7 +308,7 @@ def _find_obstacle(client: Client, pool: str) -> str:
     except ConfigError as error:
         return str(error)
     except TokenUnavailable as error:
-        return str(error) if error.refused else ""
+        return str(error) if error.refused or error.overdue else ""
     return ""
 
 

@@ -151,7 +151,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             hindrance = Hindrance(str(error), pause_s=wait_s)
         follows = client.put_back(key, step, hindrance, self.asker)
         is_broken = follows is PutBack.OWN and hindrance.failing_s >= BROKEN_AFTER_S
-        if hindrance is PLAIN or is_broken:
+        is_overdue = isinstance(error, TokenUnavailable) and error.overdue
+        if hindrance is PLAIN or is_broken or is_overdue:
             client.obstacle.note(str(error))
         else:
             _warn(client, str(error))

@@ -45,7 +45,7 @@ def test_a_fleet_works_with_an_authority_and_certificates_of_its_own(
             "HEADGATE_STORE__URL": f"rediss://127.0.0.1:{store.port}/0?{options}",
             "HEADGATE_STORE__BROKER_URL": f"rediss://127.0.0.1:{broker.port}/1?{options}",
             "HEADGATE_FLOWER__PASSWORD_ENV": "FLOWERS",
-            "FLOWERS": "flowers",
+            "FLOWERS": "flowers-in-the-garden",
         }
         fleet.submit(calls(20))
         fleet.start_worker("w1")
@@ -88,7 +88,7 @@ def _look_at_flower(environment: dict[str, str]) -> None:
 
 def _page(url: str) -> str:
     try:
-        answer = requests.get(url, auth=("headgate", "flowers"), timeout=20)
+        answer = requests.get(url, auth=("headgate", "flowers-in-the-garden"), timeout=20)
     except requests.ConnectionError:
         return ""
     return answer.text if answer.ok else ""

@@ -51,6 +51,8 @@ EARLY_TOKENS: Final = 3
 #: How often the store is asked: by those who wait, and by those who still have the old token.
 ASK_STORE_EVERY_S: Final = (0.02, 0.05)
 LOOK_EVERY_S: Final = 1.0
+#: A token for which a process has waited so long in vain is overdue, seconds.
+OVERDUE_S: Final = 5.0
 #: How often a process that has a token looks whether the secrets are still the same.
 COMPARE_SECRETS_EVERY_S: Final = 1.0
 #: How much longer than a request (TCP, TLS, answer) the lock outlives an owner that died.
@@ -98,6 +100,7 @@ class Tokens:
         lock_s = self._wait_s + client.connect_timeout_s + LOCK_SPARE_S
         self._shelf = TokenShelf(client, store, keys, int(lock_s * 1000), clock)
         self._held: _Held | None = None
+        self._late_since_ns = 0  #: since when no token came in time; 0 = one did
         self._refused = 0  # the generation that this process reported last
         self._early: TokenRefusal | None = None  # a token that was refused long before its end
         self._ended_early = 0  # tokens in a row that were so, and their replacements worked
@@ -301,11 +304,13 @@ class Tokens:
         token = Token(SecretStr(value), look.generation)
         self._compare_ns = now + int(COMPARE_SECRETS_EVERY_S * 1e9)
         look_ns, expires_ns = now + 1000 * min(look_us, left_us), now + 1000 * left_us
-        self._held = _Held(token, known, look_ns, expires_ns)
+        self._held, self._late_since_ns = _Held(token, known, look_ns, expires_ns), 0
         return token
 
     def _late(self, wait_s: float) -> TokenUnavailable:
+        self._late_since_ns = self._late_since_ns or now_ns()
         return TokenUnavailable(
             f"client {self._client.name}: no access token came within {wait_s:g} s; it is being "
-            f"asked for"
+            f"asked for",
+            overdue=now_ns() - self._late_since_ns >= OVERDUE_S * 1e9,
         )
