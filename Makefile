@@ -26,9 +26,8 @@ demo: .venv/.ready ## Send 5,000 contacts to a strict local provider at the full
 check: lint ## The inner loop: lint, and the tests that start no workers (under a minute on two cores)
 	@$(BIN)/python -m pytest -n 3 --dist worksteal tests/unit tests/scripts
 
-# Files in their order: those that start workers come first, and no long one is left for the end.
 test: .venv/.ready ## Run the tests (real store, real worker processes; about 12 minutes on two cores)
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 4 --dist loadfile
 
 lint: .venv/.ready ## Ruff with every rule on, mypy strict
 	@$(BIN)/ruff check .

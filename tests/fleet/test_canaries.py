@@ -51,13 +51,16 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def test_canaries_are_found_in_no_message_log_event_status_report_or_process_list() -> None:
+def test_canaries_are_found_in_no_message_log_event_status_report_or_process_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     faults = [
         {"match": "POST *", "when": {"every": 6}, "times": 3, "kind": "5xx_before"},
         {"match": "POST *", "when": {"business_ids": ["r7.1"]}, "kind": "400"},
         {"match": "POST *", "when": {"business_ids": ["r9.1"]}, "kind": "bad_json"},
     ]
     with Fleet(broker=True, sandbox={"faults": faults}) as fleet:
+        monkeypatch.setenv("HEADGATE_CONFIG", str(fleet.config))  # for what is shown of our app
         seen: list[str] = []
         broker = f"redis://127.0.0.1:{fleet.broker_port}/1"
         watching = threading.Thread(target=watch, args=(broker, seen), daemon=True)

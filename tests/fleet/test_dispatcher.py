@@ -83,7 +83,7 @@ def test_rows_that_this_release_cannot_do_go_back_for_growing_times_and_others_a
     fleet.client.ledger._params.clear()
     fleet.submit(calls(5, prefix="g"), job="good")
 
-    until(lambda: turns() and is_rung(fleet, "good", 5), what="the good rows")
+    until(lambda: turns() and is_rung(fleet, "good", 5), 60, "the good rows")
 
     # Each came back once, and none is due before its time.
     (flow,) = store.smembers(keys.active)
@@ -107,7 +107,7 @@ def test_the_rows_of_a_job_that_cannot_be_read_go_back_and_others_are_rung(
     fleet.client.ledger._params.clear()
     fleet.submit(calls(5, prefix="g"), job="good")
 
-    until(lambda: turns() and is_rung(fleet, "good", 5), what="the good rows")
+    until(lambda: turns() and is_rung(fleet, "good", 5), 60, "the good rows")
 
     assert "job damaged cannot be read" in caplog.text
     assert "was not rung" not in caplog.text
