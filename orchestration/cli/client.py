@@ -94,7 +94,7 @@ def resume_client(name: str, reason: str, by: str, *, everything: bool) -> None:
     ended = resume(client, by=by, reason=reason, everything=everything)
     goes_on = f"client {name} goes on; held were: {', '.join(ended)}"
     click.echo(goes_on if ended else f"nothing held client {name} that this ends")
-    for hold in status(client).holds:
+    for hold in status(client).holds if not everything else ():
         click.echo(f"{hold.sentence}; --all ends this too")
 
 

@@ -334,6 +334,23 @@ def test_patience_counts_no_more_than_a_minute_of_what_a_row_waits_for_others(
     assert (rig.us - since_us) // S in range(60, 66)
 
 
+def test_patience_counts_no_pause_of_a_scope_however_short_each_is(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    (key,) = rig.line_up(1)
+    (grant,) = grants(rig, 1)
+    rig.governor.settle(grant, AGAIN)
+    for _ in range(45):
+        rig.us += 51 * S
+        (grant,) = grants(rig, 1)
+        rig.governor.settle(grant, replace(HELD, pause=Pause(50), delay_s=50))
+    rig.us += 51 * S
+
+    (grant,) = grants(rig, 1)
+
+    assert rig.governor.settle(grant, AGAIN) is Settled.BACKLOG
+    assert (rig.us - int(transaction_hash(rig, key)["t3"])) // S < 200
+
+
 def test_an_order_to_wait_counts_whole_against_the_patience_of_its_row(store: Store) -> None:
     rig = Rig(store, WIDE)
     (key,) = rig.line_up(1)

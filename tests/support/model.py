@@ -1122,8 +1122,9 @@ class Model:
         if tx.first_bad is not None and tx.due_again is not None:
             tx.first_bad += max(0, self.now - tx.due_again - TURN_US)
         verdict, final = self._give_up(tx, verdict)
-        of_scope = verdict.give_up is None and _is_429(verdict)
-        delay_us = 0 if of_scope else round(verdict.delay_s * 1e6)
+        delay_us = round(verdict.delay_s * 1e6)
+        if tx.first_bad is not None and verdict.give_up is None and _is_429(verdict):
+            tx.first_bad += delay_us  # it waits for its scope
         tx.due_again = None if tx.first_bad is None else self.now + delay_us
         return verdict, final
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from tests.conftest import start_server
 from tests.support.fleet import ROOT
+from workers.store.connection import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from workers.store.connection import Store
 
 FILE: Final = ROOT / "compose/store_users"
@@ -36,6 +42,17 @@ def add_users(server: Store) -> None:
     """Give a server all users of the file but the default one, which stays as it is."""
     for user in USERS:
         server.execute_command("ACL", "SETUSER", user, "reset", *rules_of(user, server))
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Store]:
+    """A server with these users, as somebody who may do everything."""
+    process, url = start_server(folder, "--appendfsync", "always")
+    with connect(url) as store:
+        add_users(store)
+        yield store
+    process.terminate()
+    process.wait(timeout=10)
 
 
 def url_as(user: str, port: int) -> str:

@@ -8,9 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestration.cli import main
-from tests.conftest import hide_settings, start_server
+from tests.conftest import hide_settings
 from tests.support import store_users
-from workers.store.connection import connect
 from workers.store.scripts import library
 
 if TYPE_CHECKING:
@@ -24,12 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store with the users of the containers."""
-    process, url = start_server(tmp_path_factory.mktemp("deploy"), "--appendfsync", "always")
-    with connect(url) as store:
-        store_users.add_users(store)
+    with store_users.serve(tmp_path_factory.mktemp("deploy")) as store:
         yield store
-    process.terminate()
-    process.wait(timeout=10)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One configured client with work in the store and no worker, and looks for its notices."""
+"""What workers with [notify] see of a world."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import hide_settings
 from tests.support.notices import Looks
-from tests.support.world import SECRET, World
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture
-def world(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world of its own; the user's variables are hidden."""
-    hide_settings(monkeypatch)
-    monkeypatch.setenv("HEADGATE_CONFIG", str(tmp_path / "headgate.toml"))
-    monkeypatch.setenv("ACME_SECRET", SECRET)
-    return World(tmp_path, store_url)
+    from tests.support.world import World
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from celery import Celery
 from kombu import Queue
 
 from orchestration.dispatch.publisher import publish
-from tests.conftest import start_server
 from tests.support import store_users
 from tests.support.fleet import until
 from tests.support.source import lua_files, modules
@@ -77,13 +76,8 @@ RECEIVER: Final = re.compile(r"(store|pipe|client|broker)$")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store with the users of the file, as somebody who may do everything."""
-    folder = tmp_path_factory.mktemp("users")
-    process, url = start_server(folder, "--appendfsync", "always")
-    with connect(url) as store:
-        store_users.add_users(store)
+    with store_users.serve(tmp_path_factory.mktemp("users")) as store:
         yield store
-    process.terminate()
-    process.wait(timeout=10)
 
 
 @pytest.fixture

@@ -28,8 +28,9 @@ local function plan_attempts(verdict, flow, counted, since, due)
   since, due = tonumber(since), tonumber(due)
   if since and due then since = since + math.max(0, now - due - TURN) end
   local function goes_on()
-    local is_own_wait = rule or not verdict.throttled
-    return counted, since, since and now + (is_own_wait and verdict.delay_us or 0)
+    local delay = verdict.delay_us or 0
+    if since and verdict.throttled and not rule then since = since + delay end -- it waits for its scope
+    return counted, since, since and now + delay
   end
   if not rule then return goes_on() end
   since = since or now

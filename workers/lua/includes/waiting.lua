@@ -1,5 +1,6 @@
--- Transactions that wait for another one of their client, which makes what they need: each is woken once,
--- when that one has done the step that they wait for, or has ended.
+-- When a transaction that waits goes again: after its delay, and it is known whether the provider ordered
+-- that; or when another one of its client has made what it needs. Those are woken once, when that one has
+-- done the step that they wait for, or has ended.
 --
 -- Expects  lookups
 -- Gives    due_of, wake, wake_all
