@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.cli.conftest import world
+from tests.unit.conftest import world
 from tests.unit.intake.conftest import desk
 
 __all__ = ["desk", "world"]
