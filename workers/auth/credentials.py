@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
+from workers.answer.outcome import RefusedToken
 from workers.auth.token_forms import HEADER_TOKEN
 from workers.errors import ConfigError, TokenUnavailable
 
@@ -45,8 +46,8 @@ class Credentials(Protocol):
     def get(self, wait_s: float | None = None) -> Token | None:
         """What the next call carries; raises `TokenUnavailable` or `StoreAway`."""
 
-    def refused(self, token: Token, *, again: bool = False) -> bool:
-        """Report a 401 or 403; returns whether there will be another token.
+    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
+        """Report a 401 or 403; returns what follows for the token.
 
         Raises:
             StoreAway: the store did not answer.
@@ -63,10 +64,10 @@ class NoCredentials:
         """Return nothing: the call carries no token."""
         del wait_s
 
-    def refused(self, token: Token, *, again: bool = False) -> bool:
+    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
         """There is nothing that could be renewed."""
         del token, again
-        return False
+        return RefusedToken.KEPT
 
     def worked(self, token: Token, *, again: bool = True) -> None:
         """Nothing follows."""
@@ -105,13 +106,13 @@ class StaticSecret:
                 self._last = self._token(value, self._last.generation + 1)
             return self._last
 
-    def refused(self, token: Token, *, again: bool = False) -> bool:
+    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
         """Whether another secret stands there by now; nobody renews this one."""
         del again
         try:
-            return self.get() != token
+            return RefusedToken.KEPT if self.get() == token else RefusedToken.OLD
         except TokenUnavailable:
-            return False
+            return RefusedToken.KEPT
 
     def worked(self, token: Token, *, again: bool = True) -> None:
         """Nothing follows."""

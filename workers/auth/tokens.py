@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
+from workers.answer.outcome import RefusedToken
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.auth.token_store import GOOD_ANSWERS, TokenLook, TokenShelf
@@ -126,7 +127,7 @@ class Tokens:
             return held.token
         return self._look(held, self._wait_s if wait_s is None else wait_s)
 
-    def refused(self, token: Token, *, again: bool = False) -> bool:
+    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
         """Report that the provider answered 401, or 403, to a call with this token.
 
         The next `get` renews it, once for the fleet, however many report the same. A token that
@@ -137,20 +138,20 @@ class Tokens:
             again: The call was refused with an earlier token too.
 
         Returns:
-            Whether a new token is asked for, or was meanwhile.
+            What follows for the token; of an old one this process knows it only now.
 
         Raises:
             StoreAway: the store did not answer.
         """
         self._good = 0
         refusal = self._shelf.refuse(token.generation)
-        if refusal.renewed:
-            self._refused = token.generation
-        else:
+        if refusal.token is RefusedToken.KEPT:
             self._doubted = token.generation
+        else:
+            self._refused = token.generation
         if not again and 0 < refusal.age_s < EARLY_PART * refusal.lifetime_s:
             self._early = refusal
-        return refusal.renewed
+        return refusal.token
 
     def worked(self, token: Token, *, again: bool = True) -> None:
         """Report that a call was answered; many in a row make a renewal forgotten.

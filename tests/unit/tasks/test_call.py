@@ -15,7 +15,7 @@ from tasks.steps.call import step_of
 from tasks.steps.reading import read_probe
 from workers.answer.guards import Memo
 from workers.answer.judging import RetryPolicy
-from workers.answer.outcome import Answer, Health, Outcome
+from workers.answer.outcome import Answer, Health, Outcome, RefusedToken
 from workers.answer.verdict import Requeue, Retry
 from workers.errors import ConfigError, LedgerDamaged, StoreAway, TokenUnavailable
 from workers.governor.grants import Grant, Hindrance, PutBack, Settled
@@ -93,9 +93,9 @@ class Recorder:
         self.done.append(f"noted {answer.status} to {route} of {tenant}")
         return REFUSED if self._status == 429 else None
 
-    def refuse_token(self, _: Token, *, again: bool) -> bool:
+    def refuse_token(self, _: Token, *, again: bool) -> RefusedToken:
         self.done.append("reported the token" + (" again" if again else ""))
-        return self._renews
+        return RefusedToken.RENEWED if self._renews else RefusedToken.KEPT
 
     def settle(self, _: Grant, verdict: Verdict) -> Settled:
         self.verdict = verdict
