@@ -22,13 +22,14 @@ from pytest_docker_tools import container, fxtr, volume
 
 from tests.support import engine as docker_engine
 from tests.support.containers import KEPT_APART, ContainerFleet, Sandbox, Server, Worker
-from tests.support.fleet import Fleet
+from tests.support.fleet import Fleet, until
+from workers.governor.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from celery import Celery
-    from pytest_celery import CeleryTestSetup, RedisTestBackend, RedisTestBroker
+    from pytest_celery import RedisTestBackend, RedisTestBroker
 
     from tests.support.any_fleet import AnyFleet
 
@@ -51,11 +52,11 @@ def fleet(request: pytest.FixtureRequest) -> Iterator[AnyFleet]:
     """A fleet of two workers."""
     if request.param == "containers":
         request.getfixturevalue("engine")
-        setup: CeleryTestSetup = request.getfixturevalue("celery_setup")
-        many = len(WORKERS)
-        pongs = setup.app.control.broadcast("ping", reply=True, limit=many, timeout=10)
-        assert len(pongs) == many
-        yield request.getfixturevalue("placed")
+        request.getfixturevalue("celery_setup")
+        containers: ContainerFleet = request.getfixturevalue("placed")
+        registry = Registry(containers.client.store, "headgate")
+        until(lambda: len(registry.look().live) == len(WORKERS), 20, "both workers")
+        yield containers
         return
     with Fleet(broker=True, sandbox=SLOW) as it:
         for name in WORKERS:
