@@ -19,6 +19,7 @@ from tests.support.rig import (
     EP,
     FAILS,
     HELD,
+    LEASE_US,
     LEAST,
     MS,
     REFUSED,
@@ -432,6 +433,35 @@ def test_a_resume_of_all_ends_waits_of_rows_that_the_provider_ordered_and_no_oth
 
     assert rig.ring_on(2 * S) == [ordered]
     assert resume(rig, everything=True) == []
+
+
+def test_a_resume_of_all_ends_the_ordered_wait_of_a_row_in_quarantine(store: Store) -> None:
+    rig = Rig(store, APP)
+    (key,) = rig.line_up(1)
+    rig.fill()
+    assert rig.ring() == [key]
+    rig.grant(key)
+    rig.us += LEASE_US  # its worker died
+    rig.governor.sweep()
+    rig.fill()
+    assert rig.ring() == [key]
+    hour = Requeue(outcome=Outcome.NOT_EXECUTED, retry_after_s=3600, delay_s=3600)
+    rig.serve(key, verdict=hour)
+
+    assert resume(rig, everything=True) == ["1 row that waits alone"]
+
+    assert rig.ring_on(2 * S) == [key]
+
+
+@pytest.mark.parametrize("garbage", ["inf", "nan", "1e400", "-inf"])
+def test_a_pause_holds_whatever_stood_there_before(store: Store, garbage: str) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(5)
+    store.hset(rig.keys.governor, "c:client", garbage)
+
+    assert pause(rig, for_s=60) == rig.us + 60 * S
+
+    assert rig.ring_on(59 * S) == []
 
 
 @pytest.mark.parametrize("verdict", [REFUSED, FAILS], ids=["throttled", "failing"])

@@ -6,11 +6,11 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.support.rig import DONE, LEASE_US, LOST, MS, SEND, S, a_step, looking
+from tests.support.rig import DONE, LEASE_US, LOST, MS, SEND, S, a_step, looking, scope_of
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Guard, LookupResult, Memo, NextCall, StepState
 from workers.answer.judging import RetryPolicy, judge
-from workers.answer.outcome import Answer, Outcome, RefusedToken, read
+from workers.answer.outcome import Answer, Health, Outcome, RefusedToken, read
 from workers.answer.verdict import UNSENT, Requeue, Retry
 from workers.governor import flows
 from workers.governor.governor import KEY_LIFE_S
@@ -159,6 +159,34 @@ def test_an_old_key_may_be_asked_about_and_replaced_when_nothing_is_found(store:
     assert rig.rotate(key) == "old: fresh"  # the look-up was no send
     assert rig.ring_on(S) == [key]
     assert rig.grant(key).generation == 2
+
+
+def test_no_lookup_ends_a_row_while_the_scope_of_its_send_is_held(store: Store) -> None:
+    rig, key = a_step(store)
+    held = scope_of(rig, SEND)
+    look = looking(rig, key)
+    state = StepState(
+        guard=Guard.LOOKUP, memo=Memo(next=NextCall.LOOKUP, lookups=2), lookup=LookupResult.ABSENT
+    )
+    answer = Answer(status=200)
+    judged = judge(answer, read(answer), state, RetryPolicy(), Random(1))
+    assert isinstance(judged, Retry)
+    absent = replace(judged, delay_s=1.0).from_backlog()
+    for _ in range(40):
+        store.hset(rig.keys.governor, f"k:{held}", rig.us)
+        assert rig.governor.settle(look, absent) is Settled.BACKLOG
+        rig.us += 60 * S
+        rig.fill()
+        assert rig.ring() == [key]
+        rig.serve(key, verdict=replace(LOST, health=Health.BAD))
+        rig.us += 2 * S
+        rig.fill()
+        assert rig.ring() == [key]
+        look = rig.grant(key)
+
+    store.hdel(rig.keys.governor, f"k:{held}")
+    store.hset(rig.keys.governor, f"d:{held}", rig.us)  # patience begins anew
+    assert rig.governor.settle(look, absent) is Settled.BACKLOG
 
 
 def test_a_lookup_that_is_refused_access_ends_no_row_while_its_scope_is_held(store: Store) -> None:

@@ -5,7 +5,6 @@ The rules are those of lua/includes/evidence.lua, breaker.lua, probes.lua and pr
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -29,13 +28,13 @@ from tests.support.rig import (
     pause,
     probe,
     resume,
+    scope_of,
 )
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Guard, StepState
 from workers.answer.judging import RetryPolicy, judge
 from workers.answer.outcome import Answer, Health, Outcome, RefusedToken, read
 from workers.answer.verdict import UNSENT, Finish, GiveUp, Pause, Requeue, Retry
-from workers.governor import flows
 from workers.governor.grants import Grant, Hindrance, Settled
 from workers.settings.limits import LimitSettings
 
@@ -61,13 +60,6 @@ LOST = Finish(
     is_first=True,
     error="the provider answered 503",
 )
-
-
-def scope_of(rig: Rig, route: str = "POST /x") -> str:
-    """The scope of a route."""
-    definition = flows.flow(rig.client, 1, "-", route).definition(rig.client)
-    scope: str = json.loads(definition.partition("\n")[0])["scope"]
-    return scope
 
 
 def out_of(rig: Rig, count: int) -> list[Grant]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.rig import DONE, FAILS, Rig, S, breaker
+from tests.support.rig import DONE, FAILS, Rig, S, breaker, resume
 from tests.support.stored import transaction_hash
-from workers.answer.outcome import Outcome
-from workers.answer.verdict import GiveUp, Pause, Requeue
+from workers.answer.outcome import Health, Outcome
+from workers.answer.verdict import GiveUp, Pause, Requeue, Retry
 from workers.governor.grants import Grant, Settled
 from workers.ledger import audit
 from workers.settings.limits import LimitSettings, bucket_of
@@ -350,6 +350,42 @@ def test_a_wait_that_is_ordered_is_not_cut_by_the_patience(store: Store) -> None
         if pair[0] == key
     ]
     assert due >= rig.us + 3600 * S
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_few_rows_that_obey_an_order_of_hours_lose_no_patience_by_it(
+    store: Store, rows: int
+) -> None:
+    rig = a_rig(store, rows)
+    hour = replace(REFUSED, pause=Pause(3600.0), delay_s=3601.0, retry_after_s=3600.0)
+    keys = [refused(rig, hour)]
+    for _ in range(rows - 1):
+        rig.us += 3600 * S
+        keys.append(refused(rig, hour))
+    for _ in range(15 // rows):  # before their keys are 23 h old
+        for key in keys:
+            rig.us += 3602 * S
+            assert rig.governor.settle(again(rig, key), hour) is Settled.BACKLOG
+
+    assert rig.states(keys) == Counter(w=rows)
+
+
+def test_an_ordered_wait_that_an_operator_ended_is_no_gift_to_the_patience(store: Store) -> None:
+    rig = a_rig(store, 1)
+    (grant,) = calls(rig, 1)
+    bad = Retry(
+        outcome=Outcome.NOT_EXECUTED, status=503, health=Health.BAD, delay_s=1.0, give_up=GIVE_UP
+    ).from_backlog()
+    rig.governor.settle(grant, bad)
+    hour = replace(REFUSED, pause=Pause(3600.0), delay_s=3601.0, retry_after_s=3600.0)
+    rig.governor.settle(again(rig, grant.key), replace(hour, give_up=None))
+    assert resume(rig, everything=True)
+
+    began = rig.us
+    while rig.governor.settle(again(rig, grant.key, 50 * S), bad) is not Settled.END:
+        assert rig.us - began < 3600 * S
+
+    assert 500 * S < rig.us - began < 700 * S
 
 
 def test_no_refusal_ends_a_row_or_is_its_own_while_a_breaker_is_open(store: Store) -> None:

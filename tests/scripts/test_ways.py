@@ -5,13 +5,11 @@ The rules are those of lua/includes/ways.lua.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.rig import DONE, FAILS, MS, Rig, S, breaker
-from workers.governor import flows
+from tests.support.rig import DONE, FAILS, MS, Rig, S, breaker, scope_of
 from workers.governor.grants import Grant, Hindrance, PutBack, Settled
 from workers.settings.limits import LimitSettings
 
@@ -41,13 +39,6 @@ def two_workers(store: Store, rows: int = 60) -> tuple[Rig, list[str]]:
 def put_back(rig: Rig, keys: list[str], process: str, failing_s: float = 2.0) -> set[PutBack]:
     hindrance = no_connection(process, failing_s)
     return {rig.governor.requeue(key, 1, hindrance) for key in keys}
-
-
-def scope_of(rig: Rig, route: str = "POST /x") -> str:
-    """The scope of a route."""
-    definition = flows.flow(rig.client, 1, "-", route).definition(rig.client)
-    scope: str = json.loads(definition.partition("\n")[0])["scope"]
-    return scope
 
 
 def test_who_cannot_connect_while_another_worker_lives_holds_nothing(store: Store) -> None:

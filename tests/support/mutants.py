@@ -506,6 +506,20 @@ _WORKERS: Final = (
         "tests/fleet/test_tokens.py::test_a_token_that_replaces_a_refused_one_is_trusted_for_a_second",
     ),
     Mutant(
+        "patience ends a row while the send that it looks up is held",
+        "workers/lua/includes/giving_up.lua",
+        "is_known and other.scope or nil",
+        "nil",
+        "tests/scripts/test_lookups.py",
+    ),
+    Mutant(
+        "patience counts an hour that a 429 ordered",
+        "workers/lua/includes/giving_up.lua",
+        "(verdict.retry_after_us or 0) > TURN",
+        "false",
+        "tests/scripts/test_own_refusals.py",
+    ),
+    Mutant(
         "a second 401 with a token that was refused before spends an attempt",
         "workers/answer/judging.py",
         "state.token is RefusedToken.OLD or",

@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tests.support.apart import settings_apart
-from tests.support.stored import transaction_hash
-from workers.answer.guards import Memo, NextCall
-from workers.answer.outcome import Health, Outcome
-from workers.answer.verdict import Finish, Verdict
-from workers.governor import flows
-from workers.governor.grants import Settled
-from workers.ledger import audit
-from workers.ledger.ledger import NewTransaction, Replayed
-
-if TYPE_CHECKING:
-    from workers.store.connection import Store
-
-from typing import TYPE_CHECKING
-
-from workers.answer.verdict import Requeue, Retry
-from workers.governor.grants import Grant
-
-if TYPE_CHECKING:
-    from workers.store.connection import Store
-
+import itertools
+import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from orchestration.operate import limits as operate_limits
-from tests.support.stored import a_job
-from workers.answer.verdict import GiveUp, Pause
+from tests.support.apart import settings_apart
+from tests.support.stored import a_job, transaction_hash
+from workers.answer.guards import Memo, NextCall
+from workers.answer.outcome import Health, Outcome
+from workers.answer.verdict import Advance, Finish, GiveUp, Pause, Requeue, Retry, Verdict
 from workers.clients import Client
-from workers.ledger.ledger import PageCounts
+from workers.governor import flows
+from workers.governor.governor import Governor
+from workers.governor.grants import Denied, Grant, KeyExpired, Settled
+from workers.ledger import audit
+from workers.ledger.ledger import Ledger, NewTransaction, PageCounts, Replayed
 from workers.settings.client import ClientSettings, TenantSettings
 from workers.settings.limits import LimitSettings
-
-if TYPE_CHECKING:
-    from workers.store.connection import Store
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from workers.governor.grants import Grant
-    from workers.store.connection import Store
-
-import itertools
-from collections import Counter
-from typing import TYPE_CHECKING
-
-from workers.answer.verdict import (
-    Advance,
-)
-from workers.governor.governor import Governor
-from workers.governor.grants import Denied, Grant, KeyExpired
-from workers.ledger.ledger import Ledger
 from workers.settings.load import WorkerSettings
 from workers.store.keys import ClientKeys
 
@@ -343,6 +310,13 @@ LOST = Requeue(outcome=Outcome.UNKNOWN, delay_s=2, memo=Memo(next=NextCall.LOOKU
 
 
 SEND, LOOK = "POST /x", "POST /ep"  # the look-up goes to the narrower limit
+
+
+def scope_of(rig: Rig, route: str = "POST /x") -> str:
+    """The scope of a route."""
+    definition = flows.flow(rig.client, 1, "-", route).definition(rig.client)
+    scope: str = json.loads(definition.partition("\n")[0])["scope"]
+    return scope
 
 
 def a_step(store: Store, steps: int = 1) -> tuple[Rig, str]:

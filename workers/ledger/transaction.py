@@ -139,7 +139,7 @@ class Transaction:
     sends: int = 0  #: of this step: how often a call of it was sent, as far as is known
     counted: int = 0  #: what they count, in eighths: less where the provider failed as a whole
     first_bad_us: int | None = None  #: since when this step goes on trying
-    retry_due_us: int | None = None  #: while it goes on so: when it was due after its newest answer
+    waits_from_us: int | None = None  #: while it goes on so: from then on it waits for others
     ordered_us: int | None = None  #: where that is when it is due: the provider ordered its wait
     throttled: int = 0  #: answers of 429
     refused: str = ""  #: the newest of them, see lua/includes/own_refusals.lua
@@ -309,7 +309,7 @@ FIELDS: Final[Mapping[str, StoredField]] = {
     "rf": StoredField("refused", "Its newest 429: step, two counts, times apart, scope."),
     "ca": StoredField("counted", "What its attempts count, in eighths; absent = 0.", int),
     "t3": StoredField("first_bad_us", "Since when this step goes on trying.", int),
-    "t4": StoredField("retry_due_us", "When it was due after its newest answer.", int),
+    "t4": StoredField("waits_from_us", "From when on it waits for others.", int),
     "t5": StoredField("ordered_us", "When it is due, where its wait was ordered.", int),
     "th": StoredField("throttled", "Answers of 429.", int),
     "cr": StoredField("crashes", "Workers that died under it.", int),

@@ -46,7 +46,7 @@ local function move_breaker(scope)
   if try("HMGET", breaker_key(scope), "probers")[1] then plan("HSET", breaker_key(scope), "probers", "") end
 end
 
-local OF_KEY = {TX.first_sent_us, TX.last_answer_us, TX.first_bad_us, TX.retry_due_us, TX.ordered_us}
+local OF_KEY = {TX.first_sent_us, TX.last_answer_us, TX.first_bad_us, TX.waits_from_us, TX.ordered_us}
 move_keys(RETRIES) -- these stand in deadlines as well
 move_keys(DEADLINES, OF_KEY)
 move_keys(base .. "reclaimed")

@@ -13,10 +13,10 @@
 must_be("stream", base .. "audit")
 local until_us = now + tonumber(ARGV[2])
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
-held = tonumber(held) or 0
+held = read_number(held) or 0
 local paused_until, provider = string.match(paused or "", "(%d+) (%d+)")
 -- What the provider orders stands apart: it stays when the pause is ended.
-if not paused or tonumber(paused_until) <= now then provider = string.format("%.0f", held) end
+if (read_number(paused_until) or 0) <= now then provider = string.format("%.0f", held) end
 redis.call("XADD", base .. "audit", unpack(ARGV, 4))
 if until_us > held then
   redis.call("HSET", GOV, "y:client", ARGV[3], "paused",

@@ -152,7 +152,7 @@ local TX = {
   sends = "ns",            -- how often a call of this step was sent, as far as is known; absent = 0
   counted = "ca",          -- what they count, in eighths, see includes/evidence.lua; absent = 0
   first_bad_us = "t3",     -- since when this step goes on trying; later when it waited for others since
-  retry_due_us = "t4",     -- while it goes on so: when it was due after its newest answer
+  waits_from_us = "t4",    -- while it goes on so: from then on it waits for others
   throttled = "th",        -- answers of 429
   refused = "rf",          -- its newest 429, see includes/own_refusals.lua
   crashes = "cr",          -- workers that died under it

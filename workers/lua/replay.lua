@@ -39,7 +39,7 @@ local reopening = plan_reopening(tx)
 redis.call("XADD", base .. "audit", unpack(ARGV, 5))
 reopen(reopening)
 add_to(job_key(tx.job), JOB.replayed, reopening.rows)
-redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes, TX.counted, TX.first_bad_us, TX.retry_due_us,
+redis.call("HDEL", name, TX.dead_letter, TX.error, TX.crashes, TX.counted, TX.first_bad_us, TX.waits_from_us,
   TX.swept, TX.refused)
 if not_executed then redis.call("HDEL", name, TX.backup_us) end -- then no later step was sent either
 -- A poll waits as long again; parts of a step that are done stay done.

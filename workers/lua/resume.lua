@@ -8,7 +8,8 @@
 -- ARGV[2]  all     1 = the provider's holds too, 0 = these stay
 -- ARGV[3…] the entry of the audit
 -- Includes seconds, counter, bucket, breaker, throttling
--- Reads    gov, flows, breaker:<scope>, tx:<key>; writes audit, gov, breaker:<scope>, backlog:<flow>:due
+-- Reads    gov, flows, breaker:<scope>, tx:<key>; writes audit, gov, breaker:<scope>, backlog:<flow>:due,
+--          quarantine
 -- Returns  {rows, scope, …}: how many rows waited so, and all scopes that were held and are no more:
 --          "client", limits, routes; {0} = there was nothing to end, and nothing was written
 -- Cost     O(flows), and of rows that wait where all is ended
@@ -17,19 +18,19 @@ local all = ARGV[2] == "1"
 must_be("stream", base .. "audit")
 local held, paused = unpack(redis.call("HMGET", GOV, "c:client", "paused"))
 local paused_until, ordered = string.match(paused or "", "^(%d+) (%d+)$")
-local is_paused = paused_until and tonumber(paused_until) > now
+local is_paused = (read_number(paused_until) or 0) > now
 -- Until then the client is held all the same.
-local held_until = all and 0 or tonumber(is_paused and ordered or held) or 0
+local held_until = all and 0 or read_number(is_paused and ordered or held) or 0
 local open, scopes, is_named = {}, {}, {}
 local function name_scope(scope)
   if not is_named[scope] then scopes[#scopes + 1], is_named[scope] = scope, true end
 end
-if is_paused or (tonumber(held) or 0) > math.max(now, held_until) then name_scope("client") end
+if is_paused or (read_number(held) or 0) > math.max(now, held_until) then name_scope("client") end
 
 -- Whether the provider ordered to wait while the breaker of this scope is open.
 local function waits_by_order(scope)
   local ordered_us = redis.pcall("HGET", breaker_key(scope), "ordered_us")
-  return type(ordered_us) == "string" and (tonumber(ordered_us) or 0) > now
+  return type(ordered_us) == "string" and (read_number(ordered_us) or 0) > now
 end
 for _, field in ipairs(redis.call("HKEYS", GOV)) do
   local scope = string.match(field, "^k:(.*)$")
@@ -51,15 +52,16 @@ end
 -- A grant may be so many us ahead, and that is no hold.
 local AHEAD = 150000
 local function is_held(name, bucket)
-  local full = tonumber(redis.call("HGET", GOV, "c:" .. name)) or 0
+  local full = read_number(redis.call("HGET", GOV, "c:" .. name)) or 0
   return full - bucket[INTERVAL] * bucket[BURST] > now + AHEAD
 end
 if all then
   for name, bucket in pairs(buckets) do
     if not is_places(bucket) and is_held(name, bucket) then name_scope(name) end
   end
-  for _, flow in ipairs(redis.call("HKEYS", FLOWS)) do
-    local due = backlog_key(flow) .. ":due"
+  local waits = {QUARANTINE}
+  for _, flow in ipairs(redis.call("HKEYS", FLOWS)) do waits[#waits + 1] = backlog_key(flow) .. ":due" end
+  for _, due in ipairs(waits) do
     local waiting = redis.call("ZRANGEBYSCORE", due, string.format("(%.0f", now), "+inf", "WITHSCORES")
     for i = 1, #waiting, 2 do
       local ordered_us = redis.pcall("HGET", tx_key(waiting[i]), TX.ordered_us)

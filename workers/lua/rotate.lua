@@ -70,7 +70,7 @@ for _, text in ipairs({
 }) do entry[#entry + 1] = text end
 redis.call("XADD", base .. "audit", unpack(entry))
 redis.call("HDEL", name, TX.first_sent_us, TX.last_answer_us, TX.error, TX.sent_digest, TX.counted,
-  TX.first_bad_us, TX.retry_due_us)
+  TX.first_bad_us, TX.waits_from_us)
 redis.call("HSET", name, TX.generation, generation + 1, TX.attempts, 0, TX.memo, "")
 requeue(key, flow_name, flow.lane, now, tx.crashes)
 return "FRESH"

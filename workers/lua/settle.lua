@@ -14,8 +14,8 @@
 -- Includes refusal_record, own_refusals (whether a 429 is the fault of its row: refused of tx:<key>)
 -- Includes feedback (read_verdict; plan_feedback, obey: counters, pauses and breakers)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
--- Includes giving_up (plan_attempts: what this answer counts, and whether its row ends by that)
--- Includes lookups, waiting (due_of, wake: transactions that wait for another one)
+-- Includes lookups, giving_up (plan_attempts: what this answer counts, and whether its row ends by that)
+-- Includes waiting (due_of, wake: transactions that wait for another one)
 -- Includes ending (plan_ending; finish: the job's counts, the dead letter, the final state)
 -- Includes restored, attempts, plan (plan_next: which step comes next, or which end)
 -- Includes withdraw, reopen, damage, late (take_back: an answer that comes after its lease)
@@ -68,11 +68,11 @@
 local key, step, verdict, grace = ARGV[2], tonumber(ARGV[3]), read_verdict(ARGV), tonumber(ARGV[6])
 local name, advances = tx_key(key), verdict.tag == "advance"
 local state, tx_step, fence, flows, steps, job, rows, crashes, answer_lines, attempts, throttled, places,
-  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, retry_due_us,
+  probe, memo, provider_ids, backup_us, guards, done_calls, generation, counted, first_bad_us, waits_from_us,
   sent_digest, awaited, sends = unpack(redis.call("HMGET", name, TX.state, TX.step, TX.fence, TX.flows,
   TX.steps, TX.job, TX.rows, TX.crashes, TX.answer_lines, TX.attempts, TX.throttled, TX.places, TX.probe,
   TX.memo, TX.provider_ids, TX.backup_us, TX.guards, TX.done_calls, TX.generation, TX.counted,
-  TX.first_bad_us, TX.retry_due_us, TX.sent_digest, TX.awaited, TX.sends))
+  TX.first_bad_us, TX.waits_from_us, TX.sent_digest, TX.awaited, TX.sends))
 local late = state ~= "s" and take_back(key, ARGV[3], ARGV[4])
 if late then state, flows, memo, crashes, sends = "s", late.flows, late.memo, late.crashes, late.sends end
 if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "STALE" end
@@ -81,7 +81,7 @@ if state ~= "s" or tonumber(tx_step) ~= step or fence ~= ARGV[4] then return "ST
 local flow_name = flow_of(flows, step)
 local flow = (probe or concerns_others(verdict) or is_troubled()) and read_flow(flow_name)
 if flow then plan_feedback(verdict, flow, key, probe) end
-local count, since, retry_due = plan_attempts(verdict, flow, counted, first_bad_us, retry_due_us)
+local count, since, waits_from = plan_attempts(verdict, flow, flows, counted, first_bad_us, waits_from_us)
 local goes_on, next_step, next_memo, next_flows, looked, reason, final = plan_next(verdict, step, steps,
   flows, guards, memo, backup_us)
 local carried_key = guard_of(guards, step) ~= "r" and not looked
@@ -115,7 +115,7 @@ if next_memo ~= (memo or "") then write(TX.memo, next_memo) end
 if goes_on then begin_next(key, crashes, generation, sent_digest, write)
 else write(TX.sent_digest, verdict.sent_digest) end
 if next_flows ~= flows then write(TX.flows, next_flows) end
-if since or count > 0 then keep_attempts(key, count, since, retry_due, goes_on, write) end
+if since or count > 0 then keep_attempts(key, count, since, waits_from, goes_on, write) end
 write(TX.throttled, verdict.throttled and tonumber(throttled or 0) + 1)
 write(TX.correlation_id, verdict.correlation_id)
 write(TX.error, reason or verdict.error)

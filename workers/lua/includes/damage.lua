@@ -19,7 +19,7 @@ local function find_wrong_field(tx)
     if not tx[TX[name]] then return "it has no " .. name end
   end
   local integers = [[step steps rows first_sent_us last_answer_us generation first_generation done_calls
-    attempts sends counted first_bad_us retry_due_us ordered_us throttled crashes backup_us]]
+    attempts sends counted first_bad_us waits_from_us ordered_us throttled crashes backup_us]]
   for name in string.gmatch(integers, "%S+") do
     local text = tx[TX[name]]
     if text and not string.find(text, "^%-?%d+$") then return "its " .. name .. " is no integer" end

@@ -1,7 +1,7 @@
 -- Asking before a second send, and what else the next call of a step must know.
 --
 -- Expects  the prelude
--- Gives    LOOK_UP, guard_of, next_call, looks, needs_fresh_key, changed_over
+-- Gives    LOOK_UP, guard_of, next_call, looks, needs_fresh_key, changed_over, other_flow_of
 --
 -- It stands in the transaction's memo, JSON that workers/answer/guards.py makes. The scripts read its `next`
 -- only: "look-up" = the call that goes out is the look-up, "fresh key" = the provider takes the key no more,
@@ -32,3 +32,6 @@ local function changed_over(flows, step)
     return nth == tonumber(step) and string.gsub(flow, "^(.+)>(.+)$", "%2>%1") or flow
   end))
 end
+
+-- The other flow of a step that is looked up; of any other step the one that it has.
+local function other_flow_of(flows, step) return flow_of(changed_over(flows, step), step) end

@@ -67,7 +67,7 @@ local function plan_429(verdict, scope, key, probe)
   local is_left_over = may_judge and not is_own and fresh == 0 and record.run < OPEN_AFTER
   local word
   if not is_own and not is_left_over then verdict.give_up = nil
-  else verdict.retry_after_us = math.max(verdict.retry_after_us or 0, verdict.pause_us or 0) end -- as ordered
+  else verdict.held_us = verdict.pause_us end -- no send of its own goes earlier
   if is_own then
     verdict.pause_us, verdict.pause_reach = nil, nil
     local counts = times > 0 and good >= NINE * fresh and verdict.give_up and verdict.give_up.attempts

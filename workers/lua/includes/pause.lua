@@ -8,7 +8,7 @@
 -- The hold that stays when an operator ends the pause that is in the way.
 local function note_order(paused, till)
   local until_us, ordered = string.match(paused, "^(%d+) (%d+)$")
-  if until_us and till > tonumber(ordered) then
+  if until_us and till > (read_number(ordered) or 0) then
     redis.call("HSET", GOV, "paused", string.format("%s %.0f", until_us, till))
   end
 end
@@ -19,7 +19,7 @@ end
 local function pause_flow(flow, pause, why, reach)
   local scope, refused_us, paused = unpack(redis.call("HMGET", GOV, "refused", "refused_us", "paused"))
   local wide = reach == "client"
-    or scope and scope ~= flow.scope and now - (tonumber(refused_us) or 0) < 1000000
+    or scope and scope ~= flow.scope and now - (read_number(refused_us) or 0) < 1000000
   local held = wide and "client" or flow.scope
   for _, bucket in ipairs(flow.limits) do
     local name = bucket[NAME]
