@@ -284,3 +284,15 @@ def test_a_control_command_makes_no_installation_in_a_store_that_is_not_ours(
         app._read_secret()
 
     assert list(there.scan_iter("*")) == []
+
+
+def test_a_worker_that_is_led_there_is_no_worker_of_that_store_and_has_no_say_in_its_limits(
+    worked: World, there: Store
+) -> None:
+    another_server(worked)
+    worked.clients = Clients(load(worked.config))
+
+    with pytest.raises(StoreReplaced):
+        worked.start_heartbeat()
+
+    assert list(there.scan_iter("*")) == []
