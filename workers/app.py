@@ -18,7 +18,7 @@ from workers.broker.control import signed_control
 from workers.broker.logs import WorkerLog
 from workers.clients import clients
 from workers.errors import ConfigError
-from workers.ledger import identity
+from workers.ledger.installation import Installation
 from workers.loader import CeleryRefused, PackageLoader
 from workers.store import connection
 
@@ -74,7 +74,7 @@ def _configuration() -> dict[str, Any]:
 
 def _read_secret() -> bytes:
     config = clients().settings.store
-    return identity.installation_secret(connection.open_store(config), config.namespace)
+    return Installation(connection.open_store(config), config).secret()
 
 
 # Celery asks for the configuration when it is first used: a command's help needs none.

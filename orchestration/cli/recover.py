@@ -67,10 +67,10 @@ def command(  # noqa: PLR0913 -- one for each option
     same holds for pages that are opened later. You may give the same command again. If you do not
     know T exactly, give an earlier time; a time without a zone is local.
 
-    A store that was emptied, or is not the one that this machine remembers, stops every command and
-    worker. Where no backup is left, --new-installation takes it as it is: the jobs of the old one
-    are gone, and what it sent is sent again, under other keys, if you submit it again. Then start
-    the workers again: one that ran before does nothing, and status and doctor name it.
+    A store that was emptied, or is not the one that this machine and configuration remember, stops
+    every command and worker. Where no backup is left, --new-installation takes it as it is: the
+    jobs of the old one are gone, and what it sent is sent again, under other keys, if you submit it
+    again. Then start all workers again: old ones do nothing, and status and doctor name them.
 
     \b
     Example:  headgate recover --since 2026-03-01T02:00:00Z --reason "disk of the store lost"

@@ -17,6 +17,7 @@ from workers.errors import HeadgateError, LedgerDamaged
 from workers.governor import agreement
 from workers.governor.proposals import Proposal
 from workers.governor.registry import EVERY_S, WORKER_ID, Configuration, Process, Registry
+from workers.ledger.installation import Installation
 from workers.store.connection import connect, open_store, url_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class Presence:
         """
         if time.monotonic() < self._due_s and not now:
             return
+        if not self._clients.installation_id:  # it may be no worker of this store
+            settings = self._clients.settings.store
+            Installation(open_store(settings), settings).check()
         look = self._registry.look()
         own = look.live.get(self.process.id)
         joins = own is None or own.digest != self.process.digest or not self._serial

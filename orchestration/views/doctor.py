@@ -117,8 +117,9 @@ def _installation(clients: Clients, store: Store) -> Check:
     if not installation.id:
         return Check(name="installation", text="none yet")
     text = f"{installation.id}, as this machine remembers"
-    if installation.remembered() != installation.id:
-        text = f"{installation.id}; not remembered, for {installation.file} cannot be written"
+    memory = installation.memory
+    if not memory.holds(installation.id):
+        text = f"{installation.id}; not remembered, for {memory.folder} cannot be written"
     return Check(name="installation", text=text)
 
 

@@ -37,9 +37,11 @@ def namespaces(count: int = 5000) -> dict[str, Any]:
         alone = _rate(fleet, "alone", count)
         spent = (probed(fleet)["cpu_s"] - before) / (time.monotonic() - began)
 
-        fleet.start_worker("other", 32, {"HEADGATE_STORE__NAMESPACE": OTHER})
+        folder = fleet.folder / "data.other"
+        names = {"HEADGATE_STORE__NAMESPACE": OTHER, "HEADGATE_STORE__DATA_DIR": str(folder)}
+        fleet.start_worker("other", 32, names)
         settings = load(fleet.config)
-        store = settings.store.model_copy(update={"namespace": OTHER})
+        store = settings.store.model_copy(update={"namespace": OTHER, "data_dir": folder})
         other = fleet.of("beta")
         other.client = Clients(settings.model_copy(update={"store": store}))["beta"]
         time.sleep(4)

@@ -39,13 +39,18 @@ def add_users(store: Store, namespace: str) -> None:
 def of_users(fleet: Fleet, namespace: str) -> dict[str, str]:
     """The variables of a process of this namespace, which may touch nothing of the other's."""
     given = store_users.settings_as(fleet.store_port, namespace, f"{namespace}-broker")
-    return {"HEADGATE_STORE__NAMESPACE": namespace, **given}
+    return {**named(namespace), **given}
+
+
+def named(namespace: str) -> dict[str, str]:
+    """The variables of a namespace, which has a data folder of its own."""
+    return {"HEADGATE_STORE__NAMESPACE": namespace, "HEADGATE_STORE__DATA_DIR": f"data.{namespace}"}
 
 
 def test_a_worker_takes_no_bell_of_another_namespace(fleet: Fleet) -> None:
     once = fleet.folder / "died"
     env = {"HEADGATE_FAILPOINT": "popped:kill:1", "HEADGATE_FAILPOINT_ONCE": str(once)}
-    fleet.start_worker("thief", env={"HEADGATE_STORE__NAMESPACE": OTHER, **env})
+    fleet.start_worker("thief", env={**named(OTHER), **env})
     fleet.start_worker("w1")
     until(lambda: fleet.client.store.client_list(_type="pubsub")[1:], 20, what="both workers")
 
@@ -63,9 +68,8 @@ def test_two_namespaces_work_side_by_side_and_touch_nothing_of_each_other(fleet:
         events = {"HEADGATE_WORKER__EVENTS": "true"}
         fleet.start_worker(namespace, env={**of_users(fleet, namespace), **events})
     settings = load_settings(fleet.config)
-    theirs = settings.model_copy(
-        update={"store": settings.store.model_copy(update={"namespace": OTHER})}
-    )
+    other = {"namespace": OTHER, "data_dir": fleet.folder / f"data.{OTHER}"}
+    theirs = settings.model_copy(update={"store": settings.store.model_copy(update=other)})
     both = {"headgate": fleet, OTHER: fleet.of("acme")}
     both[OTHER].client = Clients(theirs)["acme"]
 

@@ -666,6 +666,13 @@ _WORKERS: Final = (
         "False and (",
         "tests/unit/ledger/test_installation.py",
     ),
+    Mutant(
+        "a configuration leads to an empty store without a word",
+        "workers/ledger/remembered.py",
+        '(last.installation if last else "")',
+        '""',
+        "tests/unit/ledger/test_another_store.py",
+    ),
 )
 
 _STEPS: Final = (

@@ -3,27 +3,24 @@
 Its secret, from which all keys derive, stands in the store, and its id follows from the secret.
 Each client has a mark in the store, a key whose name ends with that id. Every script looks for the
 mark before it does anything (lua/prelude.lua), so a store that was emptied or replaced under a live
-process lets nothing leave. The id is also kept in a file of the data folder, one for each server
-and namespace: a machine that remembers another installation than the store has refuses to work
-until a person decided.
+process lets nothing leave. The data folder remembers the id too, by server and namespace, and which
+store the configuration used last (`workers.ledger.remembered`): a machine that remembers another
+installation than the store has refuses to work until a person decided. A store at another place
+that carries the same installation is the same store.
 """
 
 from __future__ import annotations
 
 import hmac
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.errors import StoreReplaced, UsageError
 from workers.ledger import identity
+from workers.ledger.remembered import Memory
 from workers.settings.redis_url import read_redis_url
 from workers.store import keys as names
-from workers.store.replaced import REMEDY
+from workers.store.replaced import REMEDY, REMEDY_ELSEWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +41,11 @@ class Installation:
 
     store: Store
     settings: StoreSettings
+    memory: Memory = field(init=False, repr=False)  #: what this machine remembers of it
     _secret: bytes = field(default=b"", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.settings, where(self.settings))
 
     @property
     def id(self) -> str:
@@ -63,12 +64,12 @@ class Installation:
         """
         secret = identity.read_secret(self.store, self.settings.namespace)
         stored = id_of(secret)
-        known = self.id or self.remembered()
+        known = self.id or self.memory.read()
         if known and known != stored and (self._secret or not self._follows(known, stored)):
             raise StoreReplaced(self._sentence(stored))
         if secret:
             self._secret = secret
-            self.remember(stored)
+            self.memory.keep(stored)
 
     def secret(self) -> bytes:
         """The secret, which is made where there is no installation yet; raises as `check`."""
@@ -100,7 +101,7 @@ class Installation:
             UsageError: the store is the one that this machine remembers, or it remembers none.
             ConfigError, StoreAway: as `check`.
         """
-        namespace, known = self.settings.namespace, self.remembered()
+        namespace, known = self.settings.namespace, self.memory.read()
         secret = identity.read_secret(self.store, namespace)
         if not known or known == id_of(secret) or self._follows(known, id_of(secret)):
             what = "is the one that this machine remembers" if known else "is remembered by nobody"
@@ -113,7 +114,7 @@ class Installation:
         record = names.installation(namespace)
         replaced = str(self.store.hget(record, "replaces") or "")
         self.store.hset(record, "replaces", f"{replaced} {known}".strip())
-        self.remember(self.id)
+        self.memory.keep(self.id)
 
     def _follows(self, known: str, stored: str) -> bool:
         """Whether a person chose the stored installation in place of the known one."""
@@ -121,59 +122,19 @@ class Installation:
         return bool(stored) and known in str(replaced or "").split()
 
     def _sentence(self, stored: str) -> str:
-        place = where(self.settings)
-        namespace = f"namespace {self.settings.namespace}"
+        memory, namespace = self.memory, f"namespace {self.settings.namespace}"
+        if other := memory.read_other():
+            has = "another installation" if stored else "no installation"
+            return (
+                f"this configuration used {other} last, and now it names the store {memory.place} "
+                f"({namespace}), which has {has}: rows that were sent would be sent again; "
+                f"{REMEDY_ELSEWHERE}"
+            )
         what = "is another installation's than" if stored else "no longer has the installation that"
         return (
-            f"the store {place} {what} {self.file} remembers ({namespace}): it was emptied or "
-            f"replaced; {REMEDY}"
+            f"the store {memory.place} {what} {memory.file} remembers ({namespace}): it was "
+            f"emptied or replaced; {REMEDY}"
         )
-
-    # What the machine remembers
-
-    @property
-    def file(self) -> Path:
-        """The file in which this machine remembers the installation on this server."""
-        if self.settings.url is None:
-            return self._file_of("embedded")
-        server = read_redis_url(self.settings.url.get_secret_value())
-        digest = sha256(server.place.encode()).hexdigest()[:12]
-        return self._file_of(f"server-{digest}")
-
-    def _file_of(self, kind: str) -> Path:
-        folder = self.settings.data_dir.expanduser()
-        return folder / f"installation.{self.settings.namespace}.{kind}"
-
-    @property
-    def _file_of_any_server(self) -> Path:
-        """The file of an earlier release, which had one for all servers."""
-        return self._file_of("server")
-
-    def remembered(self) -> str:
-        """The id that this machine remembers; "" = none."""
-        if self.settings.url is None:
-            return _read(self.file)
-        return _read(self.file) or _read(self._file_of_any_server)
-
-    def remember(self, stored: str) -> None:
-        """Keep the id in the file; a folder that cannot be written is no reason to stop."""
-        if _read(self.file) == stored:
-            return
-        with suppress(OSError):
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, new = tempfile.mkstemp(dir=self.file.parent, prefix=f"{self.file.name}.")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(f"{stored}\n")
-            Path(new).replace(self.file)
-            if self.settings.url is not None:
-                self._file_of_any_server.unlink(missing_ok=True)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def where(settings: StoreSettings) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -66,6 +67,18 @@ class StoreSettings(Model):
     """What the operator states where the store does not allow CONFIG GET."""
     accept_unverified_tls: bool = False
     """Whether a URL may turn off the verification of certificates beyond this machine."""
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The configuration that was read; None = there was no file."""
+        return self._file
+
+    def at(self, data_dir: Path, file: Path | None) -> StoreSettings:
+        """The same with its data in this folder, as it was read from this configuration."""
+        placed = self.model_copy(update={"data_dir": data_dir})
+        placed._file = file  # noqa: SLF001 -- it is one of its own kind
+        return placed
 
     @model_validator(mode="after")
     def _certificates_are_verified(self) -> StoreSettings:
@@ -253,8 +266,7 @@ def load(given: str | os.PathLike[str] | None = None) -> Settings:
             "correct it, or set single values: HEADGATE_STORE__URL"
         ) from None
     folder = find_folder(settings.store.data_dir, path, in_environment=_environment_sets_values())
-    store = settings.store.model_copy(update={"data_dir": folder})
-    return settings.model_copy(update={"store": store})
+    return settings.model_copy(update={"store": settings.store.at(folder, path)})
 
 
 def _read(path: Path) -> dict[str, Any]:

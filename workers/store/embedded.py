@@ -13,7 +13,8 @@ folder again every few seconds (`workers.store.connection.keep_embedded`). A dat
     server.conf   port and password, made once (0600)
     server.json   url and process ids, there only while the server may be used (0600)
     store.log     the messages of keeper and server
-    installation… what this machine remembers of its stores (`workers.ledger.installation`)
+    installation…, last-store…
+                  what this machine remembers of its stores (`workers.ledger.remembered`)
     data/         the append-only file
 """
 

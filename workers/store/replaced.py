@@ -10,6 +10,11 @@ REMEDY: Final = (
     'correct store.url, or restore its backup and give `headgate recover --since T --reason "…"`, '
     'or begin anew with `headgate recover --new-installation --reason "…"`'
 )
+#: What is to be done when a configuration leads to another store than before.
+REMEDY_ELSEWHERE: Final = (
+    "correct store.url or store.namespace, or begin anew there with "
+    '`headgate recover --new-installation --reason "…"`'
+)
 _FOREIGN: Final = (
     f"the store no longer has this installation, it was emptied or replaced: nothing is sent until "
     f"it is back; stop the workers, then {REMEDY}"

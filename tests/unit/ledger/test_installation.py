@@ -197,7 +197,7 @@ def test_the_right_store_that_comes_back_is_worked_with_at_once(world: World) ->
 
 def test_a_machine_that_never_saw_the_store_adopts_it_and_remembers(world: World) -> None:
     one_dead(world)
-    file = Installation(world.client.store, world.client.fleet.store).file
+    file = Installation(world.client.store, world.client.fleet.store).memory.file
     before = file.read_text()
     file.unlink()
 
@@ -211,6 +211,9 @@ def test_two_servers_from_one_folder_are_two_installations(world: World) -> None
     one_dead(world)
     here, there = world.store_url, f"{world.store_url.rpartition('/')[0]}/7"
 
+    text = world.config.read_text()
+    world.config.write_text(text.replace(here, there))
+    assert world.run(*NEW).exit_code == 0  # a person chooses the second one, once
     for url in (there, here, there):
         world.store_url = url
         world.configure()
@@ -233,7 +236,7 @@ def test_a_server_is_one_installation_whoever_connects_and_however_its_url_is_wr
     files = []
     for url in (f"redis://localhost:{port}/0", other.format(port=port)):
         settings = world.client.fleet.store.model_copy(update={"url": SecretStr(url)})
-        files.append(Installation(world.client.store, settings).file)
+        files.append(Installation(world.client.store, settings).memory.file)
 
     assert files[0] == files[1]
     assert "secret" not in files[1].name
@@ -243,7 +246,7 @@ def test_the_file_of_an_earlier_release_goes_on_for_the_server_that_it_remembers
     world: World,
 ) -> None:
     one_dead(world)
-    file = Installation(world.client.store, world.client.fleet.store).file
+    file = Installation(world.client.store, world.client.fleet.store).memory.file
     before = file.with_name(f"installation.{world.namespace}.server")
     remembered = file.read_text()
     file.rename(before)
@@ -277,22 +280,22 @@ def test_a_new_installation_is_chosen_by_a_person_audited_and_followed_by_other_
     lost: World,
 ) -> None:
     mine = Installation(lost.client.store, lost.client.fleet.store)
-    before = mine.remembered()
+    before = mine.memory.read()
 
     result = lost.run(*NEW)
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert lost.run("status").exit_code == 0
     (entry,) = audit.read(lost.client.store, lost.client.keys)
-    after = mine.remembered()
+    after = mine.memory.read()
     assert (entry.action, entry.by, entry.reason) == (
         "new installation", "maria", "the disk was lost",
     )  # fmt: skip
     assert (entry.before, entry.after) == (before, after)
     assert before != after
-    mine.remember(before)  # as another machine that remembers the old one
+    mine.memory.keep(before)  # as another machine that remembers the old one
     assert lost.run("status").exit_code == 0
-    assert mine.remembered() == after
+    assert mine.memory.read() == after
     with pytest.raises(StoreReplaced):  # a live process has read jobs and keys of the old one
         lost.client.governor().ring("w1", 8)
 
