@@ -15,27 +15,24 @@ from workers.session import adapter
 from workers.session.limiter import Permit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from workers.errors import HeadgateError
 
 
-@pytest.mark.parametrize("error", [StoreAway("away"), LedgerDamaged("a key is wrong")], ids=repr)
-def test_a_401_is_given_to_the_caller_although_the_store_takes_no_word_of_its_token(
-    monkeypatch: pytest.MonkeyPatch, error: HeadgateError
-) -> None:
+def adapter_of(
+    monkeypatch: pytest.MonkeyPatch, answer: Answer, acquire: Callable[..., Permit], token: object
+) -> adapter.GovernedAdapter:
+    """An adapter whose calls are all answered so."""
+
     @contextmanager
     def connection() -> Iterator[Any]:
-        yield SimpleNamespace(send=lambda *_: Answer(status=401))
+        yield SimpleNamespace(send=lambda *_: answer)
 
-    def refused(*_: object, **__: object) -> Never:
-        raise error
-
-    limiter = SimpleNamespace(acquire=lambda *_: Permit("p", 0.0, 0), release=lambda *_, **__: None)
+    limiter = SimpleNamespace(acquire=acquire, release=lambda *_, **__: None)
     monkeypatch.setattr(adapter, "Limiter", lambda *_: limiter)
     way = SimpleNamespace(connection=connection, has_idle=lambda: True)
     monkeypatch.setattr(adapter, "Caller", lambda *_: way)
-    token = SimpleNamespace(get=lambda _: SimpleNamespace(headers={}), refused=refused)
     client: Any = SimpleNamespace(
         configured=SimpleNamespace(
             base_url="http://provider",
@@ -44,8 +41,44 @@ def test_a_401_is_given_to_the_caller_although_the_store_takes_no_word_of_its_to
         ),
         tokens=lambda: token,
     )
+    return adapter.GovernedAdapter(client, 1, "-", 1.0)
+
+
+@pytest.mark.parametrize("error", [StoreAway("away"), LedgerDamaged("a key is wrong")], ids=repr)
+def test_a_401_is_given_to_the_caller_although_the_store_takes_no_word_of_its_token(
+    monkeypatch: pytest.MonkeyPatch, error: HeadgateError
+) -> None:
+    def refused(*_: object, **__: object) -> Never:
+        raise error
+
+    token = SimpleNamespace(get=lambda _: SimpleNamespace(headers={}), refused=refused)
+    calls = adapter_of(monkeypatch, Answer(status=401), lambda *_: Permit("p", 0.0, 0), token)
     request = requests.Request("GET", "http://provider/things").prepare()
 
-    answer = adapter.GovernedAdapter(client, 1, "-", 1.0).send(request)
+    answer = calls.send(request)
 
     assert answer.status_code == 401
+
+
+def test_a_request_is_known_again_by_method_path_and_body_whatever_its_key_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    def acquire(_route: str, _wait_s: float, fingerprint: str) -> Permit:
+        seen.append(fingerprint)
+        return Permit("p", 0.0, 0)
+
+    token = SimpleNamespace(get=lambda _: None)
+    calls = adapter_of(monkeypatch, Answer(status=200), acquire, token)
+    for method, path, body in (
+        ("POST", "/people", b"ada"),
+        ("POST", "/people", b"ada"),  # its key is another one
+        ("POST", "/people", b"bob"),
+        ("PUT", "/people", b"ada"),
+        ("POST", "/people?dry=1", b"ada"),
+    ):
+        calls.send(requests.Request(method, f"http://provider{path}", data=body).prepare())
+
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == 4
