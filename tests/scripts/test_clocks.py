@@ -64,6 +64,7 @@ OTHERS: Final = frozenset(
             "key.job:<job>:page:<n>",
             "key.damaged:<name>",
             "key.tx:<key>",
+            "key.tx:caller:<name>",
             "key.overrides",
             "key.oauth",
             "key.bound",

@@ -256,6 +256,12 @@ def probing(it: Ledger) -> None:
         it.store.hset(it.rig.keys.transaction(name), "pb", it.scope)
 
 
+def refused_outside(it: Ledger) -> None:
+    """A call outside of jobs was refused before, by its flow and by its request."""
+    for caller in (it.flow, "digest"):
+        it.store.hset(it.rig.keys.transaction(f"caller:{caller}"), "rf", f"0 0 0 0 {it.scope}")
+
+
 def waited_for(it: Ledger) -> None:
     """Others wait for what is sent: one that waits, and one that went on since."""
     it.store.hset(it.rig.keys.transaction(it.sent), "aw", 1)
@@ -358,6 +364,9 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "recover": [(nothing, recover)],
     "release": [
         (nothing, run("release", "permit", "refused", 9 * S, "no", "", 0)),
+        (nothing, run("release", "permit", "refused", 9 * S, "no", "", 0, 0, 1, "digest")),
+        (refused_outside, run("release", "permit", "refused", 9 * S, "no", "", 0, 0, 1, "digest")),
+        (refused_outside, run("release", "permit", "good", 0, "", "", 0, 0, 1, "digest")),
         (nothing, run("release", "permit", "good", 0, "", "0", S)),
         (troubled, run("release", "permit", "bad", 0, "it failed", "", 0)),
         (probing, run("release", "permit", "good", 0, "", "", 0)),

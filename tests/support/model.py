@@ -1085,7 +1085,8 @@ class Model:
         own = tx.refused
         before = own if own and (own.step, own.scope) == (tx.step, scope) else None
         held = bool(tx.probe or self.health.scope_of(scope))
-        grant = (tx.key, number, self.number)
+        newest = max(self.number, self.now + self.clock_set_back)
+        grant = (tx.key, number, newest)
         judged = self.refusals.judge(verdict, scope, before, grant, held=held)
         record = judged.record
         self.refusal = record

@@ -22,7 +22,7 @@ MANY: Final = 16
 class Refusal:
     """What is counted in a scope from a refusal on."""
 
-    sent: int  #: number of the newest grant when the scope was held last
+    sent: int  #: number that a grant had when the scope was held last
     good: int = 0  #: calls that were granted later and answered well, ever
     fresh: int = 0  #: rows that were refused for the first time, ever
     run: int = 0  #: of these in a row
@@ -98,7 +98,7 @@ class Refusals:
         *,
         held: bool,
     ) -> Judged:
-        """Whether a refusal is its row's; `grant` is its key and number, and the newest number."""
+        """Whether a refusal is its row's; `grant` is its key and number, and the number of now."""
         key, number, newest = grant
         known, over = self.open.get(scope), self.over.get(scope, Refusal(0))
         record = replace(known) if known else Refusal(0, good=over.good, fresh=over.fresh)

@@ -10,7 +10,7 @@
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
 -- Includes seconds, counter, bucket, charge, breaker, probes, run, overdue
 -- Reads    flows, gov, deadlines; writes gov, permits, tx:<permit>, of a probe breaker:<scope>
--- Returns  {"GO", start_in_us, spread_us}
+-- Returns  {"GO", start_in_us, spread_us, number of the permit, which release wants}
 --          {"WAIT", short_us}  until a token comes back, or a hold of a limit or route ends
 --          {"HELD", left_us}   nothing leaves for this client until then, in a quiet time too
 --          {"OPEN", left_us}   a breaker is open, for this client or for the call's scope, and no probe may
@@ -31,7 +31,7 @@ local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[extra + 4] =
   slot_of("n:"), "tick", "asked", "k:client", "k:" .. flow.scope
-fields[extra + 5], fields[extra + 6] = "sent", "at"
+fields[extra + 5], fields[extra + 6], fields[extra + 7] = "sent", "at", "set_back"
 local states = redis.call("HMGET", GOV, unpack(fields))
 local newest = read_number(states[extra + 5]) or 0
 if newest < 0 then return behind(newest) end
@@ -94,4 +94,6 @@ redis.call("HSET", tx_key(permit), unpack(given))
 redis.call("ZADD", PERMITS, now + lease, permit)
 redis.call("HSET", GOV, unpack(writes))
 if probe then start_probe(probe, permit, now + lease) end
-return {"GO", wait, spread}
+-- Not kept in gov.sent: what was sent outside of jobs is not put back when the store has forgotten it.
+local number = math.max(newest, now + (read_number(states[extra + 7]) or 0))
+return {"GO", wait, spread, number}

@@ -36,6 +36,8 @@
 --   key.job:<job>            job                hash: one job, see job.*
 --   key.job:<job>:page:<n>   page               string: one page of its rows, compressed
 --   key.tx:<key>             transaction        hash: one transaction, or one permit, see tx.*
+--   key.tx:caller:<name>     caller             hash with expiry: newest 429 of calls outside of jobs that
+--                                               have this flow, or this request, see release.lua
 --   key.waiters:<key>        waiters            set: transactions that wait for this one, each
 --                                               behind its step and its flow, a space between
 --   key.writes:<task>        writes             hash with expiry: key of a write of a task outside of jobs ->
@@ -129,7 +131,7 @@
 --   r rung          in deadlines until its bell is answered    admit; sweep, when nobody came
 --   t counts down   in retries and deadlines                   admit; ring makes it r when it is due
 --   s sent          in deadlines until its lease ends          settle; sweep, when its worker died
--- Fields of a transaction. A permit has flows, places, probe and state alone.
+-- Fields of a transaction. A permit has flows, places, probe and state alone, a caller has refused.
 local TX = {
   state = "s",             -- w waits, r rung, t counts down, s sent, g permit; else the final word
   step = "k",              -- step that is next, out, or where it ended, from 1

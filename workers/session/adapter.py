@@ -6,6 +6,7 @@ import random
 import uuid
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -63,6 +64,7 @@ class GovernedAdapter(BaseAdapter):
         """Acquire, send, release; again where nothing was done and there is time."""
         ends_ns = now_ns() + round(self._wait_s * 1e9)
         plain, route = _plain(request, self._client)
+        fingerprint = _fingerprint(plain)
         refused = unsent = 0
         renewed = False
         while True:
@@ -70,7 +72,8 @@ class GovernedAdapter(BaseAdapter):
                 self._limiter.require_closed(route)
             token = self._client.tokens().get(max(0.0, (ends_ns - now_ns()) / 1e9))
             carries = {**plain.headers, **(token.headers if token else {})}
-            answer, permit = self._once(replace(plain, headers=carries), route, ends_ns)
+            sent = replace(plain, headers=carries)
+            answer, permit = self._once(sent, (route, fingerprint), ends_ns)
             reading = read(answer)
             if reading.next is Next.THROTTLED:
                 refused += 1
@@ -105,12 +108,13 @@ class GovernedAdapter(BaseAdapter):
             return refused is RefusedToken.OLD or (refused is RefusedToken.RENEWED and not again)
         return False
 
-    def _once(self, request: Request, route: str, ends_ns: int) -> tuple[Answer, Permit]:
-        """One send, as soon as there is a permit."""
+    def _once(self, request: Request, call: tuple[str, str], ends_ns: int) -> tuple[Answer, Permit]:
+        """One send, as soon as there is a permit; `call` is its route and fingerprint."""
+        route, fingerprint = call
         while True:
             try:
                 with self._caller.connection() as connection:
-                    permit = self._limiter.acquire(route, (ends_ns - now_ns()) / 1e9)
+                    permit = self._limiter.acquire(route, (ends_ns - now_ns()) / 1e9, fingerprint)
                     if isinstance(permit, Permit):
                         wait(permit.start_in_s)
                         try:
@@ -127,7 +131,7 @@ class GovernedAdapter(BaseAdapter):
             wait(permit)  # seconds after which to ask again
 
     def _refused(self, permit: Permit, answer: Answer, times: int) -> None:
-        """A 429: all obey it, this call included."""
+        """A 429: all obey it, or where others go through this call alone."""
         pause = self._client.retry_policy.after_429(answer, times - 1, self._rng)
         why = "the provider answered 429 to a call from outside of jobs"
         self._limiter.release(permit, "refused", pause_s=pause.duration_s, why=why)
@@ -143,6 +147,12 @@ def _plain(request: requests.PreparedRequest, client: Client) -> tuple[Request, 
     if method in WRITES and settings.idempotency_header.lower() not in map(str.lower, headers):
         headers[settings.idempotency_header] = str(uuid.uuid4())
     return Request(method, path, headers, read_body(request)), f"{method} {path.partition('?')[0]}"
+
+
+def _fingerprint(request: Request) -> str:
+    """By which an equal request is known again, whatever its key is."""
+    head = f"{request.method} {request.path}\n".encode()
+    return sha256(head + (request.body or b"")).hexdigest()[:16]
 
 
 def read_body(request: requests.PreparedRequest) -> bytes | None:

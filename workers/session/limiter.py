@@ -14,6 +14,7 @@ from workers.errors import STORE_FAILS, CircuitOpen, LedgerDamaged, NotNow, Thro
 from workers.governor import flows
 from workers.governor.governor import SWEEP_AT_ONCE
 from workers.governor.grants import Leases
+from workers.session.refused import RefusedCalls
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Permit:
     name: str
     start_in_s: float  #: wait this long first; 0 but for limits with a lead
     stale_at_ns: int  #: by `clock.now_ns`: later than this it is not used
+    number: int = 0
+    flow: str = ""
+    fingerprint: str = ""
 
 
 class Limiter:
@@ -62,17 +66,23 @@ class Limiter:
         self._client, self._lane, self._tenant = client, lane, tenant
         self._run = Scripts(client.store, client.keys, clock)
         self._leases = Leases.of(client.configured, client.fleet.worker)
+        self._refused = RefusedCalls(
+            client.configured.backoff_base_s,
+            client.configured.backoff_cap_s,
+            clock or (lambda: now_ns() // 1000),
+        )
         self._process = secrets.token_urlsafe(6)
         self._permits = itertools.count(1)
         #: What the script answers that lacks something → what mends it, before it is asked again.
         self._mends = {"FLOW": self._define, "SWEEP": self._sweep, "CLOCK": self._follow_clock}
 
-    def acquire(self, route: str, wait_s: float) -> Permit | float:
+    def acquire(self, route: str, wait_s: float, fingerprint: str = "") -> Permit | float:
         """Ask once whether a call ("POST /lists") may leave now.
 
         Args:
             route: Method and path.
             wait_s: How long the caller would still wait.
+            fingerprint: A digest of the request, by which it is known again where it is refused.
 
         Returns:
             A permit, or the seconds after which to ask again.
@@ -80,7 +90,7 @@ class Limiter:
         Raises:
             CircuitOpen: a breaker is open, and this call may not be its probe: at once, however
                 long the caller would wait.
-            Throttled: a limit or a pause holds the call for longer than that.
+            Throttled: a limit, a pause or its own 429 holds the call for longer than that.
             StoreAway: the store gives no answer; nothing may leave.
             ConfigError: the client's ledger is bound to another account.
         """
@@ -88,22 +98,28 @@ class Limiter:
         asked_ns = now_ns()
         name = f"permit.{self._process}.{next(self._permits)}"
         flow = self._flow(route)
+        if fingerprint and (own_s := self._refused.left_s(flow, fingerprint)) > 0:
+            self.require_closed(route)
+            return self._wait(own_s, wait_s, "this call was answered 429, and waits")
         reply = self._ask(name, flow)
         while mend := self._mends.get(reply[0]):
             mend(route)
             reply = self._ask(name, flow)
         if reply[0] == "GO":
-            _, start_us, spread_us = reply
+            _, start_us, spread_us, number = reply
             stale_at_ns = self._leases.stale_at_ns(asked_ns, start_us, spread_us)
-            return Permit(name, start_us / 1e6, stale_at_ns)
+            return Permit(name, start_us / 1e6, stale_at_ns, number, flow, fingerprint)
         left_s: float = reply[1] / 1e6
         if reply[0] == "OPEN":
             raise self._open(left_s)
-        if left_s > wait_s or wait_s <= 0:
-            name = self._client.name
-            raise Throttled(f"client {name}: no token for another {left_s:.1f} s", left_s)
         least, most = ASK_EVERY_S
-        return min(max(left_s, least), most, wait_s)
+        return min(max(self._wait(left_s, wait_s, "no token for"), least), most, wait_s)
+
+    def _wait(self, left_s: float, wait_s: float, why: str) -> float:
+        """The seconds that a call waits, if it would wait so long."""
+        if left_s > wait_s or wait_s <= 0:
+            raise Throttled(f"client {self._client.name}: {why} another {left_s:.1f} s", left_s)
+        return left_s
 
     def require_closed(self, route: str) -> None:
         """Make sure that no breaker holds a call, before anything is done for it.
@@ -156,8 +172,15 @@ class Limiter:
         wait_us = round(pause_s * 1e6)
         pause_us, ordered_us = (wait_us, 0) if came_to == "refused" else (0, wait_us)
         left = (quota.remaining, round(quota.reset_s * 1e6)) if quota else ("", 0)
+        result, request = (came_to, pause_us, why[:MAX_TEXT]), (permit.number, permit.fingerprint)
+        word = ""
         with suppress(*STORE_FAILS):
-            self._run("release", permit.name, came_to, pause_us, why[:MAX_TEXT], *left, ordered_us)
+            word = self._run("release", permit.name, *result, *left, ordered_us, *request)
+        names = (permit.fingerprint, permit.flow) if permit.fingerprint else ()
+        if came_to == "good":
+            self._refused.forget(*names)
+        elif came_to == "refused":
+            self._refused.refuse(pause_s, *(names[:1] if word == "REQUEST" else names))
 
     def _ask(self, name: str, flow: str) -> Any:  # noqa: ANN401 -- the script's reply
         return self._run("acquire", name, flow, self._leases.call_us, round(TOKEN_KEPT_S * 1e6))

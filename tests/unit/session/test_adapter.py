@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import repeat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Never
 
@@ -15,27 +16,28 @@ from workers.session import adapter
 from workers.session.limiter import Permit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from workers.errors import HeadgateError
 
 
-def send_one(
-    monkeypatch: pytest.MonkeyPatch, statuses: list[int], refused: Callable[..., RefusedToken]
-) -> requests.Response:
-    """Send one call, which is answered with these statuses one after the other."""
+def adapter_of(
+    monkeypatch: pytest.MonkeyPatch,
+    statuses: Iterable[int],
+    acquire: Callable[..., Permit],
+    token: object,
+) -> adapter.GovernedAdapter:
+    """An adapter whose calls are answered with these statuses, one after the other."""
+    answers = (Answer(status=status) for status in statuses)
 
     @contextmanager
     def connection() -> Iterator[Any]:
-        yield SimpleNamespace(send=lambda *_: Answer(status=statuses.pop(0)))
+        yield SimpleNamespace(send=lambda *_: next(answers))
 
-    limiter = SimpleNamespace(acquire=lambda *_: Permit("p", 0.0, 0), release=lambda *_, **__: None)
+    limiter = SimpleNamespace(acquire=acquire, release=lambda *_, **__: None)
     monkeypatch.setattr(adapter, "Limiter", lambda *_: limiter)
     way = SimpleNamespace(connection=connection, has_idle=lambda: True)
     monkeypatch.setattr(adapter, "Caller", lambda *_: way)
-    token = SimpleNamespace(
-        get=lambda _: SimpleNamespace(headers={}), refused=refused, worked=lambda _: None
-    )
     client: Any = SimpleNamespace(
         configured=SimpleNamespace(
             base_url="http://provider",
@@ -44,8 +46,7 @@ def send_one(
         ),
         tokens=lambda: token,
     )
-    request = requests.Request("GET", "http://provider/things").prepare()
-    return adapter.GovernedAdapter(client, 1, "-", 1.0).send(request)
+    return adapter.GovernedAdapter(client, 1, "-", 1.0)
 
 
 @pytest.mark.parametrize("error", [StoreAway("away"), LedgerDamaged("a key is wrong")], ids=repr)
@@ -55,7 +56,11 @@ def test_a_401_is_given_to_the_caller_although_the_store_takes_no_word_of_its_to
     def refused(*_: object, **__: object) -> Never:
         raise error
 
-    answer = send_one(monkeypatch, [401], refused)
+    token = SimpleNamespace(get=lambda _: SimpleNamespace(headers={}), refused=refused)
+    calls = adapter_of(monkeypatch, [401], lambda *_: Permit("p", 0.0, 0), token)
+    request = requests.Request("GET", "http://provider/things").prepare()
+
+    answer = calls.send(request)
 
     assert answer.status_code == 401
 
@@ -72,8 +77,38 @@ def test_a_401_is_given_to_the_caller_although_the_store_takes_no_word_of_its_to
 def test_a_second_401_is_given_to_the_caller_unless_its_token_was_known_to_be_refused(
     monkeypatch: pytest.MonkeyPatch, tokens: list[RefusedToken], status: int
 ) -> None:
-    fates = list(tokens)
+    follows = iter(tokens)
+    token = SimpleNamespace(
+        get=lambda _: SimpleNamespace(headers={}),
+        refused=lambda *_, **__: next(follows),
+        worked=lambda _: None,
+    )
+    calls = adapter_of(monkeypatch, [401, 401, 200], lambda *_: Permit("p", 0.0, 0), token)
 
-    answer = send_one(monkeypatch, [401, 401, 200], lambda *_, **__: fates.pop(0))
+    answer = calls.send(requests.Request("GET", "http://provider/things").prepare())
 
     assert answer.status_code == status
+
+
+def test_a_request_is_known_again_by_method_path_and_body_whatever_its_key_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    def acquire(_route: str, _wait_s: float, fingerprint: str) -> Permit:
+        seen.append(fingerprint)
+        return Permit("p", 0.0, 0)
+
+    token = SimpleNamespace(get=lambda _: None)
+    calls = adapter_of(monkeypatch, repeat(200), acquire, token)
+    for method, path, body in (
+        ("POST", "/people", b"ada"),
+        ("POST", "/people", b"ada"),  # its key is another one
+        ("POST", "/people", b"bob"),
+        ("PUT", "/people", b"ada"),
+        ("POST", "/people?dry=1", b"ada"),
+    ):
+        calls.send(requests.Request(method, f"http://provider{path}", data=body).prepare())
+
+    assert seen[0] == seen[1]
+    assert len(set(seen)) == 4

@@ -8,7 +8,7 @@
 -- "neutral", "refused" (a 429) or "unsent"; of_token, whether it is a 401; is_first, whether its row was
 -- never sent before; error, a sentence; and where they are known number and step of its grant,
 -- retry_after_us, pause_us with pause_reach, and remaining with reset_us, which are what the provider's
--- headers leave, and until when.
+-- headers leave, and until when. The answer to a permit may have a caller, whose 429s are judged as a row's.
 
 local function came_to(verdict)
   if verdict.throttled then return "refused" end
@@ -34,7 +34,7 @@ end
 -- its evidence and refusal, and pause_us with the reason, why, where the headers ask for a pause. `holder`
 -- is the key or permit of the call; `probe` is the scope of which its call was a probe, if it was one.
 local function plan_feedback(answer, flow, holder, probe)
-  answer.refusal = plan_refusal(answer, flow.scope, holder, probe)
+  answer.refusal = plan_refusal(answer, flow.scope, answer.caller or holder, probe)
   if answer.remaining and not answer.pause_us then
     answer.pause_us, answer.why = pause_of_quota(answer.remaining, answer.reset_us)
   end
@@ -55,7 +55,7 @@ local function obey(answer, flow, holder, probe)
   if (answer.pause_us or 0) > 0 then
     pause_flow(flow, answer.pause_us, answer.why or answer.error or "", answer.pause_reach)
   end
-  if answer.refusal then keep_refusal(answer.refusal, holder, answer.state) end
+  if answer.refusal then keep_refusal(answer.refusal, answer.caller or holder, answer.state) end
   if answer.evidence then keep_evidence(answer.evidence) end
   if answer.token_evidence then keep_evidence(answer.token_evidence) end
   if probe then

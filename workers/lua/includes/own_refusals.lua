@@ -14,7 +14,8 @@
 -- and end nothing, nor does any while a breaker is open.
 --
 -- A row has of its own newest refusal the step, both counts of that time, how often it was refused for
--- itself, and the scope.
+-- itself, and the scope. So has who calls outside of jobs, see release.lua: it has no step, no attempts and
+-- no patience.
 local NINE = 9
 
 -- A call was answered well. That a row was refused is over as well when it is done itself.
@@ -55,7 +56,8 @@ local function plan_429(verdict, scope, key, probe)
   local name, step, number = REFUSED .. scope, verdict.step or 0, verdict.number or 0
   local good_before, fresh_before, times = read_own(key, step, scope)
   local known = read_record(name)
-  local newest, client, own = unpack(redis.call("HMGET", GOV, "sent", "k:client", "k:" .. scope))
+  local newest, set_back, client, own = unpack(redis.call("HMGET", GOV,
+    "sent", "set_back", "k:client", "k:" .. scope))
   local record = known or {run = 0, pause = 0}
   if not known then record.good, record.fresh = read_counts(name) end
   -- The counts may have been lost since.
@@ -77,7 +79,8 @@ local function plan_429(verdict, scope, key, probe)
     record.pause = pause_after(known, verdict, number)
   end
   if not is_own or not known then
-    record.sent, record.holder = math.max(tonumber(newest) or 0, 0), string.sub(key, -8)
+    record.sent = math.max(tonumber(newest) or 0, now + (read_number(set_back) or 0))
+    record.holder = string.sub(key, -8)
   end
   if not good_before then record.fresh, record.run = record.fresh + 1, record.run + 1 end
   record.seen = record.good

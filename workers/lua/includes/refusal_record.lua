@@ -5,7 +5,7 @@
 --
 -- The hash evidence has under REFUSED + scope what is counted from a refusal on until ENOUGH calls were
 -- answered well:
---   sent    number of the newest grant when the scope was held last
+--   sent    number that a grant had when the scope was held last: all of later ones are greater
 --   good    calls that were granted later and answered well, ever
 --   fresh   rows that were refused for the first time, ever
 --   run     of these in a row, nothing good between
