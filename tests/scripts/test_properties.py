@@ -298,6 +298,11 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
             it: _breaker(fields, gov[f"k:{it}"]) for it, fields in named("breaker:").items()
         },
         "holds ended": numbers("d:"),
+        "others gone": {
+            it.removeprefix(refusal_model.REFUSED): int(gov[it])
+            for it in gov
+            if it.startswith(refusal_model.REFUSED)
+        },
         "opened": (gov["opened"], int(gov["opened_us"])) if "opened" in gov else None,
     }
 

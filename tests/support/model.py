@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.health_model import ATTEMPT, TOKEN, Health
-from tests.support.refusal_model import REFUSED, Own, Refusal, Refusals
+from tests.support.refusal_model import OTHERS, REFUSED, Own, Refusal, Refusals
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
@@ -287,9 +287,23 @@ class Model:
         return sum(limit in tx.places for tx in self.standing("s"))
 
     def line(self, flow: str) -> list[Transaction]:
-        """Those of a line that may go now: the due ones first, by due time, then the new ones."""
+        """Those of a line that may go now: the due ones first, by due time, then the new ones.
+
+        While a refusal is open, eight of these go before each one that was refused.
+        """
         here = [tx for tx in self.waiting() if tx.flow == flow]
-        return _by_due(here, self.now) + [tx for tx in here if tx.due is None]
+        due, new = _by_due(here, self.now), [tx for tx in here if tx.due is None]
+        others_gone = self.refusals.others_gone.get(self.flows[flow].scope)
+        if others_gone is None:
+            return due + new
+        refused = [tx for tx in due if self._was_refused(tx)]
+        others = [tx for tx in due if tx not in refused] + new
+        return refused + others if others_gone >= OTHERS else others + refused
+
+    def _was_refused(self, tx: Transaction) -> bool:
+        """Whether its newest refusal is of this step and scope."""
+        own = tx.refused
+        return bool(own) and (own.step, own.scope) == (tx.step, self.flows[tx.flow].scope)
 
     def room(self, pool: str) -> int:
         """How many more bells may ring: bells and leases are at most 1.25 × the threads.
@@ -453,6 +467,8 @@ class Model:
             passes[flow] += flow.stride
             self._share(passes, flow)
             self._count_turn(flow, busy if len(busy) > 1 else set())
+            if not self._held(flow):
+                self.refusals.go(flow.scope, was_refused=self._was_refused(self.txs[key]))
             self._bell(self.txs[key])
         assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
 
@@ -1082,8 +1098,7 @@ class Model:
         scope = self.flows[tx.flow].scope
         if not isinstance(verdict, Requeue) or not verdict.throttled:
             return verdict, Settled.BACKLOG
-        own = tx.refused
-        before = own if own and (own.step, own.scope) == (tx.step, scope) else None
+        before = tx.refused if self._was_refused(tx) else None
         held = bool(tx.probe or self.health.scope_of(scope))
         grant = (tx.key, number, self.number)
         judged = self.refusals.judge(verdict, scope, before, grant, held=held)
@@ -1101,6 +1116,7 @@ class Model:
             self.refusals.end(scope, self.refusal)
         elif came_to == "refused":
             self.refusals.open[scope] = self.refusal
+            self.refusals.others_gone.setdefault(scope, 0)
 
     def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
         """What an answer counts; returns the verdict, and the state in which it ends the step."""
@@ -1263,6 +1279,7 @@ class Model:
             "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
             "opened": self.health.opened,
             "holds ended": self.health.ended,
+            "others gone": self.refusals.others_gone,
         }
 
     def _counters(self, name: str) -> dict[str, int | None]:

@@ -16,6 +16,8 @@ ENOUGH: Final = 8
 REFUSED: Final = "429:"
 #: So many rows that are refused for the first time, nothing good between, are a whole scope.
 MANY: Final = 16
+#: While a refusal is open, so many others go before a row that was refused.
+OTHERS: Final = 8
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Refusals:
 
     open: dict[str, Refusal] = field(default_factory=dict)
     over: dict[str, Refusal] = field(default_factory=dict)
+    #: of the open ones: how many others went since a row that was refused
+    others_gone: dict[str, int] = field(default_factory=dict)
 
     def good(self, scope: str, key: str, number: int) -> None:
         """A call was answered well."""
@@ -87,7 +91,13 @@ class Refusals:
     def end(self, scope: str, record: Refusal) -> None:
         """Its counts stay."""
         self.open.pop(scope, None)
+        self.others_gone.pop(scope, None)
         self.over[scope] = record
+
+    def go(self, scope: str, *, was_refused: bool) -> None:
+        """A row goes."""
+        if (gone := self.others_gone.get(scope)) is not None:
+            self.others_gone[scope] = 0 if was_refused else min(gone + 1, OTHERS)
 
     def judge(
         self,
@@ -147,4 +157,4 @@ class Refusals:
 
     def forget(self) -> None:
         """The clock was set back."""
-        self.open, self.over = {}, {}
+        self.open, self.over, self.others_gone = {}, {}, {}

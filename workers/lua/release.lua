@@ -11,8 +11,8 @@
 -- ARGV[6]  remaining  calls that the provider's headers leave, "" = they say nothing
 -- ARGV[7]  reset_us   from now until they leave more
 -- ARGV[8]  retry_after_us  no probe goes earlier, 0 = nothing was ordered
--- Includes seconds, counter, bucket, breaker, probes, throttling, evidence, refusal_record, own_refusals
--- Includes pause, feedback
+-- Includes seconds, counter, bucket, breaker, probes, throttling, evidence, refused_row, refusal_record
+-- Includes own_refusals, pause, feedback
 -- Reads    tx:<permit>, flows, gov, evidence; writes gov, permits, tx:<permit>, evidence, breaker:<scope>
 -- Returns  1 = recorded, 0 = its lease was over
 -- Cost     O(limits)
