@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,7 @@ from workers.answer.outcome import Outcome
 from workers.answer.verdict import GiveUp, Pause, Requeue
 from workers.governor.grants import Grant, Settled
 from workers.ledger import audit
+from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings, bucket_of
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def first_calls(rig: Rig, count: int) -> list[Grant]:
 
 
 def ring_later(rig: Rig, threads: int = 100) -> list[str]:
-    """The keys that are rung in one beat, when all that were refused are due and all limits are full."""
+    """The keys that are rung when all that were refused are due and all limits are full."""
     rig.us += 3 * S
     rig.fill()
     return rig.ring(threads)
@@ -470,3 +471,33 @@ def test_good_rows_lose_a_hold_for_each_row_that_is_always_refused_and_for_each_
                 holds += held_us(rig) > was_held
 
     assert holds <= len(bad) + 100 / 8
+
+
+@pytest.mark.parametrize("apart", [{"tenant": "other"}, {"lane": 0}])
+def test_others_of_any_tenant_and_lane_go_before_rows_that_were_refused(
+    store: Store, apart: dict[str, Any]
+) -> None:
+    rig = Rig(store, WIDE)
+    bad = rig.line_up(2, **apart)
+    rig.fill()
+    for grant in first_calls(rig, 2):
+        rig.governor.settle(grant, REFUSED)
+    good = rig.line_up(20)
+
+    first, second = ring_later(rig, 8), ring_later(rig, 16)
+
+    assert set(first) <= set(good)
+    assert second[0] in bad
+
+
+def test_rows_that_were_refused_do_not_wait_for_a_tenant_that_may_not_go(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    capped = TenantSettings(limits=(LimitSettings(name="few", count=1, window_s=3600),))
+    rig.client = rig.client.model_copy(update={"tenants": {"capped": capped}})
+    bad = rig.line_up(2, tenant="other")
+    rig.fill()
+    for grant in first_calls(rig, 2):
+        rig.governor.settle(grant, REFUSED)
+    rig.line_up(20, tenant="capped")
+
+    assert ring_later(rig) == bad

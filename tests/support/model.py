@@ -261,6 +261,7 @@ class Model:
         self.health = Health(clock)
         self.refusals = Refusals()
         self.refusal = Refusal(0)  #: that is being settled
+        self.sitting_out: set[Flow] = set()  #: flows that leave this ring to others
 
     @property
     def now(self) -> int:
@@ -458,6 +459,7 @@ class Model:
             assert rung.pop(0) == suspect.key, f"the suspect {suspect.key} goes first"
             self._bell(suspect)
         passes = self._passes(active)
+        self.sitting_out = self._sitting_out(passes)
         busy = {self.flows[name].lane for name in active}
         for key in rung:
             choices = self._choices(passes)
@@ -467,8 +469,7 @@ class Model:
             passes[flow] += flow.stride
             self._share(passes, flow)
             self._count_turn(flow, busy if len(busy) > 1 else set())
-            if not self._held(flow):
-                self.refusals.go(flow.scope, was_refused=self._was_refused(self.txs[key]))
+            self._count_other(flow, self.txs[key])
             self._bell(self.txs[key])
         assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
 
@@ -514,12 +515,21 @@ class Model:
                 passes[flow] = max(own, self.virtual.get(flow.lane, 0))
         return passes
 
+    def _sitting_out(self, passes: Iterable[Flow]) -> set[Flow]:
+        """Flows that leave a ring to others: of them only rows that were refused could go."""
+        open_scopes = {it for it, n in self.refusals.others_gone.items() if n < OTHERS}
+        flows = [it for it in passes if it.scope in open_scopes and not self._held(it)]
+        only = {it for it in flows if all(map(self._was_refused, self.line(it.name)))}
+        others = {it.scope for it in flows if it not in only and self.able(it)}
+        return {it for it in only if it.scope in others}
+
     def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
         """Who may go next: the first of each line of the first lane's least pass.
 
         Or of a later lane that has its turn, where something may go that is no probe.
         """
         able = [it for it in passes if self.line(it.name) and self.able(it) and self._may_go(it)]
+        able = [it for it in able if it not in self.sitting_out]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
         first = [it for it in able if (it.lane, passes[it]) == least]
         in_turn = self._in_turn(passes, first[0].lane) if first else set()
@@ -541,6 +551,7 @@ class Model:
                 for flow in passes
                 if flow.lane == lane > before and limit in self._counted(flow)
                 if self.line(flow.name) and self.able(flow, before) and not self._held(flow)
+                if flow not in self.sitting_out
             ]
             least = min((passes[flow] for flow in may), default=None)
             choices |= {self.line(it.name)[0].key for it in may if passes[it] == least}
@@ -558,6 +569,11 @@ class Model:
             for later in busy:
                 if later > flow.lane:
                     self.turns[later, limit] = min(self.turns[later, limit] + 1, MOST_BEFORE)
+
+    def _count_other(self, flow: Flow, tx: Transaction) -> None:
+        """A row goes, and no probe: others of its scope went since one that was refused."""
+        if not self._held(flow):
+            self.refusals.go(flow.scope, was_refused=self._was_refused(tx))
 
     def _held(self, flow: Flow) -> bool:
         return not flow.pool and bool(self.health.scope_of(flow.scope))

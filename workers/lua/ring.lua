@@ -17,7 +17,7 @@
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
 -- Includes guarded (is_guarded_waiting: of any tenant, in any lane), probers
--- Includes refused_row, behind_others (take_due: while a 429 is open, refused rows go after others), backlogs
+-- Includes refused_row, behind_others (take_due: while a 429 is open, refused rows go last), backlogs
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
 -- Includes lanes (next_bell: who goes, the first of these or one in its place; count_turn)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes

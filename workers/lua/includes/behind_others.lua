@@ -1,12 +1,12 @@
 -- Rows that were refused by a 429 go again behind others: a hold that ends with the row that brings the next
 -- one would let nobody through, and nobody could show whose fault the refusals are.
 --
--- Expects  refused_row, tick, bells
--- Gives    is_due_next, take_due
+-- Expects  refused_row, tick, capacity, bells
+-- Gives    is_due_next, let_others_go, take_due
 --
 -- While a refusal of their scope is open OTHERS rows go before one that was refused: rows that are due for
--- another reason, then those that never went. Where none of these wait in its backlog it goes at once. No
--- refusal is open where gov has no count of others.
+-- another reason, then those that never went. They may be of any tenant and in any lane. Where none of these
+-- waits and may go it goes at once. No refusal is open where gov has no count of others.
 local OTHERS = 8
 -- So many of a backlog that are due are looked at.
 local MOST_DUE = 128
@@ -40,6 +40,24 @@ local function is_due_next(backlog)
   local others = REFUSED .. backlog.scope
   if not gov[others] then return backlog.due > 0 end
   return rows_next(backlog, others) ~= nil
+end
+
+-- Lets a backlog in which nothing may go but rows that were refused sit out this ring, where others of its
+-- scope may go instead: as `tenants` says, with the backlogs of each.
+local function let_others_go(tenants)
+  local have_others, backlogs = {}, {}
+  for _, tenant in ipairs(tenants) do
+    for _, backlog in ipairs(tenant.backlogs) do
+      local others = REFUSED .. backlog.scope
+      if gov[others] and number(others) < OTHERS then
+        if backlog.due > 0 then part_due(backlog) end
+        if backlog.new == 0 and not backlog.others[1] then backlogs[#backlogs + 1] = backlog
+        elseif available(backlog.flow_name, tenant.lane) > 0 then have_others[backlog.scope] = true
+        end
+      end
+    end
+  end
+  for _, backlog in ipairs(backlogs) do backlog.sits_out = have_others[backlog.scope] end
 end
 
 -- Takes the one that is due and goes next out of a backlog; nothing where one goes that never went.
