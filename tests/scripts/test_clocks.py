@@ -76,6 +76,7 @@ OTHERS: Final = frozenset(
         *("gov.b:<limit>", "gov.l:<limit>", "gov.y:<scope>", "gov.q:<lane>"),
         *("gov.p:<lane>:<tenant>", "gov.v:<lane>", "gov.opened", "gov.set_back"),
         *("gov.quarantined", "gov.refused", "gov.capped", "gov.s:<lane>:<limit>"),
+        "gov.429:<scope>",
         *("overrides.#", "overrides.#agreed", "overrides.<limit>"),
         *("breaker.cause", "breaker.why", "breaker.every_us", "breaker.probes", "breaker.good"),
         *("oauth.token", "oauth.generation", "oauth.refused", "oauth.failure"),

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.rig import DONE, FAILS, Rig, S, breaker, resume
+from tests.support.rig import DONE, FAILS, LATER, Rig, S, breaker, resume
 from tests.support.stored import transaction_hash
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import GiveUp, Pause, Requeue, Retry
 from workers.governor.grants import Grant, Settled
 from workers.ledger import audit
+from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings, bucket_of
 
 if TYPE_CHECKING:
@@ -98,6 +99,18 @@ def refused(rig: Rig, verdict: Requeue = REFUSED) -> str:
     (grant,) = calls(rig, 1)
     assert rig.governor.settle(grant, verdict) is Settled.BACKLOG
     return grant.key
+
+
+def first_calls(rig: Rig, count: int) -> list[Grant]:
+    """So many calls that are out, three at most, of the rows that are first; none goes back."""
+    return [rig.grant(key) for key in rig.ring(count)]
+
+
+def ring_later(rig: Rig, threads: int = 100) -> list[str]:
+    """The keys that are rung when all that were refused are due and all limits are full."""
+    rig.us += 3 * S
+    rig.fill()
+    return rig.ring(threads)
 
 
 def attempts(rig: Rig, key: str) -> int:
@@ -414,3 +427,113 @@ def test_a_replayed_row_is_compared_anew(store: Store) -> None:
     assert rig.governor.settle(again(rig, key), REFUSED) is Settled.BACKLOG
 
     assert held_us(rig) == S
+
+
+# Who goes first.
+
+
+def test_eight_others_go_before_each_row_that_was_refused(store: Store) -> None:
+    rig = a_rig(store)
+    bad = first_calls(rig, 2)
+    for grant in bad:
+        rig.governor.settle(grant, REFUSED)
+
+    rung = ring_later(rig)
+
+    assert [rung.index(grant.key) for grant in bad] == [8, 17]
+
+
+def test_the_turns_of_others_are_counted_from_one_ring_to_the_next(store: Store) -> None:
+    rig = a_rig(store)
+    (bad,) = first_calls(rig, 1)
+    rig.governor.settle(bad, REFUSED)
+
+    rung = [ring_later(rig, threads) for threads in (4, 8, 12)]  # at most 125 % of these are out
+
+    assert [bad.key in keys for keys in rung] == [False, True, False]
+
+
+def test_rows_that_were_refused_go_at_once_where_nobody_else_waits(store: Store) -> None:
+    rig = a_rig(store, 3)
+    keys = [refused(rig)]
+    for _ in range(2):
+        rig.us += S + 1
+        keys.append(refused(rig))
+
+    assert ring_later(rig) == keys
+
+
+def test_a_row_that_is_due_and_was_not_refused_goes_first(store: Store) -> None:
+    rig = a_rig(store)
+    again_later, bad = first_calls(rig, 2)
+    rig.governor.settle(again_later, LATER)
+    rig.governor.settle(bad, REFUSED)
+
+    rung = ring_later(rig)
+
+    assert rung.index(again_later.key) == 0
+    assert rung.index(bad.key) == 8
+
+
+def test_once_the_refusal_is_over_what_is_due_goes_first(store: Store) -> None:
+    rig = a_rig(store)
+    (bad,) = first_calls(rig, 1)
+    rig.governor.settle(bad, REFUSED)
+    rig.us += S + 1
+    rig.fill()
+    for _ in range(ENOUGH):
+        (grant,) = first_calls(rig, 1)
+        rig.governor.settle(grant, DONE)
+
+    assert ring_later(rig)[0] == bad.key
+
+
+@pytest.mark.parametrize("share", [10, 2])
+def test_good_rows_lose_a_hold_for_each_row_that_is_always_refused_and_for_each_eight_rows(
+    store: Store, share: int
+) -> None:
+    rig = a_rig(store, 100)
+    unordered = replace(REFUSED, pause=Pause(1.0, most_s=30.0), delay_s=1.5)
+    bad = {f"j1-{i:03}" for i in range(0, 100, share)}
+    good = {f"j1-{i:03}" for i in range(100)} - bad
+    holds = 0
+    begun_us = rig.us
+    while any(rig.state(key) != "succeeded" for key in good):
+        assert rig.us - begun_us < 300 * S
+        for key in rig.ring(2):
+            if isinstance(grant := rig.governor.admit(key, 1), Grant):
+                was_held = held_us(rig)
+                rig.governor.settle(grant, unordered if key in bad else DONE)
+                holds += held_us(rig) > was_held
+
+    assert holds <= len(bad) + 100 / 8
+
+
+@pytest.mark.parametrize("apart", [{"tenant": "other"}, {"lane": 0}])
+def test_others_of_any_tenant_and_lane_go_before_rows_that_were_refused(
+    store: Store, apart: dict[str, Any]
+) -> None:
+    rig = Rig(store, WIDE)
+    bad = rig.line_up(2, **apart)
+    rig.fill()
+    for grant in first_calls(rig, 2):
+        rig.governor.settle(grant, REFUSED)
+    good = rig.line_up(20)
+
+    first, second = ring_later(rig, 8), ring_later(rig, 16)
+
+    assert set(first) <= set(good)
+    assert second[0] in bad
+
+
+def test_rows_that_were_refused_do_not_wait_for_a_tenant_that_may_not_go(store: Store) -> None:
+    rig = Rig(store, WIDE)
+    capped = TenantSettings(limits=(LimitSettings(name="few", count=1, window_s=3600),))
+    rig.client = rig.client.model_copy(update={"tenants": {"capped": capped}})
+    bad = rig.line_up(2, tenant="other")
+    rig.fill()
+    for grant in first_calls(rig, 2):
+        rig.governor.settle(grant, REFUSED)
+    rig.line_up(20, tenant="capped")
+
+    assert ring_later(rig) == bad

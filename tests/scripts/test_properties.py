@@ -171,7 +171,7 @@ def some_again(chance: Random, quota: Feedback | None) -> Retry | Requeue:
         "health": some([*Health]),
         "is_first": some([True, False]),
         "of_token": some([True, False, False]),
-        "retry_after_s": some([0.0, 0.0, 7.0]),
+        "retry_after_s": some([0.0, 0.0, 7.0, 90.0]),
         "give_up": some([None, GIVE_UP, replace(GIVE_UP, max_retries=None)]),
     }
     if some([True, False]):
@@ -298,6 +298,11 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
             it: _breaker(fields, gov[f"k:{it}"]) for it, fields in named("breaker:").items()
         },
         "holds ended": numbers("d:"),
+        "others gone": {
+            it.removeprefix(refusal_model.REFUSED): int(gov[it])
+            for it in gov
+            if it.startswith(refusal_model.REFUSED)
+        },
         "opened": (gov["opened"], int(gov["opened_us"])) if "opened" in gov else None,
     }
 

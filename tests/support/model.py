@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.health_model import ATTEMPT, TOKEN, Health
-from tests.support.refusal_model import REFUSED, Own, Refusal, Refusals
+from tests.support.refusal_model import OTHERS, REFUSED, Own, Refusal, Refusals
 from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
@@ -135,7 +135,7 @@ class Transaction:
     sends: int = 0  #: of its step
     counted: int = 0  #: what they count, in eighths
     first_bad: int | None = None  #: since when this step goes on trying
-    due_again: int | None = None  #: while it goes on so: when it was due after its newest answer
+    waits_from: int | None = None  #: while it goes on so: from then on it waits for others
     throttled: int = 0
     refused: Own | None = None  #: its newest 429
     crashes: int = 0
@@ -164,6 +164,11 @@ class Transaction:
         return self.flows[min(self.step, self.steps) - 1].split(">")[0]
 
     @property
+    def step_flows(self) -> list[str]:
+        """The flows of its step: that of the next call, and of the look-up or send beside it."""
+        return self.flows[min(self.step, self.steps) - 1].split(">")
+
+    @property
     def looking(self) -> bool:
         """The next call, or the one that is out, is the look-up of its step."""
         return self.memo.next is NextCall.LOOKUP
@@ -186,7 +191,7 @@ class Transaction:
     def begin(self) -> None:
         """What comes now was never sent, and no worker died under it."""
         self.attempts, self.sends, self.crashes, self.unknown = 0, 0, 0, False
-        self.counted, self.first_bad, self.due_again = 0, None, None
+        self.counted, self.first_bad, self.waits_from = 0, None, None
         self.first_generation = self.generation
 
     def remember(self, memo: Memo) -> None:
@@ -261,6 +266,8 @@ class Model:
         self.health = Health(clock)
         self.refusals = Refusals()
         self.refusal = Refusal(0)  #: that is being settled
+        self.refusal_held_s = 0.0  #: no send of its row goes earlier
+        self.sitting_out: set[Flow] = set()  #: flows that leave this ring to others
 
     @property
     def now(self) -> int:
@@ -287,9 +294,23 @@ class Model:
         return sum(limit in tx.places for tx in self.standing("s"))
 
     def line(self, flow: str) -> list[Transaction]:
-        """Those of a line that may go now: the due ones first, by due time, then the new ones."""
+        """Those of a line that may go now: the due ones first, by due time, then the new ones.
+
+        While a refusal is open, eight of these go before each one that was refused.
+        """
         here = [tx for tx in self.waiting() if tx.flow == flow]
-        return _by_due(here, self.now) + [tx for tx in here if tx.due is None]
+        due, new = _by_due(here, self.now), [tx for tx in here if tx.due is None]
+        others_gone = self.refusals.others_gone.get(self.flows[flow].scope)
+        if others_gone is None:
+            return due + new
+        refused = [tx for tx in due if self._was_refused(tx)]
+        others = [tx for tx in due if tx not in refused] + new
+        return refused + others if others_gone >= OTHERS else others + refused
+
+    def _was_refused(self, tx: Transaction) -> bool:
+        """Whether its newest refusal is of this step and scope."""
+        own = tx.refused
+        return bool(own) and (own.step, own.scope) == (tx.step, self.flows[tx.flow].scope)
 
     def room(self, pool: str) -> int:
         """How many more bells may ring: bells and leases are at most 1.25 × the threads.
@@ -444,6 +465,7 @@ class Model:
             assert rung.pop(0) == suspect.key, f"the suspect {suspect.key} goes first"
             self._bell(suspect)
         passes = self._passes(active)
+        self.sitting_out = self._sitting_out(passes)
         busy = {self.flows[name].lane for name in active}
         for key in rung:
             choices = self._choices(passes)
@@ -453,6 +475,7 @@ class Model:
             passes[flow] += flow.stride
             self._share(passes, flow)
             self._count_turn(flow, busy if len(busy) > 1 else set())
+            self._count_other(flow, self.txs[key])
             self._bell(self.txs[key])
         assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
 
@@ -498,12 +521,21 @@ class Model:
                 passes[flow] = max(own, self.virtual.get(flow.lane, 0))
         return passes
 
+    def _sitting_out(self, passes: Iterable[Flow]) -> set[Flow]:
+        """Flows that leave a ring to others: of them only rows that were refused could go."""
+        open_scopes = {it for it, n in self.refusals.others_gone.items() if n < OTHERS}
+        flows = [it for it in passes if it.scope in open_scopes and not self._held(it)]
+        only = {it for it in flows if all(map(self._was_refused, self.line(it.name)))}
+        others = {it.scope for it in flows if it not in only and self.able(it)}
+        return {it for it in only if it.scope in others}
+
     def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
         """Who may go next: the first of each line of the first lane's least pass.
 
         Or of a later lane that has its turn, where something may go that is no probe.
         """
         able = [it for it in passes if self.line(it.name) and self.able(it) and self._may_go(it)]
+        able = [it for it in able if it not in self.sitting_out]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
         first = [it for it in able if (it.lane, passes[it]) == least]
         in_turn = self._in_turn(passes, first[0].lane) if first else set()
@@ -525,6 +557,7 @@ class Model:
                 for flow in passes
                 if flow.lane == lane > before and limit in self._counted(flow)
                 if self.line(flow.name) and self.able(flow, before) and not self._held(flow)
+                if flow not in self.sitting_out
             ]
             least = min((passes[flow] for flow in may), default=None)
             choices |= {self.line(it.name)[0].key for it in may if passes[it] == least}
@@ -542,6 +575,11 @@ class Model:
             for later in busy:
                 if later > flow.lane:
                     self.turns[later, limit] = min(self.turns[later, limit] + 1, MOST_BEFORE)
+
+    def _count_other(self, flow: Flow, tx: Transaction) -> None:
+        """A row goes, and no probe: others of its scope went since one that was refused."""
+        if not self._held(flow):
+            self.refusals.go(flow.scope, was_refused=self._was_refused(tx))
 
     def _held(self, flow: Flow) -> bool:
         return not flow.pool and bool(self.health.scope_of(flow.scope))
@@ -707,7 +745,7 @@ class Model:
             tx.generation += 1
             self.rotations.append((tx.key, tx.generation, tx.attempts))
             tx.attempts, tx.memo, tx.first_sent, tx.last_heard = 0, Memo(), None, 0
-            tx.counted, tx.first_bad, tx.due_again = 0, None, None
+            tx.counted, tx.first_bad, tx.waits_from = 0, None, None
             tx.kept.pop("e", None)
             self._to_line(tx, self.now)
             return "old: fresh"
@@ -891,7 +929,7 @@ class Model:
         self.dead = [it for it in self.dead if it[0] != key]
         self.jobs[tx.job].finished_us = None
         tx.attempts, tx.crashes, tx.unknown, tx.swept, tx.refused = 0, 0, doubt, None, None
-        tx.counted, tx.first_bad, tx.due_again = 0, None, None
+        tx.counted, tx.first_bad, tx.waits_from = 0, None, None
         tx.backup = None if not_executed else tx.backup
         tx.first_generation = tx.generation
         tx.part = 0 if guard == "r" else tx.part  # a poll waits as long again
@@ -966,7 +1004,7 @@ class Model:
             tx.due = None if tx.due is None else tx.due - back
             tx.first_sent = None if tx.first_sent is None else tx.first_sent - back
             tx.first_bad = None if tx.first_bad is None else tx.first_bad - back
-            tx.due_again = None if tx.due_again is None else tx.due_again - back
+            tx.waits_from = None if tx.waits_from is None else tx.waits_from - back
             tx.last_heard -= back if tx.last_heard else 0
 
     def _look(self, flow: Flow) -> None:
@@ -1080,16 +1118,16 @@ class Model:
     ) -> tuple[Verdict, Settled]:
         """Whether a 429 is the row's own, and what it is then."""
         scope = self.flows[tx.flow].scope
+        self.refusal_held_s = 0.0
         if not isinstance(verdict, Requeue) or not verdict.throttled:
             return verdict, Settled.BACKLOG
-        own = tx.refused
-        before = own if own and (own.step, own.scope) == (tx.step, scope) else None
+        before = tx.refused if self._was_refused(tx) else None
         held = bool(tx.probe or self.health.scope_of(scope))
         newest = max(self.number, self.now + self.clock_set_back)
         grant = (tx.key, number, newest)
         judged = self.refusals.judge(verdict, scope, before, grant, held=held)
         record = judged.record
-        self.refusal = record
+        self.refusal, self.refusal_held_s = record, judged.held_s
         tx.refused = Own(tx.step, record.good, record.fresh, judged.times, scope)
         return judged.verdict, judged.settled
 
@@ -1102,6 +1140,7 @@ class Model:
             self.refusals.end(scope, self.refusal)
         elif came_to == "refused":
             self.refusals.open[scope] = self.refusal
+            self.refusals.others_gone.setdefault(scope, 0)
 
     def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
         """What an answer counts; returns the verdict, and the state in which it ends the step."""
@@ -1120,27 +1159,28 @@ class Model:
         tx.counted += weight if verdict.attempt else 0
         if isinstance(verdict, Finish):
             return verdict, verdict.state
-        if tx.first_bad is not None and tx.due_again is not None:
-            tx.first_bad += max(0, self.now - tx.due_again - TURN_US)
+        if tx.first_bad is not None and tx.waits_from is not None:
+            tx.first_bad += max(0, self.now - tx.waits_from - TURN_US)
         verdict, final = self._give_up(tx, verdict)
-        delay_us = round(verdict.delay_s * 1e6)
-        if tx.first_bad is not None and verdict.give_up is None and _is_429(verdict):
-            tx.first_bad += delay_us  # it waits for its scope
-        tx.due_again = None if tx.first_bad is None else self.now + delay_us
+        waits_from = self.now + round(verdict.delay_s * 1e6)
+        is_ordered = verdict.give_up is None or verdict.retry_after_s * 1e6 > TURN_US
+        if _is_429(verdict) and is_ordered:
+            waits_from = self.now - TURN_US  # for its scope, or as the provider ordered
+        tx.waits_from = None if tx.first_bad is None else waits_from
         return verdict, final
 
     def _give_up(self, tx: Transaction, verdict: Any) -> tuple[Any, str | None]:
         """Whether it ends here, and when it goes at the latest."""
         if not (rule := verdict.give_up):
             return verdict, None
-        flow = self.flows[tx.flow]
+        scopes = [self.flows[flow].scope for flow in tx.step_flows]
         tx.first_bad = self.now if tx.first_bad is None else tx.first_bad
         spent = rule.max_retries is not None and tx.counted > rule.max_retries * ATTEMPT
         late_us, left_s = self._patience_of(tx, verdict, rule)
         if not spent and late_us < rule.patience_s * 1e6 and verdict.delay_s <= left_s:
             return verdict, None
-        tx.first_bad = max(tx.first_bad, self.health.hold_ended(flow.scope))
-        if self.health.scope_of(flow.scope):
+        tx.first_bad = max(tx.first_bad, *map(self.health.hold_ended, scopes))
+        if any(map(self.health.scope_of, scopes)):
             return verdict, None
         late_us, left_s = self._patience_of(tx, verdict, rule)
         if spent or late_us >= rule.patience_s * 1e6:
@@ -1153,8 +1193,8 @@ class Model:
 
     def _patience_of(self, tx: Transaction, verdict: Any, rule: GiveUp) -> tuple[int, float]:
         """How long a row goes on so, us, and how long it may wait at the most, seconds."""
-        late_us = self.now - (tx.first_bad or self.now)
-        return late_us, max(rule.patience_s - late_us / 1e6, verdict.retry_after_s)
+        late_us, held_s = self.now - (tx.first_bad or self.now), self.refusal_held_s
+        return late_us, max(rule.patience_s - late_us / 1e6, verdict.retry_after_s, held_s)
 
     def _break(self, tx: Transaction, verdict: Verdict) -> None:
         """What an answer says of the breakers."""
@@ -1264,6 +1304,7 @@ class Model:
             "breakers": {scope: vars(it) for scope, it in self.health.breakers.items()},
             "opened": self.health.opened,
             "holds ended": self.health.ended,
+            "others gone": self.refusals.others_gone,
         }
 
     def _counters(self, name: str) -> dict[str, int | None]:
@@ -1330,7 +1371,7 @@ def _fields(tx: Transaction) -> dict[str, Any]:
         "ns": tx.sends,
         "ca": tx.counted,
         "t3": tx.first_bad,
-        "t4": tx.due_again,
+        "t4": tx.waits_from,
         "pb": tx.probe,
         "th": tx.throttled,
         "rf": tx.refused.text if tx.refused else "",

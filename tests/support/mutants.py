@@ -398,6 +398,13 @@ _SCRIPTS: Final = (
         "tests/scripts/test_refused_sessions.py",
     ),
     Mutant(
+        "rows that were refused go before others after each hold",
+        "workers/lua/includes/behind_others.lua",
+        "  if gov[others] then",
+        "  if false then",
+        "tests/scripts/test_own_refusals.py",
+    ),
+    Mutant(
         "a question that was undone is granted later",
         "workers/lua/undo.lua",
         'redis.call("HSET", tx_key(ARGV[2]), TX.undone, ARGV[3])',

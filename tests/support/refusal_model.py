@@ -16,6 +16,8 @@ ENOUGH: Final = 8
 REFUSED: Final = "429:"
 #: So many rows that are refused for the first time, nothing good between, are a whole scope.
 MANY: Final = 16
+#: While a refusal is open, so many others go before a row that was refused.
+OTHERS: Final = 8
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Judged(NamedTuple):
     times: int
     settled: Settled
     record: Refusal
+    held_s: float  #: no send of its own goes earlier, though the provider may not have ordered it
 
 
 @dataclass
@@ -72,6 +75,8 @@ class Refusals:
 
     open: dict[str, Refusal] = field(default_factory=dict)
     over: dict[str, Refusal] = field(default_factory=dict)
+    #: of the open ones: how many others went since a row that was refused
+    others_gone: dict[str, int] = field(default_factory=dict)
 
     def good(self, scope: str, key: str, number: int) -> None:
         """A call was answered well."""
@@ -87,7 +92,13 @@ class Refusals:
     def end(self, scope: str, record: Refusal) -> None:
         """Its counts stay."""
         self.open.pop(scope, None)
+        self.others_gone.pop(scope, None)
         self.over[scope] = record
+
+    def go(self, scope: str, *, was_refused: bool) -> None:
+        """A row goes."""
+        if (gone := self.others_gone.get(scope)) is not None:
+            self.others_gone[scope] = 0 if was_refused else min(gone + 1, OTHERS)
 
     def judge(
         self,
@@ -110,9 +121,7 @@ class Refusals:
         left = again and not held and not own and fresh == 0 and record.run < MANY
         pause_s = verdict.pause.duration_s if verdict.pause else 0.0
         if not (own or left):
-            verdict = replace(verdict, give_up=None)
-        else:
-            verdict = replace(verdict, retry_after_s=max(verdict.retry_after_s, pause_s))
+            verdict, pause_s = replace(verdict, give_up=None), 0.0
         settled = Settled.BACKLOG
         if own:
             rule = verdict.give_up
@@ -127,7 +136,7 @@ class Refusals:
         if not before:
             record.fresh, record.run = record.fresh + 1, record.run + 1
         record.seen = record.good
-        return Judged(verdict, times, settled, record)
+        return Judged(verdict, times, settled, record, pause_s)
 
     def _pause(self, verdict: Requeue, known: Refusal | None, number: int) -> tuple[Requeue, int]:
         """How long the scope is held."""
@@ -147,4 +156,4 @@ class Refusals:
 
     def forget(self) -> None:
         """The clock was set back."""
-        self.open, self.over = {}, {}
+        self.open, self.over, self.others_gone = {}, {}, {}

@@ -50,6 +50,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "k:": "scope: while its breaker is open, from when on a probe may go.",
     "d:": "scope: when its breaker closed last, if it was ever open.",
     "y:": "scope: the reason of its pause.",
+    "429:": "scope: while a 429 of it is open, rows that went since one that was refused.",
     "z:": "scope: calls that the provider's headers leave, and until when.",
     "q:": "lane: transactions that wait.",
     "p:": "lane and tenant: its pass.",

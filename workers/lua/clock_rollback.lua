@@ -76,6 +76,7 @@ for i = 1, #gov, 2 do
     if string.find(field, "^k:") then move_breaker(string.sub(field, 3)) end
   elseif first and string.find(field, "^[wmz]:") then
     plan("HSET", GOV, field, first .. " " .. string.format("%.0f", math.max(second - back, 0)))
+  elseif string.find(field, "^429:") then plan("HDEL", GOV, field)
   elseif first and field == "paused" then
     local provider = string.format("%.0f", math.max(second - back, 0))
     plan("HSET", GOV, field, string.format("%.0f ", math.max(first - back, 0)) .. provider)

@@ -11,7 +11,7 @@
 -- ARGV[7]  number    of the grant, as admit gave it
 -- Includes seconds, counter, bucket, breaker, probes, throttling, pause, quarantine
 -- Includes evidence (ATTEMPT, is_troubled: whether a bad answer is the fault of its row)
--- Includes refusal_record, own_refusals (whether a 429 is the fault of its row: refused of tx:<key>)
+-- Includes refused_row, refusal_record, own_refusals (whether a 429 is its row's: refused of tx:<key>)
 -- Includes feedback (read_verdict; plan_feedback, obey: counters, pauses and breakers)
 -- Includes backlog (may_ring; requeue: state w, in backlog:<flow>:due), pages
 -- Includes lookups, giving_up (plan_attempts: what this answer counts, and whether its row ends by that)

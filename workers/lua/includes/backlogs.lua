@@ -1,6 +1,6 @@
 -- The backlogs of one tenant.
 --
--- Expects  damage
+-- Expects  damage, behind_others
 -- Gives    backlogs_of, has_limit, take
 
 -- The tenant's backlogs in which something may go now; flows that are empty are no longer active.
@@ -36,12 +36,8 @@ end
 -- Takes the next transaction out of a backlog; returns its key and its limits.
 local function take(backlog)
   if not backlog then return nil end
-  if backlog.due == 0 then
-    backlog.new = backlog.new - 1
-    return redis.call("LPOP", backlog.key), backlog.limits
-  end
-  local key = redis.call("ZRANGEBYSCORE", backlog.key .. ":due", "-inf", now, "LIMIT", 0, 1)[1]
-  redis.call("ZREM", backlog.key .. ":due", key)
-  backlog.due = backlog.due - 1
-  return key, backlog.limits
+  local key = take_due(backlog)
+  if key then return key, backlog.limits end
+  backlog.new = backlog.new - 1
+  return redis.call("LPOP", backlog.key), backlog.limits
 end

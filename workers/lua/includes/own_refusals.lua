@@ -1,6 +1,6 @@
 -- Whose fault a 429 is, the limit's or the row's: what became of the calls that went after it.
 --
--- Expects  evidence, refusal_record
+-- Expects  evidence, refusal_record, refused_row
 -- Gives    plan_refusal, keep_refusal
 --
 -- A limit refuses whoever comes. A row that is refused waits a little longer than its scope is held, so that
@@ -16,6 +16,9 @@
 -- A row has of its own newest refusal the step, both counts of that time, how often it was refused for
 -- itself, and the scope. So has who calls outside of jobs, see release.lua: it has no step, no attempts and
 -- no patience.
+--
+-- While a refusal is open, rows that were refused go behind others (behind_others.lua), which show whose
+-- fault it is.
 local NINE = 9
 
 -- A call was answered well. That a row was refused is over as well when it is done itself.
@@ -42,19 +45,12 @@ local function pause_after(record, verdict, number)
   return longer
 end
 
--- What the row knows of its newest refusal in this step and scope: both counts, and how often it was refused
--- for itself.
-local function read_own(key, step, scope)
-  local text = redis.call("HGET", tx_key(key), TX.refused) or ""
-  local own_step, good, fresh, times, own_scope = string.match(text, "^(%d+) (%d+) (%d+) (%d+) (.*)$")
-  if tonumber(own_step) ~= step or own_scope ~= scope then return nil, nil, 0 end
-  return tonumber(good), tonumber(fresh), tonumber(times)
-end
-
 local function plan_429(verdict, scope, key, probe)
   must_be("hash", HEALTHY)
   local name, step, number = REFUSED .. scope, verdict.step or 0, verdict.number or 0
-  local good_before, fresh_before, times = read_own(key, step, scope)
+  local own_refusal = redis.call("HGET", tx_key(key), TX.refused)
+  local good_before, fresh_before, times = parse_refused(own_refusal, step, scope)
+  times = times or 0
   local known = read_record(name)
   local newest, set_back, client, own = unpack(redis.call("HMGET", GOV,
     "sent", "set_back", "k:client", "k:" .. scope))
@@ -84,7 +80,7 @@ local function plan_429(verdict, scope, key, probe)
   end
   if not good_before then record.fresh, record.run = record.fresh + 1, record.run + 1 end
   record.seen = record.good
-  return {name = name, word = word, record = record, own = verdict.step
+  return {name = name, is_429 = true, word = word, record = record, own = verdict.step
     and string.format("%d %.0f %.0f %d %s", step, record.good, record.fresh, times, scope)}
 end
 
@@ -102,9 +98,11 @@ local function keep_refusal(plan, holder, ends)
   local over = plan.over or plan.own and ends and plan.record
   if over then
     redis.call("HDEL", EVIDENCE, plan.name)
+    redis.call("HDEL", GOV, plan.name)
     redis.call("HSET", HEALTHY, plan.name, string.format("%.0f %.0f", over.good, over.fresh))
   else
     redis.call("HSET", EVIDENCE, plan.name, format_record(plan.record))
+    if plan.is_429 then redis.call("HSETNX", GOV, plan.name, 0) end
   end
   if plan.own then redis.call("HSET", tx_key(holder), TX.refused, plan.own) end
 end

@@ -1,7 +1,7 @@
 -- What a scope keeps of its answers of 429, for own_refusals.lua.
 --
--- Expects  evidence
--- Gives    ENOUGH, REFUSED, read_record, format_record, read_counts
+-- Expects  evidence, refused_row
+-- Gives    ENOUGH, read_record, format_record, read_counts
 --
 -- The hash evidence has under REFUSED + scope what is counted from a refusal on until ENOUGH calls were
 -- answered well:
@@ -14,8 +14,6 @@
 --   holder  end of the key of the row that was refused last
 -- From then on the hash healthy has good and fresh there, which are counted on at the next refusal.
 local ENOUGH = 8
--- No limit and no route has a name that begins so.
-local REFUSED = "429:"
 
 local function read_record(name)
   local sent, good, fresh, run, seen, pause, holder = string.match(redis.call("HGET", EVIDENCE, name) or "",

@@ -1,6 +1,6 @@
 -- Who goes next: stride scheduling within a lane.
 --
--- Expects  tick, capacity, damage, probers, backlogs
+-- Expects  tick, capacity, damage, probers, behind_others, backlogs
 -- Gives    before, tenants_of, choose, next_of
 --
 -- The tenant with the least pass goes. One that was idle starts at the lane's virtual time, so that it is
@@ -54,21 +54,27 @@ local function tenants_of(flow_names)
       end
     end
   end
+  if is_refusal_open() then
+    for _, tenant in ipairs(tenants) do tenant.backlogs = backlogs_of(tenant) end
+    let_others_go(tenants)
+  end
   return tenants, different, next(busy, next(busy)) and busy
 end
 
 -- Of the tenant's backlogs one from which something may go now, no breaker being open for it: one in which
--- something is due, else each in turn; nil when there is none. `lane` is the one as which it goes; with
--- `limit` only what is charged to that.
+-- a row that is due goes next, else each in turn; nil when there is none. `lane` is the one as which it goes;
+-- with `limit` only what is charged to that.
 local function choose(tenant, turns, lane, limit)
   tenant.backlogs = tenant.backlogs or backlogs_of(tenant)
   local chosen
   for i = 1, #tenant.backlogs do
     local backlog = tenant.backlogs[(turns + i) % #tenant.backlogs + 1]
-    local may_go = backlog.due + backlog.new > 0 and available(backlog.flow_name, lane) > 0
+    local is_turn = not backlog.sits_out and backlog.due + backlog.new > 0
+    local may_go = is_turn and available(backlog.flow_name, lane) > 0
     if may_go and not open_breaker_of(backlog) and (not limit or has_limit(backlog.limits, limit)) then
-      chosen = (backlog.due > 0 or not chosen) and backlog or chosen
-      if backlog.due > 0 then break end
+      local is_due = is_due_next(backlog)
+      chosen = (is_due or not chosen) and backlog or chosen
+      if is_due then break end
     end
   end
   return chosen
