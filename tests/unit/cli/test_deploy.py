@@ -37,7 +37,7 @@ def port(server: Store, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def deploy(port: int, monkeypatch: pytest.MonkeyPatch, user: str = "admin", **more: str) -> Result:
     """What the command does as this user."""
-    for name, value in {**store_users.settings_as(port, user), **more}.items():
+    for name, value in {**store_users.settings_as(port, port, ledger=user), **more}.items():
         monkeypatch.setenv(name, value)
     return CliRunner().invoke(main, ["deploy"], catch_exceptions=False)
 
