@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.fleet import ROOT
+from workers.store.releases import LEAST_SAFE, least_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ SERVERS = {
 }
 #: Services that work with the ledger, and the only one that may load functions.
 OF_THE_LEDGER = {"worker", "media", "submit", "demo"}
-#: A release, as in redis:8.0.2 and python:3.13.5-slim; ours is built here.
+#: A release, as in redis:8.2.10 and python:3.13.5-slim; ours is built here.
 PINNED = re.compile(r"[\w/]+:\d+\.\d+\.\d+(-\w+)?|headgate:local")
 
 
@@ -133,6 +134,14 @@ def test_the_compose_files_keep_every_rule() -> None:
         "redis", "broker", "admin", "worker", "media", "flower", "submit",
     }  # fmt: skip
     assert set(SANDBOX["services"]) - set(COMPOSE["services"]) == {"sandbox", "demo"}
+
+
+def test_the_servers_are_of_a_release_that_is_not_known_to_be_unsafe() -> None:
+    images = {COMPOSE["services"][name]["image"] for name in SERVERS}
+
+    assert [least_safe(*image.split(":")) for image in images] == [None]
+    assert {image.split(":")[0] for image in images} <= set(LEAST_SAFE)
+    assert least_safe("redis", "8.0.2")  # what it was
 
 
 def test_flower_has_neither_the_ledger_nor_a_secret_of_a_provider() -> None:
