@@ -14,15 +14,20 @@ made() { # NAME: a new secret in it, unless it is there
 }
 for name in flower_password demo_secret; do made "$name"; done
 
-# The users of the store: each stands in store_users, with the name of its password between two @.
-cp ../store_users store_users.new
-for name in admin_password store_password broker_password flower_broker_password; do
-  made "$name"
-  hash=$(sha256sum <"$name" | cut -d' ' -f1)
-  sed "s/@$name@/$hash/" store_users.new >store_users.next
-  mv store_users.next store_users.new
-done
+# The users of both servers: each stands in its file, with the name of its password between two @.
+hashed() { # FILE PASSWORD…: that file, with hashes of these passwords
+  file=$1; shift
+  cp "../$file" "$file.new"
+  for name in "$@"; do
+    made "$name"
+    hash=$(sha256sum <"$name" | cut -d' ' -f1)
+    sed "s/@$name@/$hash/" "$file.new" >"$file.next"
+    mv "$file.next" "$file.new"
+  done
+}
+hashed store_users admin_password store_password
+hashed broker_users broker_admin_password broker_password flower_broker_password
 printf '{"clients": {"demo": "%s"}, "latency_ms": 80, "limits": [{"name": "app", "count": 200, "window_s": 1, "shape": "bucket"}]}\n' \
   "$(cat demo_secret)" >sandbox_config.new
-for name in store_users sandbox_config; do chmod 444 "$name.new"; mv "$name.new" "$name"; done
+for name in store_users broker_users sandbox_config; do chmod 444 "$name.new"; mv "$name.new" "$name"; done
 echo "secrets are in $(pwd); Flower: user headgate, password in flower_password"

@@ -25,6 +25,7 @@ from workers.ledger.installation import Installation, where
 from workers.settings.breaker import BreakerSettings
 from workers.settings.place import find_file
 from workers.store.connection import open_store, require_durable, url_of
+from workers.store.releases import server_of
 from workers.store.tls import require_trusted
 
 if TYPE_CHECKING:
@@ -181,10 +182,9 @@ def _check_store(settings: StoreSettings) -> Findings:
     except HeadgateError as error:
         findings.problems.append((_AWAY, str(error)))
     else:
-        kind = "valkey" if "valkey_version" in server else "redis"
         findings.facts |= {
             "embedded": settings.url is None,
-            "server": f"{kind} {server.get('valkey_version', server.get('redis_version'))}",
+            "server": " ".join(server_of(server)),
             "appendfsync": fsync,
         }
     return findings

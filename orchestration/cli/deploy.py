@@ -11,6 +11,7 @@ from workers.errors import StoreUnfit
 from workers.ledger.installation import where
 from workers.store import scripts
 from workers.store.connection import ask_fsync, connect, require_durable, url_of
+from workers.store.releases import unsafe_sentence
 
 if TYPE_CHECKING:
     from workers.settings.load import StoreSettings
@@ -24,7 +25,8 @@ def command() -> None:
 
     Workers load them by themselves where their user may (FUNCTION LOAD). Where only another user
     may, give this command as that user before workers of a new release start. It also looks whether
-    the store keeps its data as store.durable states. The functions of other releases stay.
+    the store keeps its data as store.durable states, and warns of a server that is known to be
+    unsafe. The functions of other releases stay.
 
     \b
     Example:  headgate deploy --config admin.toml
@@ -36,9 +38,12 @@ def command() -> None:
         _require_as_stated(store, settings)
         library, text = scripts.library()
         scripts.load(store, library, text)
+        unsafe = unsafe_sentence(store.info("server"), embedded=settings.url is None)
     click.echo(
         f"headgate: the store {where(settings)} has the functions of this release ({library})"
     )
+    if unsafe:
+        click.echo(f"headgate: {unsafe}", err=True)
 
 
 def _require_as_stated(store: Store, settings: StoreSettings) -> None:

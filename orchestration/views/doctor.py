@@ -17,17 +17,20 @@ from workers.ledger.installation import Installation, where
 from workers.settings.redis_url import read_redis_url
 from workers.store.connection import (
     broker_url_of,
+    connect,
     open_store,
     require_durable,
     store_now_us,
     url_of,
 )
+from workers.store.releases import server_of, unsafe_sentence
 from workers.store.tls import require_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workers.clients import Clients
+    from workers.settings.load import StoreSettings
     from workers.store.connection import Store
 
 #: Round trips from which the latency is taken.
@@ -87,17 +90,17 @@ def examine(clients: Clients) -> Iterator[Check]:
 
 def _store(clients: Clients, store: Store) -> Check:
     fsync = require_durable(store, clients.settings.store)
-    server = store.info("server")
-    kind = "valkey" if "valkey_version" in server else "redis"
-    version = server.get("valkey_version", server.get("redis_version"))
+    info = store.info("server")
     trips_ms = []
     for _ in range(PINGS):
         started = time.perf_counter()
         store.ping()
         trips_ms.append((time.perf_counter() - started) * 1000)
     latency = f"{statistics.median(trips_ms):.2f} ms a round trip"
-    place = where(clients.settings.store)
-    return Check(name="store", text=f"{place}, {kind} {version}, appendfsync {fsync}, {latency}")
+    place, server = where(clients.settings.store), " ".join(server_of(info))
+    unsafe = unsafe_sentence(info, embedded=clients.settings.store.url is None)
+    text = f"{place}, {server}, appendfsync {fsync}, {latency}"
+    return Check(name="store", text="; ".join(filter(None, (text, unsafe))))
 
 
 def _clock(store: Store) -> Check:
@@ -131,8 +134,19 @@ def _broker(clients: Clients) -> Check:
         return Check(name="broker", text="not reachable", violations=[str(error)])
     servers = (read_redis_url(find(settings)) for find in (url_of, broker_url_of))
     places = {(server.host, server.port) for server in servers}
-    own = "a server of its own" if len(places) > 1 else "the store's server"
-    return Check(name="broker", text=f"answers, {own}")
+    if len(places) == 1:
+        return Check(name="broker", text="answers, the store's server")
+    text = "answers, a server of its own"
+    return Check(name="broker", text="; ".join(filter(None, (text, _unsafe_broker(settings)))))
+
+
+def _unsafe_broker(settings: StoreSettings) -> str:
+    """Say that the broker's server is known to be unsafe, where it tells its release."""
+    try:
+        with connect(broker_url_of(settings)) as broker:
+            return unsafe_sentence(broker.info("server"))
+    except StoreAway:
+        return ""  # its user may not ask
 
 
 def _names(clients: Clients) -> Check:

@@ -1,6 +1,6 @@
 """The containers, run for real: each does its main job, and the demo ends whoever is killed.
 
-The store refuses nobody anything then: each user may do what its containers do.
+The servers refuse nobody anything then: each user may do what its containers do.
 
 Skips without a Docker engine; with REQUIRE_DOCKER=1 it fails instead.
 """
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 #: The demo's calls take 28 s; a crash of the store or of workers costs some more.
 DEMO_S = 120
 WORKERS = 4
-#: A shell's words in the store's container, before a command of the ledger's user.
-AS_LEDGER = 'REDISCLI_AUTH="$(cat /run/secrets/store_password)"'
 
 
 class Compose:
@@ -68,10 +66,13 @@ class Compose:
         return self("exec", "-T", "worker", "headgate", *arguments, timeout_s=timeout_s)
 
     def refused(self) -> str:
-        """What the store refused its users."""
-        password = f"REDISCLI_AUTH={self.secret('admin_password')}"
+        """What the ledger's server and the broker refused their users."""
         client = ("redis-cli", "--no-auth-warning", "--user", "admin", "acl", "log")
-        return self("exec", "-T", "-e", password, "redis", *client)
+        passwords = {"redis": "admin_password", "broker": "broker_admin_password"}
+        return "".join(
+            self("exec", "-T", "-e", f"REDISCLI_AUTH={self.secret(name)}", server, *client)
+            for server, name in passwords.items()
+        )
 
     def start_demo(self) -> str:
         """Start it as docs/how-to/operations.md says, but detached; returns its container."""
@@ -103,7 +104,7 @@ def compose(engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         it("down", "--volumes", "--timeout", "5", timeout_s=120)
 
 
-@pytest.mark.parametrize("victim", ["nobody", "redis", "worker", "flower"])
+@pytest.mark.parametrize("victim", ["nobody", "redis", "broker", "worker", "flower"])
 def test_the_demo_ends_with_nothing_lost_and_nothing_doubled(compose: Compose, victim: str) -> None:
     demo = compose.start_demo()
     until(lambda: " succeeded" in docker("logs", demo), 30, "the first contacts")
@@ -136,7 +137,7 @@ def ask_flower(compose: Compose, path: str, *, login: bool = True) -> Any:
     return requests.get(url, auth=auth, timeout=10)
 
 
-def test_every_container_does_its_main_job_and_the_store_refuses_nobody(compose: Compose) -> None:
+def test_every_container_does_its_main_job_and_the_servers_refuse_nobody(compose: Compose) -> None:
     compose.start_demo()
     compose.wait_for_demo()  # before others: it counts all that reached the provider
     write_files(compose.files)
@@ -156,7 +157,7 @@ def test_every_container_does_its_main_job_and_the_store_refuses_nobody(compose:
     assert {task["state"] for task in tasks.values()} == {"SUCCESS"}
     assert "has the functions of this release" in docker("logs", compose.container("admin"))
     assert compose.inspect("admin", "State.ExitCode") == "0"
-    for service in ("redis", "worker", "media", "flower", "sandbox"):
+    for service in ("redis", "broker", "worker", "media", "flower", "sandbox"):
         until(
             lambda name=service: compose.inspect(name, "State.Health.Status") == "healthy",
             60,
@@ -164,5 +165,7 @@ def test_every_container_does_its_main_job_and_the_store_refuses_nobody(compose:
         )
     compose.headgate("doctor")
     assert compose.refused() == ""
-    compose("exec", "-T", "redis", "sh", "-c", f"{AS_LEDGER} redis-cli --user headgate flushall")
-    assert "flushall" in compose.refused()  # what is refused would have been seen
+    for server, user, name in (("redis", "headgate", "store"), ("broker", "broker", "broker")):
+        secret = f'REDISCLI_AUTH="$(cat /run/secrets/{name}_password)"'
+        compose("exec", "-T", server, "sh", "-c", f"{secret} redis-cli --user {user} flushall")
+    assert compose.refused().count("object\nflushall") == 2  # what is refused would have been seen

@@ -1,4 +1,4 @@
-"""The store's users of the containers may do what Headgate, Celery and Flower do.
+"""The users of the containers' servers may do what Headgate, Celery and Flower do.
 
 What they may not is in tests/unit/store/test_users.py.
 """
@@ -16,9 +16,12 @@ from tests.browser.test_flower_page import flower, online
 from tests.support import store_users
 from tests.support.fleet import ROOT, Fleet, calls, until
 from workers.governor.registry import Registry
+from workers.store.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workers.store.connection import Store
 
 COMMANDS = [
     "status", "jobs", "doctor", "watch job", "report job", "audit", "dead list acme", "limits",
@@ -30,11 +33,18 @@ COMMANDS = [
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    """A store with these users, and no other broker."""
-    with Fleet() as it:
+    """A store and a broker with these users."""
+    with Fleet(broker=True) as it:
         store_users.add_users(it.client.store)
-        it.environment |= store_users.settings_as(it.store_port)
+        with broker_of(it) as broker:
+            store_users.add_users(broker, "broker")
+        it.environment |= store_users.settings_as(it.store_port, it.broker_port)
         yield it
+
+
+def broker_of(fleet: Fleet) -> Store:
+    """Its broker, as somebody who may do everything."""
+    return connect(f"redis://127.0.0.1:{fleet.broker_port}/0")
 
 
 def run(fleet: Fleet, command: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +64,7 @@ def load_functions(fleet: Fleet) -> None:
 
 def test_everything_works_as_these_users(fleet: Fleet) -> None:
     load_functions(fleet)
-    broker = store_users.url_as("flower", fleet.store_port)
+    broker = store_users.url_as("flower", fleet.broker_port)
     nowhere = {
         "HEADGATE_STORE__URL": "redis://headgate@127.0.0.1:9/0",
         "HEADGATE_STORE__PASSWORD_FILE": "/nowhere",
@@ -74,16 +84,18 @@ def test_everything_works_as_these_users(fleet: Fleet) -> None:
             assert done.returncode == 0, (command, done.stderr)
 
     assert store_users.refused(fleet.client.store) == []
+    with broker_of(fleet) as server:
+        assert store_users.refused(server) == []
 
 
 def test_a_worker_whose_queue_is_refused_is_no_worker(fleet: Fleet) -> None:
     load_functions(fleet)
-    server = fleet.client.store
+    server = broker_of(fleet)
     server.execute_command(
         "ACL", "SETUSER", "broker", "resetkeys", "~headgate.calls", "~headgate:*"
     )
     fleet.start_worker("m1", pool="media")
-    registry = Registry(server, "headgate")
+    registry = Registry(fleet.client.store, "headgate")
     until(lambda: [one.takes_none for one in registry.look().live.values()] > [""], 20, "a refusal")
 
     look = run(fleet, "worker --name m1 --check")
@@ -91,7 +103,8 @@ def test_a_worker_whose_queue_is_refused_is_no_worker(fleet: Fleet) -> None:
     assert "takes no bells: the broker refuses (NoPermissionError" in look.stderr
     assert len(fleet.log("m1").splitlines()) < 10  # it asks at growing distances
 
-    server.execute_command("ACL", "SETUSER", "broker", *store_users.rules_of("broker", server))
+    given = store_users.rules_of("broker", server, "broker")
+    server.execute_command("ACL", "SETUSER", "broker", *given)
     until(lambda: [one.takes_none for one in registry.look().live.values()] == [""], 30, "bells")
 
 
@@ -108,11 +121,13 @@ def test_a_worker_without_the_functions_says_who_loads_them_and_goes_on_then(
     assert fleet.wait() == {"succeeded": 10}
 
 
-def test_there_is_no_user_without_a_password() -> None:
-    users = store_users.lines()
+@pytest.mark.parametrize("role", ["store", "broker"])
+def test_there_is_no_user_without_a_password(role: store_users.Role) -> None:
+    users = store_users.lines(role)
 
-    # Nobody can be it, but Redis replays its file as it: without rights, what stands in a
-    # transaction there is dropped, and with it the ledger.
-    assert " ".join(users.pop("default")) == "off resetpass ~* &* +@all"
-    assert set(users) == set(store_users.USERS)
+    # Nobody can be it, but Redis replays the ledger's file as it: without rights, what stands in a
+    # transaction there is dropped, and with it the ledger. The broker has no file.
+    rights = {"store": "~* &* +@all", "broker": "resetkeys resetchannels -@all"}[role]
+    assert " ".join(users.pop("default")) == f"off resetpass {rights}"
+    assert set(users) == set(store_users.USERS[role])
     assert not [name for name, rules in users.items() if "nopass" in rules or rules[0] != "on"]

@@ -30,15 +30,17 @@ def fleet() -> Iterator[Fleet]:
 
 
 def add_users(store: Store, namespace: str) -> None:
-    """The users of the containers' store, for a namespace: of its ledger, and of its broker."""
-    for user, name in (("headgate", namespace), ("broker", f"{namespace}-broker")):
-        given = [*store_users.rules_of(user, store, namespace=namespace), f">{name}"]
-        store.execute_command("ACL", "SETUSER", name, "reset", *given)
+    """The users of the containers, for a namespace: of its ledger, and of its broker."""
+    ledger = store_users.rules_of("headgate", store, namespace=namespace)
+    broker = store_users.rules_of("broker", store, "broker", namespace=namespace)
+    for name, given in ((namespace, ledger), (f"{namespace}-broker", broker)):
+        store.execute_command("ACL", "SETUSER", name, "reset", *given, f">{name}")
 
 
 def of_users(fleet: Fleet, namespace: str) -> dict[str, str]:
     """The variables of a process of this namespace, which may touch nothing of the other's."""
-    given = store_users.settings_as(fleet.store_port, namespace, f"{namespace}-broker")
+    port = fleet.store_port
+    given = store_users.settings_as(port, port, ledger=namespace, broker=f"{namespace}-broker")
     return {**named(namespace), **given}
 
 

@@ -2,6 +2,7 @@
 
 - `names`: what queues, exchanges and keys are called; each carries the namespace.
 - `transport`: kombu's Redis transport, safe against what a broker can hold and do.
+- `bindings`: what of it kombu does by scripts, done without.
 - `amqps`: the transport for a broker of `amqps://`, verified.
 - `control`: remote control, signed.
 - `reception`: whether this process can take bells, and why not.

@@ -6,7 +6,8 @@ broker restarts while messages are out. This transport
 - looks at each popped text before anybody else does, and keeps what is no task on a short list;
 - remembers the broker's address, so that a channel can be closed after its connection is gone
   (`workers.broker.consumer` says what the worker itself does then);
-- keeps one client per channel, which costs less than a new one for every operation.
+- keeps one client per channel, which costs less than a new one for every operation;
+- runs no script on the broker (`workers.broker.bindings`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from redis import SSLConnection
 from redis.exceptions import RedisError
 from typing_extensions import override
 
+from workers.broker.bindings import ScriptlessBindings
 from workers.broker.reception import reception
 from workers.settings.redis_url import VERIFIED
 from workers.store.tls import require_usable
@@ -105,7 +107,7 @@ def is_task_message(text: bytes) -> bool:
     return True
 
 
-class Channel(stock.Channel):
+class Channel(ScriptlessBindings):
     """A channel that hands on nothing but task messages, and outlives its connection."""
 
     garbage_key = GARBAGE_KEY

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from orchestration.cli import main
 from tests.conftest import hide_settings
 from tests.support import store_users
+from workers.store import releases
 from workers.store.scripts import library
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def port(server: Store, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def deploy(port: int, monkeypatch: pytest.MonkeyPatch, user: str = "admin", **more: str) -> Result:
     """What the command does as this user."""
-    for name, value in {**store_users.settings_as(port, user), **more}.items():
+    for name, value in {**store_users.settings_as(port, port, ledger=user), **more}.items():
         monkeypatch.setenv(name, value)
     return CliRunner().invoke(main, ["deploy"], catch_exceptions=False)
 
@@ -55,6 +56,20 @@ def test_the_admin_loads_the_functions_of_this_release_and_says_so(
         )
     assert len(server.function_list()) == 1
     assert store_users.refused(server) == []
+
+
+def test_a_server_that_is_known_to_be_unsafe_is_told_and_gets_the_functions(
+    server: Store, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in releases.LEAST_SAFE:
+        monkeypatch.setitem(releases.LEAST_SAFE, name, ((250, 1, 2),))
+
+    done = deploy(port, monkeypatch)
+
+    assert done.exit_code == 0
+    assert "is known to be unsafe" in done.stderr
+    assert done.stderr.endswith("use 250.1.2 or a newer one\n")
+    assert len(server.function_list()) == 1
 
 
 def test_who_may_load_nothing_is_told_who_does(

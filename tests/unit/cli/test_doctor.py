@@ -11,6 +11,7 @@ from orchestration.views.invariants import check_ledger
 from tests.support.world import DONE, FAILED
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Requeue, Retry
+from workers.store import releases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +124,24 @@ def test_doctor_says_whether_the_broker_is_another_server_than_the_store(world: 
     world.config.write_text(text.replace("[store]", f'[store]\nbroker_url = "{other_user}"'))
 
     assert "answers, the store's server" in world.run("doctor").stdout
+
+
+def test_doctor_says_of_both_servers_that_they_are_known_to_be_unsafe(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = world.store_url.replace("127.0.0.1", "localhost")  # as if it were another one
+    text = world.config.read_text()
+    world.config.write_text(text.replace("[store]", f'[store]\nbroker_url = "{other}"'))
+    for server in releases.LEAST_SAFE:
+        monkeypatch.setitem(releases.LEAST_SAFE, server, ((250, 1, 2),))
+
+    result = world.run("doctor")
+
+    assert result.exit_code == 0
+    lines = {line.split()[1]: line for line in result.stdout.splitlines()}
+    for name in ("store", "broker"):
+        assert "is known to be unsafe" in lines[name]
+        assert lines[name].endswith("use 250.1.2 or a newer one")
 
 
 def _break(name: str) -> Callable[[World, dict[str, str]], Any]:

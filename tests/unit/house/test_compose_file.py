@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.fleet import ROOT
+from workers.store.releases import LEAST_SAFE, least_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +25,15 @@ COMPOSE = yaml.safe_load((ROOT / "compose/compose.yaml").read_text())
 SANDBOX = yaml.safe_load((ROOT / "compose/sandbox.yaml").read_text())
 CONFIG = tomllib.loads((ROOT / "compose/headgate.toml").read_text())
 DOCKERFILE = (ROOT / "compose/Dockerfile").read_text()
-REDIS = (
-    "--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction", "--aclfile",
-    "--maxmemory ",
-)  # fmt: skip
+#: What the ledger's server and the broker are started with.
+BOUNDED = ("--maxmemory-policy noeviction", "--aclfile", "--maxmemory ")
+SERVERS = {
+    "redis": ("store", ("--appendonly yes", "--appendfsync always", *BOUNDED)),
+    "broker": ("broker", BOUNDED),
+}
 #: Services that work with the ledger, and the only one that may load functions.
 OF_THE_LEDGER = {"worker", "media", "submit", "demo"}
-#: A release, as in redis:8.0.2 and python:3.13.5-slim; ours is built here.
+#: A release, as in redis:8.2.10 and python:3.13.5-slim; ours is built here.
 PINNED = re.compile(r"[\w/]+:\d+\.\d+\.\d+(-\w+)?|headgate:local")
 
 
@@ -66,23 +69,42 @@ def breaches(compose: dict[str, Any]) -> list[str]:
     """What is wrong, a sentence each."""
     services = compose["services"]
     found = [f"{name} {rule}" for name, it in services.items() for rule in RULES if RULES[rule](it)]
-    redis = services["redis"]
-    if redis.get("ports"):
-        found.append("redis is published")
-    if redis["networks"] != ["store"] or not compose["networks"]["store"].get("internal"):
-        found.append("redis can be reached, or reaches out")
-    found += [f"redis runs without {it}" for it in REDIS if it not in redis["command"]]
+    found += breaches_of_servers(compose)
     for name, secret in compose["secrets"].items():
         if set(secret) != {"file"} or not secret["file"].startswith("secrets/"):
             found.append(f"{name} is no file of secrets/")
     for name, service in services.items():
-        secrets = set(service.get("secrets", []))
-        if ("store_password" in secrets) != (name in OF_THE_LEDGER | {"redis"}):
-            found.append(f"{name} is not the ledger's user, or the only one who is not")
-        if "admin_password" in secrets and name != "admin":
-            found.append(f"{name} may load functions")
+        found += breaches_of_rights(name, service)
         if name in {"worker", "media", "submit"} and service["depends_on"].get("admin") != LOADED:
             found.append(f"{name} starts before the functions are loaded")
+    return found
+
+
+def breaches_of_servers(compose: dict[str, Any]) -> list[str]:
+    """How the ledger's server or the broker is open, or without a bound."""
+    found = []
+    for name, (network, options) in SERVERS.items():
+        server = compose["services"][name]
+        if server.get("ports"):
+            found.append(f"{name} is published")
+        if server["networks"] != [network] or not compose["networks"][network].get("internal"):
+            found.append(f"{name} can be reached, or reaches out")
+        found += [f"{name} runs without {it}" for it in options if it not in server["command"]]
+    return found
+
+
+def breaches_of_rights(name: str, service: dict[str, Any]) -> list[str]:
+    """Which server a service can reach without being a user of it, and the other way round."""
+    found, secrets = [], set(service.get("secrets", []))
+    of_broker = {it for it in secrets if it.endswith("broker_password")}
+    if ("store_password" in secrets) != (name in OF_THE_LEDGER | {"redis"}):
+        found.append(f"{name} is not the ledger's user, or the only one who is not")
+    if "admin_password" in secrets and name != "admin":
+        found.append(f"{name} may load functions")
+    if "store" in service["networks"] and not secrets & {"store_password", "admin_password"}:
+        found.append(f"{name} can reach the ledger, and is no user of it")
+    if bool(of_broker) != ("broker" in service["networks"]):
+        found.append(f"{name} can reach the broker and is no user of it, or is one and cannot")
     return found
 
 
@@ -108,8 +130,18 @@ def whole() -> dict[str, Any]:
 def test_the_compose_files_keep_every_rule() -> None:
     assert breaches(COMPOSE) == []
     assert breaches(whole()) == []
-    assert set(COMPOSE["services"]) == {"redis", "admin", "worker", "media", "flower", "submit"}
+    assert set(COMPOSE["services"]) == {
+        "redis", "broker", "admin", "worker", "media", "flower", "submit",
+    }  # fmt: skip
     assert set(SANDBOX["services"]) - set(COMPOSE["services"]) == {"sandbox", "demo"}
+
+
+def test_the_servers_are_of_a_release_that_is_not_known_to_be_unsafe() -> None:
+    images = {COMPOSE["services"][name]["image"] for name in SERVERS}
+
+    assert [least_safe(*image.split(":")) for image in images] == [None]
+    assert {image.split(":")[0] for image in images} <= set(LEAST_SAFE)
+    assert least_safe("redis", "8.0.2")  # what it was
 
 
 def test_flower_has_neither_the_ledger_nor_a_secret_of_a_provider() -> None:
@@ -118,6 +150,7 @@ def test_flower_has_neither_the_ledger_nor_a_secret_of_a_provider() -> None:
 
         assert set(flower["secrets"]) == {"flower_broker_password", "flower_password"}
         assert not [name for name in flower["environment"] if "CLIENT" in name]
+        assert "store" not in flower["networks"]
 
 
 def test_nobody_hears_of_the_demo_without_its_file() -> None:
@@ -157,6 +190,11 @@ def _set(service: str, **values: Any) -> Callable[[dict[str, Any]], None]:
     ("spoil", "told"),
     [
         (_set("redis", ports=["127.0.0.1:6379:6379"]), "redis is published"),
+        (_set("broker", ports=["127.0.0.1:6379:6379"]), "broker is published"),
+        (_set("broker", networks=["store"]), "broker can be reached"),
+        (_set("flower", networks=["store", "broker"]), "flower can reach the ledger"),
+        (_set("flower", networks=["default"]), "is one and cannot"),
+        (_set("submit", networks=["store", "broker"]), "submit can reach the broker"),
         (_set("worker", user="root"), "worker runs as root"),
         (_set("flower", user="0:0"), "flower runs as root"),
         (lambda it: it["services"]["redis"].pop("user"), "redis runs as root"),
@@ -214,7 +252,7 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 
 
 def test_secrets_are_made_once_and_differ(tmp_path: Path) -> None:
-    for name in ("make-secrets.sh", "store_users"):
+    for name in ("make-secrets.sh", "store_users", "broker_users"):
         (tmp_path / name).write_bytes((ROOT / "compose" / name).read_bytes())
 
     def make() -> dict[str, str]:
@@ -225,19 +263,23 @@ def test_secrets_are_made_once_and_differ(tmp_path: Path) -> None:
     first, second = make(), make()
 
     assert first == second
-    assert set(first) == set(whole()["secrets"])
+    for_people = {"broker_admin_password"}  # no container has it
+    assert set(first) == set(whole()["secrets"]) | for_people
     assert len(set(first.values())) == len(first)
     passwords = [name for name in first if name.endswith("_password")]
-    assert len(passwords) == 5
+    assert len(passwords) == 6
     assert all(len(first[name]) == 48 for name in passwords)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
-    assert not [
-        name for name in passwords if first[name] in first["store_users"]
-    ]  # a hash is enough
-    assert "@" not in first["store_users"].replace("@all", "")
-    users = [line for line in first["store_users"].splitlines() if " #" in line]
     digests = {hashlib.sha256(first[name].encode()).hexdigest() for name in passwords}
-    assert len(users) == len({line.partition(" #")[2][:64] for line in users} & digests) == 4
+    of_users = set[str]()
+    for file, count in (("store_users", 2), ("broker_users", 3)):
+        text = first[file]
+        assert not [name for name in passwords if first[name] in text]  # a hash is enough
+        assert "@" not in text.replace("@all", "")
+        users = [line for line in text.splitlines() if " #" in line]
+        assert len(users) == count
+        of_users |= {line.partition(" #")[2][:64] for line in users}
+    assert len(of_users & digests) == 5
     assert first["demo_secret"] in first["sandbox_config"]
 
 

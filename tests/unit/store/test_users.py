@@ -1,4 +1,4 @@
-"""Each user of the containers' store may do what its processes do, and nothing of the others."""
+"""Each user of the containers' servers may do what its processes do, and nothing of the others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ SPELT: Final[dict[str, set[str]]] = {
     "set_response_callback": set(),
 }
 #: Modules that speak to other servers, or as other users.
-ELSEWHERE: Final = ("workers.store.embedded", "workers.store.keeper", "workers.broker.transport")
+ELSEWHERE: Final = (
+    "workers.store.embedded", "workers.store.keeper",
+    "workers.broker.transport", "workers.broker.bindings",
+)  # fmt: skip
 #: What only a process does that may, or that was not told the answer.
 NOT_SENT: Final = {"config get", "function load"}
 #: Functions of Lua that hand a command on.
@@ -54,7 +57,8 @@ FORBIDDEN: Final = [
     "CLIENT LIST", "MONITOR", "REPLICAOF NO ONE", "MODULE LIST", "FUNCTION FLUSH", "SWAPDB 0 1",
     "FUNCTION LOAD x", "SCRIPT FLUSH", "GET other", "SET other 1", "PUBLISH other 1",
     "RENAME headgate.calls x", "LPUSH other.calls 1", "LPUSH calls 1", "PUBLISH /0.other.pidbox 1",
-    "GET other:kombu.unacked", "BGREWRITEAOF",
+    "GET other:kombu.unacked", "BGREWRITEAOF", "SCRIPT LOAD return(1)", "SCRIPT KILL",
+    "EVALSHA 0000000000000000000000000000000000000000 0", "FUNCTION KILL", "FUNCTION DELETE x",
 ]  # fmt: skip
 #: Each one's alone: what another one may.
 FORBIDDEN_FOR: Final = {
@@ -75,14 +79,32 @@ RECEIVER: Final = re.compile(r"(store|pipe|client|broker)$")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store with the users of the file, as somebody who may do everything."""
+    """A store with the users of its file, as somebody who may do everything."""
     with store_users.serve(tmp_path_factory.mktemp("users")) as store:
         yield store
 
 
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The same of a broker."""
+    with store_users.serve(tmp_path_factory.mktemp("broker"), "broker") as it:
+        yield it
+
+
 @pytest.fixture
 def port(server: Store) -> int:
-    """Where it listens; its log of refusals is empty."""
+    """Where the store listens; its log of refusals is empty."""
+    return forget_refusals(server)
+
+
+@pytest.fixture
+def broker_port(broker: Store) -> int:
+    """Where the broker listens; its log of refusals is empty."""
+    return forget_refusals(broker)
+
+
+def forget_refusals(server: Store) -> int:
+    """Empty a server's log of refusals; returns its port."""
     server.execute_command("ACL", "LOG", "RESET")
     return int(server.connection_pool.connection_kwargs["port"])
 
@@ -147,7 +169,8 @@ def test_nothing_is_allowed_that_nothing_needs(server: Store) -> None:
     needed = commands_of_scripts() | commands_of_code() | {"fcall", "multi", "exec"}
     of_connections = {"ping", "hello", "auth", "select"}
 
-    given = {it[1:].replace("|", " ") for it in store_users.lines()["headgate"] if it[0] == "+"}
+    rules = store_users.lines("store")["headgate"]
+    given = {it[1:].replace("|", " ") for it in rules if it[0] == "+"}
 
     assert given - needed - of_connections == set()
 
@@ -183,15 +206,15 @@ def take(app: Celery, queue: str) -> Any:
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_brokers_user_carries_the_bells_of_every_pool(
-    server: Store, port: int, pool: str
+    broker: Store, broker_port: int, pool: str
 ) -> None:
-    app = app_as("broker", port)
+    app = app_as("broker", broker_port)
 
     publish(app, "headgate", "acme", [("a.task", Bell("a-key", 1, 1, "job", pool))])
     names_of_step, *_ = take(app, names.queue_of("headgate", pool))
 
     assert names_of_step == ["acme", "a-key", 1]
-    assert store_users.refused(server) == []
+    assert store_users.refused(broker) == []
 
 
 @contextmanager
@@ -220,28 +243,28 @@ def answering(app: Celery) -> Iterator[None]:
 
 @pytest.mark.parametrize("user", ["broker", "flower"])
 def test_who_asks_a_worker_gets_its_answer_and_hears_its_events(
-    server: Store, port: int, user: str
+    broker: Store, broker_port: int, user: str
 ) -> None:
-    app = app_as(user, port)
-    with answering(app_as("broker", port)), app.connection_for_read() as connection:
+    app = app_as(user, broker_port)
+    with answering(app_as("broker", broker_port)), app.connection_for_read() as connection:
         listener = app.events.Receiver(connection)
         listener.handlers = {"worker-online": lambda _: setattr(listener, "should_stop", True)}
         listener.capture(timeout=5)  # it raises when it hears nothing
         until(lambda: app.control.ping(timeout=1, limit=1), 10, "a pong")
 
-    assert store_users.refused(server) == []
+    assert store_users.refused(broker) == []
 
 
 def test_flower_sees_how_long_the_queues_are_and_takes_and_puts_nothing(
-    server: Store, port: int
+    broker: Store, broker_port: int
 ) -> None:
-    server.rpush("headgate.calls", "a bell")
-    with connect(store_users.url_as("flower", port)) as flower:
+    broker.rpush("headgate.calls", "a bell")
+    with connect(store_users.url_as("flower", broker_port)) as flower:
         assert flower.llen("headgate.calls") == 1
         for command in ("RPOP headgate.calls", "LPUSH headgate.media x", f"HGETALL {KEY}"):
             with pytest.raises(StoreAway, match=REFUSAL):
                 flower.execute_command(*command.split())
-    assert server.delete("headgate.calls") == 1
+    assert broker.delete("headgate.calls") == 1
 
 
 def test_the_admin_loads_what_the_ledgers_user_then_calls_and_may_not_load(
@@ -267,12 +290,49 @@ def test_the_admin_loads_what_the_ledgers_user_then_calls_and_may_not_load(
 
 
 @pytest.mark.parametrize("user", ["headgate", "broker", "flower"])
-def test_no_user_of_a_process_that_runs_may_do_anything_else(port: int, user: str) -> None:
-    with connect(store_users.url_as(user, port)) as store:
+def test_no_user_of_a_process_that_runs_may_do_anything_else(
+    port: int, broker_port: int, user: str
+) -> None:
+    with connect(store_users.url_as(user, port if user == "headgate" else broker_port)) as store:
         assert store.ping()
         for command in FORBIDDEN + FORBIDDEN_FOR[user]:
             with pytest.raises(StoreAway, match=REFUSAL):
                 store.execute_command(*command.split())
+
+
+@pytest.mark.parametrize("role", ["store", "broker"])
+def test_no_user_of_any_server_brings_a_script_of_its_own(role: store_users.Role) -> None:
+    """An endless one would stop that server for everybody; `admin` may end one that is stuck."""
+    running = re.compile(r"\+(@\w+|eval\w*|script(\|(load|flush|debug))?|function)$")
+
+    given = {(user, it) for user, all_of in store_users.lines(role).items() for it in all_of}
+
+    assert {(user, it) for user, it in given if running.match(it) and user != "default"} == set()
+
+
+def test_the_admin_ends_a_script_that_is_stuck(server: Store, port: int) -> None:
+    stuck = threading.Thread(target=run_for_ever, args=(port,))
+    server.config_set("busy-reply-threshold", 1)
+    stuck.start()
+    with connect(store_users.url_as("admin", port)) as admin:
+        until(lambda: killed(admin), 10, "the end of the script")
+    stuck.join(10)
+
+    assert server.ping()
+
+
+def run_for_ever(port: int) -> None:
+    """As somebody who may do everything."""
+    with suppress(StoreAway), connect(f"redis://127.0.0.1:{port}/0") as everything:
+        everything.execute_command("EVAL", "while true do end", 0)
+
+
+def killed(admin: Store) -> bool:
+    """Whether a script ran, and was ended."""
+    try:
+        return bool(admin.execute_command("SCRIPT", "KILL"))
+    except StoreAway:
+        return False
 
 
 def test_a_store_whose_disk_is_stated_is_not_asked_what_it_may_not_tell(
