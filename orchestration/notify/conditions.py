@@ -123,17 +123,24 @@ def _holds(client: Client, state: GovernorState) -> Iterator[Condition]:
 
 
 def conditions_of_workers(look: Look) -> Iterator[Condition]:
-    """What is so of the workers that live."""
+    """What is so of the workers that live, and of those that cannot."""
     for process in look.live.values():
         clients = sorted(process.obstacles)
-        if not (clients or process.takes_none):
+        if not process.works:
+            what, clients = "been unable to work", []
+        elif process.takes_none:
+            what, clients = "taken no bells", []
+        elif clients:
+            more = f" and {format_count(len(clients) - 1, 'other')}" if clients[1:] else ""
+            what = f"made no calls of client {clients[0]}{more}"
+        elif process.trouble:  # it lives between two ends, so that they are one condition
+            what = "been in trouble"
+        else:
             continue
-        more = f" and {format_count(len(clients) - 1, 'other')}" if clients[1:] else ""
-        what = "taken no bells" if process.takes_none else f"made no calls of client {clients[0]}"
         yield Condition(
             event=EventType.WORKER_HINDERED,
             subject=(process.id,),
-            what=f"worker {process.title} has {what}{'' if process.takes_none else more}",
+            what=f"worker {process.title} has {what}",
             then=": `headgate status` says why",
-            data={"worker": process.title, "clients": [] if process.takes_none else clients},
+            data={"worker": process.title, "clients": clients},
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestration.dispatch import presence
+from orchestration.dispatch.presence import report_failing
+from orchestration.dispatch.restarts import Restarts
 from orchestration.operate.limits import pause, resume
 from tests.support.notices import MINUTE_US
 from tests.support.stored import a_job
@@ -239,6 +241,29 @@ def test_a_worker_that_takes_no_bells_is_told_after_a_while(
 
     assert notice.text.startswith("worker w1@here (process ")
     assert " has taken no bells since " in notice.text
+    assert "canary" not in notice.document
+    assert notice.data["clients"] == []
+
+
+@pytest.mark.parametrize("ends", ["at once", "after some seconds"])
+def test_a_worker_that_ends_soon_after_each_start_is_told_once(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    why = "its process 12 ended with exit code 1 (canary), soon after each start"
+    ours = Restarts()
+    monkeypatch.setattr(presence, "restarts", ours)
+    told = []
+    for _ in range(7):
+        ours.note("ended with exit code 1 (canary)")
+        report_failing(world.clients.settings, "w1", "calls", why)
+        told += looks.deliver(10_000_000)
+        if ends != "at once":
+            world.start_heartbeat("w1").keep(now=True)
+            told += looks.deliver(3_000_000)
+
+    (notice,) = told
+    assert notice.event == "worker.hindered"
+    assert notice.text.startswith("worker w1@")
     assert "canary" not in notice.document
     assert notice.data["clients"] == []
 
