@@ -73,7 +73,7 @@ class Watch:
         if clients:
             clients[0].installation.check()
         noted = self._outbox.read()
-        if not noted.has_room:
+        if not noted.room:
             return
         changes = Changes()
         for client, seen in self._read(clients, noted):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from orchestration.dispatch import presence
 from orchestration.dispatch.presence import report_failing
 from orchestration.dispatch.restarts import Restarts
+from orchestration.notify import jobs, outbox
 from orchestration.operate.limits import pause, resume
 from tests.support.notices import MINUTE_US
 from tests.support.stored import a_job
@@ -119,6 +121,53 @@ def test_transactions_of_code_and_contacts_of_campaigns_are_no_jobs_to_tell_of(
     world.work()
 
     assert looks.events() == []
+
+
+def test_of_any_number_of_jobs_a_page_is_read_at_a_time_and_none_is_overlooked(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PAGE", 3)
+    store, key = world.client.store, world.client.keys.jobs
+    read, parse = list[int](), redis.Redis.parse_response
+
+    def noted(self: redis.Redis, connection: Any, command: str, **options: Any) -> Any:
+        reply = parse(self, connection, command, **options)
+        if command == "ZRANGEBYSCORE":
+            read.append(len(reply))
+        return reply
+
+    monkeypatch.setattr(redis.Redis, "parse_response", noted)
+    world.submit(1, "old")
+    world.work()
+    world.submit(1, "open")
+    newest_us = int(store.zscore(key, "open") or 0)  # type: ignore[arg-type]
+    store.zadd(key, {f"t-{number:014x}": newest_us - 20 + number // 2 for number in range(50)})
+
+    assert looks.events() == []
+    world.submit(1, "new")
+    world.work()
+
+    assert sorted(notice.data["job"] for notice in looks.deliver()) == ["new", "open"]
+    assert looks.events() == []
+    assert len(read) > 25
+    assert max(read) <= 3
+
+
+def test_jobs_that_ended_while_nobody_looked_are_told_as_there_is_room(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PAGE", 1)
+    monkeypatch.setattr(outbox, "MOST_WAITING", 2)
+    world.submit(1, "open")
+    looks.look()
+    for number in range(4):
+        world.submit(1, f"new-{number}")
+    world.work()
+
+    told = [[notice.data["job"] for notice in looks.deliver()] for _ in range(4)]
+
+    assert max(map(len, told)) <= 3
+    assert sorted(job for some in told for job in some) == [*(f"new-{n}" for n in range(4)), "open"]
 
 
 # Holds
