@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--check",
     is_flag=True,
-    help="Look whether the worker of this --name on this host runs and takes bells, and end.",
+    help="Look whether the worker of this --name on this host works and takes bells, and end.",
 )
 @options.configured
 def command(

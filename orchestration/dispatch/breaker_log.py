@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from orchestration.views.scopes import public_scope
 from workers.governor import flows
 from workers.governor.failures import failures
 from workers.governor.state import GovernorState
@@ -55,8 +57,9 @@ def _list_changes(before: Mapping[str, Failure], now: Mapping[str, Failure]) -> 
     """What begins to hold, and what holds no longer; one sentence each."""
     for scope in before.keys() - now.keys():
         if "client" in now:
-            yield f"the hold of {scope} covers the whole client now"
+            yield f"the hold of {public_scope(scope)} covers the whole client now"
         else:
-            yield f"{'its calls' if scope == 'client' else f'calls of {scope}'} leave again"
+            calls = "its calls" if scope == "client" else f"calls of {public_scope(scope)}"
+            yield f"{calls} leave again"
     for scope in now.keys() - before.keys():
-        yield now[scope].sentence
+        yield replace(now[scope], scope=public_scope(scope)).sentence

@@ -10,6 +10,7 @@ from orchestration.notify.outbox import Name
 from orchestration.text import format_count
 from orchestration.views.holds import holds
 from orchestration.views.progress import iso
+from orchestration.views.scopes import public_scope
 from workers.governor import flows
 from workers.governor.failures import failures
 from workers.governor.state import GovernorState
@@ -47,7 +48,8 @@ class Condition:
         """What is told of it."""
         since = iso(since_us)
         text = f"{self.what} since {since}{self.then}"
-        return Notice.of(self.event, self.subject, since_us, text, since=since, **self.data)
+        subject = tuple(map(public_scope, self.subject))  # who knows a hash can guess its words
+        return Notice.of(self.event, subject, since_us, text, since=since, **self.data)
 
     @classmethod
     def outage(cls, client: str, scope: str, since_us: int) -> Self:
@@ -58,13 +60,15 @@ class Condition:
             what=f"{name_scope(client, scope)} {_has(scope)} been failing",
             then=", and nothing but probes leaves",
             since_us=since_us,
-            data={"client": client, "scope": scope},
+            data={"client": client, "scope": public_scope(scope)},
         )
 
 
 def name_scope(client: str, scope: str) -> str:
     """What a hold holds, as the subject of a sentence."""
-    return f"client {client}" if scope == "client" else f"client {client}: calls of {scope}"
+    if scope == "client":
+        return f"client {client}"
+    return f"client {client}: calls of {public_scope(scope)}"
 
 
 def _has(scope: str) -> str:
@@ -118,22 +122,34 @@ def _holds(client: Client, state: GovernorState) -> Iterator[Condition]:
             subject=(client.name, scope),
             what=f"{name_scope(client.name, scope)} {_has(scope)} been held",
             then=": `headgate status` says why",
-            data={"client": client.name, "scope": scope, "cause": cause, "until": until},
+            data={
+                "client": client.name,
+                "scope": public_scope(scope),
+                "cause": cause,
+                "until": until,
+            },
         )
 
 
 def conditions_of_workers(look: Look) -> Iterator[Condition]:
-    """What is so of the workers that live."""
+    """What is so of the workers that live, and of those that cannot."""
     for process in look.live.values():
         clients = sorted(process.obstacles)
-        if not (clients or process.takes_none):
+        if not process.works:
+            what, clients = "been unable to work", []
+        elif process.takes_none:
+            what, clients = "taken no bells", []
+        elif clients:
+            more = f" and {format_count(len(clients) - 1, 'other')}" if clients[1:] else ""
+            what = f"made no calls of client {clients[0]}{more}"
+        elif process.trouble:  # it lives between two ends, so that they are one condition
+            what = "been in trouble"
+        else:
             continue
-        more = f" and {format_count(len(clients) - 1, 'other')}" if clients[1:] else ""
-        what = "taken no bells" if process.takes_none else f"made no calls of client {clients[0]}"
         yield Condition(
             event=EventType.WORKER_HINDERED,
             subject=(process.id,),
-            what=f"worker {process.title} has {what}{'' if process.takes_none else more}",
+            what=f"worker {process.title} has {what}",
             then=": `headgate status` says why",
-            data={"worker": process.title, "clients": [] if process.takes_none else clients},
+            data={"worker": process.title, "clients": clients},
         )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Kinds of what is watched: a job that is open, and when the newest known job of a client began.
 OPEN: Final = "job"
 NEWEST: Final = "newest_job"
+#: Jobs that are read at a time: of years there may be millions, nearly all of one transaction.
+PAGE: Final = 500
 #: The stored name of when a job ended.
 _FINISHED: Final = next(name for name, known in FIELDS.items() if known.attribute == "finished_us")
 
@@ -35,7 +37,7 @@ _FINISHED: Final = next(name for name, known in FIELDS.items() if known.attribut
 class Seen:
     """The jobs of a client at one moment."""
 
-    new: Sequence[tuple[str, float]]  #: those that began since the newest known one, and when
+    new: Sequence[tuple[str, float]]  #: the first page of those that are new, and when they began
     ended: Sequence[str | None]  #: of each watched one: when it ended
 
     @classmethod
@@ -48,29 +50,42 @@ class Seen:
 def ask(pipe: Pipeline, client: Client, noted: Noted) -> None:
     """Ask for the client's new jobs, and whether those that are watched have ended."""
     newest_us = _newest_us(noted, client)
-    pipe.zrangebyscore(client.keys.jobs, f"({newest_us or 0}", "+inf", withscores=True)
+    pipe.zrangebyscore(client.keys.jobs, *_first_after(newest_us or 0), withscores=True)
     for job in _watched(noted, client):
         pipe.hget(client.keys.job(job), _FINISHED)
 
 
 def note_ended(changes: Changes, noted: Noted, client: Client, seen: Seen) -> None:
-    """Watch new jobs, and note which have ended.
+    """Watch new jobs, and note which have ended, as far as there is room for their notices.
 
     Raises:
         StoreAway: the store gives no answer.
     """
     watched = zip(_watched(noted, client), seen.ended, strict=True)
-    ended = [job for job, moment in watched if moment is not None]
-    new = [job for job, _ in seen.new if not job.startswith(OF_ONE_TRANSACTION)]
-    is_first = _newest_us(noted, client) is None  # what ended before is no news
-    for name, job in zip([*ended, *new], client.ledger.jobs([*ended, *new]), strict=True):
-        has_ended = job is None or job.finished_us is not None
-        changes.watched[_name(client, name)] = None if has_ended else ""
-        is_news = name in ended or not is_first
-        if is_news and has_ended and job and job.params.parent is None:
-            changes.notices.append(_end_of(client, job))
-    if seen.new or is_first:
-        newest_us = max((round(moment) for _, moment in seen.new), default=noted.now_us)
+    ended = [job for job, moment in watched if moment is not None][: noted.room]
+    notices: list[Notice] = []
+    for start in range(0, len(ended), PAGE):
+        names = ended[start : start + PAGE]
+        for name, job in zip(names, client.ledger.jobs(names), strict=True):
+            if job is None or job.finished_us is not None:
+                changes.watched[_name(client, name)] = None
+                notices += _news(client, job)
+    newest_us = _newest_us(noted, client)
+    # What ended before anybody looked is no news.
+    news_us = noted.now_us if newest_us is None else 0
+    for page in _pages(client, seen.new):
+        newest_us = round(page[-1][1])
+        names = [name for name, _ in page if not name.startswith(OF_ONE_TRANSACTION)]
+        for name, job in zip(names, client.ledger.jobs(names), strict=True):
+            if job and job.finished_us is None and job.params.parent is None:
+                changes.watched[_name(client, name)] = ""
+            elif job and (job.finished_us or 0) >= news_us:
+                notices += _news(client, job)
+        if len(notices) >= noted.room:
+            break  # the next look goes on here
+    changes.notices += notices
+    newest_us = noted.now_us if newest_us is None else newest_us
+    if newest_us != _newest_us(noted, client):
         changes.watched[Name(NEWEST, (client.name,))] = str(newest_us)
 
 
@@ -86,6 +101,28 @@ def watch_again(client: Client, job: str) -> None:
     outbox.watch_beside(Name(NEWEST, (client.name,)), _name(client, job), "")
 
 
+def _first_after(moment_us: int) -> tuple[str, str, int, int]:
+    """Which jobs are the first page of those that began later."""
+    return f"({moment_us}", "+inf", 0, PAGE
+
+
+def _pages(
+    client: Client, page: Sequence[tuple[str, float]]
+) -> Iterator[Sequence[tuple[str, float]]]:
+    """This page of new jobs and all later ones; no moment begins on one and ends on another."""
+    while page:
+        is_full = len(page) >= PAGE
+        if is_full:
+            page = [one for one in page if one[1] < page[-1][1]] or page
+        yield page
+        if not is_full:
+            return
+        after = _first_after(round(page[-1][1]))
+        page = client.store.zrangebyscore(  # type: ignore[assignment]
+            client.keys.jobs, *after, withscores=True
+        )
+
+
 def _name(client: Client, job: str) -> Name:
     return Name(OPEN, (client.name, job))
 
@@ -99,6 +136,12 @@ def _newest_us(noted: Noted, client: Client) -> int | None:
     stored = noted.of([NEWEST], client.name).get(Name(NEWEST, (client.name,)), "")
     newest_us = number_of(stored, -1)
     return newest_us if 0 <= newest_us <= noted.now_us else None
+
+
+def _news(client: Client, job: Job | None) -> Iterator[Notice]:
+    """The notice that a job has ended, if that is one to tell of."""
+    if job and job.finished_us is not None and job.params.parent is None:
+        yield _end_of(client, job)
 
 
 def _end_of(client: Client, job: Job) -> Notice:

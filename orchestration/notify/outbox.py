@@ -45,7 +45,7 @@ class Noted:
 
     now_us: int
     watched: Mapping[Name, str]  #: what is known of each
-    has_room: bool  #: for further notices
+    room: int  #: for so many further notices
 
     def of(self, kinds: Container[str], client: str | None = None) -> dict[Name, str]:
         """What is watched of these kinds, of one client or of all."""
@@ -100,7 +100,7 @@ class Outbox:
                 kind, *subject = json.loads(text)
                 watched[Name(kind, tuple(subject))] = value
         now_us = self._clock() if self._clock else to_us(now)
-        return Noted(now_us, watched, waiting < MOST_WAITING)
+        return Noted(now_us, watched, max(0, MOST_WAITING - waiting))
 
     def note(self, changes: Changes) -> None:
         """Write what a look comes to, all or nothing."""

@@ -22,6 +22,7 @@ from orchestration.notify.conditions import (
 from orchestration.notify.events import EventType, Notice
 from orchestration.notify.outbox import Changes, Name
 from orchestration.views.progress import iso
+from orchestration.views.scopes import public_scope
 from workers.errors import HeadgateError, LedgerDamaged
 from workers.governor.registry import Registry
 from workers.store.reading import number_of
@@ -73,7 +74,7 @@ class Watch:
         if clients:
             clients[0].installation.check()
         noted = self._outbox.read()
-        if not noted.has_room:
+        if not noted.room:
             return
         changes = Changes()
         for client, seen in self._read(clients, noted):
@@ -149,10 +150,10 @@ def _end_of_outage(client: str, scope: str, since_us: int, now_us: int) -> Notic
     since = iso(since_us)
     return Notice.of(
         EventType.OUTAGE_ENDED,
-        (client, scope, str(since_us)),
+        (client, public_scope(scope), str(since_us)),
         now_us,
         f"{name_scope(client, scope)} may leave again, after an outage since {since}",
         client=client,
-        scope=scope,
+        scope=public_scope(scope),
         since=since,
     )

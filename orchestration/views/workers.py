@@ -70,7 +70,7 @@ def workers_of(client: Client) -> Workers:
 
 
 def require_alive(clients: Clients, name: str, host: str) -> None:
-    """Make sure that the worker of this name on this host is alive: that it runs and takes bells.
+    """Make sure that the worker of this name on this host is alive: it runs, and takes bells.
 
     Raises:
         HeadgateError: it does not.
@@ -83,8 +83,10 @@ def require_alive(clients: Clients, name: str, host: str) -> None:
             f"worker {name}@{host} is not alive: it wrote no heartbeat in the last {LIVES_S:g} s"
         )
     for process in own:
+        if not process.works:
+            raise HeadgateError(_cannot_work(process))
         if process.takes_none:
-            raise HeadgateError(f"{_titles([process])} takes no bells: {process.takes_none}")
+            raise HeadgateError(_takes_no_bells(process))
 
 
 def find_outdated(clients: Clients, installation: str) -> list[str]:
@@ -132,12 +134,21 @@ def _troubles(client: str, processes: Sequence[Process]) -> Iterator[str]:
     """What keeps processes from the client's calls, or from any work, and who was started anew."""
     for process in processes:
         if process.takes_none:
-            yield f"{_titles([process])} takes no bells: {process.takes_none}"
+            yield _takes_no_bells(process)
         elif why := process.obstacles.get(client):
             yield f"{_titles([process])} makes no calls of client {client}: {why}"
-        if process.trouble:
-            fault = "is in trouble" if process.works else "cannot work"
-            yield f"{_titles([process])} {fault}: {process.trouble}"
+        if not process.works:
+            yield _cannot_work(process)
+        elif process.trouble:
+            yield f"{_titles([process])} is in trouble: {process.trouble}"
+
+
+def _takes_no_bells(process: Process) -> str:
+    return f"{_titles([process])} takes no bells: {process.takes_none}"
+
+
+def _cannot_work(process: Process) -> str:
+    return f"{_titles([process])} cannot work: {process.trouble}"
 
 
 def _who(look: Look, digest: str) -> str:

@@ -93,6 +93,10 @@ def test_a_worker_that_cannot_work_is_no_live_worker_and_doctor_and_status_say_w
     assert result.exit_code == 1
     assert f"cannot work: {why}" in result.stdout
     assert f"cannot work: {why}" in world.run("status").stdout
+    look = world.run("worker", "--name", "w1", "--check")
+    assert look.exit_code == 1
+    assert look.stderr.startswith("headgate: worker w1@")
+    assert look.stderr.endswith(f"cannot work: {why}\n")
 
 
 def test_a_worker_that_works_again_takes_the_entry_of_the_one_that_could_not(world: World) -> None:

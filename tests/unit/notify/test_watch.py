@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from orchestration.dispatch import presence
+from orchestration.dispatch.presence import report_failing
+from orchestration.dispatch.restarts import Restarts
+from orchestration.notify import jobs, outbox
 from orchestration.operate.limits import pause, resume
 from tests.support.notices import MINUTE_US
 from tests.support.stored import a_job
@@ -30,7 +34,9 @@ ORDERED = Requeue(
     throttled=True,
     delay_s=3600,
 )
-ROUTE = "POST /things"
+ROUTE = "POST /things/mustermann"
+#: And as third parties may know it.
+SHOWN = "POST *"
 
 
 def open_breaker(world: World, scope: str, cause: str, now_us: int) -> None:
@@ -119,6 +125,53 @@ def test_transactions_of_code_and_contacts_of_campaigns_are_no_jobs_to_tell_of(
     assert looks.events() == []
 
 
+def test_of_any_number_of_jobs_a_page_is_read_at_a_time_and_none_is_overlooked(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PAGE", 3)
+    store, key = world.client.store, world.client.keys.jobs
+    read, parse = list[int](), redis.Redis.parse_response
+
+    def noted(self: redis.Redis, connection: Any, command: str, **options: Any) -> Any:
+        reply = parse(self, connection, command, **options)
+        if command == "ZRANGEBYSCORE":
+            read.append(len(reply))
+        return reply
+
+    monkeypatch.setattr(redis.Redis, "parse_response", noted)
+    world.submit(1, "old")
+    world.work()
+    world.submit(1, "open")
+    newest_us = int(store.zscore(key, "open") or 0)  # type: ignore[arg-type]
+    store.zadd(key, {f"t-{number:014x}": newest_us - 20 + number // 2 for number in range(50)})
+
+    assert looks.events() == []
+    world.submit(1, "new")
+    world.work()
+
+    assert sorted(notice.data["job"] for notice in looks.deliver()) == ["new", "open"]
+    assert looks.events() == []
+    assert len(read) > 25
+    assert max(read) <= 3
+
+
+def test_jobs_that_ended_while_nobody_looked_are_told_as_there_is_room(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PAGE", 1)
+    monkeypatch.setattr(outbox, "MOST_WAITING", 2)
+    world.submit(1, "open")
+    looks.look()
+    for number in range(4):
+        world.submit(1, f"new-{number}")
+    world.work()
+
+    told = [[notice.data["job"] for notice in looks.deliver()] for _ in range(4)]
+
+    assert max(map(len, told)) <= 3
+    assert sorted(job for some in told for job in some) == [*(f"new-{n}" for n in range(4)), "open"]
+
+
 # Holds
 
 
@@ -139,7 +192,7 @@ def test_a_hold_is_told_when_it_has_lasted_for_ten_minutes_and_once(
     (notice,) = looks.deliver(MINUTE_US)
 
     assert notice.event == "hold.lasts"
-    scope = ROUTE if why == "ordered" else "client"
+    scope = SHOWN if why == "ordered" else "client"
     assert notice.data["scope"] == scope
     assert notice.data["cause"] == ("throttled" if why == "breaker" else "pause")
     assert (notice.data["until"] is None) == (why != "ordered")
@@ -181,8 +234,8 @@ def test_an_outage_is_told_when_it_begins_and_when_it_ends(world: World, looks: 
 
     assert (began["type"], ended["type"]) == ("outage.began", "outage.ended")
     assert began["data"]["since"] == ended["data"]["since"] == began["timestamp"]
-    assert began["text"].startswith(f"client acme: calls of {ROUTE} have been failing since ")
-    assert ended["text"].startswith(f"client acme: calls of {ROUTE} may leave again, ")
+    assert began["text"].startswith(f"client acme: calls of {SHOWN} have been failing since ")
+    assert ended["text"].startswith(f"client acme: calls of {SHOWN} may leave again, ")
     assert looks.events() == []
 
 
@@ -243,6 +296,29 @@ def test_a_worker_that_takes_no_bells_is_told_after_a_while(
     assert notice.data["clients"] == []
 
 
+@pytest.mark.parametrize("ends", ["at once", "after some seconds"])
+def test_a_worker_that_ends_soon_after_each_start_is_told_once(
+    world: World, looks: Looks, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    why = "its process 12 ended with exit code 1 (canary), soon after each start"
+    ours = Restarts()
+    monkeypatch.setattr(presence, "restarts", ours)
+    told = []
+    for _ in range(7):
+        ours.note("ended with exit code 1 (canary)")
+        report_failing(world.clients.settings, "w1", "calls", why)
+        told += looks.deliver(10_000_000)
+        if ends != "at once":
+            world.start_heartbeat("w1").keep(now=True)
+            told += looks.deliver(3_000_000)
+
+    (notice,) = told
+    assert notice.event == "worker.hindered"
+    assert notice.text.startswith("worker w1@")
+    assert "canary" not in notice.document
+    assert notice.data["clients"] == []
+
+
 # What no document holds, and what stops no look
 
 
@@ -254,15 +330,18 @@ def test_no_document_has_a_word_of_a_row_a_provider_or_an_operator(
     world.submit(2)
     world.client.governor().settle(world.admit(world.bells(1)[0]), ORDERED)
     pause(world.client, by="maria", reason="canary-of-the-operator")
-    open_breaker(world, "client", "failing", looks.now_us)
+    open_breaker(world, ROUTE, "failing", looks.now_us)
     looks.look()
     looks.look(11 * MINUTE_US)
+    close_breaker(world, ROUTE)
+    looks.look()
 
     shown = json.dumps(looks.documents())
 
     assert len(json.loads(shown)) >= 4
     keys = world.client.store.scan_iter(f"{world.client.keys.transactions}*")
-    for secret in ("canary", "maria", "j1-0", "j2-0", "made-", *(key[-36:] for key in keys)):
+    words = ["canary", "maria", "mustermann", "things", "j1-0", "j2-0", "made-"]
+    for secret in [*words, *(key[-36:] for key in keys)]:
         assert secret not in shown
 
 
