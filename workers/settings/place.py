@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What is looked for when neither `--config` nor `HEADGATE_CONFIG` names a file.
 DEFAULT_FILE: Final = "headgate.toml"
+#: Links that are followed one after the other, as Linux does.
+_MOST_LINKS: Final = 40
 
 
 def find_file(given: str | os.PathLike[str] | None = None) -> Path | None:
@@ -48,7 +50,7 @@ def find_folder(data_dir: Path, file: Path | None, *, in_environment: bool) -> P
     """
     data_dir = data_dir.expanduser()
     if file is not None:
-        return file.absolute().parent / data_dir
+        return name_whole(_home_of(file) / data_dir)
     if data_dir.is_absolute():
         return data_dir
     if folder := _nearest(data_dir):
@@ -60,6 +62,31 @@ def find_folder(data_dir: Path, file: Path | None, *, in_environment: bool) -> P
         f"{DEFAULT_FILE} nor {data_dir}; name the file with --config or HEADGATE_CONFIG, or write "
         f"{DEFAULT_FILE} as the README shows"
     )
+
+
+def name_whole(entry: Path) -> Path:
+    """The path of an entry from the root, by no link of a folder above and no `..`."""
+    return Path(os.path.realpath(entry.parent)) / entry.name
+
+
+def _home_of(file: Path) -> Path:
+    """The folder to which a configuration belongs, by whatever path or link it is named."""
+    file = name_whole(file)
+    for _ in range(_MOST_LINKS):
+        if not file.is_symlink() or _is_versioned(file):
+            break
+        file = name_whole(file.parent / file.readlink())
+    return file.parent
+
+
+def _is_versioned(link: Path) -> bool:
+    """Whether a link leads through a link of a folder below its own, so to another one each time.
+
+    So Kubernetes mounts files: headgate.toml leads to ..data/headgate.toml, and each update lets
+    ..data lead to a new folder. The data must not move with it.
+    """
+    folder = Path(os.path.normpath(link.parent / link.readlink())).parent
+    return folder.is_relative_to(link.parent) and folder != Path(os.path.realpath(folder))
 
 
 def _nearest(name: str | Path) -> Path | None:

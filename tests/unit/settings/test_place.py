@@ -52,6 +52,59 @@ def test_a_file_that_is_named_is_read_and_nothing_is_looked_for(
     assert load().store.data_dir == tmp_path / "other" / "data"
 
 
+@pytest.mark.parametrize(
+    ("data_dir", "place"), [(".headgate", "run/.headgate"), ("../data", "data")]
+)
+@pytest.mark.parametrize(
+    "named",
+    [
+        "link/headgate.toml", "chain/headgate.toml", "folder/headgate.toml", "above.toml",
+        "other/../run/headgate.toml",
+    ],
+)  # fmt: skip
+def test_every_path_to_one_file_is_one_data_folder(
+    named: str, data_dir: str, place: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for folder in ("run", "link", "chain", "other"):
+        (tmp_path / folder).mkdir()
+    (run / "headgate.toml").write_text(f'[store]\ndata_dir = "{data_dir}"\n')
+    (tmp_path / "link" / "headgate.toml").symlink_to("../run/headgate.toml")
+    (tmp_path / "chain" / "headgate.toml").symlink_to(tmp_path / "link" / "headgate.toml")
+    (tmp_path / "folder").symlink_to(run)
+    (tmp_path / "above.toml").symlink_to("run/headgate.toml")
+
+    assert load(tmp_path / named).store.data_dir == tmp_path / place
+
+
+def test_a_link_of_the_current_folder_is_found_and_its_data_lies_beside_the_file_itself(
+    tmp_path: Path, below: Path
+) -> None:
+    (tmp_path / "acme.toml").touch()
+    (below / "headgate.toml").symlink_to(tmp_path / "acme.toml")
+
+    assert load().store.data_dir == tmp_path / ".headgate"
+
+
+@pytest.mark.parametrize("link", ["mount/headgate.toml", "link.toml"])
+def test_the_data_of_a_mounted_file_stays_when_an_update_moves_the_file(
+    link: str, tmp_path: Path
+) -> None:
+    mount = tmp_path / "mount"
+    for version in ("..2026_1", "..2026_2"):
+        (mount / version).mkdir(parents=True)
+        (mount / version / "headgate.toml").touch()
+    (mount / "..data").symlink_to("..2026_1")
+    (mount / "headgate.toml").symlink_to("..data/headgate.toml")
+    (tmp_path / "link.toml").symlink_to("mount/headgate.toml")
+    before = load(tmp_path / link).store.data_dir
+
+    (mount / "..data").unlink()
+    (mount / "..data").symlink_to("..2026_2")
+
+    assert before == load(tmp_path / link).store.data_dir == mount / ".headgate"
+
+
 def test_without_a_file_the_nearest_data_folder_is_used(
     tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
