@@ -28,7 +28,7 @@ def find_file(given: str | os.PathLike[str] | None = None) -> Path | None:
         The nearest `headgate.toml` of the current folder and those above it; None = there is none.
 
     Raises:
-        ConfigError: the nearest one is above, and belongs to somebody else.
+        ConfigError: the nearest one belongs to somebody else.
     """
     named = given or os.environ.get("HEADGATE_CONFIG")
     if named:
@@ -46,7 +46,8 @@ def find_folder(data_dir: Path, file: Path | None, *, in_environment: bool) -> P
         in_environment: Whether the environment sets values of the configuration.
 
     Raises:
-        ConfigError: nothing is configured, and no data folder is there either.
+        ConfigError: nothing is configured, and no data folder is there either, or it belongs to
+            somebody else.
     """
     data_dir = data_dir.expanduser()
     if file is not None:
@@ -93,8 +94,7 @@ def _nearest(name: str | Path) -> Path | None:
     """The current folder or the nearest one above it that has this entry."""
     for folder in _upwards():
         if (folder / name).exists():
-            if folder != Path.cwd():
-                _require_own(folder / name)
+            _require_own(folder / name)
             return folder
     return None
 
@@ -106,12 +106,15 @@ def _upwards() -> Iterator[Path]:
 
 
 def _require_own(entry: Path) -> None:
-    """Take nothing from above that somebody else may have put there.
+    """Take nothing that was not named and that somebody else may have put there.
 
-    A configuration names files and variables with secrets, and hosts to send them to.
+    A configuration names files and variables with secrets, and hosts to send them to. A folder
+    above, or the current one, may be one to which others write, such as /tmp.
     """
-    if entry.stat().st_uid not in {0, os.geteuid()}:
-        raise ConfigError(
-            f"{entry} belongs to another user; name it with --config or HEADGATE_CONFIG if you "
-            f"trust it"
-        )
+    owners = {entry.lstat().st_uid, entry.stat().st_uid}  # of a link, and of what it leads to
+    if owners <= {0, os.geteuid()}:
+        return
+    name_it = "name it with its whole path as HEADGATE_STORE__DATA_DIR"
+    if entry.name == DEFAULT_FILE:
+        name_it = "name it with --config or HEADGATE_CONFIG"
+    raise ConfigError(f"{entry} belongs to another user; {name_it} if you trust it")

@@ -132,25 +132,62 @@ def test_a_command_that_finds_no_configuration_says_so_and_makes_nothing(
     assert list(below.iterdir()) == []
 
 
-@pytest.mark.parametrize("entry", ["headgate.toml", ".headgate"])
-def test_what_somebody_else_put_above_is_not_taken(
-    entry: str, tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    placed = tmp_path / entry
-    placed.mkdir() if entry == ".headgate" else placed.touch()
+def give_away(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an entry, and not what it leads to, belong to somebody else."""
     if os.geteuid() == 0:
-        os.chown(placed, 54321, -1)
+        os.chown(entry, 54321, -1, follow_symlinks=False)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 54321)
 
-    with pytest.raises(ConfigError, match=r"belongs to another user; name it with --config"):
+
+@pytest.mark.parametrize("current", ["a/b", "."])
+@pytest.mark.parametrize(
+    ("entry", "name_it"),
+    [
+        ("headgate.toml", "name it with --config or HEADGATE_CONFIG"),
+        (".headgate", "name it with its whole path as HEADGATE_STORE__DATA_DIR"),
+    ],
+)
+def test_what_somebody_else_put_here_or_above_is_not_taken(
+    entry: str, name_it: str, current: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = tmp_path / entry
+    placed.mkdir() if entry == ".headgate" else placed.touch()
+    give_away(placed, monkeypatch)
+    monkeypatch.chdir(tmp_path / current)
+
+    with pytest.raises(ConfigError, match=f"{entry} belongs to another user; {name_it} if you"):
         load()
 
-    monkeypatch.chdir(tmp_path)  # who goes there means it
+    if entry == ".headgate":
+        monkeypatch.setenv("HEADGATE_STORE__DATA_DIR", str(placed))
+    else:
+        monkeypatch.setenv("HEADGATE_CONFIG", str(placed))
     assert load().store.data_dir == tmp_path / ".headgate"
-    monkeypatch.chdir(below)
-    if entry == "headgate.toml":
-        assert load(placed).store.data_dir == tmp_path / ".headgate"
+
+
+def test_a_link_that_somebody_else_put_there_is_not_taken(
+    tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").touch()
+    (below / "headgate.toml").symlink_to(tmp_path / "mine.toml")
+    give_away(below / "headgate.toml", monkeypatch)
+
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        load()
+
+
+def test_a_command_beside_a_configuration_of_somebody_else_is_one_sentence(
+    below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (below / "headgate.toml").touch()
+    give_away(below / "headgate.toml", monkeypatch)
+
+    result = CliRunner().invoke(main, ["config", "check"])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"headgate: {below / 'headgate.toml'} belongs to another user;")
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
