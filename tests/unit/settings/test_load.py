@@ -273,6 +273,23 @@ def test_an_environment_that_is_no_json_is_one_sentence(
     assert "not valid JSON" in home.refusal(ACME)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "field"),
+    [
+        ("STORE", '{"namespace": "a", "namespace": "canary"}', "store"),
+        ("CLIENTS", '{"acme": {}, "acme": {"region": "canary"}}', "clients"),
+        ("CLIENTS__ACME", '{"base_url": "https://a", "base_url": "https://canary"}', "acme"),
+        ("CLIENTS__ACME__LIMITS", '[{"name": "a", "name": "canary"}]', "limits"),
+    ],
+)
+def test_a_name_given_twice_in_the_json_of_a_variable_is_one_sentence(
+    home: Home, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, field: str
+) -> None:
+    monkeypatch.setenv(f"HEADGATE_{variable}", value)
+
+    assert f"environment: the JSON for {field} gives one name twice" in home.refusal(ACME)
+
+
 @pytest.mark.parametrize("content", [b"canary\xff", None])
 def test_a_secret_file_that_is_no_text_or_not_there_is_one_sentence(
     home: Home, tmp_path: Path, content: bytes | None
