@@ -544,6 +544,8 @@ def test_signed_urls_of_genesys_may_lead_to_the_domain_of_the_clients_region(hom
         "", "*", "*.", "*.com", ".example.com", "files.*.com", "*files.example.com", "a..b",
         "https://files.example.com", "files.example.com/canary", "files.example.com:443",
         "canary@files.example.com", "files example", "[::1]", "f\u00fcr.example", "a" * 64,
+        "10.0.0.1", "8.8.8.8", "127.1", "2130706433", "0x7f.1", "localhost", "files.LOCALHOST",
+        "*.0.1",
     ],
 )  # fmt: skip
 def test_a_host_of_signed_urls_is_a_name_or_all_names_below_a_domain(home: Home, host: str) -> None:
