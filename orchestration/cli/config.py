@@ -23,7 +23,7 @@ from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.http.route import Route
 from workers.ledger.installation import Installation, where
 from workers.settings.breaker import BreakerSettings
-from workers.settings.place import find_file
+from workers.settings.place import find_file, name_whole
 from workers.store.connection import open_store, require_durable, url_of
 from workers.store.releases import server_of
 from workers.store.tls import require_trusted
@@ -88,7 +88,7 @@ def check_configuration(*, as_json: bool) -> None:
     problems = [problem for findings in all_findings for problem in findings.problems]
     if as_json:
         answer = {
-            "configuration": str(path.absolute()) if path else None,
+            "configuration": str(name_whole(path)) if path else None,
             **{name: findings.facts for name, findings in of_servers.items()},
             "clients": {name: findings.facts for name, findings in of_clients.items()},
             "problems": [text for _, text in problems],
@@ -96,7 +96,7 @@ def check_configuration(*, as_json: bool) -> None:
         }
         click.echo(json.dumps(answer))
     else:
-        file = path.absolute() if path else "no file, the environment and the defaults hold"
+        file = name_whole(path) if path else "no file, the environment and the defaults hold"
         click.echo(f"{'configuration':16}  {file}")
         for name, findings in of_servers.items():
             _show(name, findings)

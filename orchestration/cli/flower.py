@@ -54,8 +54,9 @@ def command(port: int, host: str) -> None:
 
     The user is flower.user, and the password that of flower.password_file or flower.password_env.
     Without one the command makes a password, keeps it in the data folder, and shows it once, on a
-    terminal. Flower's own options may be set as FLOWER_ variables. With FLOWER_READ_ONLY=false,
-    Flower may revoke tasks. It needs the broker; the store only for what changes workers.
+    terminal. Flower's own options may be set as FLOWER_ variables, or in a file that FLOWER_CONF
+    names. With FLOWER_READ_ONLY=false, Flower may revoke tasks. It needs the broker; the store only
+    for what changes workers.
 
     \b
     Example:  headgate flower --port 5555
@@ -72,6 +73,8 @@ def command(port: int, host: str) -> None:
     require_broker(settings.store)  # Flower needs no store
     _require_free(host, port)
     os.environ.setdefault("FLOWER_READ_ONLY", "true")
+    # By itself Flower runs flowerconfig.py of the current folder, whoever put it there.
+    os.environ.setdefault("FLOWER_CONF", os.devnull)
     # The login is set here: everybody on this machine may read arguments and environment.
     chosen.basic_auth = [login]
     chosen.format_task = format_task

@@ -10,7 +10,7 @@ import click
 from workers.clients import Clients
 from workers.ledger.installation import where
 from workers.settings.load import Settings, load
-from workers.settings.place import find_file
+from workers.settings.place import find_file, name_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ def place() -> str:
     """Which store and which file the running command uses; raises as `settings`."""
     store = where(settings().store)
     file = find_file(config_file())
-    named = f"configuration {file.absolute()}" if file else "no configuration file"
+    named = f"configuration {name_whole(file)}" if file else "no configuration file"
     return f"store {store}, {named}"
 
 

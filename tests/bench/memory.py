@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from orchestration import intake
-from orchestration.intake.readers.calls import MAX_VALUES
 from orchestration.intake.readers.source import MAX_LINE
+from orchestration.intake.readers.strict_json import MAX_VALUES
 from orchestration.kinds import find_kind
 from tests.bench.measure import ordinary_fleet, show
 from tests.support.fleet import until

@@ -31,11 +31,13 @@ def listens(host: str, port: int) -> bool:
 
 
 @contextmanager
-def started(*command: str, host: str, port: int, **env: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    *command: str, host: str, port: int, cwd: Path = ROOT, **env: str
+) -> Iterator[subprocess.Popen[str]]:
     """A Flower that listens."""
     with subprocess.Popen(
         [sys.executable, "-m", *command],
-        cwd=ROOT,
+        cwd=cwd,
         env=os.environ | env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -56,11 +58,13 @@ def started(*command: str, host: str, port: int, **env: str) -> Iterator[subproc
 
 
 @contextmanager
-def ours(*options: str, host: str = "127.0.0.1", **env: str) -> Iterator[tuple[Any, str]]:
+def ours(
+    *options: str, host: str = "127.0.0.1", cwd: Path = ROOT, **env: str
+) -> Iterator[tuple[Any, str]]:
     """`headgate flower`, and where it is."""
     port = free_port()
     command = ("orchestration.cli", "flower", f"--port={port}", *options)
-    with started(*command, host=host, port=port, **env) as it:
+    with started(*command, host=host, port=port, cwd=cwd, **env) as it:
         yield it, f"http://{host}:{port}"
 
 
@@ -143,6 +147,14 @@ def test_without_one_a_password_is_made_and_kept_for_nobody_else(
     assert f"a password was made for Flower: in {kept}" in said  # no terminal: this is a log
     assert password not in said
     assert world.store_url.startswith("redis://127.0.0.1")  # the data folder was no store's
+
+
+@pytest.mark.usefixtures("world")
+def test_no_program_of_the_current_folder_is_run(tmp_path: Path) -> None:
+    (tmp_path / "flowerconfig.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+
+    with ours(cwd=tmp_path):
+        assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org"])  # noqa: S104 -- refused

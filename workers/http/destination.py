@@ -30,11 +30,17 @@ _TRANSLATED: Final = (
 )
 #: The addresses of IPv6 that are given out for the public network.
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+#: Of those, one that is kept for documentation; not every Python knows it.
+_DOCUMENTATION: Final = ipaddress.IPv6Network("3fff::/20")
+#: The middle of an address of IPv6 in whose last 32 bits stands one of an inner network (ISATAP).
+_ISATAP: Final = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
 #: Addresses that look public, under which clouds tell their machines about themselves.
 _METADATA: Final = (
     ipaddress.IPv4Network("168.63.129.16/32"),
     ipaddress.IPv4Network("192.0.0.0/24"),
 )
+#: The way of 6to4 into IPv6, which nobody keeps any more.
+_RELAYS: Final = ipaddress.IPv4Network("192.88.99.0/24")
 #: As urllib3 sets them.
 _OPTIONS: Final[list[tuple[int, int, int | bytes]]] = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -114,9 +120,10 @@ def is_public(text: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         address = _unwrap(address)
     if isinstance(address, ipaddress.IPv6Address):
-        return address.is_global and address in _GLOBAL_UNICAST
-    is_metadata = any(address in network for network in _METADATA)
-    return address.is_global and not address.is_multicast and not is_metadata
+        is_kept = address in _DOCUMENTATION or address.packed[8:12] in _ISATAP
+        return address.is_global and address in _GLOBAL_UNICAST and not is_kept
+    is_kept = any(address in network for network in (*_METADATA, _RELAYS))
+    return address.is_global and not address.is_multicast and not is_kept
 
 
 def _unwrap(address: ipaddress.IPv6Address) -> _Address:

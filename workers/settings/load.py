@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 from workers.errors import ConfigError
 from workers.settings.client import ClientSettings, with_profile
+from workers.settings.environment import Environment
 from workers.settings.notify import NotifySettings
 from workers.settings.place import find_file, find_folder
 from workers.settings.redis_url import RedisUrl, require_verified, with_password
@@ -188,8 +189,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file."""
-        del dotenv_settings, file_secret_settings
-        return (_Sections(settings_cls, env_settings), init_settings)
+        del env_settings, dotenv_settings, file_secret_settings
+        return (_Sections(settings_cls, Environment(settings_cls)), init_settings)
 
     @model_validator(mode="before")
     @classmethod

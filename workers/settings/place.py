@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What is looked for when neither `--config` nor `HEADGATE_CONFIG` names a file.
 DEFAULT_FILE: Final = "headgate.toml"
+#: Links that are followed one after the other, as Linux does.
+_MOST_LINKS: Final = 40
 
 
 def find_file(given: str | os.PathLike[str] | None = None) -> Path | None:
@@ -26,7 +28,7 @@ def find_file(given: str | os.PathLike[str] | None = None) -> Path | None:
         The nearest `headgate.toml` of the current folder and those above it; None = there is none.
 
     Raises:
-        ConfigError: the nearest one is above, and belongs to somebody else.
+        ConfigError: the nearest one belongs to somebody else.
     """
     named = given or os.environ.get("HEADGATE_CONFIG")
     if named:
@@ -44,11 +46,12 @@ def find_folder(data_dir: Path, file: Path | None, *, in_environment: bool) -> P
         in_environment: Whether the environment sets values of the configuration.
 
     Raises:
-        ConfigError: nothing is configured, and no data folder is there either.
+        ConfigError: nothing is configured, and no data folder is there either, or it belongs to
+            somebody else.
     """
     data_dir = data_dir.expanduser()
     if file is not None:
-        return file.absolute().parent / data_dir
+        return name_whole(_home_of(file) / data_dir)
     if data_dir.is_absolute():
         return data_dir
     if folder := _nearest(data_dir):
@@ -62,12 +65,36 @@ def find_folder(data_dir: Path, file: Path | None, *, in_environment: bool) -> P
     )
 
 
+def name_whole(entry: Path) -> Path:
+    """The path of an entry from the root, by no link of a folder above and no `..`."""
+    return Path(os.path.realpath(entry.parent)) / entry.name
+
+
+def _home_of(file: Path) -> Path:
+    """The folder to which a configuration belongs, by whatever path or link it is named."""
+    file = name_whole(file)
+    for _ in range(_MOST_LINKS):
+        if not file.is_symlink() or _is_versioned(file):
+            break
+        file = name_whole(file.parent / file.readlink())
+    return file.parent
+
+
+def _is_versioned(link: Path) -> bool:
+    """Whether a link leads through a link of a folder below its own, so to another one each time.
+
+    So Kubernetes mounts files: headgate.toml leads to ..data/headgate.toml, and each update lets
+    ..data lead to a new folder. The data must not move with it.
+    """
+    folder = Path(os.path.normpath(link.parent / link.readlink())).parent
+    return folder.is_relative_to(link.parent) and folder != Path(os.path.realpath(folder))
+
+
 def _nearest(name: str | Path) -> Path | None:
     """The current folder or the nearest one above it that has this entry."""
     for folder in _upwards():
         if (folder / name).exists():
-            if folder != Path.cwd():
-                _require_own(folder / name)
+            _require_own(folder / name)
             return folder
     return None
 
@@ -79,12 +106,15 @@ def _upwards() -> Iterator[Path]:
 
 
 def _require_own(entry: Path) -> None:
-    """Take nothing from above that somebody else may have put there.
+    """Take nothing that was not named and that somebody else may have put there.
 
-    A configuration names files and variables with secrets, and hosts to send them to.
+    A configuration names files and variables with secrets, and hosts to send them to. A folder
+    above, or the current one, may be one to which others write, such as /tmp.
     """
-    if entry.stat().st_uid not in {0, os.geteuid()}:
-        raise ConfigError(
-            f"{entry} belongs to another user; name it with --config or HEADGATE_CONFIG if you "
-            f"trust it"
-        )
+    owners = {entry.lstat().st_uid, entry.stat().st_uid}  # of a link, and of what it leads to
+    if owners <= {0, os.geteuid()}:
+        return
+    name_it = "name it with its whole path as HEADGATE_STORE__DATA_DIR"
+    if entry.name == DEFAULT_FILE:
+        name_it = "name it with --config or HEADGATE_CONFIG"
+    raise ConfigError(f"{entry} belongs to another user; {name_it} if you trust it")

@@ -54,6 +54,8 @@ RESERVED: Final = frozenset(
 #: One label of a host's name, and a host, or all hosts below a domain of two labels or more.
 _LABEL: Final = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _HOST_PATTERN: Final = re.compile(rf"(?:\*\.{_LABEL}\.)?{_LABEL}(?:\.{_LABEL})*")
+#: What is no name of the public network: an address (its last label is a number), or loopback.
+_NO_NAME: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*|localhost)")
 #: Characters of a path in the configuration.
 MOST_PATH: Final = 2_048
 _PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")  # printable ASCII, no space and no fragment
@@ -215,9 +217,10 @@ def _proxy_url(value: str) -> str:
 
 def _host_pattern(value: str) -> str:
     low = value.lower()
-    if not _HOST_PATTERN.fullmatch(low):
+    if not _HOST_PATTERN.fullmatch(low) or _NO_NAME.fullmatch(low):
         raise ValueError(
-            "must be a host such as files.example.com, or all below a domain: *.files.example.com"
+            "must be a host such as files.example.com, or all below a domain: *.files.example.com; "
+            "no address, and not this machine"
         )
     return low
 

@@ -3,6 +3,7 @@
 - `source`: the file itself, as numbered lines of text, and `FileRows`, which every reader gives.
 - `rows`: what rows of all kinds share: ids, tenants, lanes, and how a bad row is rejected.
 - `calls`, `contacts`, `campaigns`, `media`: one reader for each form of file.
+- `strict_json`: how a JSON value of a line is read, and what is refused in it.
 - `steps`: the steps of a row of calls: request, look-up, poll, parts.
 
 A reader knows neither the store nor the ledger, and never decides what is accepted: it yields rows.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestration.intake.readers.calls import ROW_FIELDS, parse
+from orchestration.intake.readers.calls import ROW_FIELDS
 from orchestration.intake.readers.contacts import ContactOptions, read_columns
 from orchestration.intake.readers.rows import (
     BAD_ID,
@@ -26,6 +26,7 @@ from orchestration.intake.readers.rows import (
     show_name,
 )
 from orchestration.intake.readers.source import Source
+from orchestration.intake.readers.strict_json import parse
 from orchestration.intake.submission import Options, Submission, option
 from workers.errors import InputError
 

@@ -26,6 +26,7 @@ from orchestration.intake.readers.rows import (
     show_name,
 )
 from orchestration.intake.readers.source import Source
+from orchestration.intake.readers.strict_json import parse
 from orchestration.intake.seen import First, Repeats
 from orchestration.intake.submission import Options, option
 from workers.errors import InputError
@@ -151,7 +152,7 @@ class Files(Source):
                 yield number, {"path": name, "name": self._naming.name_of(Path(name))}
         elif self._where.suffix.lower() in _JSON_LINES:
             for number, text in json_lines(self):
-                yield number, BadRow(TOO_LONG) if text is None else _parse(text)
+                yield number, BadRow(TOO_LONG) if text is None else _parse_line(text)
         else:
             for row in read_contacts(self, self.name):
                 values = {name: value for name, value in row.get("data", {}).items() if value}
@@ -256,8 +257,8 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _parse(text: str) -> object:
+def _parse_line(text: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return BadRow("is no JSON object")
+        return parse(text)
+    except BadRow as error:
+        return error

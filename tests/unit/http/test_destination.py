@@ -112,7 +112,8 @@ def test_a_sandbox_on_loopback_may_have_its_files_on_another_port_of_loopback(ow
         "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254",
         "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::7f00:1",
         "64:ff9b:1::a9fe:a9fe", "2002:7f00:1::", "2002:a00:1::1", "2001:db8::1",
-        "2001:0:0:0:0:0:80ff:fffe", "::127.0.0.1",
+        "2001:0:0:0:0:0:80ff:fffe", "::127.0.0.1", "192.88.99.1", "3fff::1",
+        "2001:4860::5efe:10.0.0.1", "2a00:1450:4001:81b:200:5efe:7f00:1", "2001:4860::5efe:8.8.8.8",
     ],
 )  # fmt: skip
 def test_no_address_of_an_inner_network_is_public(address: str) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from orchestration.intake.readers.calls import MAX_DEPTH, MAX_STEPS, MAX_VALUES
+from orchestration.intake.readers.calls import MAX_STEPS
 from orchestration.intake.readers.source import MAX_LINE
 from orchestration.intake.readers.steps import MAX_PATH
+from orchestration.intake.readers.strict_json import MAX_DEPTH, MAX_VALUES
 from orchestration.kinds import find_kind
 from tests.support.desk import ACME, KEYED, Desk, a_call, chain, read, read_one
 from workers.ledger.job import JobParams

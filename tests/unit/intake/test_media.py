@@ -79,7 +79,10 @@ def test_a_manifest_says_names_and_languages_and_its_paths_begin_at_its_folder(
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("not json", "is no JSON object"),
+        ("not json", "is not JSON: Expecting value at column 1"),
+        ("[" * 100_000, "is nested deeper than 64 levels"),
+        ('["b.wav"]', "must be a JSON object"),
+        ('{"path": "gone.wav", "path": "b.wav"}', "path: given twice in one object"),
         ('{"name": "x"}', "path: is missing"),
         ('{"path": "gone.wav"}', "path: cannot be read (No such file or directory)"),
         ('{"path": "below"}', "path: cannot be read (not a regular file)"),

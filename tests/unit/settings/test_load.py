@@ -273,6 +273,23 @@ def test_an_environment_that_is_no_json_is_one_sentence(
     assert "not valid JSON" in home.refusal(ACME)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "field"),
+    [
+        ("STORE", '{"namespace": "a", "namespace": "canary"}', "store"),
+        ("CLIENTS", '{"acme": {}, "acme": {"region": "canary"}}', "clients"),
+        ("CLIENTS__ACME", '{"base_url": "https://a", "base_url": "https://canary"}', "acme"),
+        ("CLIENTS__ACME__LIMITS", '[{"name": "a", "name": "canary"}]', "limits"),
+    ],
+)
+def test_a_name_given_twice_in_the_json_of_a_variable_is_one_sentence(
+    home: Home, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, field: str
+) -> None:
+    monkeypatch.setenv(f"HEADGATE_{variable}", value)
+
+    assert f"environment: the JSON for {field} gives one name twice" in home.refusal(ACME)
+
+
 @pytest.mark.parametrize("content", [b"canary\xff", None])
 def test_a_secret_file_that_is_no_text_or_not_there_is_one_sentence(
     home: Home, tmp_path: Path, content: bytes | None
@@ -527,6 +544,8 @@ def test_signed_urls_of_genesys_may_lead_to_the_domain_of_the_clients_region(hom
         "", "*", "*.", "*.com", ".example.com", "files.*.com", "*files.example.com", "a..b",
         "https://files.example.com", "files.example.com/canary", "files.example.com:443",
         "canary@files.example.com", "files example", "[::1]", "f\u00fcr.example", "a" * 64,
+        "10.0.0.1", "8.8.8.8", "127.1", "2130706433", "0x7f.1", "localhost", "files.LOCALHOST",
+        "*.0.1",
     ],
 )  # fmt: skip
 def test_a_host_of_signed_urls_is_a_name_or_all_names_below_a_domain(home: Home, host: str) -> None:

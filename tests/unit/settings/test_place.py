@@ -52,6 +52,59 @@ def test_a_file_that_is_named_is_read_and_nothing_is_looked_for(
     assert load().store.data_dir == tmp_path / "other" / "data"
 
 
+@pytest.mark.parametrize(
+    ("data_dir", "place"), [(".headgate", "run/.headgate"), ("../data", "data")]
+)
+@pytest.mark.parametrize(
+    "named",
+    [
+        "link/headgate.toml", "chain/headgate.toml", "folder/headgate.toml", "above.toml",
+        "other/../run/headgate.toml",
+    ],
+)  # fmt: skip
+def test_every_path_to_one_file_is_one_data_folder(
+    named: str, data_dir: str, place: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for folder in ("run", "link", "chain", "other"):
+        (tmp_path / folder).mkdir()
+    (run / "headgate.toml").write_text(f'[store]\ndata_dir = "{data_dir}"\n')
+    (tmp_path / "link" / "headgate.toml").symlink_to("../run/headgate.toml")
+    (tmp_path / "chain" / "headgate.toml").symlink_to(tmp_path / "link" / "headgate.toml")
+    (tmp_path / "folder").symlink_to(run)
+    (tmp_path / "above.toml").symlink_to("run/headgate.toml")
+
+    assert load(tmp_path / named).store.data_dir == tmp_path / place
+
+
+def test_a_link_of_the_current_folder_is_found_and_its_data_lies_beside_the_file_itself(
+    tmp_path: Path, below: Path
+) -> None:
+    (tmp_path / "acme.toml").touch()
+    (below / "headgate.toml").symlink_to(tmp_path / "acme.toml")
+
+    assert load().store.data_dir == tmp_path / ".headgate"
+
+
+@pytest.mark.parametrize("link", ["mount/headgate.toml", "link.toml"])
+def test_the_data_of_a_mounted_file_stays_when_an_update_moves_the_file(
+    link: str, tmp_path: Path
+) -> None:
+    mount = tmp_path / "mount"
+    for version in ("..2026_1", "..2026_2"):
+        (mount / version).mkdir(parents=True)
+        (mount / version / "headgate.toml").touch()
+    (mount / "..data").symlink_to("..2026_1")
+    (mount / "headgate.toml").symlink_to("..data/headgate.toml")
+    (tmp_path / "link.toml").symlink_to("mount/headgate.toml")
+    before = load(tmp_path / link).store.data_dir
+
+    (mount / "..data").unlink()
+    (mount / "..data").symlink_to("..2026_2")
+
+    assert before == load(tmp_path / link).store.data_dir == mount / ".headgate"
+
+
 def test_without_a_file_the_nearest_data_folder_is_used(
     tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,25 +132,62 @@ def test_a_command_that_finds_no_configuration_says_so_and_makes_nothing(
     assert list(below.iterdir()) == []
 
 
-@pytest.mark.parametrize("entry", ["headgate.toml", ".headgate"])
-def test_what_somebody_else_put_above_is_not_taken(
-    entry: str, tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    placed = tmp_path / entry
-    placed.mkdir() if entry == ".headgate" else placed.touch()
+def give_away(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an entry, and not what it leads to, belong to somebody else."""
     if os.geteuid() == 0:
-        os.chown(placed, 54321, -1)
+        os.chown(entry, 54321, -1, follow_symlinks=False)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 54321)
 
-    with pytest.raises(ConfigError, match=r"belongs to another user; name it with --config"):
+
+@pytest.mark.parametrize("current", ["a/b", "."])
+@pytest.mark.parametrize(
+    ("entry", "name_it"),
+    [
+        ("headgate.toml", "name it with --config or HEADGATE_CONFIG"),
+        (".headgate", "name it with its whole path as HEADGATE_STORE__DATA_DIR"),
+    ],
+)
+def test_what_somebody_else_put_here_or_above_is_not_taken(
+    entry: str, name_it: str, current: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = tmp_path / entry
+    placed.mkdir() if entry == ".headgate" else placed.touch()
+    give_away(placed, monkeypatch)
+    monkeypatch.chdir(tmp_path / current)
+
+    with pytest.raises(ConfigError, match=f"{entry} belongs to another user; {name_it} if you"):
         load()
 
-    monkeypatch.chdir(tmp_path)  # who goes there means it
+    if entry == ".headgate":
+        monkeypatch.setenv("HEADGATE_STORE__DATA_DIR", str(placed))
+    else:
+        monkeypatch.setenv("HEADGATE_CONFIG", str(placed))
     assert load().store.data_dir == tmp_path / ".headgate"
-    monkeypatch.chdir(below)
-    if entry == "headgate.toml":
-        assert load(placed).store.data_dir == tmp_path / ".headgate"
+
+
+def test_a_link_that_somebody_else_put_there_is_not_taken(
+    tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").touch()
+    (below / "headgate.toml").symlink_to(tmp_path / "mine.toml")
+    give_away(below / "headgate.toml", monkeypatch)
+
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        load()
+
+
+def test_a_command_beside_a_configuration_of_somebody_else_is_one_sentence(
+    below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (below / "headgate.toml").touch()
+    give_away(below / "headgate.toml", monkeypatch)
+
+    result = CliRunner().invoke(main, ["config", "check"])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"headgate: {below / 'headgate.toml'} belongs to another user;")
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
