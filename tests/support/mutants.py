@@ -337,7 +337,7 @@ _SCRIPTS: Final = (
     Mutant(
         "what a row waits for others spends its patience",
         "workers/lua/includes/giving_up.lua",
-        "since = since + math.max(0, now - due - TURN)",
+        "since = since + math.max(0, now - waits_from - TURN)",
         "since = since + 0",
         "tests/scripts/test_outage.py",
     ),

@@ -11,8 +11,8 @@
 -- ARGV[5]  forget_us   the renewals are forgotten when a call that was refused came back and was answered,
 --                      and none was refused for so long
 -- Reads    oauth; writes oauth
--- Returns  {token, age_us, lifetime_us}: token 0 = it is kept, 1 = the next look renews it, 2 = it was refused
---          or replaced before; age and lifetime of a token that is renewed, else 0
+-- Returns  {token, age_us, lifetime_us}: token 0 = it is kept, 1 = the next look renews it, 2 = it was
+--          refused or replaced before; age and lifetime of a token that is renewed, else 0
 -- Cost     O(1)
 local OAUTH = base .. "oauth"
 must_be("hash", OAUTH)
