@@ -916,8 +916,8 @@ _NOTIFY: Final = (
     Mutant(
         "a job is told at each look",
         "orchestration/notify/jobs.py",
-        'None if has_ended else ""',
-        '""',
+        "changes.watched[_name(client, name)] = None",
+        'changes.watched[_name(client, name)] = ""',
         "tests/unit/notify/test_watch.py",
     ),
     Mutant(

@@ -15,14 +15,14 @@ local function read_hold(flow, other_name)
   return is_held, ended
 end
 
--- Counts the attempts of a step after this answer, in eighths, says since when it goes on so, and from when on
--- it waits for others; returns the three. When that is long enough by verdict.give_up, the verdict gets the
--- final state. While a breaker holds its scope nothing ends, and patience begins anew when that closes: an
--- outage is not the row's fault. Nor is what it waits for others, in a backlog, a pause or another row's hold:
--- from `waits_from` on, when its own wait is over, no more than TURN counts; and nothing of the wait after a
--- 429 that is its limit's, or that orders more than TURN. The last send before the end comes no later than
--- patience lasts, unless the provider ordered a longer wait; it comes from the backlog, for the countdown of
--- Celery's is the longer one.
+-- Counts the attempts of a step after this answer, in eighths, says since when it goes on so, and from
+-- when on it waits for others; returns the three. When that is long enough by verdict.give_up, the verdict
+-- gets the final state. While a breaker holds its scope nothing ends, and patience begins anew when that
+-- closes: an outage is not the row's fault. Nor is what it waits for others, in a backlog, a pause or
+-- another row's hold: from `waits_from` on, when its own wait is over, no more than TURN counts; and
+-- nothing of the wait after a 429 that is its limit's, or that orders more than TURN. The last send before
+-- the end comes no later than patience lasts, unless the provider ordered a longer wait; it comes from the
+-- backlog, for the countdown of Celery's is the longer one.
 local TURN = 60000000
 local function plan_attempts(verdict, flow, flows, counted, since, waits_from)
   counted = tonumber(counted or 0)
