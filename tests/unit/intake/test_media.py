@@ -222,11 +222,9 @@ def test_a_media_file_in_place_of_its_folder_is_said(
 
     result = desk.run("submit", "media", files / name, "--client", "acme", "--as", kind)
 
-    assert (result.exit_code, result.stderr) == (
-        2,
-        f"headgate: {name} is a media file; name the folder of the files, or a manifest that "
-        f"lists them\n",
-    )
+    wanted = "name the folder of the files, or a manifest that lists them"
+    assert result.exit_code == 2
+    assert result.stderr == f"headgate: {name} is a media file; {wanted}\n"
 
 
 def test_calls_of_a_folder_are_foreseen_without_the_transfers(desk: Desk, files: Path) -> None:
