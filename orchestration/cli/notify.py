@@ -8,7 +8,7 @@ import time
 import click
 
 from orchestration.cli import options
-from orchestration.notify.delivery import Undelivered, open_delivery
+from orchestration.notify.delivery import Undelivered, one_try, open_delivery
 from orchestration.notify.events import EventType, Notice
 from workers.errors import ConfigError, HeadgateError
 
@@ -37,7 +37,8 @@ def deliver_test() -> None:
     text = "this is a test: Headgate would tell of an event like this"
     notice = Notice.of(EventType.TEST, (secrets.token_hex(8),), now_us, text)
     try:
-        delivery.deliver(notice)
+        with one_try():
+            delivery.deliver(notice)
     except Undelivered as error:
         raise HeadgateError(f"the notice was not delivered: {error}") from None
     click.echo(f"delivered to {settings.host or settings.argv[0]}: notice {notice.id}")

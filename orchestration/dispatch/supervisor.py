@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 #: A process that lived longer than this is started again at once, others after a growing wait.
 HEALTHY_S: Final = 5.0
+#: A worker of which a process lived longer than this has worked: what keeps it from starting now,
+#: such as a configuration that is half-written, may pass.
+WORKED_S: Final = 60.0
 #: The longest wait before a process is started again, seconds.
 LONGEST_WAIT_S: Final = 10.0
 #: So many short lives in a row are a worker that cannot work.
@@ -83,11 +86,12 @@ class Supervisor:
         self._child = 0
         self._words = -1  #: the pipe in which the child process leaves why it ends
         self._deaths = 0  #: short lives in a row
+        self._has_worked = False
         self._asked = False
         self._parent = os.environ.get(PARENT_VARIABLE)
 
     def run(self) -> int:
-        """Watch until the worker has drained, or cannot work as it is configured.
+        """Watch until the worker has drained, or cannot work as it is configured from the start.
 
         The worker drains on SIGTERM and SIGINT, and when the process named by `HEADGATE_PARENT` is
         gone.
@@ -109,10 +113,12 @@ class Supervisor:
                 code, end = self._watch()
             if self._asked:
                 return max(code, 0)
-            if code == UsageError.exit_code:  # starting it again would change nothing
-                self._report(f"it cannot start: {end}")
+            lived_s = time.monotonic() - started
+            self._has_worked = self._has_worked or lived_s > WORKED_S
+            if code == UsageError.exit_code and not self._has_worked:
+                self._report(f"it cannot start: {end}")  # again would change nothing
                 return code
-            self._deaths = 0 if time.monotonic() - started > HEALTHY_S else self._deaths + 1
+            self._deaths = 0 if lived_s > HEALTHY_S else self._deaths + 1
             self._start_again_after(end)
         return 0
 

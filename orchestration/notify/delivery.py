@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from workers.errors import ConfigError, HeadgateError, NotNow
@@ -15,6 +15,8 @@ from workers.http.route import ConnectFailed
 from workers.http.webhook import Webhook
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orchestration.notify.events import Notice
     from workers.settings.notify import NotifySettings
 
@@ -41,6 +43,21 @@ class Delivery(Protocol):
 
     def cancel(self) -> None:
         """End a try that is under way, and let none begin."""
+
+
+@contextmanager
+def one_try() -> Iterator[None]:
+    """Make whatever fails within `Undelivered`, so that its tries are counted, and have a bound.
+
+    What is wrong with the configuration stays the error that it is.
+    """
+    try:
+        yield
+    except (Undelivered, HeadgateError):
+        raise
+    except Exception as error:
+        # No text of it, which may hold a secret.
+        raise Undelivered(f"the try failed ({type(error).__name__})") from error
 
 
 def open_delivery(settings: NotifySettings, *, show: bool = False) -> Delivery:
@@ -73,8 +90,9 @@ class ByCommand:
         """Run it once; raises `Undelivered`."""
         try:
             running = self._start(notice)
-        except OSError as error:
-            raise Undelivered(f"the command cannot be started ({error.strerror})") from None
+        except (OSError, ValueError) as error:  # a word that the system cannot take is a ValueError
+            why = getattr(error, "strerror", None) or "no program can be given its words"
+            raise Undelivered(f"the command cannot be started ({why})") from None
         try:
             running.communicate(notice.document.encode(), LIMIT_S)
         except subprocess.TimeoutExpired:

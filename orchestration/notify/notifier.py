@@ -11,7 +11,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from orchestration.notify.delivery import Undelivered, open_delivery
+from orchestration.notify.delivery import Undelivered, one_try, open_delivery
 from orchestration.notify.outbox import MOST_TRIES, Outbox
 from orchestration.notify.watch import Watch
 from workers.errors import HeadgateError
@@ -96,8 +96,9 @@ class Notifier(threading.Thread):
     def _deliver(self, outbox: Outbox, notice: Notice) -> None:
         """Try once; what fails comes again when its claim is over, `MOST_TRIES` times at most."""
         try:
-            self._delivery = self._delivery or open_delivery(self._clients.settings.notify)
-            self._delivery.deliver(notice)
+            with one_try():
+                self._delivery = self._delivery or open_delivery(self._clients.settings.notify)
+                self._delivery.deliver(notice)
         except (Undelivered, HeadgateError) as error:
             if self._stop_asked.is_set():
                 outbox.let_go(notice)

@@ -28,7 +28,7 @@ from workers.governor.registry import Registry
 from workers.store.reading import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from orchestration.notify.outbox import Noted, Outbox
     from workers.clients import Client, Clients
@@ -129,6 +129,8 @@ def _compare(
         if stored.endswith(_NOTICED):
             continue
         first_us = condition.since_us or now_us
+        if not stored and condition.event == EventType.HOLD_LASTS:
+            first_us = min([first_us, *_begun_elsewhere(condition.name, before, current)])
         since_us = min(number_of(stored, first_us), now_us)  # a clock may have been set back
         value = str(since_us)
         if now_us - since_us >= condition.patience_us:
@@ -144,6 +146,21 @@ def _compare(
             widened = Condition.outage(client, "client", now_us).name in current
             if not widened:
                 changes.notices.append(_end_of_outage(client, scope, number_of(since), now_us))
+
+
+def _begun_elsewhere(
+    name: Name, before: Mapping[Name, str], current: Container[Name]
+) -> Iterator[int]:
+    """Since when a hold is so that goes on as this one: it widened to its client, or narrowed.
+
+    One of which there was a notice is left out: the new scope has its own patience.
+    """
+    client, scope = name.subject
+    for other, since in before.items():
+        since_us = number_of(since, -1)
+        is_gone = other.kind == name.kind and other not in current and since_us >= 0
+        if is_gone and other.subject[0] == client and "client" in {scope, other.subject[1]}:
+            yield since_us
 
 
 def _end_of_outage(client: str, scope: str, since_us: int, now_us: int) -> Notice:

@@ -80,7 +80,8 @@ class Model(BaseModel):
     @classmethod
     def _plain_values(cls, value: object, info: ValidationInfo) -> object:
         """Refuse what pydantic would take for a number, and what no system call can take."""
-        if isinstance(value, str) and "\0" in value:
+        texts = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(text, str) and "\0" in text for text in texts):
             raise ValueError("must not hold a NUL character")
         if isinstance(value, bool):
             annotation = cls.model_fields[str(info.field_name)].annotation

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mimetypes
 import os
 import re
 from contextlib import closing
@@ -49,6 +50,7 @@ AUDIO: Final = frozenset((".wav", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac
 #: Ends of names of manifests with one JSON object a line; others are CSV.
 _JSON_LINES: Final = frozenset((".jsonl", ".ndjson", ".json"))
 _PIECE: Final = 1_048_576
+_WANTED: Final = "name the folder of the files, or a manifest that lists them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,8 @@ class Files(Source):
 
     def rows(self) -> Iterator[Row]:
         """A row for each file, good or rejected."""
+        if self._where.is_file() and _is_media(self._where):
+            raise InputError(f"{self.name} is a media file; {_WANTED}")
         with closing(Repeats()) as names:
             for line, given in self._given():
                 if isinstance(given, BadRow):
@@ -255,6 +259,12 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:  # links in a circle
         return False
+
+
+def _is_media(file: Path) -> bool:
+    """Whether a file is what a manifest would list, by its name."""
+    kind = (mimetypes.guess_type(file.name)[0] or "").partition("/")[0]
+    return kind in {"audio", "image", "video"} or file.suffix.lower() in AUDIO
 
 
 def _parse_line(text: str) -> object:

@@ -255,6 +255,25 @@ def test_a_process_that_cannot_start_as_it_is_configured_is_reported_and_not_sta
     assert told[0].endswith("ended with exit code 2 (the limit is too low)")
 
 
+def test_a_worker_that_has_worked_waits_for_a_configuration_that_can_be_read_again(
+    tmp_path: Path,
+) -> None:
+    before = "supervisor.WORKED_S = 0.05\nimport time\nfrom workers.errors import ConfigError"
+    lines = (
+        "number = len(os.listdir('.'))",
+        "open(f'start-{number}', 'w').close()",
+        "if number not in {1, 2, 3}: time.sleep(600 if number else 0.3); sys.exit(1)",
+        "raise ConfigError('headgate.toml ends too early')",
+    )
+    work = "\n    ".join(lines)
+
+    told, printed, code = supervised(work, tmp_path, 2, before)
+
+    assert all("exit code 2 (headgate.toml ends too early), soon after" in why for why in told)
+    assert sum(line == "headgate: headgate.toml ends too early" for line in printed) >= 2
+    assert code != 2
+
+
 def test_a_process_that_cannot_be_made_is_tried_again(tmp_path: Path) -> None:
     before = "def fail(): raise BlockingIOError(11, 'Resource temporarily unavailable')"
 

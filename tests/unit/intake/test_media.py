@@ -216,6 +216,20 @@ def test_a_folder_without_audio_and_a_client_of_nice_are_refused_in_one_sentence
     assert nice.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(("name", "kind"), [("b.wav", "prompts"), ("logo.png", "assets")])
+@pytest.mark.parametrize("content", [b"RIFF", b"RIFF\0\xff\n\xfe"])
+def test_a_media_file_in_place_of_its_folder_is_said(
+    desk: Desk, files: Path, name: str, kind: str, content: bytes
+) -> None:
+    (files / name).write_bytes(content)
+
+    result = desk.run("submit", "media", files / name, "--client", "acme", "--as", kind)
+
+    wanted = "name the folder of the files, or a manifest that lists them"
+    assert result.exit_code == 2
+    assert result.stderr == f"headgate: {name} is a media file; {wanted}\n"
+
+
 def test_calls_of_a_folder_are_foreseen_without_the_transfers(desk: Desk, files: Path) -> None:
     result = desk.run("submit", "media", files, "--client", "acme", "--json", "--dry-run")
 

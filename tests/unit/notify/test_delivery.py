@@ -87,6 +87,9 @@ def test_a_command_reads_the_document_and_gets_the_events_name_and_no_secret(
         ([sys.executable, "-c", "raise SystemExit(3)"], "ended with exit code 3"),
         (["/nowhere/notify"], "cannot be started"),
         (["/"], "cannot be started"),
+        (["true", "a\0b"], "cannot be started"),
+        (["true", "\ud800"], "cannot be started"),
+        (["true", "a" * 3_000_000], "cannot be started"),
     ],
 )
 def test_a_command_that_fails_is_undelivered_in_a_few_words(command: list[str], why: str) -> None:

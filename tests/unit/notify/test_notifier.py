@@ -142,6 +142,32 @@ def test_a_notice_is_given_up_after_some_tries_and_the_log_says_so(
     assert looks.outbox.waiting() == []
 
 
+def test_a_failure_that_nobody_foresaw_counts_as_a_try_and_is_given_up(
+    world: World, looks: Looks, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("canary")
+
+    monkeypatch.setattr(delivery.ByCommand, "deliver", fail)
+    tell_by(world, "pass")
+    looks.look()
+    world.submit(1)
+    world.work()
+    worker = a_notifier(world)
+    worker.take_turn()
+    (notice,) = looks.outbox.waiting()
+    for _ in range(MOST_TRIES):
+        looks.end_claim(notice)
+        worker.take_turn()
+
+    assert looks.outbox.waiting() == []
+    assert caplog.text.count("the try failed (RuntimeError)") == MOST_TRIES
+    assert "canary" not in caplog.text
+    tried = world.run("notify", "test")
+    assert tried.exit_code == 1
+    assert tried.stderr == "headgate: the notice was not delivered: the try failed (RuntimeError)\n"
+
+
 def test_a_secret_that_is_missing_ends_no_thread_and_is_said(
     world: World, looks: Looks, caplog: pytest.LogCaptureFixture
 ) -> None:

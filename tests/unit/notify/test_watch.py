@@ -213,6 +213,20 @@ def test_a_hold_that_ended_and_came_back_has_its_own_ten_minutes(
     assert looks.events(MINUTE_US) == ["hold.lasts"]
 
 
+@pytest.mark.parametrize("scopes", [(ROUTE, "client"), ("client", ROUTE)])
+def test_a_hold_that_widens_or_narrows_lasts_on_and_is_told_after_ten_minutes_in_all(
+    world: World, looks: Looks, scopes: tuple[str, str]
+) -> None:
+    open_breaker(world, scopes[0], "throttled", looks.now_us)
+    assert looks.events() == looks.events(8 * MINUTE_US) == []
+    close_breaker(world, scopes[0])
+    open_breaker(world, scopes[1], "throttled", looks.now_us)
+
+    assert looks.events() == []
+    assert looks.events(2 * MINUTE_US) == ["hold.lasts"]
+    assert looks.events(9 * MINUTE_US) == []
+
+
 def test_a_clock_that_was_set_back_makes_no_hold_last_longer(world: World, looks: Looks) -> None:
     pause(world.client, by="maria", reason="maintenance")
     looks.look(60 * MINUTE_US)

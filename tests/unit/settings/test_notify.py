@@ -79,6 +79,8 @@ def test_a_url_is_kept_as_it_is_and_hidden(tmp_path: Path, url: str) -> None:
         ("command = 'tell \"canary'", "has a quote that is not closed"),
         ('command = "  "', "names no program"),
         ('command = ["", "a"]', "names no program"),
+        ('command = "tell \\u0000"', "must not hold a NUL character"),
+        ('command = ["tell", "canary\\u0000"]', "must not hold a NUL character"),
         ('command = "bin/tell"', "by an absolute path, or by a name in PATH"),
         ('comand = "tell"', "did you mean 'command'?"),
     ],
