@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.rig import DONE, FAILS, LATER, Rig, S, breaker, resume
+from tests.support.rig import DONE, FAILS, LATER, TICK_US, Rig, S, breaker, resume
 from tests.support.stored import transaction_hash
 from workers.answer.outcome import Health, Outcome
 from workers.answer.verdict import GiveUp, Pause, Requeue, Retry
 from workers.governor.grants import Grant, Settled
 from workers.ledger import audit
-from workers.settings.client import TenantSettings
 from workers.settings.limits import LimitSettings, bucket_of
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def first_calls(rig: Rig, count: int) -> list[Grant]:
 
 
 def ring_later(rig: Rig, threads: int = 100) -> list[str]:
-    """The keys that are rung when all that were refused are due and all limits are full."""
+    """The keys that are rung in one beat, when all that were refused are due and limits full."""
     rig.us += 3 * S
     rig.fill()
     return rig.ring(threads)
@@ -375,12 +374,45 @@ def test_a_few_rows_that_obey_an_order_of_hours_lose_no_patience_by_it(
     for _ in range(rows - 1):
         rig.us += 3600 * S
         keys.append(refused(rig, hour))
-    for _ in range(15 // rows):  # before their keys are 23 h old
+    for _ in range(8 // rows or 2):  # before their keys are 23 h old
         for key in keys:
             rig.us += 3602 * S
             assert rig.governor.settle(again(rig, key), hour) is Settled.BACKLOG
 
     assert rig.states(keys) == Counter(w=rows)
+
+
+@pytest.mark.parametrize("ordered_s", [59, 61, 120])
+def test_a_lone_row_that_is_refused_for_ever_ends_also_where_each_429_orders_a_wait(
+    store: Store, ordered_s: int
+) -> None:
+    rig = a_rig(store, 1)
+    ordered = replace(
+        REFUSED,
+        pause=Pause(ordered_s),
+        delay_s=ordered_s + 1.0,
+        retry_after_s=float(ordered_s),
+    )
+    key = refused(rig, ordered)
+    sends = 1
+    while rig.governor.settle(again(rig, key, (ordered_s + 1) * S), ordered) is not Settled.END:
+        sends += 1
+
+    assert 10 <= sends <= 12
+
+
+def test_a_refusal_of_which_nothing_more_is_heard_is_open_for_ten_minutes(store: Store) -> None:
+    rig = a_rig(store)
+    refused(rig)
+    field = "429:app"
+    assert rig.store.hexists(rig.keys.governor, field)
+
+    rig.us += 600 * S - TICK_US
+    rig.ring(threads=0)
+    assert rig.store.hexists(rig.keys.governor, field)
+    rig.ring(threads=0)
+
+    assert not rig.store.hexists(rig.keys.governor, field)
 
 
 def test_an_ordered_wait_that_an_operator_ended_is_no_gift_to_the_patience(store: Store) -> None:
@@ -507,33 +539,3 @@ def test_good_rows_lose_a_hold_for_each_row_that_is_always_refused_and_for_each_
                 holds += held_us(rig) > was_held
 
     assert holds <= len(bad) + 100 / 8
-
-
-@pytest.mark.parametrize("apart", [{"tenant": "other"}, {"lane": 0}])
-def test_others_of_any_tenant_and_lane_go_before_rows_that_were_refused(
-    store: Store, apart: dict[str, Any]
-) -> None:
-    rig = Rig(store, WIDE)
-    bad = rig.line_up(2, **apart)
-    rig.fill()
-    for grant in first_calls(rig, 2):
-        rig.governor.settle(grant, REFUSED)
-    good = rig.line_up(20)
-
-    first, second = ring_later(rig, 8), ring_later(rig, 16)
-
-    assert set(first) <= set(good)
-    assert second[0] in bad
-
-
-def test_rows_that_were_refused_do_not_wait_for_a_tenant_that_may_not_go(store: Store) -> None:
-    rig = Rig(store, WIDE)
-    capped = TenantSettings(limits=(LimitSettings(name="few", count=1, window_s=3600),))
-    rig.client = rig.client.model_copy(update={"tenants": {"capped": capped}})
-    bad = rig.line_up(2, tenant="other")
-    rig.fill()
-    for grant in first_calls(rig, 2):
-        rig.governor.settle(grant, REFUSED)
-    rig.line_up(20, tenant="capped")
-
-    assert ring_later(rig) == bad

@@ -299,7 +299,7 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         },
         "holds ended": numbers("d:"),
         "others gone": {
-            it.removeprefix(refusal_model.REFUSED): int(gov[it])
+            it.removeprefix(refusal_model.REFUSED): tuple(map(int, gov[it].split()))
             for it in gov
             if it.startswith(refusal_model.REFUSED)
         },

@@ -267,7 +267,6 @@ class Model:
         self.refusals = Refusals()
         self.refusal = Refusal(0)  #: that is being settled
         self.refusal_held_s = 0.0  #: no send of its row goes earlier
-        self.sitting_out: set[Flow] = set()  #: flows that leave this ring to others
 
     @property
     def now(self) -> int:
@@ -305,7 +304,7 @@ class Model:
             return due + new
         refused = [tx for tx in due if self._was_refused(tx)]
         others = [tx for tx in due if tx not in refused] + new
-        return refused + others if others_gone >= OTHERS else others + refused
+        return refused + others if others_gone[0] >= OTHERS else others + refused
 
     def _was_refused(self, tx: Transaction) -> bool:
         """Whether its newest refusal is of this step and scope."""
@@ -441,6 +440,7 @@ class Model:
         """
         now = self.now
         assert {tx.flow for tx in self.waiting()} <= active
+        self.refusals.forget_old(now)
         if self.at - now >= S:  # the clock was set back: nothing is as it seems
             return Ring(self.beat_us / 1e6, sweep=True, needs_page="", bells=[])
         lost = now - self.beat > 500 * MS
@@ -449,9 +449,7 @@ class Model:
         self.workers = {name: it for name, it in self.workers.items() if it[1] > now}
         name = f"{'m' if pool == 'media' else 'w'}:{worker}"
         self.workers[name] = (threads, now + 5 * S)
-        for tx in self.standing("t"):
-            if tx.due is not None and tx.due <= now:
-                tx.state = "r"
+        self._end_countdowns()
         if lost:
             for bucket in self.buckets.values():
                 if not bucket.route:
@@ -465,7 +463,6 @@ class Model:
             assert rung.pop(0) == suspect.key, f"the suspect {suspect.key} goes first"
             self._bell(suspect)
         passes = self._passes(active)
-        self.sitting_out = self._sitting_out(passes)
         busy = {self.flows[name].lane for name in active}
         for key in rung:
             choices = self._choices(passes)
@@ -475,7 +472,8 @@ class Model:
             passes[flow] += flow.stride
             self._share(passes, flow)
             self._count_turn(flow, busy if len(busy) > 1 else set())
-            self._count_other(flow, self.txs[key])
+            if not self._held(flow):
+                self.refusals.go(flow.scope, was_refused=self._was_refused(self.txs[key]))
             self._bell(self.txs[key])
         assert not self._choices(passes), f"{sorted(self._choices(passes))} could go, nobody rang"
 
@@ -490,6 +488,12 @@ class Model:
         ]
         open_breakers = len(self.health.breakers)
         return Ring((turn - now) / 1e6, overdue, answer.needs_page, bells, open_breakers)
+
+    def _end_countdowns(self) -> None:
+        """A retry whose countdown is over counts as a bell."""
+        for tx in self.standing("t"):
+            if tx.due is not None and tx.due <= self.now:
+                tx.state = "r"
 
     def _next_suspect(self) -> Transaction | None:
         """The suspect that may go now: one at a time."""
@@ -521,21 +525,12 @@ class Model:
                 passes[flow] = max(own, self.virtual.get(flow.lane, 0))
         return passes
 
-    def _sitting_out(self, passes: Iterable[Flow]) -> set[Flow]:
-        """Flows that leave a ring to others: of them only rows that were refused could go."""
-        open_scopes = {it for it, n in self.refusals.others_gone.items() if n < OTHERS}
-        flows = [it for it in passes if it.scope in open_scopes and not self._held(it)]
-        only = {it for it in flows if all(map(self._was_refused, self.line(it.name)))}
-        others = {it.scope for it in flows if it not in only and self.able(it)}
-        return {it for it in only if it.scope in others}
-
     def _choices(self, passes: Mapping[Flow, int]) -> set[str]:
         """Who may go next: the first of each line of the first lane's least pass.
 
         Or of a later lane that has its turn, where something may go that is no probe.
         """
         able = [it for it in passes if self.line(it.name) and self.able(it) and self._may_go(it)]
-        able = [it for it in able if it not in self.sitting_out]
         least = min(((flow.lane, passes[flow]) for flow in able), default=None)
         first = [it for it in able if (it.lane, passes[it]) == least]
         in_turn = self._in_turn(passes, first[0].lane) if first else set()
@@ -557,7 +552,6 @@ class Model:
                 for flow in passes
                 if flow.lane == lane > before and limit in self._counted(flow)
                 if self.line(flow.name) and self.able(flow, before) and not self._held(flow)
-                if flow not in self.sitting_out
             ]
             least = min((passes[flow] for flow in may), default=None)
             choices |= {self.line(it.name)[0].key for it in may if passes[it] == least}
@@ -575,11 +569,6 @@ class Model:
             for later in busy:
                 if later > flow.lane:
                     self.turns[later, limit] = min(self.turns[later, limit] + 1, MOST_BEFORE)
-
-    def _count_other(self, flow: Flow, tx: Transaction) -> None:
-        """A row goes, and no probe: others of its scope went since one that was refused."""
-        if not self._held(flow):
-            self.refusals.go(flow.scope, was_refused=self._was_refused(tx))
 
     def _held(self, flow: Flow) -> bool:
         return not flow.pool and bool(self.health.scope_of(flow.scope))
@@ -1140,7 +1129,8 @@ class Model:
             self.refusals.end(scope, self.refusal)
         elif came_to == "refused":
             self.refusals.open[scope] = self.refusal
-            self.refusals.others_gone.setdefault(scope, 0)
+            others, _ = self.refusals.others_gone.get(scope, (0, 0))
+            self.refusals.others_gone[scope] = others, self.now
 
     def _count_attempt(self, tx: Transaction, verdict: Verdict) -> tuple[Verdict, str | None]:
         """What an answer counts; returns the verdict, and the state in which it ends the step."""
@@ -1163,9 +1153,10 @@ class Model:
             tx.first_bad += max(0, self.now - tx.waits_from - TURN_US)
         verdict, final = self._give_up(tx, verdict)
         waits_from = self.now + round(verdict.delay_s * 1e6)
-        is_ordered = verdict.give_up is None or verdict.retry_after_s * 1e6 > TURN_US
-        if _is_429(verdict) and is_ordered:
-            waits_from = self.now - TURN_US  # for its scope, or as the provider ordered
+        if _is_429(verdict) and verdict.give_up is None:
+            waits_from = self.now - TURN_US  # for its scope
+        elif _is_429(verdict) and verdict.retry_after_s * 1e6 > TURN_US:
+            waits_from = self.now  # as the provider ordered
         tx.waits_from = None if tx.first_bad is None else waits_from
         return verdict, final
 

@@ -550,8 +550,8 @@ _WORKERS: Final = (
     Mutant(
         "patience counts an hour that a 429 ordered",
         "workers/lua/includes/giving_up.lua",
-        "(verdict.retry_after_us or 0) > TURN",
-        "false",
+        "is_long and now or",
+        "",
         "tests/scripts/test_own_refusals.py",
     ),
     Mutant(

@@ -18,6 +18,8 @@ REFUSED: Final = "429:"
 MANY: Final = 16
 #: While a refusal is open, so many others go before a row that was refused.
 OTHERS: Final = 8
+#: After so long a refusal is open no more, us.
+OPEN_FOR_US: Final = 600_000_000
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Refusals:
     open: dict[str, Refusal] = field(default_factory=dict)
     over: dict[str, Refusal] = field(default_factory=dict)
     #: of the open ones: how many others went since a row that was refused
-    others_gone: dict[str, int] = field(default_factory=dict)
+    others_gone: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def good(self, scope: str, key: str, number: int) -> None:
         """A call was answered well."""
@@ -98,7 +100,12 @@ class Refusals:
     def go(self, scope: str, *, was_refused: bool) -> None:
         """A row goes."""
         if (gone := self.others_gone.get(scope)) is not None:
-            self.others_gone[scope] = 0 if was_refused else min(gone + 1, OTHERS)
+            self.others_gone[scope] = (0 if was_refused else min(gone[0] + 1, OTHERS), gone[1])
+
+    def forget_old(self, now: int) -> None:
+        """Refusals of long ago are open no more."""
+        known = self.others_gone.items()
+        self.others_gone = {scope: it for scope, it in known if now - it[1] <= OPEN_FOR_US}
 
     def judge(
         self,

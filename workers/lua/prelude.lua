@@ -69,7 +69,7 @@
 --   gov.g:<limit>          left_until     until then one token of it is left to a permit that asks
 --   gov.y:<scope>          hold_reason    why the newest pause of this scope was made
 --   gov.429:<scope>        others_gone    while a 429 of it is open: how many others went since a row that
---                                         was refused, at most 8
+--                                         was refused, at most 8, and when the newest 429 came
 --   gov.z:<scope>          quota_left     calls that the provider leaves, and until when, a space between
 --   gov.q:<lane>           queued         transactions that wait in this lane
 --   gov.p:<lane>:<tenant>  pass           pass of a tenant in this lane

@@ -17,7 +17,7 @@
 -- Includes capacity (available: how much the limits of a flow and the threads let through)
 -- Includes bells (share_threads; ring_bell: state r, and six values of the answer; write_bells), heap
 -- Includes guarded (is_guarded_waiting: of any tenant, in any lane), probers
--- Includes refused_row, behind_others (take_due: while a 429 is open, refused rows go last), backlogs
+-- Includes refused_row, behind_others (take_due: while a 429 is open, refused rows go after others), backlogs
 -- Includes tenants (tenants_of: who has work; next_of: takes a key out of a backlog, a due one first)
 -- Includes lanes (next_bell: who goes, the first of these or one in its place; count_turn)
 -- Reads    gov, active, flows, the backlogs, deadlines, retries, quarantine, needs_page, permits; writes
@@ -32,7 +32,7 @@
 --          the newest one that the store knows, and up to which number its data are surely complete
 -- Cost     O(fields of gov + flows with work × log + 4 per bell); where a probe may go and its tenant has
 --          but rows that nothing guards, one command for each flow with work and about 800 reads more; while
---          a 429 is open, a read for each of 128 rows that are due in a backlog
+--          a 429 is open, 512 reads of rows that are due
 
 -- Most transactions of the quarantine that are passed by. One that must wait may wait for a worker of its
 -- pool that nobody starts, with as many more as its dead ones had threads.

@@ -16,13 +16,13 @@ local function read_hold(flow, other_name)
 end
 
 -- Counts the attempts of a step after this answer, in eighths, says since when it goes on so, and from
--- when on it waits for others; returns the three. When that is long enough by verdict.give_up, the verdict
--- gets the final state. While a breaker holds its scope nothing ends, and patience begins anew when that
--- closes: an outage is not the row's fault. Nor is what it waits for others, in a backlog, a pause or
--- another row's hold: from `waits_from` on, when its own wait is over, no more than TURN counts; and
--- nothing of the wait after a 429 that is its limit's, or that orders more than TURN. The last send before
--- the end comes no later than patience lasts, unless the provider ordered a longer wait; it comes from the
--- backlog, for the countdown of Celery's is the longer one.
+-- when on it waits for others; returns the three. When that is long enough by verdict.give_up, the
+-- verdict gets the final state. While a breaker holds its scope nothing ends, and patience begins anew
+-- when that closes: an outage is not the row's fault. Nor is what it waits for others, in a backlog, a
+-- pause or another row's hold: from `waits_from` on, when its own wait is over, no more than TURN counts.
+-- Of a longer wait that a 429 orders TURN counts too, and nothing of one after a 429 that is its limit's.
+-- The last send before the end comes no later than patience lasts, unless the provider ordered a longer
+-- wait; it comes from the backlog, for the countdown of Celery's is the longer one.
 local TURN = 60000000
 local function plan_attempts(verdict, flow, flows, counted, since, waits_from)
   counted = tonumber(counted or 0)
@@ -35,8 +35,9 @@ local function plan_attempts(verdict, flow, flows, counted, since, waits_from)
   if since and waits_from then since = since + math.max(0, now - waits_from - TURN) end
   local function goes_on()
     if not since then return counted end
-    local obeys = verdict.throttled and (not rule or (verdict.retry_after_us or 0) > TURN)
-    return counted, since, obeys and now - TURN or now + (verdict.delay_us or 0)
+    if not verdict.throttled then return counted, since, now + (verdict.delay_us or 0) end
+    local is_long = (verdict.retry_after_us or 0) > TURN
+    return counted, since, not rule and now - TURN or is_long and now or now + (verdict.delay_us or 0)
   end
   if not rule then return goes_on() end
   since = since or now

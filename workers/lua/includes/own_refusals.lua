@@ -102,7 +102,10 @@ local function keep_refusal(plan, holder, ends)
     redis.call("HSET", HEALTHY, plan.name, string.format("%.0f %.0f", over.good, over.fresh))
   else
     redis.call("HSET", EVIDENCE, plan.name, format_record(plan.record))
-    if plan.is_429 then redis.call("HSETNX", GOV, plan.name, 0) end
+    if plan.is_429 then
+      local others = string.match(redis.call("HGET", GOV, plan.name) or "", "^%d") or 0
+      redis.call("HSET", GOV, plan.name, string.format("%d %.0f", others, now))
+    end
   end
   if plan.own then redis.call("HSET", tx_key(holder), TX.refused, plan.own) end
 end

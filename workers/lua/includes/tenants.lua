@@ -54,10 +54,6 @@ local function tenants_of(flow_names)
       end
     end
   end
-  if is_refusal_open() then
-    for _, tenant in ipairs(tenants) do tenant.backlogs = backlogs_of(tenant) end
-    let_others_go(tenants)
-  end
   return tenants, different, next(busy, next(busy)) and busy
 end
 
@@ -69,8 +65,7 @@ local function choose(tenant, turns, lane, limit)
   local chosen
   for i = 1, #tenant.backlogs do
     local backlog = tenant.backlogs[(turns + i) % #tenant.backlogs + 1]
-    local is_turn = not backlog.sits_out and backlog.due + backlog.new > 0
-    local may_go = is_turn and available(backlog.flow_name, lane) > 0
+    local may_go = backlog.due + backlog.new > 0 and available(backlog.flow_name, lane) > 0
     if may_go and not open_breaker_of(backlog) and (not limit or has_limit(backlog.limits, limit)) then
       local is_due = is_due_next(backlog)
       chosen = (is_due or not chosen) and backlog or chosen

@@ -2,7 +2,7 @@
 -- start empty.
 --
 -- Expects  bucket
--- Gives    gov, workers, passed, read_gov, number, count_breakers, is_refusal_open, job_to_open, try_flow,
+-- Gives    gov, workers, passed, read_gov, number, read_others, count_breakers, job_to_open, try_flow,
 --          count_retries, start_empty, start_all_empty
 --
 -- `gov` is the whole hash of that name, and kept true. `workers` are its fields that say the threads of one,
@@ -14,15 +14,23 @@ local OPENING = 250000
 -- stays short.
 local MOST_JOBS, MOST_COUNTDOWNS = 4, 200
 
-local gov, workers, passed, open_breakers, refusal_is_open
-local function start_tick() gov, workers, passed, open_breakers, refusal_is_open = {}, {}, {}, 0, false end
+local gov, workers, passed, open_breakers
+local function start_tick() gov, workers, passed, open_breakers = {}, {}, {}, 0 end
 
 local function number(field) return read_number(gov[field]) or 0 end
+
+-- How many others went since a row that was refused by a 429, as the field of an open refusal says, and when
+-- the newest one came. After OPEN_FOR it is open no more, whoever was refused.
+local OPEN_FOR = 600000000
+local function read_others(field)
+  local count, refused_us = string.match(gov[field], "^(%d) (%d+)$")
+  return tonumber(count) or 0, read_number(refused_us) or 0
+end
 
 -- Returns whether a counter of gov cannot be read.
 local function read_gov()
   local flat, is_damaged = redis.call("HGETALL", GOV), false
-  workers, passed, open_breakers, refusal_is_open = {}, {}, 0, false
+  workers, passed, open_breakers = {}, {}, 0
   for i = 1, #flat, 2 do
     local field = flat[i]
     gov[field] = flat[i + 1]
@@ -32,13 +40,14 @@ local function read_gov()
     elseif kind == 107 and string.find(field, "^k:") then open_breakers = open_breakers + 1
     elseif (kind == 98 or kind == 108 or kind == 113) and not read_number(gov[field]) then
       is_damaged = is_damaged or string.find(field, "^[blq]:") ~= nil
-    elseif kind == 52 and string.find(field, "^429:") then refusal_is_open = true
+    elseif kind == 52 and string.find(field, "^429:") and now - select(2, read_others(field)) > OPEN_FOR then
+      redis.call("HDEL", GOV, field)
+      gov[field] = nil
     end
   end
   return is_damaged
 end
 local function count_breakers() return open_breakers end
-local function is_refusal_open() return refusal_is_open end
 
 -- A job that wants its next page opened, given to one caller at a time: until the page is open (open.lua),
 -- or OPENING is over. "" = none.
