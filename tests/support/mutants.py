@@ -129,7 +129,7 @@ _SCRIPTS: Final = (
         "workers/lua/includes/giving_up.lua",
         "if is_held or verdict.evidence",
         "if verdict.evidence",
-        "tests/scripts/test_outage.py",
+        "tests/scripts/test_lookups.py",
     ),
     Mutant(
         "what nothing guards probes first",
@@ -346,7 +346,7 @@ _SCRIPTS: Final = (
         "workers/lua/includes/giving_up.lua",
         "since = math.max(since, ended)",
         "ended = nil",
-        "tests/scripts/test_outage.py",
+        "tests/scripts/test_lookups.py",
     ),
     Mutant(
         "every second 429 is the row's own",
@@ -685,7 +685,7 @@ _WORKERS: Final = (
         "workers/governor/obstacle.py",
         "self._looking, self.why = False, why",
         "self._looking = False",
-        "tests/unit/cli/test_configurations.py",
+        "tests/unit/tasks/test_call.py",
     ),
     Mutant(
         "one worker without a connection is an outage of all",

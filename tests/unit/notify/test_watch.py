@@ -73,6 +73,8 @@ def test_the_end_of_a_job_is_told_once_whoever_looks_and_however_often(
     assert (data["rows"], data["succeeded"], data["failed"]) == (3, 3, 0)
     assert data["ended"] == document["timestamp"]
     assert looks.events() == looks.events(60 * MINUTE_US) == []
+    watched = looks.outbox.read().watched
+    assert [name for name in watched if "j1" in name.subject] == []  # each look asks for these
 
 
 def test_a_job_that_begins_and_ends_between_two_looks_is_told(world: World, looks: Looks) -> None:
