@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
 
 from orchestration.views.damage import find_damage
 from orchestration.views.invariants import check_ledger
 from orchestration.views.links import find_open_links, require_broker
 from orchestration.views.status import status
 from orchestration.views.workers import name_problems
+from workers.broker.bindings import describe_refusal
+from workers.broker.names import key_options
 from workers.errors import ConfigError, HeadgateError, StoreAway, StoreReplaced
 from workers.ledger.installation import Installation, where
 from workers.settings.redis_url import read_redis_url
@@ -134,10 +139,23 @@ def _broker(clients: Clients) -> Check:
         return Check(name="broker", text="not reachable", violations=[str(error)])
     servers = (read_redis_url(find(settings)) for find in (url_of, broker_url_of))
     places = {(server.host, server.port) for server in servers}
-    if len(places) == 1:
-        return Check(name="broker", text="answers, the store's server")
-    text = "answers, a server of its own"
-    return Check(name="broker", text="; ".join(filter(None, (text, _unsafe_broker(settings)))))
+    is_own = len(places) > 1
+    text = "answers, a server of its own" if is_own else "answers, the store's server"
+    unsafe = _unsafe_broker(settings) if is_own else ""
+    return Check(
+        name="broker",
+        text="; ".join(filter(None, (text, unsafe))),
+        violations=_broker_refusals(settings),
+    )
+
+
+def _broker_refusals(settings: StoreSettings) -> list[str]:
+    """Say which commands the broker's user lacks to sweep bindings of queues."""
+    deadlines = key_options(settings.namespace)["keyprefix_binding_deadlines"]
+    with connect(broker_url_of(settings)) as broker, suppress(RedisError):
+        refusal = describe_refusal(broker, deadlines)
+        return [f"the broker {refusal}"] if refusal else []
+    return []  # it is away since it answered
 
 
 def _unsafe_broker(settings: StoreSettings) -> str:

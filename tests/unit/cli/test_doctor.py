@@ -126,6 +126,19 @@ def test_doctor_says_whether_the_broker_is_another_server_than_the_store(world: 
     assert "answers, the store's server" in world.run("doctor").stdout
 
 
+def test_doctor_names_the_commands_that_the_user_of_the_broker_lacks(world: World) -> None:
+    rules = "reset on nopass ~* &* +@all -watch -unwatch -zrange"
+    world.client.store.execute_command("ACL", "SETUSER", "bells", *rules.split())
+    text = world.config.read_text()
+    bells = world.store_url.replace("redis://", "redis://bells:x@")
+    world.config.write_text(text.replace("[store]", f'[store]\nbroker_url = "{bells}"'))
+
+    result = world.run("doctor")
+
+    assert result.exit_code == 1
+    assert "the broker refuses its user WATCH, UNWATCH, ZRANGE for" in result.stdout
+
+
 def test_doctor_says_of_both_servers_that_they_are_known_to_be_unsafe(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
