@@ -10,8 +10,8 @@ from pathlib import Path
 from workers.settings.load import Settings, StoreSettings
 
 
-def settings_apart() -> Settings:
+def settings_apart(namespace: str = "headgate") -> Settings:
     """The default settings, with a data folder that nobody else has."""
     folder = tempfile.mkdtemp(prefix="headgate-test-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Settings(store=StoreSettings(data_dir=Path(folder)))
+    return Settings(store=StoreSettings(namespace=namespace, data_dir=Path(folder)))

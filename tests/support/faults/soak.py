@@ -23,6 +23,7 @@ from orchestration.operate import dead_letters, limits
 from orchestration.sandbox.process import SandboxProcess
 from tasks.rest.calls import CallSteps
 from tasks.steps.call import Step, TransactionFailed
+from tests.support.apart import settings_apart
 from tests.support.faults import aged
 from tests.support.fleet import looked_up
 from tests.support.stored import a_job
@@ -31,7 +32,6 @@ from workers.ledger.identity import SCHEMA
 from workers.ledger.ledger import PageCounts, Replayed
 from workers.ledger.transaction import TransactionState
 from workers.settings.client import ClientSettings
-from workers.settings.load import Settings, StoreSettings
 from workers.store.keys import installation
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Soak:
         settings = ClientSettings(
             name="acme", base_url=self.sandbox.url, auth="none", idempotency="key"
         )
-        fleet = Settings(store=StoreSettings(namespace=f"soak{uuid4().hex}"))
+        fleet = settings_apart(f"soak{uuid4().hex}")
         # The same seed gives the same keys, by which the lines are sorted.
         record = {"secret": "5e" * 32, "schema": str(SCHEMA)}
         self.store.hset(installation(fleet.store.namespace), mapping=record)
