@@ -55,8 +55,11 @@ def ask(pipe: Pipeline, client: Client, noted: Noted) -> None:
         pipe.hget(client.keys.job(job), _FINISHED)
 
 
-def note_ended(changes: Changes, noted: Noted, client: Client, seen: Seen) -> None:
+def note_ended(changes: Changes, noted: Noted, client: Client, seen: Seen) -> int:
     """Watch new jobs, and note which have ended, as far as there is room for their notices.
+
+    Returns:
+        How many notices that are: so much less room is left for other clients.
 
     Raises:
         StoreAway: the store gives no answer.
@@ -87,6 +90,7 @@ def note_ended(changes: Changes, noted: Noted, client: Client, seen: Seen) -> No
     newest_us = noted.now_us if newest_us is None else newest_us
     if newest_us != _newest_us(noted, client):
         changes.watched[Name(NEWEST, (client.name,))] = str(newest_us)
+    return len(notices)
 
 
 def watch_again(client: Client, job: str) -> None:

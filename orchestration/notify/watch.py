@@ -6,8 +6,8 @@ what `orchestration.notify.jobs` knows of jobs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import chain, count, pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
@@ -76,12 +76,13 @@ class Watch:
         noted = self._outbox.read()
         if not noted.room:
             return
-        changes = Changes()
+        changes, room = Changes(), noted.room
         for client, seen in self._read(clients, noted):
             now = conditions_of(client, seen.governor, seen.dead_letters, noted.now_us)
             before = noted.of(_OF_CLIENTS, client.name)
             _compare(changes, noted.now_us, before, list(now))
-            jobs.note_ended(changes, noted, client, seen.jobs)
+            if room > 0:  # else the next look goes on there
+                room -= jobs.note_ended(changes, replace(noted, room=room), client, seen.jobs)
         hindered = list(conditions_of_workers(self._registry.look()))
         _compare(changes, noted.now_us, noted.of([EventType.WORKER_HINDERED]), hindered)
         self._outbox.note(changes)
@@ -135,7 +136,7 @@ def _compare(
         value = str(since_us)
         if now_us - since_us >= condition.patience_us:
             value += _NOTICED
-            changes.notices.append(condition.notice(since_us))
+            _tell(changes, condition.notice(since_us))
         if value != stored:
             changes.watched[name] = value
     for name in before.keys() - current.keys():
@@ -145,7 +146,14 @@ def _compare(
             client, scope = name.subject
             widened = Condition.outage(client, "client", now_us).name in current
             if not widened:
-                changes.notices.append(_end_of_outage(client, scope, number_of(since), now_us))
+                _tell(changes, _end_of_outage(client, scope, number_of(since), now_us))
+
+
+def _tell(changes: Changes, notice: Notice) -> None:
+    """Note one more; those of scopes that only `headgate status` tells apart are numbered."""
+    known = {other.id for other in changes.notices}
+    names = chain([notice.id], (f"{notice.id}-{number}" for number in count(2)))
+    changes.notices.append(replace(notice, id=next(name for name in names if name not in known)))
 
 
 def _begun_elsewhere(

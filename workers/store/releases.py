@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from workers.store.embedded import packaged_binary
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -41,7 +43,9 @@ def unsafe_sentence(info: Mapping[str, Any], *, embedded: bool = False) -> str:
     if least is None:
         return ""
     newer = f"use {'.'.join(map(str, least))} or a newer one"
-    remedy = "update Headgate, which brings it along" if embedded else newer
+    # The embedded store's server may also be one of the machine.
+    is_packaged = embedded and info.get("executable") == packaged_binary()
+    remedy = "update Headgate, which brings it along" if is_packaged else newer
     return (
         f"{kind} {release} is known to be unsafe, for somebody who may use it could run code on "
         f"its machine; {remedy}"

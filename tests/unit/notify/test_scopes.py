@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from orchestration.notify.conditions import Condition
 from orchestration.views.scopes import public_scope
 from tasks.genesys.operations import OPERATIONS
+from tests.support.notices import MINUTE_US
+from tests.unit.notify.test_watch import ROUTE, open_breaker
 from workers.governor.flows import route_class
+
+if TYPE_CHECKING:
+    from tests.support.notices import Looks
+    from tests.support.world import World
 
 
 @pytest.mark.parametrize(
@@ -44,3 +52,17 @@ def test_the_hash_of_a_route_is_not_shown_nor_part_of_a_notices_id() -> None:
         for name in ("mustermann", "musterfrau")
     }
     assert len(ids) == 1
+
+
+def test_of_two_routes_that_look_alike_to_third_parties_each_is_told(
+    world: World, looks: Looks
+) -> None:
+    for route in (ROUTE, f"{ROUTE}-2"):
+        open_breaker(world, route, "throttled", looks.now_us)
+    looks.look()
+
+    first, second = looks.deliver(10 * MINUTE_US)
+
+    assert first.event == second.event == "hold.lasts"
+    assert first.id != second.id
+    assert looks.events(5 * MINUTE_US) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from workers.store.embedded import packaged_binary
 from workers.store.releases import LEAST_SAFE, unsafe_sentence
 
 
@@ -51,10 +52,13 @@ def test_nothing_is_said_of_any_other(kind: str, release: str) -> None:
     assert told(kind, release) == ""
 
 
-def test_of_the_embedded_server_it_is_said_what_a_user_can_do() -> None:
-    sentence = unsafe_sentence({"valkey_version": "9.1.0"}, embedded=True)
+@pytest.mark.parametrize("packaged", [True, False])
+def test_of_the_embedded_server_it_is_said_what_a_user_can_do(*, packaged: bool) -> None:
+    program = packaged_binary() if packaged else "/usr/bin/valkey-server"
+    info = {"valkey_version": "9.1.0", "executable": program}
 
-    assert sentence.endswith("; update Headgate, which brings it along")
+    remedy = "update Headgate, which brings it along" if packaged else "use 9.1.1 or a newer one"
+    assert unsafe_sentence(info, embedded=True).endswith(f"; {remedy}")
 
 
 def test_each_line_stands_once_and_in_order() -> None:
