@@ -47,11 +47,13 @@ def find_folder(data_dir: Path, file: Path | None, *, in_environment: bool) -> P
 
     Raises:
         ConfigError: nothing is configured, and no data folder is there either, or it belongs to
-            somebody else.
+            somebody else; or an earlier release left an installation elsewhere.
     """
     data_dir = data_dir.expanduser()
     if file is not None:
-        return name_whole(_home_of(file) / data_dir)
+        beside_file = name_whole(find_itself(file).parent / data_dir)
+        _require_nothing_left(file.absolute().parent / data_dir, beside_file)
+        return beside_file
     if data_dir.is_absolute():
         return data_dir
     if folder := _nearest(data_dir):
@@ -70,14 +72,17 @@ def name_whole(entry: Path) -> Path:
     return Path(os.path.realpath(entry.parent)) / entry.name
 
 
-def _home_of(file: Path) -> Path:
-    """The folder to which a configuration belongs, by whatever path or link it is named."""
+def find_itself(file: Path) -> Path:
+    """The path of a configuration itself, by whatever path or link it is named.
+
+    A link that leads through a link of a folder below its own stands for the file.
+    """
     file = name_whole(file)
     for _ in range(_MOST_LINKS):
         if not file.is_symlink() or _is_versioned(file):
             break
         file = name_whole(file.parent / file.readlink())
-    return file.parent
+    return file
 
 
 def _is_versioned(link: Path) -> bool:
@@ -88,6 +93,28 @@ def _is_versioned(link: Path) -> bool:
     """
     folder = Path(os.path.normpath(link.parent / link.readlink())).parent
     return folder.is_relative_to(link.parent) and folder != Path(os.path.realpath(folder))
+
+
+def _require_nothing_left(beside_link: Path, folder: Path) -> None:
+    """Begin no installation while there is one where earlier releases looked: beside the link."""
+    left = Path(os.path.realpath(beside_link))
+    if left == Path(os.path.realpath(folder)) or not _is_used(left) or _is_used(folder):
+        return
+    raise ConfigError(
+        f"this configuration is named by a link, and its installation lies in {left}, beside the "
+        f"link, but data now lie beside the file itself, in {folder}: rows that were sent would "
+        f"be sent again; stop its workers and move the folder to the new place, or keep it where "
+        f'it is with store.data_dir = "{left}"'
+    )
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether a data folder holds an embedded store, or the memory of a server."""
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return False
+    return any(name == "server.conf" or name.startswith("installation.") for name in names)
 
 
 def _nearest(name: str | Path) -> Path | None:

@@ -105,6 +105,75 @@ def test_the_data_of_a_mounted_file_stays_when_an_update_moves_the_file(
     assert before == load(tmp_path / link).store.data_dir == mount / ".headgate"
 
 
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A configuration that is named by a link of another folder; where it really lies is `etc`."""
+    for folder in ("app", "etc"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "etc" / "headgate.toml").touch()
+    link = tmp_path / "app" / "headgate.toml"
+    link.symlink_to("../etc/headgate.toml")
+    return link
+
+
+def begin(folder: Path, name: str = "server.conf") -> Path:
+    """Let a data folder hold an installation."""
+    folder.mkdir(parents=True)
+    (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder"])
+@pytest.mark.parametrize("name", ["server.conf", "installation.headgate.server-0123456789ab"])
+@pytest.mark.parametrize("data_dir", [".headgate", "var/data"])
+def test_an_installation_that_lies_beside_the_link_is_not_left_without_a_word(
+    data_dir: str, name: str, there: str, linked: Path
+) -> None:
+    linked.write_text(f'[store]\ndata_dir = "{data_dir}"\n')
+    old, new = begin(linked.parent / data_dir, name), linked.parent.parent / "etc" / data_dir
+    if there == "an empty folder":
+        new.mkdir(parents=True)
+
+    result = CliRunner().invoke(main, ["status", "--config", str(linked)])
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    for text in (f"in {old},", f"in {new}:", "move the folder", f'store.data_dir = "{old}"'):
+        assert text in result.stderr
+    new.parent.mkdir(exist_ok=True)
+    old.rename(new)
+    assert load(linked).store.data_dir == new
+
+
+def test_an_installation_beside_the_link_stays_there_where_its_whole_path_is_stated(
+    linked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = begin(linked.parent / ".headgate")
+
+    monkeypatch.setenv("HEADGATE_STORE__DATA_DIR", str(old))
+
+    assert load(linked).store.data_dir == old
+
+
+def test_the_file_itself_and_what_is_no_installation_are_no_reason_to_stop(linked: Path) -> None:
+    new = linked.parent.parent / "etc" / ".headgate"
+    begin(linked.parent / ".headgate", "notes.txt")
+    assert load(linked).store.data_dir == new
+    begin(new)
+    (linked.parent / ".headgate" / "server.conf").touch()
+
+    assert load(linked).store.data_dir == new
+    assert load(new.with_name("headgate.toml")).store.data_dir == new
+
+
+def test_a_data_folder_that_is_itself_a_link_to_the_new_place_is_that_place(linked: Path) -> None:
+    new = begin(linked.parent.parent / "etc" / "data")
+    (linked.parent / ".headgate").symlink_to(new)
+    (new.parent / ".headgate").symlink_to(new)
+
+    assert load(linked).store.data_dir == new.parent / ".headgate"
+
+
 def test_without_a_file_the_nearest_data_folder_is_used(
     tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
