@@ -6,7 +6,10 @@
 
 The first two show that a store was emptied or replaced. The third shows that a configuration leads
 to another store than before; its digest is that of the configuration file's path, seen from the
-data folder. No file holds a password, or the secret from which an id follows.
+data folder. There is one for the file itself, and one for the path by which it was named where that
+differs: the first holds by whatever link the file is named, the second when a folder of that path,
+such as `current`, leads to a new release of the file. No file holds a password, or the secret from
+which an id follows.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workers.settings.place import find_itself
 from workers.settings.redis_url import read_redis_url
 
 if TYPE_CHECKING:
@@ -65,8 +69,9 @@ class Memory:
         if _read(self.file) != installation and _write(self.file, installation):
             self._remove_file_of_any_server()
         used = self._used(installation)
-        if self._read_last() != used:
-            _write(self._last_file, "\n".join(astuple(used)))
+        for last in self._last_files:
+            if _read_used(last) != used:
+                _write(last, "\n".join(astuple(used)))
 
     @property
     def folder(self) -> Path:
@@ -95,23 +100,29 @@ class Memory:
                 self._file_of_any_server.unlink(missing_ok=True)
 
     @property
-    def _last_file(self) -> Path:
+    def _last_files(self) -> list[Path]:
+        """The file of the configuration itself, then that of the path by which it was named."""
         file = self.settings.file
-        configuration = os.path.relpath(file, self.folder) if file else "no file"
-        return self.folder / f"last-store.{_digest(configuration)}"
+        paths = (find_itself(file), file) if file else ()
+        seen = [os.path.relpath(path, self.folder) for path in paths] or ["no file"]
+        return [self.folder / f"last-store.{_digest(path)}" for path in dict.fromkeys(seen)]
 
     def _read_here(self) -> str:
         here = _read(self.file)
         return here if here or self.settings.url is None else _read(self._file_of_any_server)
 
     def _read_last(self) -> UsedStore | None:
-        match _read(self._last_file).splitlines():
-            case [place, namespace, installation]:
-                return UsedStore(place, namespace, installation)
-        return None
+        return next(filter(None, map(_read_used, self._last_files)), None)
 
     def _used(self, installation: str) -> UsedStore:
         return UsedStore(self.place, self.settings.namespace, installation)
+
+
+def _read_used(file: Path) -> UsedStore | None:
+    match _read(file).splitlines():
+        case [place, namespace, installation]:
+            return UsedStore(place, namespace, installation)
+    return None
 
 
 def _digest(text: str) -> str:
