@@ -555,13 +555,6 @@ _WORKERS: Final = (
         "tests/scripts/test_own_refusals.py",
     ),
     Mutant(
-        "a second 401 with a token that was refused before spends an attempt",
-        "workers/answer/judging.py",
-        "state.token is RefusedToken.OLD or",
-        "",
-        "tests/unit/answer/test_verdict.py::test_one_more_refusal_of_a_token_that_was_refused_before_says_nothing_of_its_row",
-    ),
-    Mutant(
         "a token that another secret can read",
         "workers/auth/token_store.py",
         "return kdf.derive(",

@@ -245,7 +245,7 @@ class _Judgement:
         )
 
     def _after_401(self) -> Requeue | Retry | Finish:
-        """The call comes back with a new token; a 401 to that is as any other failure."""
+        """The call comes back once, with a new token; one more 401 is as any other failure."""
         if not (self.policy.renews_tokens or self._asks):
             return self._finish(f"{self.reading.reason}: it wants an access token, set token_url")
         error = f"{self.reading.reason} {self.policy.token_advice}"
@@ -262,7 +262,7 @@ class _Judgement:
     def _access_refused(self, error: str, *, of_token: bool) -> Requeue | Retry:
         state, memo = self.state, self.state.memo.after_refused_token()
         first = self.policy.renews_tokens and not state.memo.token_refusals
-        if state.token is RefusedToken.OLD or (first and state.token is RefusedToken.RENEWED):
+        if first and state.token is not RefusedToken.KEPT:
             return Requeue(memo=memo, **self._recorded())
         if self._asks:
             return replace(self._ask_again(error), memo=memo.after_wait(), of_token=of_token)

@@ -11,7 +11,7 @@ import pytest
 
 from workers.answer.guards import Guard, Memo, NextCall, StepState, in_doubt
 from workers.answer.judging import RetryPolicy, judge
-from workers.answer.outcome import Answer, Health, Outcome, RefusedToken, read
+from workers.answer.outcome import Answer, Health, Outcome, read
 from workers.answer.quota_headers import Feedback
 from workers.answer.verdict import (
     UNSENT,
@@ -132,21 +132,6 @@ def test_a_second_401_in_a_row_is_the_rows_own_failure() -> None:
     assert (it.attempt, it.health, it.memo) == (True, Health.BAD, Memo(token_refusals=2))
     assert it.give_up == GiveUp(state="failed", max_retries=3, patience_s=1800)
     assert it.error.startswith("the provider answered 401 to a token that is valid; see that")
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_one_more_refusal_of_a_token_that_was_refused_before_says_nothing_of_its_row(
-    status: int,
-) -> None:
-    memo = Memo(token_refusals=1)
-    state = StepState(guard=Guard.KEY, memo=memo, token=RefusedToken.OLD)
-    answer = Answer(status=status)
-
-    it = judge(answer, read(answer), state, POLICY, Random(1))
-
-    assert isinstance(it, Requeue)
-    assert (it.attempt, it.memo, it.health) == (False, Memo(token_refusals=2), answer.health)
-    assert it.give_up is None
 
 
 def test_a_second_403_is_an_attempt_of_its_row_and_names_the_permission_that_is_missing() -> None:
