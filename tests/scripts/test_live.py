@@ -51,6 +51,7 @@ from workers.settings.load import Settings, StoreSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from workers.store.connection import Store
 
@@ -279,9 +280,10 @@ def test_a_flow_that_comes_while_limits_change_is_changed_too(
 
 
 def test_a_page_that_was_planned_under_other_limits_is_planned_anew(
-    store_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    store_url: str, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fleet = Settings(store=StoreSettings(url=store_url, namespace=uuid4().hex))  # type: ignore[arg-type]
+    stored = StoreSettings(url=store_url, namespace=uuid4().hex, data_dir=tmp_path)  # type: ignore[arg-type]
+    fleet = Settings(store=stored)
     configured = ClientSettings(name="acme", base_url="http://provider", limits=(APP,))
     worker, operator = (Client(configured, fleet, store) for _ in range(2))
     step = {"name": "make", "method": "POST", "path": "/new", "body": {}}
