@@ -23,7 +23,7 @@ from tasks.steps.granted import GrantedStep, finish_undone, put_off, require_pla
 from tasks.steps.outgoing import Outgoing, checks_first
 from tasks.steps.reading import read_answer, read_probe
 from workers import clock, failpoints
-from workers.answer.outcome import RefusedToken, is_access_refused
+from workers.answer.outcome import is_access_refused
 from workers.answer.verdict import Advance, Finish, Requeue, Retry
 from workers.clients import clients
 from workers.errors import (
@@ -168,6 +168,8 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
             outgoing = Outgoing.of(granted)
             if stopped := outgoing.refuse_changed(granted):
                 return stopped
+            if grant.memo.token_refusals:  # the refused one may be what this process still has
+                token = client.tokens().newest(client.fleet.worker.bell_grace_s / 2)
             request = outgoing.with_headers(granted, token)
             if grant.start_in_s:
                 clock.wait(grant.start_in_s)
@@ -177,11 +179,11 @@ class Step(Task):  # type: ignore[misc]  # Celery ships no types
         except Exception as error:  # noqa: BLE001 -- must not look like a worker that died
             return finish_undone(grant, error, "cannot be sent", (CannotSay, ValueError))
         failpoints.reach("answer_read")
-        refused_token = _report_token(client, token, grant, answer)
+        renews_token = _report_token(client, token, grant, answer)
         if checks_first(granted):
             return read_probe(answer)
         refused = client.refusals.note(granted.route, granted.tenant, answer)
-        verdict = read_answer(granted, answer, self.rng, refused_token)
+        verdict = read_answer(granted, answer, self.rng, renews_token=renews_token)
         verdict = outgoing.note(granted, answer, verdict)
         if isinstance(verdict, Requeue) and verdict.throttled:
             return replace(verdict, refused=refused)
@@ -241,22 +243,20 @@ def _refuse_account(client: Client) -> str:
     return ""
 
 
-def _report_token(
-    client: Client, token: Token | None, grant: Grant, answer: Answer
-) -> RefusedToken:
-    """Report what an answer says of the token; returns what follows for it.
+def _report_token(client: Client, token: Token | None, grant: Grant, answer: Answer) -> bool:
+    """Report what an answer says of the token; returns whether a new one will be asked for.
 
     A 401 or 403 renews it, unless it is so new that the call is more likely at fault.
     """
     if token is None:
-        return RefusedToken.KEPT
+        return False
     tokens, again = client.tokens(), grant.memo.token_refusals > 0
     with suppress(*STORE_FAILS):
         if is_access_refused(answer):
             return tokens.refused(token, again=again)
         if answer.status is not None and not grant.looking:
             tokens.worked(token, again=again)
-    return RefusedToken.KEPT
+    return False
 
 
 def _record_refusal(client: Client, grant: Grant, settled: Settled, verdict: Verdict) -> None:

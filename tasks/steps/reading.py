@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tasks.kind import CannotSay, Polled, StepResult
 from workers.answer.guards import StepState, in_doubt, is_done
 from workers.answer.judging import judge
-from workers.answer.outcome import Outcome, RefusedToken, read
+from workers.answer.outcome import Outcome, read
 from workers.answer.quota_headers import read_shortage
 from workers.answer.verdict import Advance, Finish, Requeue, continue_step, fail_poll
 from workers.ledger.batch import rows_of
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 
 def read_answer(
-    granted: GrantedStep,
-    answer: Answer,
-    rng: Random,
-    token: RefusedToken = RefusedToken.RENEWED,
+    granted: GrantedStep, answer: Answer, rng: Random, *, renews_token: bool = True
 ) -> Verdict:
     """The verdict on an answer, with what its headers leave of the quota.
 
@@ -36,9 +33,9 @@ def read_answer(
         granted: The step whose call was answered.
         answer: What came back.
         rng: Source of the jitter.
-        token: After a 401 or 403: what follows for the token.
+        renews_token: After a 401: a new token is asked for.
     """
-    verdict = _verdict(granted, answer, rng, token)
+    verdict = _verdict(granted, answer, rng, renews_token=renews_token)
     quota = read_shortage(answer.headers)
     return replace(verdict, quota=quota) if quota else verdict
 
@@ -58,9 +55,9 @@ def read_probe(answer: Answer) -> Requeue:
     )
 
 
-def _verdict(granted: GrantedStep, answer: Answer, rng: Random, token: RefusedToken) -> Verdict:
+def _verdict(granted: GrantedStep, answer: Answer, rng: Random, *, renews_token: bool) -> Verdict:
     """A poll goes first, then success; else the judge."""
-    state = _state_of(granted, answer, token)
+    state = _state_of(granted, answer, renews_token=renews_token)
     reading = read(answer, earlier_unknown=state.doubt and not granted.grant.looking)
     if granted.plan.polls and (verdict := _read_poll(granted, answer, reading)):
         return verdict
@@ -92,7 +89,7 @@ def _explain(granted: GrantedStep, answer: Answer, verdict: Finish) -> Verdict:
     return replace(verdict, error=f"{verdict.error}: {advice}") if advice else verdict
 
 
-def _state_of(granted: GrantedStep, answer: Answer, token: RefusedToken) -> StepState:
+def _state_of(granted: GrantedStep, answer: Answer, *, renews_token: bool) -> StepState:
     """What is known of the step beside its answer, but for what the look-up saw in that."""
     grant, plan = granted.grant, granted.plan
     return StepState(
@@ -105,7 +102,7 @@ def _state_of(granted: GrantedStep, answer: Answer, token: RefusedToken) -> Step
         lookup=granted.kind.read_lookup(granted.row, grant, answer) if grant.looking else None,
         rows=len(rows_of(granted.row)),
         is_poll=bool(plan.polls) and not grant.looking,
-        token=token,
+        renews_token=renews_token,
     )
 
 

@@ -10,7 +10,7 @@ from tests.support.rig import DONE, LEASE_US, LOST, MS, SEND, S, a_step, looking
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Guard, LookupResult, Memo, NextCall, StepState
 from workers.answer.judging import RetryPolicy, judge
-from workers.answer.outcome import Answer, Health, Outcome, RefusedToken, read
+from workers.answer.outcome import Answer, Health, Outcome, read
 from workers.answer.verdict import UNSENT, Requeue, Retry
 from workers.governor import flows
 from workers.governor.governor import KEY_LIFE_S
@@ -198,7 +198,7 @@ def test_a_lookup_that_is_refused_access_ends_no_row_while_its_scope_is_held(sto
             memo=look.memo,
             doubt=True,
             lookup=LookupResult.UNSURE,
-            token=RefusedToken.KEPT,
+            renews_token=False,
         )
         verdict = judge(REFUSED_ACCESS, read(REFUSED_ACCESS), state, RetryPolicy(), Random(1))
         store.hset(rig.keys.governor, "k:ep", rig.us)

@@ -33,7 +33,7 @@ from tests.support.rig import (
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Guard, StepState
 from workers.answer.judging import RetryPolicy, judge
-from workers.answer.outcome import Answer, Health, Outcome, RefusedToken, read
+from workers.answer.outcome import Answer, Health, Outcome, read
 from workers.answer.verdict import UNSENT, Finish, GiveUp, Pause, Requeue, Retry
 from workers.governor.grants import Grant, Hindrance, Settled
 from workers.settings.limits import LimitSettings
@@ -761,9 +761,9 @@ def test_401s_to_several_rows_hold_the_client_where_nothing_good_is_known(store:
 
 
 @pytest.mark.parametrize(("rows", "held"), [(2, False), (3, False), (4, True)])
-@pytest.mark.parametrize("token", [RefusedToken.RENEWED, RefusedToken.KEPT])
+@pytest.mark.parametrize("renews_token", [True, False])
 def test_a_row_counts_once_for_the_hold_of_the_client_however_often_it_was_refused(
-    store: Store, rows: int, *, held: bool, token: RefusedToken
+    store: Store, rows: int, *, held: bool, renews_token: bool
 ) -> None:
     rig = Rig(store, WIDE)
     rig.line_up(rows)
@@ -778,7 +778,7 @@ def test_a_row_counts_once_for_the_hold_of_the_client_however_often_it_was_refus
                 guard=Guard.KEY,
                 attempts=grant.attempts,
                 memo=grant.memo,
-                token=token,
+                renews_token=renews_token,
             )
             verdict = judge(answer, read(answer), state, RetryPolicy(), chance)
             rig.governor.settle(grant, verdict)

@@ -550,9 +550,16 @@ _WORKERS: Final = (
     Mutant(
         "patience counts an hour that a 429 ordered",
         "workers/lua/includes/giving_up.lua",
-        "is_long and now or",
-        "",
+        "(verdict.retry_after_us or 0) > TURN then",
+        "false then",
         "tests/scripts/test_own_refusals.py",
+    ),
+    Mutant(
+        "a call comes back after a 401 with the token that this process still has",
+        "tasks/steps/call.py",
+        "if grant.memo.token_refusals:  # the",
+        "if False:  # the",
+        "tests/unit/tasks/test_call.py",
     ),
     Mutant(
         "a token that another secret can read",

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from workers.answer.outcome import Next, RefusedToken, machine_code
+from workers.answer.outcome import Next, machine_code
 from workers.store.reading import read_json
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class StepState:
     lookup: LookupResult | None = None  #: what the look-up saw; None: it was a send
     rows: int = 1  #: more: it was a batch
     is_poll: bool = False  #: the step waits for something; it polled
-    token: RefusedToken = RefusedToken.RENEWED  #: after a 401 or 403: what follows for the token
+    renews_token: bool = True  #: after a 401 or 403: a new token is asked for
 
     @property
     def may_split(self) -> bool:

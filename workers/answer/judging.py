@@ -17,7 +17,7 @@ from workers.answer.guards import (
     find_meaning,
     is_key_refused,
 )
-from workers.answer.outcome import Health, Next, Outcome, RefusedToken, permissions
+from workers.answer.outcome import Health, Next, Outcome, permissions
 from workers.answer.verdict import Finish, GiveUp, Pause, Requeue, Retry
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ class _Judgement:
     def _access_refused(self, error: str, *, of_token: bool) -> Requeue | Retry:
         state, memo = self.state, self.state.memo.after_refused_token()
         first = self.policy.renews_tokens and not state.memo.token_refusals
-        if first and state.token is not RefusedToken.KEPT:
+        if first and state.renews_token:
             return Requeue(memo=memo, **self._recorded())
         if self._asks:
             return replace(self._ask_again(error), memo=memo.after_wait(), of_token=of_token)

@@ -24,7 +24,7 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import IntEnum, StrEnum, auto
+from enum import StrEnum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias
 
@@ -79,14 +79,6 @@ class Health(StrEnum):
     GOOD = auto()  #: it works
     BAD = auto()  #: it failed
     NEUTRAL = auto()  #: neither: the answer is for who asks
-
-
-class RefusedToken(IntEnum):
-    """What a 401 or 403 says of the token that the call carried."""
-
-    KEPT = 0  #: nothing against it: the call is more likely at fault
-    RENEWED = 1  #: it is no longer used: another one is asked for
-    OLD = 2  #: it was refused or replaced before; of the call the answer says nothing
 
 
 #: What a status means, and where it is not listed what its class means, the first digit.

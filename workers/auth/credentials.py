@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
-from workers.answer.outcome import RefusedToken
 from workers.auth.token_forms import HEADER_TOKEN
 from workers.errors import ConfigError, TokenUnavailable
 
@@ -46,8 +45,11 @@ class Credentials(Protocol):
     def get(self, wait_s: float | None = None) -> Token | None:
         """What the next call carries; raises `TokenUnavailable` or `StoreAway`."""
 
-    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
-        """Report a 401 or 403; returns what follows for the token.
+    def newest(self, wait_s: float | None = None) -> Token | None:
+        """What the next call carries, whatever this process still has; as `get`."""
+
+    def refused(self, token: Token, *, again: bool = False) -> bool:
+        """Report a 401 or 403; returns whether there will be another token.
 
         Raises:
             StoreAway: the store did not answer.
@@ -64,10 +66,12 @@ class NoCredentials:
         """Return nothing: the call carries no token."""
         del wait_s
 
-    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
+    newest = get
+
+    def refused(self, token: Token, *, again: bool = False) -> bool:
         """There is nothing that could be renewed."""
         del token, again
-        return RefusedToken.KEPT
+        return False
 
     def worked(self, token: Token, *, again: bool = True) -> None:
         """Nothing follows."""
@@ -106,13 +110,15 @@ class StaticSecret:
                 self._last = self._token(value, self._last.generation + 1)
             return self._last
 
-    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
+    newest = get
+
+    def refused(self, token: Token, *, again: bool = False) -> bool:
         """Whether another secret stands there by now; nobody renews this one."""
         del again
         try:
-            return RefusedToken.KEPT if self.get() == token else RefusedToken.OLD
+            return self.get() != token
         except TokenUnavailable:
-            return RefusedToken.KEPT
+            return False
 
     def worked(self, token: Token, *, again: bool = True) -> None:
         """Nothing follows."""

@@ -14,7 +14,6 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from workers.answer.outcome import RefusedToken
 from workers.store.reading import number_of
 from workers.store.scripts import Scripts
 
@@ -58,8 +57,8 @@ class TokenLook:
 class TokenRefusal(NamedTuple):
     """What became of a token that was refused."""
 
-    token: RefusedToken
-    age_s: float  #: of a token that this refusal renews, and its lifetime, seconds; else 0
+    renewed: bool  #: the next look renews it, or one did before
+    age_s: float  #: of the token, and its lifetime, seconds; 0 = not by this refusal
     lifetime_s: float
 
 
@@ -131,8 +130,8 @@ class TokenShelf:
     def refuse(self, generation: int) -> TokenRefusal:
         """Mark a token as refused, unless it replaces a refused one and is too young."""
         spans = (round(span * 1e6) for span in (TRUST_S, LONGEST_TRUST_S, FORGET_S))
-        token, age_us, lifetime_us = self._scripts("token_refuse", generation, *spans)
-        return TokenRefusal(RefusedToken(token), age_us / 1e6, lifetime_us / 1e6)
+        renewed, age_us, lifetime_us = self._scripts("token_refuse", generation, *spans)
+        return TokenRefusal(renewed == 1, age_us / 1e6, lifetime_us / 1e6)
 
     def worked(self, good: int = 0) -> int:
         """Say that the token works; returns how many renewals are not forgotten.

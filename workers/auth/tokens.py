@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
-from workers.answer.outcome import RefusedToken
 from workers.auth.credentials import Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.auth.token_store import GOOD_ANSWERS, TokenLook, TokenShelf
@@ -127,7 +126,22 @@ class Tokens:
             return held.token
         return self._look(held, self._wait_s if wait_s is None else wait_s)
 
-    def refused(self, token: Token, *, again: bool = False) -> RefusedToken:
+    def newest(self, wait_s: float | None = None) -> Token:
+        """The token of the fleet, whatever this process still has.
+
+        A call that comes back after a 401 would else go out with the refused token once more, where
+        another process reported it. Arguments and errors as `get`.
+        """
+        wait_s = self._wait_s if wait_s is None else wait_s
+        ends_ns = now_ns() + int(wait_s * 1e9)
+        if not self._looking.acquire(timeout=wait_s):
+            raise self._late(wait_s)
+        try:
+            return self._find(ends_ns, wait_s)
+        finally:
+            self._looking.release()
+
+    def refused(self, token: Token, *, again: bool = False) -> bool:
         """Report that the provider answered 401, or 403, to a call with this token.
 
         The next `get` renews it, once for the fleet, however many report the same. A token that
@@ -138,20 +152,20 @@ class Tokens:
             again: The call was refused with an earlier token too.
 
         Returns:
-            What follows for the token; of an old one this process knows it only now.
+            Whether a new token is asked for, or was meanwhile.
 
         Raises:
             StoreAway: the store did not answer.
         """
         self._good = 0
         refusal = self._shelf.refuse(token.generation)
-        if refusal.token is RefusedToken.KEPT:
-            self._doubted = token.generation
-        else:
+        if refusal.renewed:
             self._refused = token.generation
+        else:
+            self._doubted = token.generation
         if not again and 0 < refusal.age_s < EARLY_PART * refusal.lifetime_s:
             self._early = refusal
-        return refusal.token
+        return refusal.renewed
 
     def worked(self, token: Token, *, again: bool = True) -> None:
         """Report that a call was answered; many in a row make a renewal forgotten.

@@ -11,14 +11,14 @@
 -- ARGV[5]  forget_us   the renewals are forgotten when a call that was refused came back and was answered,
 --                      and none was refused for so long
 -- Reads    oauth; writes oauth
--- Returns  {token, age_us, lifetime_us}: token 0 = it is kept, 1 = the next look renews it, 2 = it was
---          refused or replaced before; age and lifetime of a token that is renewed, else 0
+-- Returns  {renewed, age_us, lifetime_us}: renewed 1 = the next look renews it, or did already; age and
+--          lifetime of the token, 0 = it was renewed before
 -- Cost     O(1)
 local OAUTH = base .. "oauth"
 must_be("hash", OAUTH)
 local generation, asked, expires, refused, renewals, refused_us, worked_us = unpack(redis.call("HMGET", OAUTH,
   "generation", "asked_us", "expires_us", "refused", "renewals", "refused_us", "worked_us"))
-if generation ~= ARGV[2] or generation == refused then return {2, 0, 0} end
+if generation ~= ARGV[2] or generation == refused then return {1, 0, 0} end
 asked, expires, renewals = tonumber(asked) or 0, tonumber(expires) or 0, tonumber(renewals) or 0
 local quiet_since = math.max(asked, tonumber(refused_us) or 0)
 local has_worked = (tonumber(worked_us) or 0) >= asked

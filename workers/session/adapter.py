@@ -15,7 +15,7 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from workers.answer.outcome import Answer, Next, RefusedToken, read
+from workers.answer.outcome import Answer, Next, read
 from workers.answer.quota_headers import read_shortage
 from workers.clock import now_ns, wait
 from workers.errors import STORE_FAILS, GrantStale
@@ -97,15 +97,14 @@ class GovernedAdapter(BaseAdapter):
                         with suppress(*STORE_FAILS):  # the answer is there
                             self._client.tokens().worked(token)
                     return _response(request, answer)
-                if not self._comes_back(token, again=renewed):
+                if not self._is_renewed(token, again=renewed) or renewed:
                     return _response(request, answer)
                 renewed = True
 
-    def _comes_back(self, token: Token, *, again: bool) -> bool:
-        """Whether a call that was refused goes out once more, with another token."""
+    def _is_renewed(self, token: Token, *, again: bool) -> bool:
+        """Whether a new token is asked for in place of one that was refused."""
         with suppress(*STORE_FAILS):  # the answer is there
-            refused = self._client.tokens().refused(token, again=again)
-            return refused is RefusedToken.OLD or (refused is RefusedToken.RENEWED and not again)
+            return self._client.tokens().refused(token, again=again)
         return False
 
     def _once(self, request: Request, call: tuple[str, str], ends_ns: int) -> tuple[Answer, Permit]:

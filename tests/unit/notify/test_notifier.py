@@ -24,6 +24,7 @@ from workers.settings.load import load
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestration.notify.events import Notice
     from tests.support.notices import Looks
     from tests.support.world import World
 
@@ -51,6 +52,17 @@ def tell_into(world: World, file: Path) -> None:
 def a_notifier(world: World) -> Notifier:
     """That of another worker process."""
     return Notifier(Clients(load(world.config)))
+
+
+def tried_once(world: World, looks: Looks) -> tuple[Notifier, Notice]:
+    """A notifier that tried in vain to tell of a job's end, and that notice."""
+    looks.look()
+    world.submit(1)
+    world.work()
+    worker = a_notifier(world)
+    worker.take_turn()
+    (notice,) = looks.outbox.waiting()
+    return worker, notice
 
 
 def test_many_workers_deliver_each_event_once(world: World, looks: Looks, tmp_path: Path) -> None:
@@ -124,12 +136,7 @@ def test_a_notice_is_given_up_after_some_tries_and_the_log_says_so(
     world: World, looks: Looks, caplog: pytest.LogCaptureFixture
 ) -> None:
     tell_by(world, "raise SystemExit(7)")
-    looks.look()
-    world.submit(1)
-    world.work()
-    worker = a_notifier(world)
-    worker.take_turn()
-    (notice,) = looks.outbox.waiting()
+    worker, notice = tried_once(world, looks)
 
     for _ in range(2 * MOST_TRIES):
         looks.end_claim(notice)
@@ -150,12 +157,7 @@ def test_a_failure_that_nobody_foresaw_counts_as_a_try_and_is_given_up(
 
     monkeypatch.setattr(delivery.ByCommand, "deliver", fail)
     tell_by(world, "pass")
-    looks.look()
-    world.submit(1)
-    world.work()
-    worker = a_notifier(world)
-    worker.take_turn()
-    (notice,) = looks.outbox.waiting()
+    worker, notice = tried_once(world, looks)
     for _ in range(MOST_TRIES):
         looks.end_claim(notice)
         worker.take_turn()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Never
 import pytest
 import requests
 
-from workers.answer.outcome import Answer, RefusedToken
+from workers.answer.outcome import Answer
 from workers.errors import LedgerDamaged, StoreAway
 from workers.session import adapter
 from workers.session.limiter import Permit
@@ -63,31 +63,6 @@ def test_a_401_is_given_to_the_caller_although_the_store_takes_no_word_of_its_to
     answer = calls.send(request)
 
     assert answer.status_code == 401
-
-
-@pytest.mark.parametrize(
-    ("tokens", "status"),
-    [
-        ([RefusedToken.RENEWED, RefusedToken.OLD], 200),
-        ([RefusedToken.OLD, RefusedToken.OLD], 200),
-        ([RefusedToken.RENEWED, RefusedToken.RENEWED], 401),
-        ([RefusedToken.RENEWED, RefusedToken.KEPT], 401),
-    ],
-)
-def test_a_second_401_is_given_to_the_caller_unless_its_token_was_known_to_be_refused(
-    monkeypatch: pytest.MonkeyPatch, tokens: list[RefusedToken], status: int
-) -> None:
-    follows = iter(tokens)
-    token = SimpleNamespace(
-        get=lambda _: SimpleNamespace(headers={}),
-        refused=lambda *_, **__: next(follows),
-        worked=lambda _: None,
-    )
-    calls = adapter_of(monkeypatch, [401, 401, 200], lambda *_: Permit("p", 0.0, 0), token)
-
-    answer = calls.send(requests.Request("GET", "http://provider/things").prepare())
-
-    assert answer.status_code == status
 
 
 def test_a_request_is_known_again_by_method_path_and_body_whatever_its_key_is(

@@ -15,8 +15,8 @@ from tasks.steps.call import step_of
 from tasks.steps.reading import read_probe
 from workers.answer.guards import Memo
 from workers.answer.judging import RetryPolicy
-from workers.answer.outcome import Answer, Health, Outcome, RefusedToken
-from workers.answer.verdict import Requeue, Retry
+from workers.answer.outcome import Answer, Health, Outcome
+from workers.answer.verdict import UNSENT, Requeue, Retry
 from workers.errors import ConfigError, LedgerDamaged, StoreAway, TokenUnavailable
 from workers.governor.grants import Grant, Hindrance, PutBack, Settled
 from workers.governor.obstacle import Obstacle
@@ -70,11 +70,15 @@ class Recorder:
                 refusals=SimpleNamespace(note=self.note, record=self.record),
                 tokens=lambda: SimpleNamespace(
                     get=lambda _: cast("Token", SimpleNamespace(headers={})),
+                    newest=self.newest_token,
                     refused=self.refuse_token,
                     worked=self.worked,
                 ),
             ),
         )
+
+    def newest_token(self, _wait_s: float) -> Token:
+        return cast("Token", SimpleNamespace(headers={"Authorization": "newest"}))
 
     def worked(self, _token: object, *, again: bool) -> None:
         if again:
@@ -93,9 +97,9 @@ class Recorder:
         self.done.append(f"noted {answer.status} to {route} of {tenant}")
         return REFUSED if self._status == 429 else None
 
-    def refuse_token(self, _: Token, *, again: bool) -> RefusedToken:
+    def refuse_token(self, _: Token, *, again: bool) -> bool:
         self.done.append("reported the token" + (" again" if again else ""))
-        return RefusedToken.RENEWED if self._renews else RefusedToken.KEPT
+        return self._renews
 
     def settle(self, _: Grant, verdict: Verdict) -> Settled:
         self.verdict = verdict
@@ -175,6 +179,31 @@ def test_a_second_401_in_a_row_is_an_attempt_of_its_row_although_the_token_is_re
 
     assert isinstance(recorder.verdict, Retry)
     assert recorder.verdict.attempt
+
+
+@pytest.mark.parametrize(("refusals", "carries"), [(0, None), (1, "newest")])
+def test_after_a_401_a_call_goes_out_with_the_fleets_newest_token(
+    refusals: int, carries: str | None
+) -> None:
+    recorder = Recorder(201)
+    recorder.grant = GRANT._replace(memo=Memo(token_refusals=refusals))
+
+    serve(recorder)
+
+    assert recorder.sent[0].headers.get("Authorization") == carries
+
+
+def test_where_the_newest_token_is_away_the_call_is_not_sent_and_spends_nothing() -> None:
+    recorder = Recorder(201)
+    recorder.grant = GRANT._replace(memo=Memo(token_refusals=1))
+
+    def refuse(_: float) -> Never:
+        raise TokenUnavailable("being asked for")
+
+    recorder.newest_token = refuse  # type: ignore[method-assign]
+
+    assert serve(recorder)[-1] == "settled"
+    assert (recorder.sent, recorder.verdict) == ([], UNSENT)
 
 
 def test_an_answer_after_a_401_says_that_renewing_helped() -> None:

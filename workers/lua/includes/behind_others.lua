@@ -14,21 +14,22 @@ local MOST_DUE, MOST_LOOKS = 128, 512
 local looks
 local function start_behind_others() looks = 0 end
 
+-- Whether the newest 429 of a row is of its step and this scope.
+local function was_refused(key, scope)
+  local is_whole, tx = pcall(read_tx, key, "step refused")
+  return is_whole and parse_refused(tx.refused, tx.step, scope)
+end
+
 -- Parts what is due of a backlog into rows that were refused and others, the earliest last. That is done once
 -- a ring, and again where all of these went.
 local function part_due(backlog)
   if backlog.refused and (#backlog.refused + #backlog.others > 0 or backlog.due == 0) then return end
   backlog.refused, backlog.others = {}, {}
   local due = redis.call("ZRANGEBYSCORE", backlog.key .. ":due", "-inf", now, "LIMIT", 0, MOST_DUE)
-  if looks + #due > MOST_LOOKS then
-    for i = #due, 1, -1 do backlog.others[#backlog.others + 1] = due[i] end
-    return
-  end
-  looks = looks + #due
+  local looks_at_them = looks + #due <= MOST_LOOKS
+  if looks_at_them then looks = looks + #due end
   for i = #due, 1, -1 do
-    local is_whole, tx = pcall(read_tx, due[i], "step refused")
-    local was_refused = is_whole and parse_refused(tx.refused, tx.step, backlog.scope)
-    local rows = was_refused and backlog.refused or backlog.others
+    local rows = looks_at_them and was_refused(due[i], backlog.scope) and backlog.refused or backlog.others
     rows[#rows + 1] = due[i]
   end
 end

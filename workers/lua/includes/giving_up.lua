@@ -35,9 +35,10 @@ local function plan_attempts(verdict, flow, flows, counted, since, waits_from)
   if since and waits_from then since = since + math.max(0, now - waits_from - TURN) end
   local function goes_on()
     if not since then return counted end
-    if not verdict.throttled then return counted, since, now + (verdict.delay_us or 0) end
-    local is_long = (verdict.retry_after_us or 0) > TURN
-    return counted, since, not rule and now - TURN or is_long and now or now + (verdict.delay_us or 0)
+    local from = now + (verdict.delay_us or 0)
+    if verdict.throttled and not rule then from = now - TURN
+    elseif verdict.throttled and (verdict.retry_after_us or 0) > TURN then from = now end
+    return counted, since, from
   end
   if not rule then return goes_on() end
   since = since or now
