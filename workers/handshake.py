@@ -12,6 +12,8 @@ from urllib3.util.wait import wait_for_read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: The oldest version that is spoken. Distributions have Pythons that would speak older ones.
+OLDEST_TLS: Final = ssl.TLSVersion.TLSv1_2
 #: How long a new connection waits for the server's word on the certificate that it was shown.
 ACCEPTED_S: Final = 0.2
 #: Alerts with which a server refuses the certificate of a client, or that it showed none.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Never
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from workers.errors import ConfigError
-from workers.handshake import Names
+from workers.handshake import OLDEST_TLS, Names
 
 if TYPE_CHECKING:
     from workers.settings.access import RouteSettings
@@ -74,6 +74,7 @@ def _context(
         context = ssl.create_default_context(capath=authorities)
     else:
         context = ssl.create_default_context(cafile=authorities)
+    context.minimum_version = OLDEST_TLS
     if shown:
         certificate, _, key, _ = shown
         try:

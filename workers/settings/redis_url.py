@@ -17,13 +17,18 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import redis
 from pydantic import AfterValidator, SecretStr
 
+from workers.handshake import OLDEST_TLS
 from workers.settings.values import require_host
 
 DEFAULT_PORT: Final = 6379
 #: The longest time of an option: a day.
 MOST_S: Final = 86_400
 #: What a connection that verifies its server is given.
-VERIFIED: Final = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+VERIFIED: Final = {
+    "ssl_cert_reqs": ssl.CERT_REQUIRED,
+    "ssl_check_hostname": True,
+    "ssl_min_version": OLDEST_TLS,
+}
 #: Options of TLS.
 _TLS: Final = (
     "ssl_cert_reqs",
@@ -145,6 +150,7 @@ def _tls(given: dict[str, str]) -> dict[str, Any]:
     return {
         "ssl_cert_reqs": ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE,
         "ssl_check_hostname": verifies and _TRUTHS[checks],
+        "ssl_min_version": OLDEST_TLS,
         **given,
     }
 

@@ -63,6 +63,7 @@ def require_trusted(url: str) -> None:
 def _context(tls: dict[str, Any]) -> ssl.SSLContext:
     """Build what redis-py builds for each connection."""
     context = ssl.create_default_context()
+    context.minimum_version = tls["ssl_min_version"]
     context.check_hostname = tls["ssl_check_hostname"]
     context.verify_mode = tls["ssl_cert_reqs"]
     name = "ssl_ca_certs"

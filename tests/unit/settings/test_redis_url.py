@@ -45,14 +45,24 @@ def test_both_spellings_mean_the_same_to_the_store_and_to_the_broker(
     tls = {
         "ssl_cert_reqs": ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE,
         "ssl_check_hostname": checks,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_2,
     }
     store = connect(url).connection_pool.make_connection()
     assert isinstance(store, redis.SSLConnection)
-    assert (store.cert_reqs, store.check_hostname) == tuple(tls.values())
+    seen = (store.cert_reqs, store.check_hostname, store.ssl_min_version)
+    assert seen == tuple(tls.values())
     broker = broker_settings(url, {})
     assert broker["broker_use_ssl"] == tls
     assert broker["broker_url"] == "rediss://user:pass@127.0.0.1:6380/1"
     assert broker["broker_transport_options"]["verify_certificates"] is (verifies and checks)
+
+
+@pytest.mark.parametrize("url", ["rediss://example.com", "rediss://localhost?ssl_cert_reqs=none"])
+def test_no_tls_is_spoken_that_is_older_than_1_2_whatever_the_python_would_speak(url: str) -> None:
+    server = read_redis_url(url)
+
+    assert server.tls
+    assert server.tls["ssl_min_version"] is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_semicolon_in_a_password_names_no_second_broker() -> None:
