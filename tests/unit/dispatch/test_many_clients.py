@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestration.dispatch import bootstep
 from orchestration.dispatch.presence import Presence
+from orchestration.operate.limits import apply_configuration
 from workers.clients import Client, Clients
 from workers.errors import ConfigError, LedgerDamaged
 from workers.governor import overrides
-from workers.governor.registry import LIVES_S
+from workers.governor.registry import LIVES_S, Registry
 from workers.settings.load import load
 from workers.store import keys
 from workers.store.connection import Pipeline, Store
@@ -222,3 +224,40 @@ def test_the_scripts_of_many_clients_are_loaded_into_a_store_that_forgot_them(
     presence_of(clients).keep()
 
     assert versions(world, clients) == {1}
+
+
+def test_a_choice_is_followed_by_all_clients_in_as_many_round_trips_as_by_few(
+    world: World, trips: Trips
+) -> None:
+    counts = []
+    for number in (FEW, MANY):
+        for count in (100, 400):
+            world.configure(limits=f"count = {count}")
+            clients = clients_of(world, number, f"y{number}-")
+            presence_of(clients, f"w{number}-{count}").keep()
+        digest = clients.configuration.digest
+
+        counts.append(
+            trips.of(partial(apply_configuration, clients, digest, by="maria", reason="so"))
+        )
+
+        held = overrides.read(world.client.store, ClientKeys(world.namespace, "acme")).proposals
+        assert [one.digest for one in held if one.holds] == [digest]
+    assert counts[1] <= counts[0]
+
+
+def test_status_reads_the_registry_once_for_all_clients(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    presence_of(clients_of(world, FEW)).keep()
+    text = world.config.with_name(f"c{FEW}.toml").read_text()
+    world.config.write_text(text)
+    looks = list[str]()
+    read = Registry.configurations
+    monkeypatch.setattr(Registry, "configurations", lambda self: looks.append("one") or read(self))
+
+    shown = json.loads(world.run("status", "--json").stdout)["clients"]
+
+    assert [one["client"] for one in shown] == ["acme", "c0"]
+    assert [one["workers"] for one in shown] == [1, 1]
+    assert looks == ["one"]
