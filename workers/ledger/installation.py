@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from workers.errors import StoreReplaced, UsageError
 from workers.ledger import identity
 from workers.ledger.remembered import Memory
-from workers.settings.redis_url import read_redis_url
+from workers.settings.redis_url import place_of
 from workers.store import keys as names
 from workers.store.replaced import REMEDY, REMEDY_ELSEWHERE
 
@@ -148,4 +148,4 @@ def where(settings: StoreSettings) -> str:
     """The place of the store, without user and password."""
     if settings.url is None:
         return f"in {settings.data_dir}"
-    return f"at {read_redis_url(settings.url.get_secret_value()).place}"
+    return f"at {place_of(settings.url.get_secret_value())}"
