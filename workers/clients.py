@@ -10,19 +10,16 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workers.answer.judging import RetryPolicy
-from workers.auth.credentials import NoCredentials, StaticSecret
-from workers.auth.tokens import Tokens
+from workers.auth.tokens import credentials_of
 from workers.governor import agreement, binding, flows, overrides
 from workers.governor.governor import Governor, requeue
 from workers.governor.grants import ANYBODY, PLAIN
-from workers.governor.obstacle import Obstacle
-from workers.governor.proposals import Proposal
+from workers.governor.obstacle import Obstacle, Obstacles
 from workers.governor.refusals import Refusals
 from workers.governor.registry import Configuration, Registry
 from workers.http.connection import Caller, Connection, pool_size
 from workers.http.idle import IdleConnections, most_idle
 from workers.http.transfer import Transfers
-from workers.ledger import audit
 from workers.ledger.cache import LedgerCache
 from workers.ledger.identity import idempotency_key
 from workers.ledger.installation import Installation
@@ -90,6 +87,16 @@ class Client:
         return Obstacle(self.configured.name)
 
     @cached_property
+    def configuration(self) -> Configuration:
+        """The configuration that it is of; `Clients` gives all of its clients the same."""
+        return Configuration.of({**self.fleet.clients, self.name: self.configured})
+
+    @cached_property
+    def scripts(self) -> Scripts:
+        """Its scripts: they ask for its mark once."""
+        return Scripts(self.store, self.keys, self.clock)
+
+    @cached_property
     def ledger(self) -> Ledger:
         """Its jobs and transactions."""
         return Ledger(self.store, self.keys, self.clock, self.cache)
@@ -129,9 +136,8 @@ class Client:
         return self._build_once("routes", self._build_routes)
 
     def _build_routes(self) -> set[str]:
-        return flows.refresh(
-            self.store, self.keys, self.configured, self._propose, clock=self.clock
-        )
+        of = (self.store, self.keys, self.configured)
+        return flows.refresh(*of, self._propose, clock=self.clock)
 
     def _propose(self, live: Overrides) -> Sequence[Agreement]:
         """Propose its own limits where no worker lives, and where nothing was proposed yet."""
@@ -141,15 +147,7 @@ class Client:
             return ()
         registry.keep_away(look)
         self.require_bound()
-        own = Configuration.of({**self.fleet.clients, self.name: self.configured})
-        party = agreement.Party(
-            own=Proposal.of(self.configured, own.digest, registry.serial_of(own)),
-            joins=False,
-            by=audit.user(),
-            reason="no worker lives, and this process has another configuration",
-        )
-        standing = agreement.Standing(live={own.digest, *look.digests}, applied=look.applied)
-        return agreement.change_by(party, self.configured, lambda: standing)(live)
+        return agreement.propose_alone(registry, look, self.configured, self.configuration)(live)
 
     def require_bound(self) -> None:
         """Make sure that its ledger is bound to the account that it is configured for.
@@ -159,7 +157,7 @@ class Client:
             StoreAway: the store did not answer.
         """
         if time.monotonic() >= self._bound_until_s:
-            binding.bind(self.store, self.keys, self.configured)
+            binding.bind(self.scripts, self.configured)
             self._bound_until_s = time.monotonic() + binding.CHECK_EVERY_S
 
     def governor(self) -> Governor:
@@ -188,24 +186,14 @@ class Client:
 
     def transfers(self) -> Transfers:
         """Its connections to the hosts of signed URLs: a pool of their own."""
-        return self._build_once("transfers", self._build_transfers)
-
-    def _build_transfers(self) -> Transfers:
-        return Transfers(self.settings(), self.fleet.worker.concurrency, self.idle)
+        threads = self.fleet.worker.concurrency
+        return self._build_once("transfers", lambda: Transfers(self.settings(), threads, self.idle))
 
     def tokens(self) -> Credentials:
         """What its calls carry; raises `ConfigError` where there is no way to a token."""
-        return self._build_once("tokens", self._build_tokens)
-
-    def _build_tokens(self) -> Credentials:
-        settings = self.settings()
-        match settings.auth:
-            case "none":
-                return NoCredentials()
-            case "bearer" | "api_key":
-                return StaticSecret(settings)
-            case _:
-                return Tokens(settings, self.store, self.keys)
+        return self._build_once(
+            "tokens", lambda: credentials_of(self.settings(), self.store, self.keys)
+        )
 
     def warm_up(self) -> None:
         """Open what the first call would wait for, above all its access token.
@@ -222,7 +210,7 @@ class Client:
         self, key: str, step: int, hindrance: Hindrance = PLAIN, asker: Asker = ANYBODY
     ) -> PutBack:
         """Put a bell back, as `Governor.requeue`, though limits may not go together here."""
-        return requeue(Scripts(self.store, self.keys, self.clock), key, step, hindrance, asker)
+        return requeue(self.scripts, key, step, hindrance, asker)
 
     def flow(
         self, lane: int, tenant: str, route: str, settings: ClientSettings | None = None
@@ -263,11 +251,16 @@ class Clients:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._by_name: dict[str, Client] = {}
-        self.obstacles = {name: Obstacle(name) for name in settings.clients}
+        self.obstacles = Obstacles()
         self.idle = IdleConnections[Connection](most_idle(settings.worker.concurrency))
         self._cache = LedgerCache()
         self._installation: Installation | None = None
         self._lock = threading.RLock()
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """What the registry knows of this configuration, without its serial."""
+        return Configuration.of(self.settings.clients)
 
     def __getitem__(self, name: str) -> Client:
         """The client of this name.
@@ -284,14 +277,20 @@ class Clients:
         return client
 
     def _open_client(self, name: str) -> Client:
-        configured, store = self.settings.client(name), open_store(self.settings.store)
-        if self._installation is None:
-            self._installation = Installation(store, self.settings.store)
-        self._installation.check()
+        configured, installation = self.settings.client(name), self.open_installation()
+        store = installation.store
         client = Client(configured, self.settings, store, cache=self._cache, idle=self.idle)
-        client.installation = self._installation
+        client.installation, client.configuration = installation, self.configuration
         client.obstacle = self.obstacles[name]
         return client
+
+    def open_installation(self) -> Installation:
+        """The installation, and in it the store, after a look at both; raises as `__getitem__`."""
+        store = self.settings.store
+        with self._lock:
+            self._installation = self._installation or Installation(open_store(store), store)
+            self._installation.check()
+            return self._installation
 
     @property
     def installation_id(self) -> str:

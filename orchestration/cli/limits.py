@@ -11,10 +11,11 @@ from orchestration.cli import options
 from orchestration.cli.changes import reasoned
 from orchestration.cli.limit_table import describe_limits, format_limit
 from orchestration.operate.limits import apply_configuration, set_limit, unset_limits
-from orchestration.views.workers import workers_of
+from orchestration.views.workers import Roster, workers_of
 from workers.errors import UsageError
 from workers.governor import overrides
 from workers.settings.limits import Shape
+from workers.store.connection import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,8 @@ def list_limits(client: str | None = None, *, as_json: bool = False) -> None:
         return
     if not limits:
         click.echo("there are no clients; add one to the configuration", err=True)
+    store = clients.settings.store
+    roster = Roster.of(open_store(store), store.namespace) if limits else None
     for name, of_client in limits.items():
         click.secho(f"client {name}", bold=True)
         for limit in of_client:
@@ -67,7 +70,7 @@ def list_limits(client: str | None = None, *, as_json: bool = False) -> None:
                 click.secho(f"  {'':18}{_format_live(limit['live'])}", fg="yellow")
         if not of_client:
             click.echo("  no limits")
-        for problem in workers_of(clients[name]).problems:
+        for problem in workers_of(clients[name], roster).problems:
             click.secho(f"  problem: {problem}", fg="yellow")
 
 

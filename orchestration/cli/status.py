@@ -12,9 +12,10 @@ from orchestration.cli import options
 from orchestration.cli.limit_table import format_also
 from orchestration.text import format_count, format_duration
 from orchestration.views.status import ClientStatus, status
-from orchestration.views.workers import name_problems
+from orchestration.views.workers import Roster, name_problems
 from workers.errors import LedgerDamaged
 from workers.governor.flows import NO_TENANT
+from workers.store.connection import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +42,11 @@ def command(*, as_json: bool) -> None:
     """
     clients = options.clients()
     statuses, problems = list[ClientStatus](), name_problems(clients)
+    store = clients.settings.store
+    roster = Roster.of(open_store(store), store.namespace)
     for name in clients.names():
         try:
-            statuses.append(status(clients[name]))
+            statuses.append(status(clients[name], roster))
         except LedgerDamaged as error:  # the others are shown
             problems.append(f"client {name}: {error}")
     if as_json:

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Final
 
 from orchestration.dispatch.restarts import restarts
 from workers.broker.reception import reception
+from workers.clients import Clients
 from workers.errors import HeadgateError, LedgerDamaged
-from workers.governor import agreement
+from workers.governor import agreement, binding
+from workers.governor.agreement_of_all import AgreementOfAll
 from workers.governor.proposals import Proposal
-from workers.governor.registry import EVERY_S, WORKER_ID, Configuration, Process, Registry
-from workers.ledger.installation import Installation
+from workers.governor.registry import EVERY_S, WORKER_ID, Process, Registry
 from workers.store.connection import connect, open_store, url_of
+from workers.store.keys import ClientKeys
+from workers.store.many import ManyScripts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
-    from workers.clients import Client, Clients
-    from workers.governor.registry import Look
     from workers.settings.load import Settings
 
 #: Seconds within which the store must answer to a supervisor, which has to look at its worker.
@@ -48,13 +49,11 @@ class Presence:
         self, clients: Clients, name: str, *, threads: int, pool: str, worker_id: str = WORKER_ID
     ) -> None:
         self._clients = clients
-        self._configuration = Configuration.of(clients.settings.clients)
-        self.process = describe_process(
-            clients.settings, name, threads=threads, pool=pool, worker_id=worker_id
-        )
+        self.process = describe_process(clients, name, threads=threads, pool=pool, id_=worker_id)
         self._due_s = 0.0
         self._seen: object = None  #: whose proposals counted when all clients were agreed on
         self._serial = 0
+        self._before: Process | None = None  #: its own entry before the newest heartbeat
         self._left_out: dict[str, HeadgateError] = {}  #: client → why its limits were not agreed on
 
     def keep(self, *, now: bool = False) -> None:
@@ -69,18 +68,18 @@ class Presence:
         if time.monotonic() < self._due_s and not now:
             return
         if not self._clients.installation_id:  # it may be no worker of this store
-            settings = self._clients.settings.store
-            Installation(open_store(settings), settings).check()
+            self._clients.open_installation()
         look = self._registry.look()
         own = look.live.get(self.process.id)
         joins = own is None or own.digest != self.process.digest or not self._serial
         if joins:
-            self._serial = self._registry.serial_of(self._configuration)
-        obstacles = {name: one.why for name, one in self._clients.obstacles.items() if one.why}
+            self._serial = self._registry.serial_of(self._clients.configuration)
+        self._before = own
         self.process = replace(
             self.process,
             installation=self._clients.installation_id,
-            obstacles=obstacles,
+            obstacles=self._clients.obstacles.sentences(),
+            agreed=not joins and not self._left_out,
             trouble=restarts.trouble,
             takes_none=reception.why,
         )
@@ -110,49 +109,74 @@ class Presence:
         store = self._clients.settings.store
         return Registry(open_store(store), store.namespace)
 
-    def _agree(self, names: Iterable[str], *, joins: bool) -> None:
+    def _agree(self, names: Sequence[str], *, joins: bool) -> None:
         """Decide with all others which limits hold; a client that is refused stops no other one."""
+        errors: Mapping[str, Exception]
+        try:
+            errors = self._agree_on(names, joins=joins)
+        except HeadgateError as error:
+            errors = dict.fromkeys(names, error)
         for name in names:
-            try:
-                self._agree_for(self._clients[name], joins=joins or name in self._left_out)
-            except HeadgateError as error:
-                self._left_out[name] = error
-            except Exception as error:  # what is stored of a client may be damaged in any way
-                if name not in self._left_out:
-                    _logger.exception("client %s: its limits were not agreed on", name)
-                why = f"its limits cannot be agreed on ({type(error).__name__})"
-                self._left_out[name] = LedgerDamaged(f"{why}; headgate doctor looks at the ledger")
+            if name in errors:
+                self._left_out[name] = self._explain(name, errors[name])
             else:
                 self._left_out.pop(name, None)
 
-    def _agree_for(self, client: Client, *, joins: bool) -> None:
-        client.require_bound()
-        party = agreement.Party(
-            own=Proposal.of(client.configured, self.process.digest, self._serial),
-            joins=joins,
-            by=f"worker {self.process.title}",
-        )
-        change = agreement.change_by(party, client.configured, self._stand)
-        agreement.agree(client.store, client.keys, client.configured, change)
+    def _agree_on(self, names: Sequence[str], *, joins: bool) -> Mapping[str, Exception]:
+        """Agree on the limits of these clients; returns why not, by name."""
+        installation, settings = self._clients.open_installation(), self._clients.settings
+        clients = {
+            ClientKeys(settings.store.namespace, name): settings.client(name) for name in names
+        }
+        run = ManyScripts(installation.store, installation.find_marks)
+        refused = binding.bind_all(installation.store, run, clients)
+        bound = {keys: client for keys, client in clients.items() if keys not in refused}
+
+        def party_of(name: str) -> agreement.Party:
+            return agreement.Party(
+                own=Proposal.of(settings.client(name), self.process.digest, self._serial),
+                joins=joins or name in self._left_out,
+                by=f"worker {self.process.title}",
+            )
+
+        everybody = AgreementOfAll(installation.store, run, self._stand, party_of)
+        errors = {**refused, **everybody.reach(bound)}
+        return {keys.client: error for keys, error in errors.items()}
+
+    def _explain(self, name: str, error: Exception) -> HeadgateError:
+        """Why a client is left out; what is stored of it may be damaged in any way."""
+        if isinstance(error, HeadgateError):
+            return error
+        if name not in self._left_out:
+            _logger.error("client %s: its limits were not agreed on", name, exc_info=error)
+        why = f"its limits cannot be agreed on ({type(error).__name__})"
+        return LedgerDamaged(f"{why}; headgate doctor looks at the ledger")
 
     def _stand(self) -> agreement.Standing:
-        look: Look = self._registry.look()
-        return agreement.Standing(live=look.digests | {self.process.digest}, applied=look.applied)
+        look = self._registry.look()
+        joined = set(look.joined)
+        # What stood in the place of this process before may be the one that it was before a
+        # restart. It must have lived until the heartbeat of this one was there.
+        if self._before and self._before.agreed and self._before.is_live(look.now_us):
+            joined.add(self._before.digest)
+        return agreement.Standing(
+            live=look.digests | {self.process.digest}, applied=look.applied, joined=joined
+        )
 
 
 def describe_process(
-    settings: Settings, name: str, *, threads: int, pool: str, worker_id: str = WORKER_ID
+    clients: Clients, name: str, *, threads: int, pool: str, id_: str = WORKER_ID
 ) -> Process:
     """This process, as the registry has it; the arguments are those of `Presence`."""
     node, _, host = name.partition("@")
     return Process(
-        id=worker_id,
+        id=id_,
         name=node,
         host=host or platform.node(),
         pid=os.getpid(),
         pool=pool,
         threads=threads,
-        digest=Configuration.of(settings.clients).digest,
+        digest=clients.configuration.digest,
         release=version("headgate"),
     )
 
@@ -169,7 +193,7 @@ def report_failing(settings: Settings, name: str, pool: str, why: str) -> None:
         why: One sentence.
     """
     try:
-        process = describe_process(settings, name, threads=0, pool=pool)
+        process = describe_process(Clients(settings), name, threads=0, pool=pool)
         with connect(url_of(settings.store), timeout_s=REPORT_TIMEOUT_S) as store:
             registry = Registry(store, settings.store.namespace)
             registry.write(replace(process, works=False, trouble=why), registry.look())

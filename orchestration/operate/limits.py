@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from orchestration.views.holds import FOREVER_S
 from workers.errors import ConfigError, UsageError
 from workers.governor import agreement, flows, overrides
+from workers.governor.agreement_of_all import AgreementOfAll
 from workers.governor.overrides import Change, Override
 from workers.governor.registry import Registry
 from workers.ledger import audit
-from workers.store.connection import open_store
+from workers.store.keys import ClientKeys
+from workers.store.many import ManyScripts
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
@@ -98,12 +100,12 @@ def apply_configuration(clients: Clients, digest: str, *, by: str, reason: str) 
 
     Raises:
         UsageError: no live worker has this configuration.
-        ConfigError: what is set live of a client does not go together with it.
+        ConfigError: what is set live of a client does not go together with it; of the others it
+            holds.
     """
-    for name in clients.names():
-        _ = clients[name]  # before anything is read of a store that is not ours
-    store = clients.settings.store
-    registry = Registry(open_store(store), store.namespace)
+    installation = clients.open_installation()  # nothing is read of a store that is not ours
+    store, namespace = installation.store, clients.settings.store.namespace
+    registry = Registry(store, namespace)
     live = registry.look().digests
     if digest not in live:
         raise UsageError(
@@ -117,10 +119,12 @@ def apply_configuration(clients: Clients, digest: str, *, by: str, reason: str) 
         return agreement.Standing(live=look.digests, applied=look.applied)
 
     party = agreement.Party(own=None, joins=False, by=by, reason=reason)
-    for name in clients.names():
-        client = clients[name]
-        change = agreement.change_by(party, client.configured, stand)
-        agreement.agree(client.store, client.keys, client.configured, change)
+    run = ManyScripts(store, installation.find_marks)
+    every = {
+        ClientKeys(namespace, name): client for name, client in clients.settings.clients.items()
+    }
+    for error in AgreementOfAll(store, run, stand, lambda _: party).reach(every).values():
+        raise error  # the others have agreed
 
 
 def pause(

@@ -14,7 +14,7 @@ from orchestration.views.damage import find_damage
 from orchestration.views.invariants import check_ledger
 from orchestration.views.links import find_open_links, require_broker
 from orchestration.views.status import status
-from orchestration.views.workers import name_problems
+from orchestration.views.workers import Roster, name_problems
 from workers.broker.bindings import describe_refusal
 from workers.broker.names import key_options
 from workers.errors import ConfigError, HeadgateError, StoreAway, StoreReplaced
@@ -84,10 +84,11 @@ def examine(clients: Clients) -> Iterator[Check]:
     yield _broker(clients)
     yield _links(clients)
     yield _names(clients)
+    roster = Roster.of(store, clients.settings.store.namespace)
     for name in clients.names():
         try:
             yield _damaged(clients, name)
-            yield _workers(clients, name)
+            yield _workers(clients, name, roster)
             yield from _ledger(clients, name)
         except HeadgateError as error:
             yield Check(name=f"client {name}", text="not examined", violations=[str(error)])
@@ -179,8 +180,8 @@ def _links(clients: Clients) -> Check:
     return Check(name="links", text="; ".join(open_links) or "encrypted, or within this machine")
 
 
-def _workers(clients: Clients, name: str) -> Check:
-    now = status(clients[name])
+def _workers(clients: Clients, name: str, roster: Roster) -> Check:
+    now = status(clients[name], roster)
     alive = f"{now.workers} workers alive with {now.threads} threads"
     missing = (now.open_rows and not now.workers) or (now.media.waiting and not now.media.workers)
     violations = [now.advice or "no worker is alive"] if missing else []

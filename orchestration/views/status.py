@@ -22,7 +22,7 @@ from workers.store.reading import number_of
 
 if TYPE_CHECKING:
     from orchestration.views.backlog import TenantBacklog
-    from orchestration.views.workers import Workers
+    from orchestration.views.workers import Roster, Workers
     from workers.clients import Client
     from workers.settings.client import ClientSettings
     from workers.settings.limits import Bucket, LimitSettings
@@ -181,8 +181,12 @@ class _Look:
     definitions: dict[str, str | None]  #: flow → its definition
 
 
-def status(client: Client) -> ClientStatus:
+def status(client: Client, roster: Roster | None = None) -> ClientStatus:
     """The client as it stands now.
+
+    Args:
+        client: The client.
+        roster: As of `workers_of`.
 
     Raises:
         ConfigError: one of its limits cannot be kept.
@@ -191,7 +195,7 @@ def status(client: Client) -> ClientStatus:
     look = _look(client)
     state, keys, store = look.state, client.keys, client.store
     calls_per_s = _calls_per_s(state)
-    workers = workers_of(client)
+    workers = workers_of(client, roster)
     threads = workers.threads(flows.CALLS_POOL)
     of_pools = {pool: state.out_of_pool(pool) for pool in flows.POOLS}
     in_calls = look.out - look.retries - state.bells_out() - sum(of_pools.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from workers.errors import HeadgateError
 from workers.governor import binding, overrides
@@ -11,10 +11,11 @@ from workers.governor.registry import LIVES_S, Process, Registry
 from workers.store.connection import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from workers.clients import Client, Clients
-    from workers.governor.registry import Look
+    from workers.governor.registry import Configuration, Look
+    from workers.store.connection import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,29 @@ class Workers:
         return [process.threads for process in self.serving if process.pool == pool]
 
 
-def workers_of(client: Client) -> Workers:
-    """The live workers of a client, by their newest heartbeats."""
-    registry = Registry(client.store, client.keys.namespace)
-    look, known = registry.look(), registry.configurations()
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who lives at one moment, and with which configuration: read once for many clients."""
+
+    look: Look
+    configurations: Mapping[str, Configuration]
+
+    @classmethod
+    def of(cls, store: Store, namespace: str) -> Self:
+        """Read it; raises `StoreAway`."""
+        registry = Registry(store, namespace)
+        return cls(registry.look(), registry.configurations())
+
+
+def workers_of(client: Client, roster: Roster | None = None) -> Workers:
+    """The live workers of a client, by their newest heartbeats.
+
+    Args:
+        client: The client.
+        roster: The workers, where several clients are looked at.
+    """
+    roster = roster or Roster.of(client.store, client.keys.namespace)
+    look, known = roster.look, roster.configurations
     outdated, strangers, refused, serving, hindered = (list[Process]() for _ in range(5))
     values = binding.stored(client.store, client.keys)
     bound = binding.digest_of(values) if values else None

@@ -166,11 +166,13 @@ class Fleet:
         concurrency: int = 16,
         env: Mapping[str, str] | None = None,
         pool: str = "calls",
+        options: Iterable[str] = (),
     ) -> subprocess.Popen[bytes]:
         """`headgate worker`, supervised; its output goes to <name>.log in the folder."""
         log = (self.folder / f"{name}.log").open("ab")
         command = [sys.executable, "-m", "orchestration.cli", "worker"]
         command += ["--name", name, "--concurrency", str(concurrency), "--for", pool]
+        command += options
         environment = {**self.environment, **(env or {})}
         worker = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
         log.close()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
-from workers.auth.credentials import Token
+from workers.auth.credentials import NoCredentials, StaticSecret, Token
 from workers.auth.token_endpoint import NoToken, TokenEndpoint
 from workers.auth.token_store import GOOD_ANSWERS, TokenLook, TokenShelf
 from workers.clock import now_ns
@@ -34,6 +34,7 @@ from workers.errors import STORE_FAILS, ConfigError, TokenUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workers.auth.credentials import Credentials
     from workers.auth.token_store import TokenRefusal
     from workers.settings.access import Secrets
     from workers.settings.client import ClientSettings
@@ -329,3 +330,14 @@ class Tokens:
             f"asked for",
             overdue=now_ns() - self._late_since_ns >= OVERDUE_S * 1e9,
         )
+
+
+def credentials_of(client: ClientSettings, store: Store, keys: ClientKeys) -> Credentials:
+    """What the calls of a client carry; raises `ConfigError` where there is no way to a token."""
+    match client.auth:
+        case "none":
+            return NoCredentials()
+        case "bearer" | "api_key":
+            return StaticSecret(client)
+        case _:
+            return Tokens(client, store, keys)

@@ -3,7 +3,8 @@
 - `governor`: ring, admit, settle and sweep, each one script and one round trip.
 - `flows`: whose transactions share a backlog. `overrides`: the limits that hold, agreed and live.
 - `registry`: which worker processes live. `proposals`: what their configurations say of the limits,
-  `agreement`: whose of them hold. `binding`: the account that a ledger belongs to.
+  `agreement`: whose of them hold, `agreement_of_all`: for many clients at once. `binding`: the
+  account that a ledger belongs to.
 - `refusals`: the record of answers of 429. `state`: what the governor's hash says.
 """
 

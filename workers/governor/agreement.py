@@ -9,7 +9,8 @@
 
 A process that joins writes the client's limits even when they stay the same. Whoever decided before
 that one was there then finds the version changed, and decides anew: so no process sends while
-limits hold to which it did not agree.
+limits hold to which it did not agree. One that joins beside a live process of the same
+configuration writes nothing: since that one wrote, whoever decides sees their configuration live.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from workers.governor import flows, overrides
 from workers.governor.overrides import Agreement
+from workers.governor.proposals import Proposal
 from workers.ledger import audit
 from workers.settings.breaker import BreakerSettings
 from workers.settings.limits import bucket_of
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from workers.governor.overrides import Overrides
-    from workers.governor.proposals import Proposal
-    from workers.governor.registry import Applied
+    from workers.governor.registry import Applied, Configuration, Look, Registry
     from workers.settings.client import ClientSettings
     from workers.settings.limits import LimitSettings
     from workers.store.connection import Store
@@ -44,6 +45,7 @@ class Standing:
 
     live: Collection[str]  #: digests of the configurations of live processes
     applied: Applied | None
+    joined: Collection[str] = ()  #: those of which a live process has agreed on all clients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ def change_by(
     def change(live: Overrides) -> Sequence[Agreement]:
         standing = stand()
         chosen = choose(live.proposals, party.own, standing)
-        if chosen == live.proposals and not party.joins:
+        if chosen == live.proposals and not _must_write(party, standing):
             return ()
         after = live.changed([Agreement(chosen, [])])
         cause = _cause(live.proposals, standing.applied, party)
@@ -118,6 +120,32 @@ def agree(
     """
     if change(overrides.read(store, keys)):
         flows.refresh(store, keys, client, change)
+
+
+def propose_alone(
+    registry: Registry, look: Look, client: ClientSettings, own: Configuration
+) -> Callable[[Overrides], Sequence[Agreement]]:
+    """The change with which a process that is no worker proposes, where no worker lives.
+
+    Args:
+        registry: Gives its configuration a serial.
+        look: Who lives, at the moment.
+        client: As its configuration has it.
+        own: Its configuration.
+    """
+    party = Party(
+        own=Proposal.of(client, own.digest, registry.serial_of(own)),
+        joins=False,
+        by=audit.user(),
+        reason="no worker lives, and this process has another configuration",
+    )
+    standing = Standing(live={own.digest, *look.digests}, applied=look.applied)
+    return change_by(party, client, lambda: standing)
+
+
+def _must_write(party: Party, standing: Standing) -> bool:
+    """Whether it joins, and no process of its configuration did so before it and lives on."""
+    return party.joins and not (party.own and party.own.digest in standing.joined)
 
 
 def _cause(before: Sequence[Proposal], applied: Applied | None, party: Party) -> Party:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from workers.errors import ConfigError
-from workers.store.scripts import Scripts
+from workers.errors import ConfigError, HeadgateError
+from workers.store.many import ask_many
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from workers.settings.client import ClientSettings
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
+    from workers.store.many import ManyScripts
+    from workers.store.scripts import Scripts
 
 #: Seconds after which a process looks again.
 CHECK_EVERY_S: Final = 2.0
@@ -57,19 +59,48 @@ def format_binding(values: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value)
 
 
-def bind(store: Store, keys: ClientKeys, client: ClientSettings) -> None:
+def bind(run: Scripts, client: ClientSettings) -> None:
     """Bind the client's ledger at its first use; later make sure that it is bound to the same.
+
+    Args:
+        run: The client's scripts.
+        client: As it is configured.
 
     Raises:
         ConfigError: the ledger is bound to other values.
         StoreAway: the store did not answer.
     """
     own = binding_of(client)
-    flat = [text for pair in own.items() for text in pair]
-    reply: list[str] = Scripts(store, keys, None)("bind", *flat)
+    reply: list[str] = run("bind", *_flat(own))
     bound = dict(zip(reply[::2], reply[1::2], strict=True))
     if bound != own:
         raise ConfigError(describe_refusal(client.name, bound, own))
+
+
+def bind_all(
+    store: Store, run: ManyScripts, clients: Mapping[ClientKeys, ClientSettings]
+) -> dict[ClientKeys, HeadgateError]:
+    """Bind the ledgers of many clients, as `bind`; returns which of them may not work, and why.
+
+    One that is bound already is only read.
+
+    Raises:
+        StoreAway: the store did not answer.
+    """
+    own = {keys: binding_of(client) for keys, client in clients.items()}
+    replies = ask_many(store, (("HGETALL", keys.bound) for keys in clients))
+    bound = dict(zip(clients, replies, strict=True))
+    unbound = {keys: _flat(own[keys]) for keys, reply in bound.items() if reply == {}}
+    for keys, reply in run("bind", unbound).items():
+        is_error = isinstance(reply, HeadgateError)
+        bound[keys] = reply if is_error else dict(zip(reply[::2], reply[1::2], strict=True))
+    errors: dict[ClientKeys, HeadgateError] = {}
+    for keys, reply in bound.items():
+        if isinstance(reply, HeadgateError):
+            errors[keys] = reply
+        elif reply != own[keys]:
+            errors[keys] = ConfigError(describe_refusal(keys.client, reply, own[keys]))
+    return errors
 
 
 def describe_refusal(name: str, bound: Mapping[str, str], own: Mapping[str, str]) -> str:
@@ -81,6 +112,10 @@ def describe_refusal(name: str, bound: Mapping[str, str], own: Mapping[str, str]
         f"client {name}: its ledger is bound to another account ({differ}); use a client of "
         f'another name, or: headgate client rebind {name} --reason "…"'
     )
+
+
+def _flat(values: Mapping[str, str]) -> list[str]:
+    return [text for pair in values.items() for text in pair]
 
 
 def _describe(field: str, bound: str | None, own: str | None) -> str:

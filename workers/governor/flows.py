@@ -252,13 +252,34 @@ def refresh(
         changes = change(live)
         now = live.changed(changes).over(client)
         known: dict[str, str] = store.hgetall(keys.flows)  # type: ignore[assignment]
-        flows = {
-            name: read(definition) for name, definition in known.items() if is_whole(definition)
-        }
-        seen = (live.version, len(known), json.dumps([changed.row() for changed in changes]))
-        args = [text for name, old in flows.items() for text in (name, old.definition(now))]
-        if Scripts(store, keys, clock)("apply_limits", *seen, *args):
+        flows = read_whole(known)
+        if Scripts(store, keys, clock)("apply_limits", *applying(live, changes, now, known)):
             return {old.route for old in flows.values() if not old.pool}
+
+
+def applying(
+    live: Overrides,
+    changes: Sequence[Change | Agreement],
+    now: ClientSettings,
+    known: Mapping[str, str],
+) -> list[str | int]:
+    """The arguments with which lua/apply_limits.lua writes limits into all flows of a client.
+
+    Args:
+        live: What held when the change was decided on.
+        changes: Of it.
+        now: The client with the limits that hold then.
+        known: Its flows as the store has them.
+    """
+    rows = json.dumps([changed.row() for changed in changes])
+    flows = read_whole(known).items()
+    definitions = [text for name, old in flows for text in (name, old.definition(now))]
+    return [live.version, len(known), rows, *definitions]
+
+
+def read_whole(known: Mapping[str, str]) -> dict[str, Flow]:
+    """The flows of definitions, without those that cannot be read."""
+    return {name: read(definition) for name, definition in known.items() if is_whole(definition)}
 
 
 def define(store: Store, keys: ClientKeys, version: int, definitions: Mapping[str, str]) -> bool:

@@ -65,3 +65,15 @@ class Obstacle:
             before, self.why, self._looking = self.why, "", False
         if before:
             logger.warning("this worker makes calls of client %s again", self._client)
+
+
+class Obstacles(dict[str, Obstacle]):
+    """The obstacles of a process by client, each made when somebody first asks for it."""
+
+    def __missing__(self, client: str) -> Obstacle:
+        """What stands in the way of this client: nothing yet."""
+        return self.setdefault(client, Obstacle(client))
+
+    def sentences(self) -> dict[str, str]:
+        """Client → why this process makes none of its calls; another thread may add to them."""
+        return {client: one.why for client, one in list(self.items()) if one.why}

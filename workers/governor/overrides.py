@@ -149,6 +149,11 @@ def read(store: Store, keys: ClientKeys) -> Overrides:
         ConfigError: the store holds overrides that this version of Headgate cannot read.
     """
     texts: dict[str, str] = store.hgetall(keys.overrides)  # type: ignore[assignment]
+    return from_hash(keys, texts)
+
+
+def from_hash(keys: ClientKeys, texts: Mapping[str, str]) -> Overrides:
+    """The overrides of a client that its hash holds; raises as `read`."""
     version, limits = 0, {}
     agreed: tuple[Proposal, ...] = ()
     for name, text in texts.items():

@@ -63,11 +63,16 @@ class Process:
     #: False: this is a supervisor's entry, whose worker cannot work at all, as `trouble` says.
     works: bool = True
     trouble: str = ""  #: what a person must know of it, one sentence; "" = nothing
+    agreed: bool = False  #: it has agreed on the limits of all its clients since it began to live
 
     @property
     def title(self) -> str:
         """Which process it is, for people."""
         return f"{self.name}@{self.host} (process {self.pid})"
+
+    def is_live(self, now_us: int) -> bool:
+        """Whether its heartbeat is young; a clock that was set back leaves some of the future."""
+        return abs(now_us - self.at_us) <= LIVES_S * 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,11 @@ class Look:
         processes = (*self.live.values(), *self.awaited.values())
         return frozenset(process.digest for process in processes)
 
+    @property
+    def joined(self) -> frozenset[str]:
+        """The configurations of which a live process has agreed on all clients."""
+        return frozenset(process.digest for process in self.live.values() if process.agreed)
+
     def namesakes(self) -> list[list[Process]]:
         """Live processes that share name and host, so that people cannot tell them apart."""
         groups = defaultdict(list)
@@ -160,9 +170,7 @@ class Registry:
         live, old = dict[str, Process](), dict[str, Process]()
         for id_, text in entries.items():
             if process := _read(Process, text):
-                # A clock that was set back leaves heartbeats of the future: they count as old.
-                is_live = abs(now_us - process.at_us) <= LIVES_S * 1e6
-                (live if is_live else old)[id_] = process
+                (live if process.is_live(now_us) else old)[id_] = process
         away = _read(Away, stored_away)
         if old and not live:
             newest_us = max(process.at_us for process in old.values())
@@ -213,9 +221,10 @@ class Registry:
 
     def serial_of(self, configuration: Configuration) -> int:
         """The serial of a configuration, which it is given when it is seen first."""
+        own = self._store.hget(self._configurations, configuration.digest)
+        if known_one := _read(Configuration, str(own or "")):
+            return known_one.serial
         known = self.configurations()
-        if own := known.get(configuration.digest):
-            return own.serial
         serial = self._next_serial(known)
         stored = {"serial": serial, "clients": dict(configuration.clients)}
         text = json.dumps(stored, separators=(",", ":"))

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from workers.errors import StoreReplaced, UsageError
 from workers.ledger import identity
 from workers.ledger.remembered import Memory
-from workers.settings.redis_url import read_redis_url
+from workers.settings.redis_url import place_of
 from workers.store import keys as names
 from workers.store.replaced import REMEDY, REMEDY_ELSEWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from workers.settings.load import StoreSettings
     from workers.store.connection import Store
@@ -82,11 +82,18 @@ class Installation:
 
     def find_mark(self, keys: ClientKeys) -> str:
         """The name of a client's mark, which is set where it is missing; raises as `check`."""
+        return self.find_marks([keys])[0]
+
+    def find_marks(self, clients: Sequence[ClientKeys]) -> list[str]:
+        """The marks of these clients in this order, as `find_mark`."""
         self.secret()
         self.check()  # right before the mark is set: a store that is not ours must not get one
-        mark = keys.mark(self.id)
-        self.store.set(mark, "1", nx=True)
-        return mark
+        marks = [keys.mark(self.id) for keys in clients]
+        pipe = self.store.pipeline(transaction=False)
+        for mark in marks:
+            pipe.set(mark, "1", nx=True)
+        pipe.execute()
+        return marks
 
     def choose(self, approve: Callable[[str, str], None]) -> None:
         """Take the store as it is for this installation, on a person's word.
@@ -141,4 +148,4 @@ def where(settings: StoreSettings) -> str:
     """The place of the store, without user and password."""
     if settings.url is None:
         return f"in {settings.data_dir}"
-    return f"at {read_redis_url(settings.url.get_secret_value()).place}"
+    return f"at {place_of(settings.url.get_secret_value())}"

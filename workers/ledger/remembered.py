@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.settings.place import find_itself
-from workers.settings.redis_url import read_redis_url
+from workers.settings.redis_url import place_of
 
 if TYPE_CHECKING:
     from workers.settings.load import StoreSettings
@@ -83,8 +83,8 @@ class Memory:
         """The file of the installation on this server."""
         if self.settings.url is None:
             return self._file_of("embedded")
-        server = read_redis_url(self.settings.url.get_secret_value())
-        return self._file_of(f"server-{_digest(server.place)}")
+        place = place_of(self.settings.url.get_secret_value())
+        return self._file_of(f"server-{_digest(place)}")
 
     def _file_of(self, kind: str) -> Path:
         return self.folder / f"installation.{self.settings.namespace}.{kind}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -107,6 +108,12 @@ def read_redis_url(url: str) -> RedisServer:
     except ValueError as error:
         raise ValueError(f"{_FORM}; {error}") from None
     return RedisServer(bare, parts.hostname, parts.port or DEFAULT_PORT, tls, seconds)
+
+
+@lru_cache(maxsize=8)  # each look at an installation asks for it
+def place_of(url: str) -> str:
+    """Where the data of a server are, see `RedisServer.place`; raises as `read_redis_url`."""
+    return read_redis_url(url).place
 
 
 def _options(query: str, *, secure: bool) -> dict[str, str]:

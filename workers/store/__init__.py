@@ -3,6 +3,7 @@
 - `connection`: the one client of the store, whose failures are `StoreAway`; durability and room.
 - `embedded`: the server that Headgate brings along; `keeper`, which runs with -m, watches over it.
 - `keys`: every name in the store. `scripts`: the Lua library, loaded where it is missing.
+- `many`: many commands, or a script for many clients, in few round trips.
 - `releases`: which servers are known to be unsafe.
 """
 

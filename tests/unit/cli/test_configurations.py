@@ -17,7 +17,7 @@ from workers.governor.registry import LIVES_S, Registry
 from workers.ledger import audit
 from workers.settings.limits import bucket_of
 from workers.store import keys
-from workers.store.scripts import Scripts
+from workers.store.many import ManyScripts
 
 if TYPE_CHECKING:
     from orchestration.dispatch.presence import Presence
@@ -193,15 +193,15 @@ def test_a_process_that_decides_while_another_one_joins_decides_anew(world: Worl
     die(world, low)
     joined: list[str] = []
 
-    class LateScripts(Scripts):
-        def __call__(self, name: str, *args: Any) -> Any:
+    class LateScripts(ManyScripts):
+        def __call__(self, name: str, calls: Any) -> Any:
             if name == "apply_limits" and not joined:
                 joined.append(name)
                 low.keep(now=True)
-            return super().__call__(name, *args)
+            return super().__call__(name, calls)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flows, "Scripts", LateScripts)
+        patch.setattr("orchestration.dispatch.presence.ManyScripts", LateScripts)
         high.keep(now=True)
 
     assert joined
