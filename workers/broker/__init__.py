@@ -8,6 +8,7 @@
 - `amqps`: the transport for a broker of `amqps://`, verified.
 - `control`: remote control, signed.
 - `reception`: whether this process can take bells, and why not.
+- `pool`: the threads of a worker.
 - `consumer`: what a worker does when the broker goes away.
 - `logs`: how its log shows what strangers may have chosen.
 """
