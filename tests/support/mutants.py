@@ -787,8 +787,8 @@ _ORCHESTRATION: Final = (
     Mutant(
         "the chain of a bell runs backwards",
         "orchestration/dispatch/publisher.py",
-        "for step in range(bell.steps, bell.step, -1)",
-        "for step in range(bell.step + 1, bell.steps + 1)",
+        "for later in range(steps, step, -1)",
+        "for later in range(step + 1, steps + 1)",
         "tests/unit/dispatch/test_publisher.py",
     ),
     Mutant(

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import kombu.transport
+from kombu.exceptions import OperationalError
 from kombu.transport import redis as stock
 from redis import SSLConnection
 from redis.exceptions import RedisError
@@ -28,7 +29,7 @@ from workers.settings.redis_url import VERIFIED
 from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from redis import Redis
     from redis.client import PubSub
@@ -78,6 +79,18 @@ class Channel(PoppingChannel, ScriptlessBindings):
                 params.update(VERIFIED)
             self._last_connparams = params
         return dict(self._last_connparams)
+
+    def push(self, queue: str, texts: Sequence[str]) -> None:
+        """Put messages into a queue as they are, in one command.
+
+        Raises:
+            kombu.exceptions.OperationalError: any of them may be there.
+        """
+        try:
+            with self.conn_or_acquire() as client:
+                client.lpush(queue, *texts)
+        except RedisError as error:
+            raise OperationalError(str(error)) from error
 
     @override
     def _receive_one(self, c: PubSub) -> bool | None:

@@ -43,7 +43,7 @@ SPELT: Final[dict[str, set[str]]] = {
 #: Modules that speak to other servers, or as other users.
 ELSEWHERE: Final = (
     "workers.store.embedded", "workers.store.keeper",
-    "workers.broker.transport", "workers.broker.bindings",
+    "workers.broker.transport", "workers.broker.bindings", "workers.broker.popping",
 )  # fmt: skip
 #: What only a process does that may, or that was not told the answer.
 NOT_SENT: Final = {"config get", "function load"}
