@@ -29,8 +29,9 @@ from workers.settings.redis_url import VERIFIED
 from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from kombu.asynchronous.hub import Hub
     from redis import Redis
     from redis.client import PubSub
 
@@ -104,10 +105,31 @@ class Channel(PoppingChannel, ScriptlessBindings):
         return taken
 
 
+class _OnlyChanges:
+    """The event loop as kombu's transport sees it, which adds all its sockets at each turn.
+
+    Here only a new one is added, for each costs a call of the kernel or two.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the loop has
+        return getattr(self._hub, name)
+
+    def add_reader(self, descriptor: int, callback: Callable[..., object], *args: object) -> None:
+        if self._hub.readers.get(descriptor) != (callback, args):
+            self._hub.add_reader(descriptor, callback, *args)  # type: ignore[no-untyped-call]
+
+
 class Transport(stock.Transport):
     """Redis or Valkey as a broker."""
 
     Channel = Channel
+
+    @override
+    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:
+        super().register_with_event_loop(connection, _OnlyChanges(loop))  # type: ignore[no-untyped-call]
 
 
 def install() -> None:
