@@ -13,7 +13,7 @@ from typing import Any, Final
 from celery import Celery
 from celery.exceptions import CPendingDeprecationWarning
 
-from workers.broker import consumer, names, transport
+from workers.broker import consumer, names, pool, transport
 from workers.broker.control import signed_control
 from workers.broker.logs import WorkerLog
 from workers.clients import clients
@@ -55,6 +55,7 @@ def _configuration() -> dict[str, Any]:
         ),
         **names.name_settings(config.store.namespace),
         **consumer.SETTINGS,
+        **pool.SETTINGS,
         "imports": IMPORTS,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
@@ -62,7 +63,6 @@ def _configuration() -> dict[str, Any]:
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
-        "worker_pool": "threads",
         "worker_concurrency": config.worker.concurrency,
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": config.worker.events,

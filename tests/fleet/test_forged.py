@@ -25,7 +25,7 @@ from tests.support.forging import (
     ledger_of,
 )
 from workers.broker import names, transport
-from workers.broker.transport import is_task_message
+from workers.broker.messages import read_task_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,8 @@ def test_no_forged_bell_changes_the_ledger_or_sends_and_the_true_ones_go_their_w
     broker.lpush(QUEUE, *forged.values())
     # What is no task message, or names no task of ours, is put away before it is counted.
     served = sum(
-        is_task_message(text.encode()) and not re.search('"task": "(celery|somebody)[.]', text)
+        read_task_message(text.encode()) is not None
+        and not re.search('"task": "(celery|somebody)[.]', text)
         for text in forged.values()
     )
     until(lambda: count_taken(app) == served, what=f"{served} forged bells", fleet=fleet)

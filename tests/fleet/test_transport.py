@@ -25,7 +25,8 @@ from kombu.transport.redis import Transport as StockTransport
 from tests.support.killing import GARBAGE, a_task, encoded
 from workers.broker import consumer as broker_consumer
 from workers.broker import transport
-from workers.broker.transport import GARBAGE_KEPT, GARBAGE_KEY, is_task_message
+from workers.broker.messages import read_task_message
+from workers.broker.popping import GARBAGE_KEPT, GARBAGE_KEY
 from workers.store.embedded import find_binary
 
 if TYPE_CHECKING:
@@ -184,8 +185,8 @@ def worker(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_what_a_worker_cannot_take_is_told_from_a_task(kind: str) -> None:
-    assert is_task_message(encoded(a_task()))
-    assert not is_task_message(encoded(GARBAGE[kind]))
+    assert read_task_message(encoded(a_task()))
+    assert not read_task_message(encoded(GARBAGE[kind]))
 
 
 def test_every_shape_of_task_that_celery_sends_is_taken_for_one(broker: Broker) -> None:
@@ -207,7 +208,7 @@ def test_every_shape_of_task_that_celery_sends_is_taken_for_one(broker: Broker) 
         for key in broker.client.scan_iter("shapes*", _type="list")
         for text in broker.client.lrange(key, 0, -1)
     ]
-    assert [is_task_message(text) for text in texts] == [True] * 6
+    assert [bool(read_task_message(text)) for text in texts] == [True] * 6
 
 
 def test_no_string_ends_a_worker_or_keeps_it_from_its_tasks(broker: Broker, worker: Worker) -> None:
@@ -258,7 +259,7 @@ def test_a_garbage_list_that_takes_no_entry_is_no_error(broker: Broker) -> None:
     broker.client.set(GARBAGE_KEY, "not a list")
 
     with broker.app().connection_for_read() as connection, connection.channel() as channel:
-        assert channel._screen([b"probe", b"not json"]) is None
+        assert not channel.deliver("probe", b"not json")
 
     assert broker.client.get(GARBAGE_KEY) == b"not a list"
 

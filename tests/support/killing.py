@@ -100,6 +100,9 @@ GARBAGE: dict[str, str | bytes | dict[str, Any]] = {
     "a long text": "x" * 100_000,
     "an empty object": "{}",
     "only a body": '{"body": 1}',
+    "headers that kombu reads as a UUID": a_task(
+        "headers", {"__type__": "uuid", "__value__": {"hex": "0" * 32}}
+    ),
     "a marker that kombu cannot read": a_task("headers/x", {"__type__": "uuid", "__value__": 5}),
     "a header nested as deep as Python can": json.dumps(a_task("headers/x", "@")).replace(
         '"@"', nested(963)
@@ -111,6 +114,9 @@ GARBAGE: dict[str, str | bytes | dict[str, Any]] = {
     "task a list": a_task("headers/task", ["mark"]),
     "no id": a_task("headers/id", ...),
     "id a number": a_task("headers/id", 5),
+    "a shadow that is a list": a_task("headers/shadow", ["mark"]),
+    "a body that claims to be compressed": a_task("headers/compression", "gzip"),
+    "a consumer's tag that is a list": a_task("properties/delivery_info/consumer_tag", ["x"]),
     "eta empty": a_task("headers/eta", ""),
     "eta a list": a_task("headers/eta", []),
     "expires an object": a_task("headers/expires", {}),
@@ -137,6 +143,9 @@ GARBAGE: dict[str, str | bytes | dict[str, Any]] = {
     "body an empty list": a_task(body=[]),
     "body 5": a_task(body=5),
     "body an object": a_task(body={"task": "mark", "id": "1", "args": [], "kwargs": {}}),
+    "a marker in the body that kombu cannot read": a_task(
+        body=[[{"__type__": "uuid", "__value__": 5}], {}, {}]
+    ),
     "arguments an object": a_task(body=[{}, {}, {}]),
     "keywords a list": a_task(body=[[], [], {}]),
     "chain a list": a_task(body=[[], {}, []]),

@@ -612,16 +612,16 @@ _WORKERS: Final = (
     ),
     Mutant(
         "no string is garbage",
-        "workers/broker/transport.py",
-        "if queue.endswith(CONTROL_QUEUE) or is_task_message(text):",
-        "if True:",
+        "workers/broker/popping.py",
+        "is_answer = queue.endswith(CONTROL_QUEUE)",
+        "is_answer = True",
         "tests/fleet/test_transport.py::test_no_string_ends_a_worker_or_keeps_it_from_its_tasks",
     ),
     Mutant(
         "a moment of any type",
-        "workers/broker/transport.py",
-        "    eta: _Moment | None = None",
-        "    eta: Any = None",
+        "workers/broker/messages.py",
+        "    eta: NotRequired[_Moment | None]",
+        "    eta: NotRequired[Any]",
         "tests/fleet/test_transport.py::test_what_a_worker_cannot_take_is_told_from_a_task",
     ),
     Mutant(
@@ -787,8 +787,8 @@ _ORCHESTRATION: Final = (
     Mutant(
         "the chain of a bell runs backwards",
         "orchestration/dispatch/publisher.py",
-        "for step in range(bell.steps, bell.step, -1)",
-        "for step in range(bell.step + 1, bell.steps + 1)",
+        "for later in range(steps, step, -1)",
+        "for later in range(step + 1, steps + 1)",
         "tests/unit/dispatch/test_publisher.py",
     ),
     Mutant(

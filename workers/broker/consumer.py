@@ -16,6 +16,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import consumer, state
 from typing_extensions import override
 
+from workers.broker.popping import PoppingChannel
 from workers.broker.reception import reception
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]  # Celery ships no type
         super().update_strategies()
         for name in [name for name in self.strategies if name.startswith("celery.")]:
             del self.strategies[name]
+
+    @override
+    def on_ready(self) -> None:
+        """Let a poll bring as many messages as threads are free."""
+        channel = self.task_consumer.channel
+        if isinstance(channel, PoppingChannel):
+            channel.count_free = self.count_free_threads
+        super().on_ready()
+
+    def count_free_threads(self) -> int:
+        """How many threads have no task, neither one that runs nor one that waits for them."""
+        return int(self.pool.num_processes) - len(state.reserved_requests)
 
     @override
     def on_unknown_task(self, body: object, message: Message, exc: Exception) -> None:

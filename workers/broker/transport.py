@@ -3,7 +3,7 @@
 The stock transport ends the worker when a string in a queue is no task message, and when the
 broker restarts while messages are out. This transport
 
-- looks at each popped text before anybody else does, and keeps what is no task on a short list;
+- looks at each popped text before anybody else does (`workers.broker.popping`);
 - remembers the broker's address, so that a channel can be closed after its connection is gone
   (`workers.broker.consumer` says what the worker itself does then);
 - keeps one client per channel, which costs less than a new one for every operation;
@@ -13,104 +13,36 @@ broker restarts while messages are out. This transport
 from __future__ import annotations
 
 import logging
-from base64 import b64decode
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import kombu.transport
+from kombu.exceptions import OperationalError
 from kombu.transport import redis as stock
-from kombu.utils.json import loads
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from redis import SSLConnection
 from redis.exceptions import RedisError
 from typing_extensions import override
 
 from workers.broker.bindings import ScriptlessBindings
-from workers.broker.reception import reception
+from workers.broker.popping import PoppingChannel
 from workers.settings.redis_url import VERIFIED
 from workers.store.tls import require_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from kombu.asynchronous.hub import Hub
     from redis import Redis
     from redis.client import PubSub
 
-#: The list of strings that were no task messages, newest first, for a person to look at; the
-#: option `garbage_key` names another.
-GARBAGE_KEY = "headgate.garbage"
 #: Names of kombu's keys that become options here, beside those that are options of kombu's own.
 _KEY_OPTIONS = ("keyprefix_queue", "keyprefix_binding_deadlines", "keyprefix_binding_permanent")
-#: Entries that the list keeps, and bytes of each: together at most 1 MB in the broker.
-GARBAGE_KEPT, GARBAGE_BYTES = 1000, 1024
-#: The ending of the queues that carry answers to remote control, which are no tasks.
-CONTROL_QUEUE = b".pidbox"
-
 logger = logging.getLogger(__name__)
 
-#: AMQP's bound for names; a string with a bound is also checked to be proper Unicode.
-_Name = Annotated[str, Field(max_length=255)]
-_Moment = Annotated[str, Field(min_length=1)]
-_Pair = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 
+class Channel(PoppingChannel, ScriptlessBindings):
+    """A channel that outlives its connection."""
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class _Headers(_Part):
-    """The headers that Celery's event loop reads; a value of another type would end the worker."""
-
-    task: _Name
-    id: _Name
-    retries: int = 0
-    eta: _Moment | None = None
-    expires: _Moment | None = None
-    timelimit: _Pair | None = None
-    stamped_headers: list[_Name] | None = None
-    stamps: dict[str, Any] | None = None
-
-
-class _DeliveryInfo(_Part):
-    exchange: _Name
-    routing_key: _Name
-
-
-class _Properties(_Part):
-    delivery_tag: _Name
-    delivery_info: _DeliveryInfo
-    body_encoding: Literal["base64", "utf-8"] | None = None
-
-
-class _Envelope(_Part):
-    content_type: Literal["application/json"] = Field(alias="content-type")
-    content_encoding: Literal["utf-8"] = Field(alias="content-encoding")
-    headers: _Headers
-    properties: _Properties
-    body: str
-
-
-#: Positional arguments, keyword arguments, and the rest of the chain with its callbacks.
-_BODY = TypeAdapter(tuple[list[Any], dict[str, Any], dict[str, Any]])
-
-
-def is_task_message(text: bytes) -> bool:
-    """Whether a worker can take `text`: protocol 2, JSON, nested less than 200 deep."""
-    try:
-        envelope = _Envelope.model_validate_json(text)
-        encoded = envelope.properties.body_encoding == "base64"
-        _BODY.validate_json(b64decode(envelope.body) if encoded else envelope.body)
-        # kombu's reader also gives a meaning to `__type__`; it must not fail on it later.
-        loads(text)  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001 -- a stranger's text fails in a dozen ways
-        return False
-    return True
-
-
-class Channel(ScriptlessBindings):
-    """A channel that hands on nothing but task messages, and outlives its connection."""
-
-    garbage_key = GARBAGE_KEY
     from_transport_options = (  # type: ignore[assignment]  # their type has their length
         *stock.Channel.from_transport_options,
         *_KEY_OPTIONS,
@@ -127,7 +59,7 @@ class Channel(ScriptlessBindings):
         """
         lent = client or self._kept
         if lent is None:
-            lent = self._kept = self._create_client()
+            lent = self._kept = self._create_client()  # type: ignore[no-untyped-call]
         yield lent
 
     @override
@@ -149,36 +81,17 @@ class Channel(ScriptlessBindings):
             self._last_connparams = params
         return dict(self._last_connparams)
 
-    @override
-    def _create_client(self, asynchronous: bool = False) -> Redis:
-        client: Redis = super()._create_client(asynchronous)  # type: ignore[no-untyped-call]
-        client.set_response_callback("BRPOP", self._screen)
-        return client
+    def push(self, queue: str, texts: Sequence[str]) -> None:
+        """Put messages into a queue as they are, in one command.
 
-    def _screen(self, reply: list[bytes] | None, **_: object) -> list[bytes] | None:
-        """Hand on a popped task; put anything else aside and report an empty poll."""
-        reception.clear()
-        if not reply:
-            return None
-        queue, text = reply
-        if queue.endswith(CONTROL_QUEUE) or is_task_message(text):
-            return reply
-        self._put_aside(queue, text)
-        return None
-
-    def _put_aside(self, queue: bytes, text: bytes) -> None:
-        # The text stays out of the log: nobody knows what it holds.
-        logger.warning(
-            "%d bytes in queue %r are no task: see %s", len(text), queue, self.garbage_key
-        )
+        Raises:
+            kombu.exceptions.OperationalError: any of them may be there.
+        """
         try:
-            with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
-                pipe.lpush(self.garbage_key, text[:GARBAGE_BYTES])
-                # kombu's client adds its prefix to the key of LPUSH, but not to that of LTRIM.
-                pipe.ltrim(self.global_keyprefix + self.garbage_key, 0, GARBAGE_KEPT - 1)
-                pipe.execute()
+            with self.conn_or_acquire() as client:
+                client.lpush(queue, *texts)
         except RedisError as error:
-            logger.warning("%s took no entry (%s): that text is gone", self.garbage_key, error)
+            raise OperationalError(str(error)) from error
 
     @override
     def _receive_one(self, c: PubSub) -> bool | None:
@@ -192,10 +105,31 @@ class Channel(ScriptlessBindings):
         return taken
 
 
+class _OnlyChanges:
+    """The event loop as kombu's transport sees it, which adds all its sockets at each turn.
+
+    Here only a new one is added, for each costs a call of the kernel or two.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the loop has
+        return getattr(self._hub, name)
+
+    def add_reader(self, descriptor: int, callback: Callable[..., object], *args: object) -> None:
+        if self._hub.readers.get(descriptor) != (callback, args):
+            self._hub.add_reader(descriptor, callback, *args)  # type: ignore[no-untyped-call]
+
+
 class Transport(stock.Transport):
     """Redis or Valkey as a broker."""
 
     Channel = Channel
+
+    @override
+    def register_with_event_loop(self, connection: Any, loop: Hub) -> None:
+        super().register_with_event_loop(connection, _OnlyChanges(loop))  # type: ignore[no-untyped-call]
 
 
 def install() -> None:

@@ -11,6 +11,7 @@ from celery import Celery, chain
 
 from orchestration.dispatch import publisher
 from workers.broker import transport
+from workers.broker.messages import read_task_message
 from workers.governor.grants import Bell
 
 if TYPE_CHECKING:
@@ -73,6 +74,48 @@ def test_a_bell_is_the_message_that_celery_builds_for_the_rest_of_the_chain(
         assert ours["headers"][name] == theirs["headers"][name], name
     for name in ("content-type", "content-encoding"):
         assert ours[name] == theirs[name]
+    assert ours.keys() == theirs.keys()
+    own, other = ours["properties"], theirs["properties"]
+    assert own.keys() == other.keys() - {"reply_to"}  # nobody waits for an answer
+    assert own["correlation_id"] == ours["headers"]["id"] == ours["headers"]["root_id"]
+    for name in ("delivery_mode", "delivery_info", "priority", "body_encoding"):
+        assert own[name] == other[name], name
+
+
+@pytest.mark.parametrize("key", ['"}', "%(id)s %s %", "\\", "ä\n\0", "'", "\ud800"])
+def test_names_are_encoded_whatever_they_are(key: str) -> None:
+    text = publisher.write_message("a.task", key, Bell(key, 2, 4, "job"), "queue %s")
+
+    message = json.loads(text)
+    args, _, embed = json.loads(base64.b64decode(message["body"]))
+    assert args == [key, key, 2]
+    assert [link["args"] for link in embed["chain"]] == [[key, key, 4], [key, key, 3]]
+    assert message["headers"]["argsrepr"] == repr((key, key, 2))
+    assert message["properties"]["delivery_info"]["routing_key"] == "queue %s"
+
+
+def test_a_worker_takes_what_is_written() -> None:
+    text = publisher.write_message("a.task", "acme", Bell(NAMES[1], 1, 2, "job"), QUEUE)
+
+    envelope = read_task_message(text.encode())
+
+    assert envelope is not None
+    assert envelope.content[0] == [*NAMES, 1]
+
+
+def test_a_broker_that_is_no_redis_gets_the_same_messages() -> None:
+    app = Celery("elsewhere", broker="memory://", set_as_current=False)
+    bells = [("a.task", Bell(NAMES[1], step, 2, "job")) for step in (1, 2)]
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(QUEUE)  # which is there before it is published to
+
+        publisher.publish(app, "probe", NAMES[0], bells)
+
+        taken = [queue.get(timeout=5) for _ in bells]
+    assert [it.payload[0] for it in taken] == [[*NAMES, 1], [*NAMES, 2]]
+    assert [it.headers["argsrepr"] for it in taken] == [repr((*NAMES, step)) for step in (1, 2)]
+    assert {it.content_type for it in taken} == {"application/json"}
+    assert [it.properties["correlation_id"] for it in taken] == [it.headers["id"] for it in taken]
 
 
 def test_each_ring_is_a_message_of_its_own_so_that_a_revoked_one_is_rung_again(
