@@ -42,7 +42,9 @@ class Proxy:
         with taken, suppress(OSError, ValueError):
             head = b""
             while b"\r\n\r\n" not in head:
-                head += taken.recv(65_536)
+                if not (piece := taken.recv(65_536)):
+                    return  # whoever it was has gone
+                head += piece
             method, target, _ = head.split(b"\r\n")[0].decode().split()
             self.asked.append((method, target))
             if not self._may(head):
