@@ -10,12 +10,12 @@ import logging
 import sys
 import threading
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from celery import bootsteps
 
 from orchestration.dispatch.dispatcher import Dispatcher
+from orchestration.dispatch.looks import find_work
 from orchestration.dispatch.restarts import restarts
 from orchestration.notify import Notifier
 from workers.app import app
@@ -25,15 +25,9 @@ from workers.errors import ConfigError, HeadgateError, TokenUnavailable
 from workers.governor.flows import MEDIA_POOL
 from workers.http.connection import count_descriptors, require_descriptors
 from workers.http.idle import most_idle
-from workers.store.keys import ClientKeys
-from workers.store.many import ask_many
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from celery.worker import WorkController
-
-    from workers.clients import Clients
 
 #: Seconds for which a thread may compute while others wait. Python's own 5 ms are too long: a bell
 #: passes through several threads, and would wait for tens of them while a page is opened.
@@ -102,20 +96,11 @@ def _warm_up() -> None:
     There are at most as many as the process keeps idle connections.
     """
     with suppress(HeadgateError):
-        for name in islice(_find_work(clients()), most_idle(clients().settings.worker.concurrency)):
+        store, settings = clients().open_installation().store, clients().settings
+        names = find_work(store, settings.store.namespace, clients().names())
+        for name in names[: most_idle(settings.worker.concurrency)]:
             with suppress(HeadgateError):
                 _warm_up_client(name)
-
-
-def _find_work(of: Clients) -> Iterator[str]:
-    """The clients of which something waits or is out, or a page is to be opened."""
-    store, namespace = of.open_installation().store, of.settings.store.namespace
-    every = (ClientKeys(namespace, name) for name in of.names())
-    counts = ask_many(
-        store, (("EXISTS", keys.active, keys.needs_page, keys.deadlines) for keys in every)
-    )
-    # A key that cannot be asked for is one of a client that may have work.
-    return (name for name, count in zip(of.names(), counts, strict=True) if count != 0)
 
 
 def _warm_up_client(name: str) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
 
 #: Seconds that a job's rows wait first, and at most; each time in vain doubles them. At last they
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 #: rows that nobody can do would keep all others from it.
 FIRST_S: Final = 1.0
 LONGEST_S: Final = 300.0
+#: Seconds until a warning is repeated.
+REPEAT_S: Final = 10.0
 #: Jobs that are remembered; beyond them all are forgotten, and begin anew.
 MOST_JOBS: Final = 1000
 
@@ -61,3 +64,21 @@ class Rests:
     def rests(self, name: str) -> bool:
         """Whether it is to be left alone now."""
         return self._clock() < self._until_s.get(name, 0.0)
+
+
+class Warnings:
+    """Logs what is wrong with a job or client, and repeats that only after a while.
+
+    Args:
+        logger: Where to.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._resting = Rests()
+
+    def warn(self, subject: str, text: str) -> None:
+        """Log this of a subject, unless something was logged of it just now."""
+        if not self._resting.rests(subject):
+            self._resting.rest(subject, REPEAT_S)
+            self._logger.warning("%s", text)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: Seconds within which the store must answer to a supervisor, which has to look at its worker.
 REPORT_TIMEOUT_S: Final = 1.0
 
+#: Clients that are left out at one time of which each has a line of its own in the log.
+MOST_LOGGED: Final = 10
+
 _logger = logging.getLogger(__name__)
 
 
@@ -51,6 +54,7 @@ class Presence:
         self._clients = clients
         self.process = describe_process(clients, name, threads=threads, pool=pool, id_=worker_id)
         self._due_s = 0.0
+        self._live = frozenset({worker_id})
         self._seen: object = None  #: whose proposals counted when all clients were agreed on
         self._serial = 0
         self._before: Process | None = None  #: its own entry before the newest heartbeat
@@ -70,6 +74,8 @@ class Presence:
         if not self._clients.installation_id:  # it may be no worker of this store
             self._clients.open_installation()
         look = self._registry.look()
+        ringing = (one.id for one in look.live.values() if one.works and not one.takes_none)
+        self._live = frozenset(ringing) | {self.process.id}
         own = look.live.get(self.process.id)
         joins = own is None or own.digest != self.process.digest or not self._serial
         if joins:
@@ -91,6 +97,11 @@ class Presence:
         elif self._left_out:
             self._agree([*self._left_out], joins=True)
         self._due_s = time.monotonic() + EVERY_S
+
+    @property
+    def live(self) -> frozenset[str]:
+        """The ids of the processes that could ring at the newest heartbeat, and of this one."""
+        return self._live
 
     def end(self) -> None:
         """End the entry: what only this process proposed holds no longer."""
@@ -116,11 +127,17 @@ class Presence:
             errors = self._agree_on(names, joins=joins)
         except HeadgateError as error:
             errors = dict.fromkeys(names, error)
+        before = {*self._left_out}
         for name in names:
             if name in errors:
                 self._left_out[name] = self._explain(name, errors[name])
             else:
                 self._left_out.pop(name, None)
+        newly = [name for name in self._left_out if name not in before]
+        for name in newly[:MOST_LOGGED]:  # one without work would be told of at its first row
+            _logger.warning("client %s is not rung for now: %s", name, self._left_out[name])
+        if len(newly) > MOST_LOGGED:
+            _logger.warning("%d more clients are not rung for now", len(newly) - MOST_LOGGED)
 
     def _agree_on(self, names: Sequence[str], *, joins: bool) -> Mapping[str, Exception]:
         """Agree on the limits of these clients; returns why not, by name."""

@@ -30,6 +30,7 @@ from tests.support.faults.breaker import (
 )
 from tests.support.faults.checks import check_all
 from tests.support.fleet import calls, until
+from workers.governor.registry import Registry
 
 if TYPE_CHECKING:
     from tests.support.faults.breaker import Call
@@ -90,8 +91,8 @@ def storm(
     with ordinary_fleet([APP], client=BACKOFF) as fleet:
         for number in range(workers):
             fleet.start_worker(f"w{number}", 16)
-        governor = fleet.client.keys.governor
-        until(lambda: "w:" in str(fleet.client.store.hkeys(governor)), 60, "a worker", fleet)
+        registry = Registry(fleet.client.store, fleet.client.keys.namespace)
+        until(lambda: registry.look().live, 60, "a worker", fleet)
         time.sleep(4)  # the others
         if not before:
             fleet.sandbox.post("storm", order)

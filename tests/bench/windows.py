@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tests.bench.measure import ordinary_fleet
 from tests.support.faults.checks import check_all
 from tests.support.fleet import calls, until
+from workers.governor.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,7 +66,7 @@ def measure(it: Combination) -> Seen:
     with ordinary_fleet([limit], sandbox={"latency_sigma": 0.6}) as fleet:
         for number in range(it.workers):
             fleet.start_worker(f"w{number}", it.threads)
-        until(lambda: _rung_by(fleet) == it.workers, 120, "all workers", fleet)
+        until(lambda: count_workers(fleet) == it.workers, 120, "all workers", fleet)
         fleet.submit(calls(rows))
         time.sleep(rows / COUNT * it.window_s)  # it cannot end earlier, and looking costs CPU
         until(lambda: fleet.ended() == rows, 60 + it.window_s, "the end of all rows", fleet)
@@ -83,9 +84,9 @@ def measure(it: Combination) -> Seen:
         )
 
 
-def _rung_by(fleet: Any) -> int:
-    """How many workers have rung."""
-    return sum(it.startswith("w:") for it in fleet.client.store.hkeys(fleet.client.keys.governor))
+def count_workers(fleet: Any) -> int:
+    """How many workers live."""
+    return len(Registry(fleet.client.store, fleet.client.keys.namespace).look().live)
 
 
 def by_window(moments_us: Iterable[int], window_s: float, windows: int) -> list[int]:

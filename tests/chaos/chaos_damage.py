@@ -17,7 +17,7 @@ ROWS: Final = 1500
 DAMAGES: Final = 40
 FIELDS: Final = ("s", "k", "n", "fl", "g", "j", "p", "f", "t1", "at", "m", "cr")
 #: Fields of gov that anything may write over: the scripts count them again.
-OF_GOV: Final = ("b:client", "b:app", "q:1", "c:app", "tick", "n:3")
+OF_GOV: Final = ("b:client", "b:app", "q:1", "c:app", "next", "owner", "n:3")
 
 #: What becomes of those that were damaged.
 ENDS: Final = {"noted", "unknown", "succeeded", "damaged after its end"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.faults.checks import check_all
 from tests.support.fleet import calls, until
+from workers.governor.registry import Registry
 
 if TYPE_CHECKING:
     from tests.support.any_fleet import AnyFleet
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
 ROWS = 300
 
 
-def workers_that_ring(fleet: AnyFleet) -> int:
-    """How many pacers took part lately."""
-    fields = fleet.client.store.hkeys(fleet.client.keys.governor)
-    return sum(it.startswith("w:") for it in fields)
+def workers_alive(fleet: AnyFleet) -> int:
+    """How many workers there are, whether they have work or not."""
+    return len(Registry(fleet.client.store, fleet.client.keys.namespace).look().live)
 
 
 def assert_whole(fleet: AnyFleet, **jobs: int) -> None:
@@ -41,7 +41,7 @@ def assert_whole(fleet: AnyFleet, **jobs: int) -> None:
 
 
 def test_a_job_runs_to_its_end_on_two_workers(fleet: AnyFleet) -> None:
-    until(lambda: workers_that_ring(fleet) == 2, what="two workers")
+    until(lambda: workers_alive(fleet) == 2, what="two workers")
 
     fleet.submit(calls(ROWS))
 
@@ -82,7 +82,7 @@ def test_a_worker_that_comes_later_goes_on_alone_when_the_others_go(fleet: AnyFl
     fleet.wait_for(60)
 
     fleet.start_worker("w3")
-    until(lambda: workers_that_ring(fleet) == 3, what="a third worker")
+    until(lambda: workers_alive(fleet) == 3, what="a third worker")
     assert (fleet.stop_worker("w1"), fleet.stop_worker("w2")) == (0, 0)
     fleet.submit(calls(60, prefix="alone"), job="alone")
 

@@ -8,12 +8,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import Celery
 
-from orchestration.dispatch import breaker_log, dispatcher, pages
-from orchestration.dispatch.dispatcher import TRANSACTIONS_A_TICK, Dispatcher
+from orchestration.dispatch import breaker_log, delays, page_opener, pages
+from orchestration.dispatch.dispatcher import Dispatcher
+from orchestration.dispatch.looks import find_due
+from orchestration.dispatch.page_opener import MOST_AT_ONCE
+from orchestration.dispatch.wakes import Wakes
 from tests.support.fleet import Fleet, calls, until
 from tests.support.stored import a_job
-from workers.app import app
+from workers.broker import names, transport
 from workers.governor import flows
 from workers.ledger.ledger import PageCounts
 from workers.ledger.transaction import TransactionState
@@ -33,13 +37,33 @@ def fleet() -> Iterator[Fleet]:
         yield it
 
 
+def app_of(fleet: Fleet) -> Celery:
+    """An application on the broker of the fleet."""
+    transport.install()
+    app = Celery("bells", broker=f"redis://127.0.0.1:{fleet.broker_port}/1", set_as_current=False)
+    app.conf.update(
+        names.name_settings("headgate"),
+        broker_transport_options=transport.transport_options() | names.key_options("headgate"),
+    )
+    return app
+
+
 @pytest.fixture
 def turns(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Take turns as the dispatcher of a worker of 4 threads; warnings are repeated at once."""
-    monkeypatch.setattr(dispatcher, "REST_S", 0.0)
-    monkeypatch.setattr(breaker_log, "LOOK_S", 0.0)
+    for module, name in ((page_opener, "REST_S"), (delays, "REPEAT_S"), (breaker_log, "LOOK_S")):
+        monkeypatch.setattr(module, name, 0.0)
+    app = app_of(fleet)
     it = Dispatcher(app, fleet.clients, "w1", threads=4)
-    return lambda count=1: [it.take_turn("acme") for _ in range(count)]
+
+    def take(count: int = 1) -> list[float | None]:
+        turns = []
+        for _ in range(count):
+            turns.append(it.take_turn("acme")[1])
+            it.page_opener.open_asked(0)
+        return turns
+
+    return take
 
 
 def test_a_page_that_cannot_be_read_strands_neither_its_job_nor_another_one(
@@ -221,30 +245,46 @@ def test_a_store_above_four_fifths_of_its_memory_opens_nothing_and_the_work_unde
     until(lambda: turns() and fleet.job("second").next_page == 1)
 
 
-def test_urgent_work_is_rung_as_soon_as_its_page_is_open_and_other_work_at_its_turn(
-    fleet: Fleet, turns: Any
+def test_work_of_which_nobody_noted_that_a_ring_is_needed_is_found_by_a_worker_that_starts(
+    fleet: Fleet,
 ) -> None:
+    fleet.submit(calls(3))
+    fleet.client.governor()
+    while pages.open_next_page(fleet.client, "job") is not None:
+        pass
+    fleet.client.store.hdel(fleet.client.keys.governor, "next")  # as an earlier release leaves it
+
+    fleet.start_worker("w1")
+
+    assert fleet.wait() == {"succeeded": 3}
+
+
+def test_who_opens_a_page_wakes_the_dispatchers(fleet: Fleet, turns: Any) -> None:
     turns(2)
-    fleet.submit(calls(1, prefix="n"), job="normal", lane=1)
-    (of_normal,) = turns()
-    fleet.submit(calls(1, prefix="u"), job="urgent", lane=0)
-    (of_urgent,) = turns()
+    wakes = Wakes(fleet.client.store, fleet.client.keys.namespace)
+    assert wakes.wait(5) is None  # it has just subscribed
+    fleet.submit(calls(1))
+    assert wakes.wait(5) == {"acme"}  # a page is to be opened
+    assert wakes.wait(0) == set()
 
-    assert (fleet.job("normal").next_page, fleet.job("urgent").next_page) == (1, 1)
-    assert of_urgent == 0 < of_normal
+    turns()
+
+    assert wakes.wait(5) == {"acme"}
+    assert find_due(fleet.client.store, fleet.client.keys.namespace, ["acme"]) == ["acme"]
+    wakes.close()
 
 
-@pytest.mark.parametrize(("step_s", "opened"), [(0.0, TRANSACTIONS_A_TICK), (1.0, 1)])
+@pytest.mark.parametrize(("step_s", "opened"), [(0.0, MOST_AT_ONCE), (1.0, 1)])
 def test_pages_of_few_transactions_are_opened_several_in_a_tick_while_it_lasts(
     fleet: Fleet, turns: Any, monkeypatch: pytest.MonkeyPatch, step_s: float, opened: int
 ) -> None:
     ledger = fleet.client.ledger
     ledger.begin(a_job("batches", "contacts", contact_list="list-1"))
-    for page in range(2 * TRANSACTIONS_A_TICK):
+    for page in range(2 * MOST_AT_ONCE):
         ledger.accept("batches", page, [a_batch(page)], PageCounts(rows=2, rejected=0, calls=1))
     ledger.start("batches")
     clock = itertools.count(0.0, step_s)
-    monkeypatch.setattr(dispatcher, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(page_opener, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
     turns()
 

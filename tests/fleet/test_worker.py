@@ -11,6 +11,7 @@ import pytest
 
 from orchestration.views.status import status
 from tests.support.fleet import until
+from workers.governor.registry import Registry
 
 if TYPE_CHECKING:
     from tests.support.world import World
@@ -36,10 +37,10 @@ def test_a_name_that_is_not_plain_is_refused_in_one_sentence(world: World, name:
 def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
     command = [sys.executable, "-m", "orchestration.cli", "worker", "--name", "w.1_a-b", "-c", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        rings = ""
-        while "w:" not in rings or not status(world.client).workers:
+        while not status(world.client).workers:
             assert process.poll() is None
-            rings = " ".join(world.client.store.hkeys(world.gov))
+        registry = Registry(world.client.store, world.client.keys.namespace)
+        titles = [one.title for one in registry.look().live.values()]
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=20)
 
@@ -48,7 +49,8 @@ def test_a_worker_says_in_one_line_that_it_runs(world: World) -> None:
     assert "with 1 thread" in said
     assert said.count("\n") == 1
     # Workers of one name on two hosts are two.
-    assert f"w.1_a-b@{socket.gethostname()}" in rings
+    (title,) = titles
+    assert title.startswith(f"w.1_a-b@{socket.gethostname()} ")
 
 
 def test_fifty_clients_start_at_the_default_concurrency_with_1024_open_files(

@@ -30,6 +30,7 @@ def rung(rig: Rig, step: str) -> str:
     (key,) = rig.line_up(1, step, guards="k" if STEPS[step] == CALL else "r")
     rig.fill()
     rig.governor.ring("w-media", 4, "media")
+    rig.free()
     assert key in rig.ring() or transaction_hash(rig, key)["s"] == "r"
     return key
 

@@ -26,7 +26,7 @@ MOVED: Final = frozenset(
         *("key.permits", "key.oauth:lock", "key.reclaimed", "gov.k:<scope>", "gov.d:<scope>"),
         *("breaker.opened_us", "breaker.due_us", "breaker.ordered_us"),
         *("gov.c:<limit>", "gov.g:<limit>", "gov.z:<scope>", "gov.w:<worker>", "gov.m:<worker>"),
-        *("gov.o:<job>", "gov.tick", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),
+        *("gov.o:<job>", "gov.next", "gov.at", "gov.asked", "gov.opened_us", "gov.paused"),
         *("gov.refused_us", "tx.t1", "tx.t2", "tx.t3", "tx.t4", "tx.t5", "job.started_us"),
         *("oauth.asked_us", "oauth.renew_us", "oauth.expires_us", "oauth.failed_until_us"),
         *("oauth.refused_us", "oauth.worked_us"),
@@ -58,7 +58,14 @@ STAYS: Final = {
 #: Those that hold no moment.
 OTHERS: Final = frozenset(
     {
-        *("key.gov", "key.flows", "key.active", "key.backlog:<flow>", "key.needs_page"),
+        *(
+            "key.gov",
+            "gov.owner",
+            "key.flows",
+            "key.active",
+            "key.backlog:<flow>",
+            "key.needs_page",
+        ),
         *(
             "key.job:<job>",
             "key.job:<job>:page:<n>",

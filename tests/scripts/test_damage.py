@@ -351,6 +351,7 @@ RUNS: Final[dict[str, list[tuple[Callable[[Ledger], object], Callable[[Ledger], 
     "distrust": [(nothing, run("distrust", 1))],
     "fails_alone": [(unconnected, run("fails_alone", "sick"))],
     "forget_write": [(begun, run("forget_write", "task", "w1"))],
+    "step_down": [(nothing, run("step_down", "w", "calls"))],
     "locate": [(nothing, located)],
     "open": [(nothing, opened)],
     "pause": [(nothing, lambda it: it.rig.governor._run("pause", S, "why", *entry("pause")))],
@@ -489,7 +490,18 @@ def test_no_script_fails_between_its_first_and_its_last_write(
 #: What a client cannot do without: there is one of each.
 GLOBAL: Final = ("gov", "flows", "active", "deadlines", "retries", "quarantine", "permits", "dead")
 #: Counters and moments of gov that are tried here; the others are of the same kinds.
-OF_GOV: Final = ("b:client", "b:app", "b:few", "l:few", "q:1", "c:app", "w:w", "tick", "p:1:-")
+OF_GOV: Final = (
+    "b:client",
+    "b:app",
+    "b:few",
+    "l:few",
+    "q:1",
+    "c:app",
+    "w:w",
+    "next",
+    "owner",
+    "p:1:-",
+)
 
 
 def is_of_interest(what: Damage) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.lua_legend import read_legend
 from workers.store.keys import ClientKeys
-from workers.store.scripts import includes_of
+from workers.store.scripts import gives_of, in_own_scope, includes_of
 
 LUA: Final = Path(__file__).parents[2] / "workers/lua"
 FILES: Final = sorted(it.relative_to(LUA).as_posix() for it in LUA.rglob("*.lua"))
@@ -180,6 +180,43 @@ def test_a_name_in_lua_is_a_word(name: str) -> None:
     assert names & RETIRED == set()
 
 
+def names_in(code: str) -> tuple[set[str], set[str]]:
+    """The names that code uses, those of fields left out, and those that it declares."""
+    code = re.sub(_TEXT, '""', code)
+    declared = re.findall(r"\blocal (?!function)([\w, ]+)", code)
+    declared += re.findall(r"\bfor ([\w, ]+?) (?:in\b|=)", code)
+    declared += re.findall(r"\bfunction ?\w*\(([\w, ]*)\)", code)
+    declared += re.findall(r"\blocal function (\w+)", code)
+    used = re.findall(r"(?<![.\w:])[A-Za-z_]\w*", code)
+    return {*used}, {it.strip() for names in declared for it in names.split(",")}
+
+
+def outermost_of(include: str) -> set[str]:
+    """The names that an include declares at its outermost level."""
+    lists = re.findall(r"^local (?!function)([\w, ]+?)(?: =|$)", code_of(include), re.MULTILINE)
+    functions = re.findall(r"^local function (\w+)", code_of(include), re.MULTILINE)
+    return {*functions, *(it.strip() for names in lists for it in names.split(","))}
+
+
+@pytest.mark.parametrize("name", [it for it in FILES if not it.startswith("includes/")])
+def test_nobody_uses_a_name_that_an_include_keeps_for_itself(name: str) -> None:
+    kept: dict[str, str] = {}
+    given = outermost_of("prelude.lua")
+    includes = [f"includes/{it}.lua" for it in includes_of((LUA / name).read_text("utf-8"))]
+    for file in [*includes, name]:
+        used, declared = names_in(code_of(file))
+        assert {it: kept[it] for it in (used - declared - given) & kept.keys()} == {}, file
+        if file in includes:
+            given |= {*gives_of((LUA / file).read_text("utf-8"))}
+            kept |= dict.fromkeys(outermost_of(file), file)
+
+
+def test_an_include_declares_what_it_gives_apart_from_what_it_keeps() -> None:
+    include = "-- Gives    one\nlocal one, other = 1, 2\n"
+    with pytest.raises(ValueError, match="must declare them apart"):
+        in_own_scope("numbers", include)
+
+
 @pytest.mark.parametrize("name", INCLUDES)
 def test_an_include_says_what_it_expects_and_gives_and_its_functions_are_there(name: str) -> None:
     text = (LUA / name).read_text("utf-8")
@@ -187,9 +224,7 @@ def test_an_include_says_what_it_expects_and_gives_and_its_functions_are_there(n
     assert re.search(r"^-- Expects  \S", header, re.MULTILINE)
     gives = re.search(r"^-- Gives    ((?:.+\n)(?:--          .+\n)*)", header, re.MULTILINE)
     assert gives, name
-    outer = set(re.findall(r"^local function (\w+)", text, re.MULTILINE))
-    for given in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", gives[1]):
-        assert given in outer, f"{name} does not give {given}"
+    assert set(gives_of(text)) <= outermost_of(name)
 
 
 def test_a_script_names_what_its_includes_expect_before_them() -> None:

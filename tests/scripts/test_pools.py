@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestration.dispatch.looks import find_due
 from tests.support.rig import APP, DONE, GRACE_US, MS, Rig, S
 from tests.support.stored import transaction_hash
 from workers.answer.guards import Memo
@@ -28,7 +29,9 @@ def pools(rig: Rig, **threads: int) -> list[tuple[str, str, bool]]:
     rig.us += 25 * MS
     rung = []
     for pool, count in threads.items():
-        rung += rig.governor.ring(f"w-{pool}", count, pool).bells
+        rig.free()
+        while bells := rig.governor.ring(f"w-{pool}", count, pool).bells:
+            rung += bells
     return [(it.key, it.pool, it.local) for it in rung]
 
 
@@ -64,6 +67,22 @@ def test_transfers_wait_for_workers_of_their_own_and_never_outnumber_their_threa
     assert pools(rig, calls=8, media=3) == []
     rig.governor.settle(first, DONE)
     assert pools(rig, calls=8, media=3) == [(keys[3], "media", True)]
+
+
+def test_steps_that_no_worker_does_are_rung_for_when_one_comes(store: Store) -> None:
+    rig = Rig(store, APP)
+    (key,) = rig.line_up(1, "media", guards="r")
+
+    def turn(worker: str, pool: str) -> tuple[float | None, list[str]]:
+        rig.us += 25 * MS
+        ring = rig.governor.ring(worker, 4, pool)
+        return ring.turn_s, [bell.key for bell in ring.bells]
+
+    assert turn("one", "calls") == (None, [])
+    _, rung = turn("two", "media")
+    assert rung == []
+    assert find_due(store, "rig", [rig.keys.client]) == [rig.keys.client]
+    assert turn("one", "calls")[1] == [key]
 
 
 def test_transfers_that_are_out_take_no_room_from_calls(store: Store) -> None:

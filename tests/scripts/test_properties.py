@@ -266,7 +266,6 @@ def observe(store: Store, keys: ClientKeys, now_us: int) -> dict[str, Any]:
         "queued": {int(lane): n for lane, n in numbers("q:").items() if n},
         "cells": cells,
         "held_us": held_us,
-        "tick": int(gov.get("tick", 0)),
         "number": int(gov.get("sent", 0)),
         "at": int(gov.get("at", 0)),
         "workers": {it: tuple(map(int, gov[it].split())) for it in gov if it[:2] in {"w:", "m:"}},
@@ -711,8 +710,15 @@ class Governed(RuleBasedStateMachine):
     def ring(self, worker: str, threads: int, pool: str = "calls") -> None:
         """Ring."""
         active: Any = self.store.smembers(self.keys.active)
+        gov: Any = self.store.hgetall(self.keys.governor)
+        beat = gov.get(f"{'m' if pool == 'media' else 'w'}:{worker}", "0 0").split()
+        is_known = int(beat[0]) >= threads and int(beat[1]) > self.us  # it brings no threads
         answer = self.governor.ring(worker, threads, pool)
         assert answer == self.model.ring(worker, threads, pool, answer, active)
+        if is_known and (answer.bells or answer.needs_page):
+            assert "next" in gov, "nobody would have rung, and something could go"
+            late_us = int(gov["next"]) - self.us
+            assert late_us <= 25 * MS, f"something could go {late_us} us earlier"
 
     def admit(self, key: str, step: int) -> Grant | None:
         """Admit; the fence is the governor's to name."""

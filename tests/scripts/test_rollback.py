@@ -73,6 +73,7 @@ def rung(rig: Rig, guards: str = "n", steps: int = 1) -> str:
 def wait_for_bells(rig: Rig) -> None:
     """Ring until a quiet time is over."""
     rig.line_up(1)
+    rig.free("w1")
     while not rig.governor.ring("w1", 8).bells:
         rig.us += 25 * MS
 
@@ -287,6 +288,7 @@ def test_a_forgotten_page_marks_the_pages_of_its_job_that_are_not_open(rig: Rig)
     granted(rig.governor.admit(key, 1))
     stored = rig.store.hgetall(rig.keys.job(job))
     copy.restore()
+    rig.free()
     assert rig.governor.ring("w1", 8).reclaimed == {"GONE": 1}
 
     rig.store.hset(rig.keys.job(job), mapping=stored)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -122,45 +120,21 @@ def test_a_client_without_limits_is_bound_by_its_threads_alone(store: Store) -> 
     assert len(rig.ring(threads=8)) == 10
 
 
-def test_buckets_start_empty_after_half_a_second_without_a_ring(store: Store) -> None:
+def test_a_bucket_fills_while_nobody_rings(store: Store) -> None:
     rig = Rig(store, APP)
     rig.line_up(9)
     rig.fill()
 
-    assert rig.ring(after_us=500 * MS + 1) == []
-    assert rig.ring_on(100 * MS) == []
-    assert len(rig.ring()) == 1
+    assert len(rig.ring(after_us=60 * S)) == 5
 
 
-def test_buckets_stay_full_through_shorter_silence(store: Store) -> None:
+def test_a_limit_of_which_nobody_knows_how_full_it_is_starts_empty(store: Store) -> None:
     rig = Rig(store, APP)
     rig.line_up(9)
-    rig.fill()
-
-    assert len(rig.ring(after_us=500 * MS)) == 5
-
-
-def test_after_silence_a_limit_starts_empty_although_nobody_waits_for_it(store: Store) -> None:
-    rig = Rig(store, APP.model_copy(update={"match": "POST /x"}), EP)
-    key, *_ = rig.line_up(1, "POST /x", "POST /ep")
-    rig.fill()
     rig.ring()
-    grant = rig.grant(key)
 
-    rig.ring(after_us=S)
-
-    assert rig.governor.settle(grant, DONE) is Settled.BACKLOG
-
-
-def test_after_silence_buckets_start_empty_although_all_threads_are_out(store: Store) -> None:
-    rig = Rig(store, APP)
-    rig.line_up(9)
-    rig.fill()
-    assert len(rig.ring(threads=1)) == 1
-
-    assert rig.ring(threads=1, after_us=S) == []
-
-    assert rig.ring(threads=100) == []
+    assert rig.ring_on(75 * MS) == []
+    assert len(rig.ring_on(50 * MS)) == 1
 
 
 def test_a_call_leaves_at_its_token_and_not_a_microsecond_before(store: Store) -> None:
@@ -351,20 +325,39 @@ def test_the_threads_of_a_dead_worker_count_for_five_seconds(store: Store) -> No
     assert len(rig.ring(threads=16, worker="live")) == 20 - 15
 
 
-def test_the_beat_is_even_however_many_pacers_there_are(store: Store) -> None:
+def test_of_several_workers_one_rings_and_the_others_follow_when_it_is_gone(store: Store) -> None:
     rig = Rig(store, APP)
-    start_us = rig.us
-    turns = [(start_us, f"w{number}") for number in range(7)]
-    rung_us = []
+    rig.line_up(9)
+    rig.fill()
 
-    for _ in range(70):
-        rig.us, worker = heapq.heappop(turns)
-        rung_us.append(rig.us)
-        turn_us = round(rig.governor.ring(worker, 1).turn_s * S)
-        heapq.heappush(turns, (rig.us + turn_us, worker))
+    def turn(worker: str) -> tuple[bool, int, float | None]:
+        ring = rig.governor.ring(worker, 1)
+        return ring.owns, len(ring.bells), ring.turn_s
 
-    gaps_us = {after - before for before, after in itertools.pairwise(rung_us[7:])}
-    assert gaps_us == {TICK_US}
+    assert turn("one") == (True, 1, 0.025)
+    assert turn("two") == (False, 0, 1.0)
+    rig.us += S - 1
+    assert turn("two") == (False, 0, 0.000001)
+    rig.us += 1
+    owns, rung, _ = turn("two")
+    assert owns
+    assert rung == 1  # of two threads: one bell of the first worker is out
+    assert turn("one") == (False, 0, 1.0)
+
+
+def test_who_steps_down_rings_no_more_and_others_do_so_at_once(store: Store) -> None:
+    rig = Rig(store, APP)
+    rig.line_up(9)
+    rig.fill()
+    rig.governor.ring("one", 1)
+    rig.governor.ring("two", 1)
+
+    rig.governor.step_down("one", "calls")
+
+    ring = rig.governor.ring("two", 1)
+    assert (ring.owns, ring.threads["calls"]) == (True, 1)
+    rig.governor.step_down("three", "calls")  # who never rang takes nothing from others
+    assert not rig.governor.ring("four", 1).owns
 
 
 # Settling
@@ -948,14 +941,15 @@ def test_one_pacer_at_a_time_opens_the_next_page_and_another_when_that_one_died(
 ) -> None:
     rig = Rig(store)
     job = rig.accept(1, pages=2)
-    assert [rig.governor.ring(worker, 8).needs_page for worker in ("w1", "w2")] == [job, ""]
+    assert [rig.governor.ring("w1", 8).needs_page for _ in range(2)] == [job, ""]
 
     rig.us += 250 * MS  # the page of the first one is not open yet
+    rig.free()
     assert rig.governor.ring("w2", 8).needs_page == job
 
     flow = flows.flow(rig.client, 1, "-", "POST /x")
     rig.ledger.open(job, 0, rig.definitions(flow), [NewTransaction("key", flow.id, "k", 1, 0)], [])
-    assert rig.governor.ring("w1", 8).needs_page == job
+    assert rig.governor.ring("w2", 8).needs_page == job
 
 
 def test_the_grants_of_the_newest_sixteen_seconds_are_kept_and_no_older_ones(store: Store) -> None:

@@ -194,7 +194,7 @@ def broker_of(fleet: Fleet) -> Store:
 def ledger_of(fleet: Fleet, client: str) -> dict[str, Any]:
     """All that the store holds of a client, but for what each beat of a dispatcher moves."""
     store, found = fleet.client.store, dict[str, Any]()
-    beats = ("w:", "m:", "o:", "tick", "at")
+    beats = ("w:", "m:", "o:", "next", "owner", "at")
     for name in store.scan_iter(f"headgate:{{{client}}}:*"):
         match store.type(name):
             case "hash":

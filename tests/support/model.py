@@ -22,6 +22,7 @@ from workers.answer.guards import Memo, NextCall
 from workers.answer.outcome import Health as Answered
 from workers.answer.outcome import Outcome
 from workers.answer.verdict import Advance, Finish, GiveUp, Reach, Requeue, Retry
+from workers.governor.flows import POOLS
 from workers.governor.governor import MOST_KEYS
 from workers.governor.grants import (
     Bell,
@@ -87,7 +88,7 @@ class Model:
         self.jobs: dict[str, Job] = {}
         self.opening: dict[str, int] = {}  #: jobs whose next page somebody opens until then
         self.txs: dict[str, Transaction] = {}  #: in the order in which they were opened
-        self.beat = 0
+        self.owner, self.owned_until = "", 0
         self.number = 0  #: of the newest grant
         self.clock_set_back = 0  #: by how much, all in all
         self.at = 0  #: when somebody rang last
@@ -279,19 +280,18 @@ class Model:
         assert {tx.flow for tx in self.waiting()} <= active
         self.refusals.forget_old(now)
         if self.at - now >= S:  # the clock was set back: nothing is as it seems
-            return Ring(self.beat_us / 1e6, sweep=True, needs_page="", bells=[])
-        lost = now - self.beat > 500 * MS
-        turn = max(self.beat, now) + self.beat_us
-        self.at, self.beat = now, turn
+            return Ring(self.beat_us / 1e6, sweep=True, needs_page="", bells=[], owns=False)
+        self.at = now
         self.workers = {name: it for name, it in self.workers.items() if it[1] > now}
         name = f"{'m' if pool == 'media' else 'w'}:{worker}"
         self.workers[name] = (threads, now + 5 * S)
+        if self.owner != worker and 0 < self.owned_until - now <= S:
+            assert answer.turn_s in {None, (self.owned_until - now) / S}
+            return replace(self._without_bells(), turn_s=answer.turn_s, owns=False)
+        self.owner, self.owned_until = worker, now + S
         self._end_countdowns()
-        if lost:
-            for bucket in self.buckets.values():
-                if not bucket.route:
-                    bucket.empty(now)
         overdue = any(tx.until <= now for tx in self.standing("r", "s", "t"))
+        counted = self._without_bells()
 
         rung = [bell.key for bell in answer.bells]
         suspect = self._next_suspect()
@@ -323,8 +323,32 @@ class Model:
             for tx in map(self.txs.__getitem__, (bell.key for bell in answer.bells))
             for pool in (self.flows[tx.flow].pool,)
         ]
+        return replace(
+            counted,
+            turn_s=answer.turn_s,
+            sweep=overdue,
+            needs_page=answer.needs_page,
+            bells=bells,
+        )
+
+    def _without_bells(self) -> Ring:
+        """An answer of `ring` without bells: what is out of each pool, and its threads."""
+        out = dict.fromkeys(POOLS, 0)
+        threads = dict.fromkeys(POOLS, 0)
+        for tx in self.standing("r", "s"):
+            out[self.flows[tx.flow].pool or "calls"] += 1
+        for name, (count, _) in self.workers.items():
+            threads["media" if name.startswith("m:") else "calls"] += count
         open_breakers = len(self.health.breakers)
-        return Ring((turn - now) / 1e6, overdue, answer.needs_page, bells, open_breakers)
+        return Ring(
+            turn_s=None,
+            sweep=False,
+            needs_page="",
+            bells=[],
+            open_breakers=open_breakers,
+            out=out,
+            threads=threads,
+        )
 
     def _end_countdowns(self) -> None:
         """A retry whose countdown is over counts as a bell."""
@@ -817,7 +841,7 @@ class Model:
         self.held_until -= back
         self.opening = {job: till - back for job, till in self.opening.items()}
         self.workers = {name: (n, till - back) for name, (n, till) in self.workers.items()}
-        self.beat, self.at = self.beat - back, self.now
+        self.owner, self.at = "", self.now
         self.health.move(back)
         self.refusals.forget()
         if self.refused:
@@ -1109,7 +1133,6 @@ class Model:
             "queued": Counter(flows[tx.flow].lane for tx in self.waiting()),
             "cells": {it: b.full_at for it, b in self.buckets.items() if b.full_at is not None},
             "held_us": max(self.held_until - now, 0),
-            "tick": self.beat,
             "number": self.number,
             "at": self.at,
             "workers": self.workers,

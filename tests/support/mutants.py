@@ -793,9 +793,9 @@ _ORCHESTRATION: Final = (
     ),
     Mutant(
         "a bell of an unknown kind is lost",
-        "orchestration/dispatch/dispatcher.py",
-        "            for bell in unknown:\n",
-        "            for bell in unknown[:0]:\n",
+        "orchestration/dispatch/bells.py",
+        "        for bell in unknown:\n",
+        "        for bell in unknown[:0]:\n",
         "tests/fleet/test_dispatcher.py::test_bells_of_a_kind_that_only_a_newer_release_knows_go_back_to_their_backlog",
     ),
     Mutant(

@@ -141,13 +141,27 @@ class Rig:
     def fill(self) -> None:
         """All limits are full, as after a quiet while with pacers at work."""
         names = [f"c:{limit.name}" for limit in self.client.limits]
-        for name in (*names, "tick"):
+        for name in (*names, "next"):
             self.store.hset(self.keys.governor, name, self.us)
 
     def ring(self, threads: int = 100, worker: str = "w", after_us: int = TICK_US) -> list[str]:
-        """The keys that are rung, one beat later."""
+        """The keys that are rung, one beat later, by this worker and no other one."""
         self.us += after_us
+        self.free(worker)
         return [bell.key for bell in self.governor.ring(worker, threads).bells]
+
+    def free(self, worker: str = "") -> None:
+        """Nobody else than this worker is the one that rings."""
+        owner = str(self.store.hget(self.keys.governor, "owner") or "").partition(" ")[0]
+        if owner != worker:
+            self.store.hdel(self.keys.governor, "owner")
+
+    def ring_all(self, threads: int) -> list[str]:
+        """The keys that are rung at one moment, by as many rings as that takes."""
+        rung = self.ring(threads=threads)
+        while more := self.ring(threads=threads, after_us=0):
+            rung += more
+        return rung
 
     def ring_on(self, us: int, beat_us: int = TICK_US) -> list[str]:
         """The keys that are rung in so many us, beat by beat."""

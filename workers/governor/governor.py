@@ -11,12 +11,14 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from workers import failpoints
 from workers.answer.verdict import MAX_TEXT, UNSENT, to_json
 from workers.clock import now_ns, wait
 from workers.errors import StoreAway, StoreReplaced
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL
 from workers.governor.grants import (
     ANYBODY,
     PLAIN,
@@ -35,7 +37,7 @@ from workers.store.replaced import behind
 from workers.store.scripts import Scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from workers.answer.verdict import Verdict
     from workers.governor.grants import Asker, Half, KeyExpired, MustSplit
@@ -107,16 +109,26 @@ class Governor:
         """Keep as many of its grants as a process does that serves so many clients."""
         self._recent = Recent(share_recent(clients))
 
-    def ring(self, worker: str, threads: int, pool: str = "calls") -> Ring:
+    def ring(
+        self,
+        worker: str,
+        threads: int,
+        pool: str = CALLS_POOL,
+        most: Mapping[str, int | None] = MappingProxyType({}),
+    ) -> Ring:
         """Take out of the backlogs what can leave now; the caller must publish the bells.
 
         Args:
             worker: Who rings.
             threads: That the worker has.
             pool: What they do, one of `flows.POOLS`.
+            most: Pool → how many bells and calls of this client may be out; None or left out: as
+                many as suit its threads.
         """
         tick_us = round(self._worker.tick_s * 1e6)
-        args = (worker, threads, self._grace_us, tick_us, pool)
+        bounds = [most.get(one) for one in (CALLS_POOL, MEDIA_POOL)]
+        given = ["" if bound is None else bound for bound in bounds]
+        args = (worker, threads, self._grace_us, tick_us, pool, *given)
         reply, reclaimed = self._run("ring", *args, self._recent.newest), Counter[str]()
         if reply[0] == "LOST":
             reclaimed = self._reclaim(*reply[1:])
@@ -125,6 +137,10 @@ class Governor:
         if ring.bells:
             failpoints.reach("rung")
         return ring
+
+    def step_down(self, worker: str, pool: str) -> None:
+        """Ring no more: the threads of this worker count no longer, and another one follows."""
+        self._run("step_down", worker, pool)
 
     def admit(
         self, key: str, step: int, asker: Asker = ANYBODY, *, local: bool = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from workers.answer.guards import Memo, NextCall
 from workers.errors import LedgerDamaged
-from workers.governor.flows import CALLS_POOL
+from workers.governor.flows import CALLS_POOL, MEDIA_POOL, POOLS
 from workers.ledger.batch import Place
 from workers.store.reading import read_integer, read_json
 
@@ -68,23 +68,40 @@ class Bell:
 class Ring:
     """The answer of `ring`."""
 
-    turn_s: float  #: from now to the caller's next turn
+    turn_s: float | None  #: from now to the caller's next ring; None: not before it is woken
     sweep: bool  #: something is out past its time
     needs_page: str  #: a job of which the caller opens the next page, or ""
     bells: list[Bell]
     open_breakers: int = 0  #: of the client and of its scopes
     #: What became of grants that the store had forgotten and this process put back: word → number.
     reclaimed: Mapping[str, int] = field(default_factory=dict)
+    owns: bool = True  #: the caller is the one that rings
+    #: Pool → bells and calls that were out before these bells.
+    out: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(POOLS, 0))
+    #: Pool → threads of the workers that do the client's calls.
+    threads: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(POOLS, 0))
 
     @classmethod
     def from_reply(cls, reply: Sequence[Any], reclaimed: Mapping[str, int]) -> Self:
         """The answer from the reply of lua/ring.lua."""
-        turn_us, sweep, needs_page, open_breakers, *flat = reply
+        turn_us, sweep, needs_page, open_breakers, owns, *flat = reply
+        (calls_out, media_out, calls_threads, media_threads), flat = flat[:4], flat[4:]
         bells = [
             Bell(key, int(step), int(steps), job, pool, bool(local))
             for key, step, steps, job, pool, local in zip(*[iter(flat)] * 6, strict=True)
         ]
-        return cls(turn_us / 1e6, bool(sweep), needs_page, bells, open_breakers, reclaimed)
+        turn_s = None if turn_us < 0 else turn_us / 1e6
+        return cls(
+            turn_s,
+            bool(sweep),
+            needs_page,
+            bells,
+            open_breakers,
+            reclaimed,
+            owns=bool(owns),
+            out={CALLS_POOL: calls_out, MEDIA_POOL: media_out},
+            threads={CALLS_POOL: calls_threads, MEDIA_POOL: media_threads},
+        )
 
 
 class Grant(NamedTuple):

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from workers.store.connection import Store
     from workers.store.keys import ClientKeys
 
-#: When nobody has rung for so long, buckets start empty at the next ring.
-SILENT_US: Final = 500_000
 #: A bucket with a lead is charged so far ahead of its tokens; that is no hold.
 AHEAD_US: Final = 150_000
 #: The counter of a second holds the second times this, plus how many.
@@ -31,7 +29,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "at": "When somebody rang last, us since the epoch.",
     "asked": "When a call from outside of jobs was asked for last.",
     "sent": "Number of the newest grant, a moment that never goes back; negative: stopped.",
-    "tick": "The newest turn that was given to a dispatcher.",
+    "next": "When a ring is needed next, us since the epoch; absent: not before it is woken.",
+    "owner": "The worker that rings, and until when no other one does.",
     "set_back": "By how much the store's clock was set back, all in all.",
     "opened": "The scope whose breaker opened last.",
     "opened_us": "When it opened.",
@@ -65,7 +64,7 @@ PREFIXES: Final[Mapping[str, str]] = {
 }
 
 #: Fields, or how they begin, that hold texts.
-_TEXTS: Final = ("y:", "opened", "refused", "quarantined", "capped")
+_TEXTS: Final = ("y:", "opened", "refused", "quarantined", "capped", "owner")
 #: Pool of threads → prefix of its workers.
 _WORKERS: Final = {"calls": "w:", "media": "m:"}
 
@@ -130,7 +129,7 @@ class GovernorState:
         if bucket.rate is None:
             return bucket.burst - self._number(f"l:{bucket.name}")
         full_at = f"c:{bucket.name}"
-        if full_at not in self.stored or self.now_us - self._number("tick") > SILENT_US:
+        if full_at not in self.stored:
             return None
         short_us = max(0, self._number(full_at) - self.now_us)
         return max(0, (bucket.interval_us * bucket.burst - short_us) // bucket.interval_us)

@@ -8,6 +8,7 @@
 -- ARGV[3]  flow      name of its flow
 -- ARGV[4]  lease_us  how long its places are kept, and a probe waited for
 -- ARGV[5]  keep_us   how long tokens are left to it: until it asks again
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes seconds, counter, bucket, charge, breaker, probes, run, overdue
 -- Reads    flows, gov, deadlines; writes gov, permits, tx:<permit>, of a probe breaker:<scope>
 -- Returns  {"GO", start_in_us, spread_us, number of the permit, which release wants}
@@ -30,18 +31,17 @@ local flow = decode(definition)
 local limits, fields = flow.limits, {unpack(flow.fields)} -- a copy: it grows
 local extra = #fields + 1
 fields[extra], fields[extra + 1], fields[extra + 2], fields[extra + 3], fields[extra + 4] =
-  slot_of("n:"), "tick", "asked", "k:client", "k:" .. flow.scope
-fields[extra + 5], fields[extra + 6], fields[extra + 7] = "sent", "at", "set_back"
+  slot_of("n:"), "at", "asked", "k:client", "k:" .. flow.scope
+fields[extra + 5], fields[extra + 6] = "sent", "set_back"
 local states = redis.call("HMGET", GOV, unpack(fields))
 local newest = read_number(states[extra + 5]) or 0
 if newest < 0 then return behind(newest) end
 local asked = read_number(states[extra + 2]) or 0
-if math.max(asked, read_number(states[extra + 6]) or 0) - now >= SET_BACK then return {"CLOCK", 0} end
-local quiet_until = know_run(newest).quiet_until
-if quiet_until > now then return {"HELD", quiet_until - now} end
+if math.max(asked, read_number(states[extra + 1]) or 0) - now >= SET_BACK then return {"CLOCK", 0} end
+local run = know_run(newest)
+if run.quiet_until > now then return {"HELD", run.quiet_until - now} end
 if is_overdue(PERMITS) then return {"SWEEP", 0} end
-local seen = math.max(read_number(states[extra + 1]) or 0, asked)
-for i, bucket in ipairs(now - seen > SILENT and limits or {}) do
+for i, bucket in ipairs(run.starts_empty and limits or {}) do
   if bucket[INTERVAL] > 0 and not is_route(bucket) then
     local empty = now + bucket[INTERVAL] * bucket[BURST]
     states[2 * i - 1] = math.max(read_number(states[2 * i - 1]) or 0, empty)
@@ -95,5 +95,5 @@ redis.call("ZADD", PERMITS, now + lease, permit)
 redis.call("HSET", GOV, unpack(writes))
 if probe then start_probe(probe, permit, now + lease) end
 -- Not kept in gov.sent: what was sent outside of jobs is not put back when the store has forgotten it.
-local number = math.max(newest, now + (read_number(states[extra + 7]) or 0))
+local number = math.max(newest, now + (read_number(states[extra + 6]) or 0))
 return {"GO", wait, spread, number}

@@ -11,6 +11,7 @@
 -- ARGV[6]  max_age_us  oldest age of a key, from its first send, at which a send may start
 -- ARGV[7]  kind        of the jobs that the asker serves; "" = any (tests)
 -- ARGV[8]  does        "client" = calls, "pool:<pool>" = local steps in a worker of this pool
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes seconds, counter, bucket, charge (charges: what each limit is charged), quarantine
 -- Includes breaker (open_scope), probes (start_probe: what may go while a breaker is open)
 -- Includes run (know_run: what this run of the server knows, and how long it grants nothing)

@@ -9,6 +9,7 @@
 -- ARGV[4]  changes  JSON: a list of {field of overrides, its value or "" = none any more, entry of the
 --                   audit: a list, or an empty one}
 -- ARGV[5…] flow, definition: two a flow, all that were known and could be read
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, breaker
 -- Reads    deadlines, tx:<key>; writes overrides, audit, flows, gov, breaker:<scope>
 -- Returns  1 = done, 0 = overrides or flows are others by now: nothing was written
@@ -72,9 +73,8 @@ for name, new in pairs(will) do
   if full > 0 and interval > 0 then
     local had_rate = old and old[INTERVAL] > 0
     if had_rate and (old[INTERVAL] ~= interval or old[BURST] ~= burst) then full = moved(name, new) end
-    local anew = came[name] or old and not had_rate
-    if anew and not is_route(new) then full = math.max(full, now + interval * burst) end
-    fulls[name] = full
+    local anew = (came[name] or old and not had_rate) and not is_route(new)
+    fulls[name] = anew and math.max(full, now + interval * burst) or full
   end
 end
 for _, scope in ipairs(scopes) do -- a refusal that is not over holds on, whatever is asked now
@@ -103,4 +103,5 @@ for _, change in ipairs(changes) do
   else redis.call("HSET", OVERRIDES, field, value) end
 end
 if changes[1] then add_to(OVERRIDES, "#", 1) end
+need_ring(now)
 return 1

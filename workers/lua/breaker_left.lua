@@ -4,6 +4,7 @@
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2]  flow    name of the call's flow
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, breaker (open_scope)
 -- Reads    flows, gov
 -- Returns  how long no probe may go, in us; 0 = one may go now; -1 = no breaker is open. Of a flow that is

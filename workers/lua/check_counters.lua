@@ -4,6 +4,7 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, counts
 -- Reads    gov, flows, the backlogs, deadlines, permits, tx:<key>
 -- Returns  {field, counter, counted, …} for b:* (bells out), l:* (places taken) and q:* (waiting in a

@@ -5,6 +5,7 @@
 --
 -- KEYS[1]  prefix of the client
 -- ARGV[1]  now_us  "" or an integer (tests)
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, quarantine, backlog, breaker
 -- Reads    gov, flows, jobs, dead; writes gov, deadlines, permits, retries, quarantine, tx:<key>, the
 --          backlogs, breaker:<scope>, oauth, oauth:lock, job:<job>; evidence, healthy go
@@ -66,7 +67,7 @@ end
 move_fields(base .. "oauth", {"asked_us", "renew_us", "expires_us", "failed_until_us", "refused_us",
   "worked_us"})
 
-local MOMENTS = {at = true, tick = true, refused_us = true, opened_us = true, asked = true}
+local MOMENTS = {at = true, next = true, refused_us = true, opened_us = true, asked = true}
 local gov = redis.call("HGETALL", GOV)
 for i = 1, #gov, 2 do
   local field, value = gov[i], gov[i + 1]
@@ -76,7 +77,7 @@ for i = 1, #gov, 2 do
     if string.find(field, "^k:") then move_breaker(string.sub(field, 3)) end
   elseif first and string.find(field, "^[wmz]:") then
     plan("HSET", GOV, field, first .. " " .. string.format("%.0f", math.max(second - back, 0)))
-  elseif string.find(field, "^429:") then plan("HDEL", GOV, field)
+  elseif string.find(field, "^429:") or field == "owner" then plan("HDEL", GOV, field)
   elseif first and field == "paused" then
     local provider = string.format("%.0f", math.max(second - back, 0))
     plan("HSET", GOV, field, string.format("%.0f ", math.max(first - back, 0)) .. provider)

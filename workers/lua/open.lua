@@ -11,6 +11,7 @@
 --                  which of its rows is repeated, from 0
 -- ARGV[6…] key, flows of its steps, guards of its steps, steps, index in the page, rows: six a
 --          transaction
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, quarantine, pages (leave_needs_page), lookups, waiting, ending, damage, restored, batch
 -- Reads    job:<job>, tx:<key>; writes flows, tx:<key>, the backlogs, active, gov, job:<job>, needs_page,
 --          deadlines, dead
@@ -40,7 +41,7 @@ for i = 6, #ARGV, 6 do
   local flows = backup and maybe_sent(ARGV[i + 2], ARGV[i + 1], 1, "") or ARGV[i + 1]
   clear_way("list", "backlog:" .. flow_of(flows, 1))
 end
-local lanes = {}
+local lanes, opened, ended, backlogs, lost = {}, 0, 0, {}, {}
 for flow, definition in pairs(cjson.decode(ARGV[4])) do
   local is_whole, read = pcall(decode, redis.call("HGET", FLOWS, flow))
   if not is_whole then read = decode(definition) end
@@ -48,7 +49,6 @@ for flow, definition in pairs(cjson.decode(ARGV[4])) do
   if not is_whole then redis.call("HSET", FLOWS, flow, definition) end
 end
 
-local opened, ended, backlogs, lost = 0, 0, {}, {}
 for i = 6, #ARGV, 6 do
   local key, flows, memo, why = ARGV[i], ARGV[i + 1], "", nil
   if backup then flows, memo, why = maybe_sent(ARGV[i + 2], flows, 1, memo) end
@@ -71,6 +71,7 @@ for flow, keys in pairs(backlogs) do
   redis.call("SADD", ACTIVE, flow)
   add_to(GOV, "q:" .. lanes[flow], #keys)
 end
+if opened > 0 then need_ring(now) end
 for _, pair in ipairs(joined) do
   local first, row = unpack(pair)
   local key = holder_of(first, row)

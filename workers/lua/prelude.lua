@@ -82,7 +82,8 @@
 --   gov.n:<slot>           granted        second % 16 -> second * 100000 + grants in it
 --   gov.u:<slot>           unsent         the same of grants that were not used
 --   gov.x:<slot>           turned_away    the same of answers of 429
---   gov.tick               next_tick      when the fleet rings next
+--   gov.next               next_ring      when a ring is needed next; absent: not before it is woken
+--   gov.owner              owner          worker that rings, until when no other one does, a space between
 --   gov.at                 rung_at        when somebody rang last
 --   gov.asked              asked_at       when a call outside of jobs asked last
 --   gov.set_back           set_back       by how much the clock was set back, all in all

@@ -11,6 +11,7 @@
 -- ARGV[5]  fence     that of the grant
 -- ARGV[6]  number    that of the grant
 -- ARGV[7]  lease_us  how long nobody else may touch the transaction
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, quarantine, backlog, withdraw, run (moment_of: when it was granted)
 -- Reads    tx:<key>, flows, the job; writes gov, deadlines, reclaimed, retries, quarantine, the backlog,
 --          tx:<key>, or the job

@@ -9,6 +9,7 @@
 -- ARGV[3]  at_us   the moment of the backup
 -- ARGV[4]  dry     1 = only say what would be done, else 0
 -- ARGV[5…] key     of its transactions, idempotency keys
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, quarantine, backlog, withdraw, pages, lookups, waiting, ending, restored
 -- Includes damage (clear_way: a key of a wrong type moves aside)
 -- Reads    tx:<key>, flows, the job; writes the job, tx:<key>, gov, deadlines, retries, quarantine, the

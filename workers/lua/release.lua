@@ -13,6 +13,7 @@
 -- ARGV[8]  retry_after_us  no probe goes earlier, 0 = nothing was ordered
 -- ARGV[9]  number       of the permit, as acquire gave it
 -- ARGV[10] fingerprint  digest of the request, "" = its 429s are judged by themselves
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes seconds, counter, bucket, breaker, probes, throttling, evidence, refused_row, refusal_record
 -- Includes own_refusals, pause, feedback
 -- Reads    tx:<permit>, flows, gov, evidence; writes gov, permits, tx:<permit>, evidence, breaker:<scope>;

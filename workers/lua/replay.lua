@@ -8,6 +8,7 @@
 -- ARGV[3]  letter        its entry among the dead letters
 -- ARGV[4]  not_executed  1 = a person states that its last send was not executed, else 0
 -- ARGV[5…] the entry of the audit
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, quarantine, backlog, lookups, pages, reopen
 -- Reads    tx:<key>, flows; writes dead, audit, the job, needs_page, gov, the backlog, tx:<key>
 -- Returns  "WAITS"     it stands in its backlog

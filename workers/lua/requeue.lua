@@ -14,6 +14,7 @@
 -- ARGV[8]  does      as in admit
 -- ARGV[9]  process   who could not connect; "" or absent = it is not known, and the failure is the provider's
 -- ARGV[10] failing_us  for how long this process has not been able to connect
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, breaker, probes, evidence, pause, quarantine, backlog, asker (is_for)
 -- Includes ways (fails_alone: whether others can connect)
 -- Reads    tx:<key>, flows, gov, the job, oauth; writes gov, deadlines, retries, the backlog, evidence,

@@ -7,6 +7,7 @@
 -- ARGV[1]  now_us  "" or an integer (tests)
 -- ARGV[2]  all     1 = the provider's holds too, 0 = these stay
 -- ARGV[3…] the entry of the audit
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes seconds, counter, bucket, breaker, throttling
 -- Reads    gov, flows, breaker:<scope>, tx:<key>; writes audit, gov, breaker:<scope>, backlog:<flow>:due,
 --          quarantine
@@ -82,6 +83,7 @@ for _, row in ipairs(rows) do redis.call("ZADD", row.due, now, row.key) end
 for _, scope in ipairs(open) do end_breaker(scope) end
 for _, scope in ipairs(scopes) do redis.call("HDEL", GOV, "y:" .. scope) end
 forget_refusals()
+need_ring(now)
 if is_named.client then
   redis.call("HDEL", GOV, "paused")
   redis.call("HSET", GOV, "c:client", math.max(now, held_until))

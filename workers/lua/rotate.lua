@@ -10,6 +10,7 @@
 -- ARGV[5]  quiet_us     how long ago the newest send must have ended
 -- ARGV[6]  generations  most keys under which one step may be sent
 -- ARGV[7…] entry        of the audit, as XADD takes it behind the stream's name; the reason is added
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, quarantine, backlog, pages, lookups, waiting, ending
 -- Reads    tx:<key>, flows; writes audit, tx:<key>, gov, deadlines, retries, the backlog or the job
 -- Returns  "FRESH" it stands in its backlog under a new key, no attempt made

@@ -9,6 +9,7 @@
 -- ARGV[5]  verdict   JSON, see below
 -- ARGV[6]  grace_us  how long a bell may stay unanswered
 -- ARGV[7]  number    of the grant, as admit gave it
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes seconds, counter, bucket, breaker, probes, throttling, pause, quarantine
 -- Includes evidence (ATTEMPT, is_troubled: whether a bad answer is the fault of its row)
 -- Includes refused_row, refusal_record, own_refusals (whether a 429 is its row's: refused of tx:<key>)

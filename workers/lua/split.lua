@@ -8,6 +8,7 @@
 -- ARGV[3]  step    1-based; it is the only one
 -- ARGV[4]  second  the row with which its second half begins, from 0
 -- ARGV[5…] key, place, rows: of the first half, then of the second
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, quarantine, backlog, lookups, pages, damage
 -- Reads    tx:<key>, flows; writes tx:<each half>, gov, deadlines, retries, the backlog, the job,
 --          needs_page, tx:<key>

@@ -6,6 +6,7 @@
 -- ARGV[1]  now_us       "" or an integer (tests)
 -- ARGV[2]  max_crashes  deaths under one transaction before it is a dead letter
 -- ARGV[3]  most         how many to take at the most
+-- Includes wake (need_ring: when somebody is to ring)
 -- Includes counter, bucket, quarantine, backlog, breaker, pages, lookups, waiting, ending, attempts
 -- Includes damage (find_damage; note_damage: in damaged), aside (set_aside), counts
 -- Includes withdraw, reopen, late (keep_swept: an answer that comes now is still recorded)

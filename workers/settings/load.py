@@ -140,7 +140,7 @@ class WorkerSettings(Model):
     bell_grace_s: Seconds = 3.0  #: an unanswered bell is rung again after this
     lease_margin_s: Seconds = 5.0  #: lease = total deadline of the call + this
     backlog_after_s: Seconds = 15.0  #: a longer backoff waits in the backlog, not in Celery
-    tick_s: float = Field(0.025, ge=0.005, le=1)  #: one ring per client and tick, fleet-wide
+    tick_s: float = Field(0.025, ge=0.005, le=1)  #: shortest time between two rings of a client
     max_crashes: int = Field(3, ge=1)  #: deaths under one transaction before it is a dead letter
     media_root: Path | None = None
     """Folder below which all media files lie, under the same names on every machine that submits or

@@ -40,7 +40,7 @@ class ClientKeys:
 
     @property
     def governor(self) -> str:
-        """Hash: buckets of limits, bells out per limit, the tick, tenants' passes, live workers."""
+        """Hash: buckets of limits, bells out per limit, the next ring, passes, live workers."""
         return self._of("gov")
 
     @property

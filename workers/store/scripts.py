@@ -26,6 +26,20 @@ if TYPE_CHECKING:
 #: other.
 _INCLUDES: Final = re.compile(r"^-- Includes +(.+)$", re.MULTILINE)
 
+#: What an include declares at its outermost level: a function, or variables and their values.
+_FUNCTION_NAME: Final = re.compile(r"^local function (\w+)", re.MULTILINE)
+_VARIABLES: Final = re.compile(r"^local (\w+(?:, \w+)*)( =.*)?$", re.MULTILINE)
+#: What an include's header says that it gives.
+_GIVES: Final = re.compile(r"^-- Gives +(.+(?:\n--  +.+)*)$", re.MULTILINE)
+
+#: An include in its script. Lua allows a function 200 variables, and `ring` has more than that.
+_INCLUDE: Final = """
+local {gives}
+do
+{text}
+end
+"""
+
 #: One script of the library. Its includes are its own: it shares their variables with no other one.
 _FUNCTION: Final = """
 do
@@ -46,6 +60,34 @@ def includes_of(script: str) -> list[str]:
     return re.sub(r" *\([^)]*\)", "", names).split(", ") if names else []
 
 
+def gives_of(include: str) -> list[str]:
+    """The names that an include gives to those who come after it."""
+    given = _GIVES.search(include)
+    return re.findall(r"\w+", given[1].replace("\n--", "")) if given else []
+
+
+def in_own_scope(name: str, include: str) -> str:
+    """An include of which nothing is seen outside but what it gives, and its start."""
+    start = f"start_{name}"
+    gives = [*gives_of(include), *([start] if f"local function {start}(" in include else [])]
+
+    def declare_function(match: re.Match[str]) -> str:
+        return f"function {match[1]}" if match[1] in gives else match[0]
+
+    def declare_variables(match: re.Match[str]) -> str:
+        names = match[1].split(", ")
+        if not {*names} & {*gives}:
+            return match[0]
+        if not {*names} <= {*gives}:
+            msg = f"includes/{name}.lua gives some of {match[1]}: it must declare them apart"
+            raise ValueError(msg)
+        return f"{match[1]}{match[2]}" if match[2] else ""
+
+    text = _FUNCTION_NAME.sub(declare_function, include)
+    text = _VARIABLES.sub(declare_variables, text)
+    return _INCLUDE.format(gives=", ".join(gives), text=text)
+
+
 def _function(name: str, folder: Traversable) -> str:
     shebang, _, script = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
     includes = {
@@ -59,7 +101,7 @@ def _function(name: str, folder: Traversable) -> str:
     ]
     return _FUNCTION.format(
         name=name,
-        includes="\n".join(includes.values()),
+        includes="\n".join(in_own_scope(*include) for include in includes.items()),
         flags=", ".join(f'"{flag}"' for flag in re.findall(r"flags=(\S+)", shebang)),
         starts="\n".join(["start_prelude(KEYS, ARGV)", *starts]),
         script=script,

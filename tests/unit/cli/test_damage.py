@@ -56,7 +56,7 @@ COMMANDS: Final = (
     ("audit",),
 )
 #: Fields of gov that hold a text.
-TEXTS: Final = ("y:", "opened", "refused", "quarantined", "capped")
+TEXTS: Final = ("y:", "opened", "refused", "quarantined", "capped", "owner")
 #: Keys in which any text is as good as another, or one more member is only one that is not there.
 NOT_WRONG: Final = {
     *("active", "backlog:<flow>", "backlog:<flow>:due", "deadlines", "retries", "quarantine"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 import pytest
 
-from orchestration.dispatch.dispatcher import _look_for_obstacle
+from orchestration.dispatch.obstacle_look import look_for_obstacle
 from workers.errors import ConfigError, HeadgateError, StoreAway, TokenUnavailable
 from workers.governor.flows import CALLS_POOL, MEDIA_POOL
 from workers.governor.obstacle import Obstacle
@@ -43,7 +43,7 @@ class World:
         self.connected += 1
 
     def look(self, pool: str = CALLS_POOL) -> str:
-        _look_for_obstacle(self.client, pool)
+        look_for_obstacle(self.client, pool)
         return self.obstacle.why
 
 

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY: Final = "headgate:{acme}:x"
+#: The channel on which workers are woken.
+WAKE: Final = "headgate:wake"
 #: Methods of `redis.Redis` that are not called as their commands are, and what these are.
 SPELT: Final[dict[str, set[str]]] = {
     "zscan_iter": {"zscan"},
     "zrange": {"zrange", "zrevrange"},  # by `desc`
     "delete": {"del"},
     "pipeline": {"multi", "exec"},
+    "pubsub": {"subscribe", "unsubscribe"},
     "close": set(),
     "set_response_callback": set(),
 }
@@ -147,6 +150,8 @@ def may(server: Store, user: str, command: str, key: str = KEY) -> bool:
     words = command.split()
     arity = abs(server.ask("COMMAND", "INFO", "|".join(words))[0][1])
     before = ["name", "1"] if words[0] in {"fcall", "evalsha"} else []
+    if words[0] in {"publish", "subscribe"} and key == KEY:
+        before = [WAKE]
     args = [*before, *[key] * (arity - len(words) - len(before))]
     answer = server.execute_command("ACL", "DRYRUN", user, *words, *(args or []))
     return bool(answer == "OK")

@@ -1,6 +1,6 @@
 -- The way back to the backlog, and the next bell of a chain.
 --
--- Expects  bucket, quarantine
+-- Expects  wake, bucket, quarantine
 -- Gives    check_requeue_types, requeue, may_ring; LAST_LANE, MOST_BEFORE, turns_before
 --
 -- The share of a lane: gov counts in "s:" + lane + ":" + limit, for lanes in which something waits, the
@@ -31,6 +31,7 @@ local function requeue(key, flow, lane, due, crashes)
     add_to(GOV, "q:" .. lane, 1)
   end
   redis.call("HSET", tx_key(key), TX.state, "w")
+  need_ring(due)
 end
 
 -- Whether the next step of a transaction may be rung at once: the same threads do it, by the next link of

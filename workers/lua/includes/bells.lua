@@ -1,26 +1,39 @@
 -- The bells of one ring: they are gathered, and what they change is written once, at the end.
 --
 -- Expects  bucket, tick, capacity
--- Gives    reply, share_threads, move_counter, set_value, ring_bell, write_bells
+-- Gives    reply, count_out, threads_of, share_threads, move_counter, set_value, ring_bell, are_most_rung,
+--          write_bells
 --
--- `reply` is what ring answers: four values, and then six for each bell. `moves` says how much counters of
+-- `reply` is what ring answers: nine values, and then six for each bell. `moves` says how much counters of
 -- gov change, `values` which fields of gov get new ones; `deadlines` has by when each bell is answered.
-local reply, moves, values, deadlines
-local function start_bells() reply, moves, values, deadlines = {0, 0, "", 0}, {}, {}, {} end
+local reply
+local moves, values, deadlines
+local function start_bells() reply, moves, values, deadlines = {0, 0, "", 0, 0, 0, 0, 0, 0}, {}, {}, {} end
 
--- Bells and leases together never exceed so many percent of the threads of the pool calls: a thread finds its
--- next bell waiting, and the broker holds next to nothing.
+-- Unless the caller says how many, bells and leases together never exceed so many percent of the threads of
+-- the pool calls: a thread finds its next bell waiting, and the broker holds next to nothing.
 local BELLS_PERCENT = 125
 -- Most bells of each pool that one script rings, and that are published in one batch.
-local MOST_BELLS = 1000
+local MOST_BELLS = 50
 
--- Gives the pools their free threads. Bells that are out for the pool media, with the transfers under way,
--- never exceed its threads: no bell could wait for a transfer to end.
-local function share_threads(calls_threads, media_threads)
+-- Answers how many bells and leases of each pool are out, and its threads. `calls` and `media` are those.
+local function count_out(calls, media)
   local of_media = number("b:" .. MEDIA) + number("l:" .. MEDIA)
   local of_calls = redis.call("ZCARD", DEADLINES) - redis.call("ZCARD", RETRIES) - of_media
-  set_free_threads(math.min(math.floor(calls_threads * BELLS_PERCENT / 100) - of_calls, MOST_BELLS),
-    math.min(media_threads - of_media, MOST_BELLS))
+  reply[6], reply[7], reply[8], reply[9] = of_calls, of_media, calls, media
+end
+
+-- How many threads all workers have for steps of these limits.
+local function threads_of(limits) return pool_of(limits) == MEDIA and reply[9] or reply[8] end
+
+-- Gives the pools their free threads; `most_calls` and `most_media` say how many may be out. Bells that are
+-- out for the pool media, with the transfers under way, never exceed its threads: no bell could wait for a
+-- transfer to end.
+local function share_threads(most_calls, most_media)
+  local of_calls, of_media, calls, media = unpack(reply, 6, 9)
+  most_calls = most_calls or math.floor(calls * BELLS_PERCENT / 100)
+  most_media = math.min(most_media or media, media)
+  set_free_threads(math.min(most_calls - of_calls, MOST_BELLS), math.min(most_media - of_media, MOST_BELLS))
 end
 
 local function move_counter(field, change) moves[field] = (moves[field] or 0) + change end
@@ -48,6 +61,9 @@ local function ring_bell(key, limits, deadline)
   for _, value in ipairs({key, tx.step, tx.steps, tx.job, pool, is_local}) do reply[#reply + 1] = value end
   return true
 end
+
+-- Whether more could go: another ring is needed at once, after those of other clients.
+local function are_most_rung() return #deadlines >= 2 * MOST_BELLS end
 
 local function write_bells()
   if #deadlines > 0 then redis.call("ZADD", DEADLINES, unpack(deadlines)) end

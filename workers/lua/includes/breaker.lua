@@ -1,6 +1,6 @@
 -- The breaker of a scope: a route, the limit of an endpoint, or the whole client.
 --
--- Expects  bucket
+-- Expects  wake, bucket
 -- Gives    FIRST_PROBE, breaker_key, open_scope, open_breaker, end_breaker, close_breaker,
 --          rename_breakers
 --
@@ -54,6 +54,7 @@ end
 -- What waited is paced: its buckets start empty, those of others do not.
 local function close_breaker(scope, flow)
   end_breaker(scope)
+  need_ring(now)
   for _, bucket in ipairs(flow.limits) do
     local name = bucket[NAME]
     local own = name == scope or scope == "client" and not is_route(bucket)

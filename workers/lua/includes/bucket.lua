@@ -1,9 +1,9 @@
 -- The bucket of one limit: how many calls it lets through, and when.
 --
--- Expects  counter
--- Gives    the columns of a bucket NAME … ROUTE; SILENT, NO_SPREAD, MEDIA; is_route, full_at, pool_of,
---          is_governed, is_places, state_of, tokens, count_bells, free_places,
---          end_call, find_flow_of_bell, decode_or_none
+-- Expects  wake, counter
+-- Gives    NAME, INTERVAL, BURST, LEAD, SPREAD, RESERVE, ROUTE; NO_SPREAD, MEDIA; is_route, full_at, pool_of,
+--          is_governed, is_places, state_of, tokens, count_bells, free_places, end_call,
+--          find_flow_of_bell, decode_or_none
 --
 -- A bucket is a row of a flow's definition with these columns. Its state, in the hash gov, is the moment
 -- when it is full again ("c:" + name) and the bells that are out for it ("b:" + name); one of its tokens is
@@ -12,9 +12,6 @@
 -- name; the transaction's `cc` names them). Times are in us.
 local NAME, INTERVAL, BURST, LEAD, SPREAD, RESERVE, ROUTE = 1, 2, 3, 4, 5, 6, 7
 
--- When nobody has rung, or asked for a permit, for so many us, there was no worker, or a store was away that
--- may have lost its last moments: buckets start empty.
-local SILENT = 500000
 -- The spread of a call that no limit binds, in us: over a quarter of an hour, which is more than any lease.
 local NO_SPREAD = 1000000000
 
@@ -52,6 +49,7 @@ end
 -- A call that was out frees its places.
 local function free_places(names)
   for name in string.gmatch(names or "", "[^+]+") do add_to(GOV, "l:" .. name, -1) end
+  if (names or "") ~= "" then need_ring(now) end
 end
 
 -- The call of a transaction is out no more, and no probe.

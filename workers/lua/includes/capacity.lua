@@ -1,13 +1,14 @@
 -- What no bell has spoken for: threads, and the tokens of each limit, the reserve left out.
 --
 -- Expects  bucket, tick
--- Gives    set_free_threads, has_free_threads, parse_flow_name, limits_name, limits_of_flow, available,
---          speak_for
+-- Gives    left, probes_left; set_free_threads, has_free_threads, parse_flow_name, limits_name,
+--          limits_of_flow, available, speak_for
 --
 -- `free_threads` is the threads of the pool calls. `left` has what is left of each limit by its name, and
 -- under MEDIA the threads of the pool media; `limits_of` has the limits by `limits_name`. Of a limit or route
 -- whose breaker is open `probes_left` has how many probes may go now: the reserve of urgent rows adds none.
-local free_threads, left, probes_left, limits_of
+local left, probes_left
+local free_threads, limits_of
 local function start_capacity() free_threads, left, probes_left, limits_of = 0, {}, {}, {} end
 
 -- Threads for which no bell is out, of the pools calls and media.

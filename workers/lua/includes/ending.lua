@@ -1,6 +1,6 @@
 -- The end of a transaction.
 --
--- Expects  quarantine, pages, waiting
+-- Expects  wake, quarantine, pages, waiting
 -- Gives    plan_ending, finish
 
 -- Reads what the end of a transaction changes in its job, and checks its types, before the first write.
@@ -30,7 +30,10 @@ local function finish(key, ending, why, fields)
   redis.call("ZREM", DEADLINES, key)
   if ending.quarantined then free_quarantine() end
   redis.call("HSET", job_key(ending.job), unpack(ending.writes))
-  if ending.needs_page then redis.call("SADD", NEEDS_PAGE, ending.job) end
+  if ending.needs_page then
+    redis.call("SADD", NEEDS_PAGE, ending.job)
+    need_ring(now)
+  end
   if ending.awaited then wake_all(key) end
   local _, write = writer(fields)
   if ending.dead then

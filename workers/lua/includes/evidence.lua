@@ -1,7 +1,7 @@
 -- Whose fault a bad answer is, the provider's or the row's: what others were answered in the same scope.
 --
 -- Expects  breaker
--- Gives    ATTEMPT, TOKEN, is_troubled, plan_evidence, keep_evidence
+-- Gives    EVIDENCE, HEALTHY, OPEN_AFTER; ATTEMPT, TOKEN, is_troubled, plan_evidence, keep_evidence
 --
 -- Kept are the newest WINDOW answers of a scope that were good or bad, none older than OLDEST, and only while
 -- a bad one is among them: where nothing is kept, all is well. A bad answer counts as one attempt of its row
@@ -21,7 +21,8 @@
 -- again: a bad answer that comes soon after is weighed against these.
 local EVIDENCE, HEALTHY
 local function start_evidence() EVIDENCE, HEALTHY = base .. "evidence", base .. "healthy" end
-local WINDOW, OLDEST, LEAST, OPEN_AFTER, OPEN_TOKEN_AFTER = 32, 600, 8, 16, 4
+local OPEN_AFTER = 16
+local WINDOW, OLDEST, LEAST, OPEN_TOKEN_AFTER = 32, 600, 8, 4
 -- No limit and no route has this name.
 local TOKEN = "token:"
 -- An attempt, in the eighths in which attempts are counted.

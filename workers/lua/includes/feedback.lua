@@ -10,7 +10,7 @@
 -- retry_after_us, pause_us with pause_reach, and remaining with reset_us, which are what the provider's
 -- headers leave, and until when. The answer to a permit may have a caller, whose 429s are judged as a row's.
 
-local function came_to(verdict)
+local function read_came_to(verdict)
   if verdict.throttled then return "refused" end
   if verdict.health then return verdict.health end
   if verdict.status or verdict.tag == "advance" then return "good" end
@@ -20,7 +20,7 @@ end
 -- The verdict of settle.lua, of whose arguments it is, as a table, which is an answer, too.
 local function read_verdict(arguments)
   local verdict = cjson.decode(arguments[5])
-  verdict.came_to = came_to(verdict)
+  verdict.came_to = read_came_to(verdict)
   verdict.step, verdict.number = tonumber(arguments[3]), tonumber(arguments[7])
   return verdict
 end

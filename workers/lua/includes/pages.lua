@@ -1,6 +1,6 @@
 -- When a job wants its next page opened.
 --
--- Expects  the prelude
+-- Expects  wake
 -- Gives    PAGES, count_open, wants_page, leave_needs_page, begin_work
 
 -- The fields of a job by which that is decided.
@@ -27,6 +27,9 @@ end
 local function begin_work(name, rows, ended, pages)
   redis.call("HSET", job_key(name), JOB.started, 1, JOB.started_us, now)
   if rows == ended then redis.call("HSET", job_key(name), JOB.finished_us, now)
-  elseif (pages or 0) > 0 then redis.call("SADD", NEEDS_PAGE, name) end
+  elseif (pages or 0) > 0 then
+    redis.call("SADD", NEEDS_PAGE, name)
+    need_ring(now)
+  end
   return rows == ended
 end

@@ -1,6 +1,6 @@
 -- The probes of an open breaker.
 --
--- Expects  breaker
+-- Expects  wake, breaker
 -- Gives    start_probe, miss_probe, end_probe
 --
 -- The first one goes soon after the breaker opened. The distance to the next one, counted from the start of
@@ -26,7 +26,9 @@ local function schedule_probe(scope, due, probers)
     first = math.min(first or till, till)
   end
   redis.call("HSET", breaker_key(scope), "due_us", due, "probers", table.concat(texts, " "))
-  redis.call("HSET", GOV, "k:" .. scope, #texts < MOST_OUT and due or math.max(due, first))
+  local probe_from = #texts < MOST_OUT and due or math.max(due, first)
+  redis.call("HSET", GOV, "k:" .. scope, probe_from)
+  need_ring(probe_from)
 end
 
 -- A probe goes now: by `holder`, which is waited for until `till`. Returns how many before it, in a row,

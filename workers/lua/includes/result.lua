@@ -1,7 +1,9 @@
 -- What a settled grant leaves in its transaction, and its next bell.
 --
--- Expects  bucket, quarantine, backlog; the types that `requeue` needs are checked
--- Gives    begin_next, keep_answer, count_down, ring_next; the last two answer as settle does
+-- Expects  wake, bucket, quarantine, backlog; the types that `requeue` needs are checked
+-- Gives    begin_next, keep_answer, count_down, ring_next
+--
+-- The last two answer as settle does.
 
 -- What comes next, a step or a part of one, was never sent: its keys are counted anew, and no worker died
 -- under it. A read that is repeated counts as such a step. `write` is that of `writer`.
@@ -32,6 +34,7 @@ local function count_down(key, due, grace)
   redis.call("ZADD", RETRIES, due, key)
   redis.call("ZADD", DEADLINES, due + grace, key)
   redis.call("HSET", tx_key(key), TX.state, "t")
+  need_ring(due)
   return "RETRY"
 end
 

@@ -2,8 +2,8 @@
 -- start empty.
 --
 -- Expects  bucket
--- Gives    gov, workers, passed, read_gov, number, read_others, count_breakers, job_to_open, try_flow,
---          count_retries, start_empty, start_all_empty
+-- Gives    MOST_JOBS; gov, workers, passed, read_gov, number, read_others, count_breakers, job_to_open,
+--          try_flow, count_retries, start_empty, start_all_empty
 --
 -- `gov` is the whole hash of that name, and kept true. `workers` are its fields that say the threads of one,
 -- `passed` has those that count the turns which went before a lane's (includes/lanes.lua).
@@ -12,9 +12,11 @@
 local OPENING = 250000
 -- So many jobs that want a page are looked at in a tick, and so many countdowns are ended, so that one script
 -- stays short.
-local MOST_JOBS, MOST_COUNTDOWNS = 4, 200
+local MOST_JOBS = 4
+local MOST_COUNTDOWNS = 200
 
-local gov, workers, passed, open_breakers
+local gov, workers, passed
+local open_breakers
 local function start_tick() gov, workers, passed, open_breakers = {}, {}, {}, 0 end
 
 local function number(field) return read_number(gov[field]) or 0 end
@@ -53,8 +55,10 @@ local function count_breakers() return open_breakers end
 -- or OPENING is over. "" = none.
 local function job_to_open()
   for _, job in ipairs(redis.call("SRANDMEMBER", NEEDS_PAGE, MOST_JOBS)) do
-    if number("o:" .. job) <= now then
-      redis.call("HSET", GOV, "o:" .. job, now + OPENING)
+    local opening = "o:" .. job
+    if number(opening) <= now then
+      gov[opening] = now + OPENING
+      redis.call("HSET", GOV, opening, gov[opening])
       return job
     end
   end

@@ -1,19 +1,22 @@
--- Who rings when, and the threads of the fleet.
+-- Who rings, and the threads of the fleet.
 --
 -- Expects  tick
--- Gives    take_turn, awaited_until
+-- Gives    register, owns, owned_for, awaited_until
+--
+-- One worker rings for a client at a time. The others come by now and then, so that the fleet's threads are
+-- known, and what they have sent is compared with the store.
 
--- A worker that has not rung for so many us is not counted any more: it died, or lost the store.
+-- A worker that has not come by for so many us is not counted any more: it died, or lost the store.
 local WORKER_LIVES = 5000000
+-- So long, in us, nobody else rings after the one who did. When that one is gone, the first to ask follows.
+local OWNED = 1000000
 
--- Each caller is given the next free turn, so that N dispatchers tick evenly and one alone suffices. Of
--- each live worker gov has the threads: "w:" + worker, in the pool media "m:" + worker. Returns the turn,
--- the threads of the pool calls, and those of the pool media.
-local function take_turn(worker, threads, pool, tick)
-  local turn, kind = math.max(number("tick"), now) + tick, pool == "media" and "m" or "w"
+-- Notes a worker and its threads: "w:" + worker, in the pool media "m:" + worker. Returns the threads of the
+-- pool calls, and those of the pool media, of all workers that live, and whether this one is new.
+local function register(worker, threads, pool)
+  local kind = pool == "media" and "m" or "w"
   local own, live = kind .. ":" .. worker, {w = 0, m = 0}
-  redis.call("HSET", GOV, "at", now, "tick", turn,
-    own, threads .. " " .. string.format("%.0f", now + WORKER_LIVES))
+  redis.call("HSET", GOV, "at", now, own, threads .. " " .. string.format("%.0f", now + WORKER_LIVES))
   live[kind] = threads
   for _, field in ipairs(workers) do
     if field ~= own then
@@ -23,16 +26,32 @@ local function take_turn(worker, threads, pool, tick)
       else redis.call("HDEL", GOV, field) end
     end
   end
-  return turn, live.w, live.m
+  return live.w, live.m, not gov[own]
 end
 
--- Until when a worker is waited for that lived before `since` and has not rung after it; 0 = there is none.
+-- For how many us nobody but the owner rings, and who that is. A moment of before a clock that was set back
+-- does not count.
+local function owned_for()
+  local owner, till = string.match(gov.owner or "", "^(%S+) (%d+)$")
+  local left = (tonumber(till) or 0) - now
+  return left <= OWNED and math.max(left, 0) or 0, owner
+end
+
+-- Whether the worker is the one that rings, as which it is noted then.
+local function owns(worker)
+  local left, owner = owned_for()
+  if left > 0 and owner ~= worker then return false end
+  redis.call("HSET", GOV, "owner", string.format("%s %.0f", worker, now + OWNED))
+  return true
+end
+
+-- Until when a worker is waited for that lived before `since` and has not come by after it; 0 = none is.
 local function awaited_until(worker, pool, since)
   local own, awaited = (pool == "media" and "m:" or "w:") .. worker, 0
   for _, field in ipairs(workers) do
     local till = tonumber(string.match(gov[field], "^%d+ (%d+)$")) or 0
-    local rung = till - WORKER_LIVES >= since
-    if field ~= own and not rung and till > now then awaited = math.max(awaited, till) end
+    local came = till - WORKER_LIVES >= since
+    if field ~= own and not came and till > now then awaited = math.max(awaited, till) end
   end
   return math.min(awaited, since + WORKER_LIVES)
 end

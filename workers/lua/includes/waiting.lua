@@ -2,7 +2,7 @@
 -- that; or when another one of its client has made what it needs. Those are woken once, when that one has
 -- done the step that they wait for, or has ended.
 --
--- Expects  lookups
+-- Expects  wake, lookups
 -- Gives    due_of, wake, wake_all
 --
 -- A transaction that waits stands in its backlog, due much later. Its name is in the set waiters:<key> of the
@@ -43,6 +43,7 @@ local function wake_all(key)
       redis.pcall("ZADD", backlog_key(flow_name) .. ":due", "XX", "LT", now, waiting)
     end
   end
+  if waiters[1] then need_ring(now) end
   redis.call("DEL", waiters_key(key))
   redis.call("HDEL", tx_key(key), TX.awaited)
 end

@@ -2,7 +2,7 @@
 -- broken.
 --
 -- Expects  the prelude
--- Gives    fails_alone, keep_unconnected
+-- Gives    UNCONNECTED, fails_alone, keep_unconnected
 --
 -- It is the matter of a process while another one lives that rings for calls and can connect. Where all fail
 -- it is an outage, and so it is of a process that is alone.
