@@ -98,9 +98,7 @@ class Dispatcher(threading.Thread):
         """Take the turns of all clients as they come."""
         self.page_opener.start()
         while not self._stop_asked.is_set():
-            if self._is_present():
-                self._ring_or_wait()
-            else:
+            if not (self._is_present() and self._ring_or_wait()):
                 self._stop_asked.wait(RETRY_TURN_S)
             self._keep_store()
         self._step_down()
@@ -115,19 +113,33 @@ class Dispatcher(threading.Thread):
         except HeadgateError as error:
             _logger.warning("others ring in a moment only: %s", error)
 
-    def _ring_or_wait(self) -> None:
-        """Ring for the client whose turn it is, or wait for that, or to be woken."""
-        now_s = time.monotonic()
-        if now_s >= self._look_due_s:
-            self._look_for_work()
-        first = self._turns.first
-        if first and first[1] <= now_s:
-            name = first[0]
-            owns, next_s = self.take_turn(name)
-            now_s, live = time.monotonic(), self._presence.live
-            self._turns.note(name, owns=owns, now_s=now_s, next_s=next_s, live=live)
-        else:
-            self._wait(min(WAIT_S, first[1] - now_s) if first else WAIT_S)
+    def _ring_or_wait(self) -> bool:
+        """Ring for the client whose turn it is, or wait for that, or to be woken.
+
+        Returns:
+            Whether that went well; if not, the reason is logged.
+        """
+        try:
+            now_s = time.monotonic()
+            if now_s >= self._look_due_s:
+                self._look_for_work()
+            first = self._turns.first
+            if first and first[1] <= now_s:
+                self._ring_for(first[0])
+            else:
+                self._wait(min(WAIT_S, first[1] - now_s) if first else WAIT_S)
+        except HeadgateError as error:
+            self._warnings.warn("wait", f"nothing is rung for now: {error}")
+            return False
+        except Exception:  # a dispatcher that ended would strand its clients
+            _logger.exception("nothing was rung")
+            return False
+        return True
+
+    def _ring_for(self, name: str) -> None:
+        owns, next_s = self.take_turn(name)
+        now_s, live = time.monotonic(), self._presence.live
+        self._turns.note(name, owns=owns, now_s=now_s, next_s=next_s, live=live)
 
     def _wait(self, seconds: float) -> None:
         store = self._clients.settings.store
@@ -147,14 +159,8 @@ class Dispatcher(threading.Thread):
             self._look_whole_due_s, look = now_s + LOOK_WHOLE_S, find_work
         names = self._turns.without_turn(self._clients.names(), self._look_due_s)
         store = self._clients.settings.store
-        try:
-            with_work = look(open_store(store), store.namespace, names)
-        except HeadgateError as error:
-            self._warnings.warn("look", f"nobody looks for work: {error}")
-        except Exception:  # what is stored of a client may be damaged in any way
-            _logger.exception("nobody looks for work")
-        else:
-            self._turns.wake(with_work, time.monotonic(), self._presence.live)
+        with_work = look(open_store(store), store.namespace, names)
+        self._turns.wake(with_work, time.monotonic(), self._presence.live)
 
     def _is_present(self) -> bool:
         """Keep this worker in the registry; nothing is rung by one that is not there."""

@@ -1,6 +1,6 @@
 """What a dispatcher looks at of many clients at once, in few round trips.
 
-What cannot be looked at of a client counts as work: its ring says what is wrong.
+Where a client cannot be looked at, that hides no other one; its own ring says what is wrong.
 """
 
 from __future__ import annotations
@@ -58,19 +58,22 @@ def find_work(store: Store, namespace: str, clients: Sequence[str]) -> list[str]
 
 
 def count_out(store: Store, namespace: str, clients: Sequence[str]) -> dict[str, int]:
-    """How many bells and calls of these clients are out for the pool calls, by client.
+    """How many bells and calls are out for the pool calls, by client, of those that can be counted.
 
     Raises:
-        HeadgateError: the store gives no answer, or a key of one cannot be read.
+        StoreAway: the store gives no answer.
     """
-    pipe = store.pipeline(transaction=False)
-    for name in clients:
-        keys = ClientKeys(namespace, name)
-        pipe.zcard(keys.deadlines)
-        pipe.zcard(keys.retries)
-        pipe.hmget(keys.governor, ["b:pool:media", "l:pool:media"])
-    counts = iter(pipe.execute())
-    return {
-        name: max(0, out - retries - sum(number_of(text or 0) for text in media))
-        for name, out, retries, media in zip(clients, counts, counts, counts, strict=True)
-    }
+    every = [ClientKeys(namespace, name) for name in clients]
+    answers = iter(ask_many(store, (command for keys in every for command in _counts(keys))))
+    outs = {}
+    for name, *counts in zip(clients, answers, answers, answers, strict=True):
+        if not any(isinstance(one, HeadgateError) for one in counts):
+            out, retries, media = counts
+            outs[name] = max(0, out - retries - sum(number_of(text or 0) for text in media))
+    return outs
+
+
+def _counts(keys: ClientKeys) -> tuple[tuple[str, ...], ...]:
+    """What is asked of a client to count what is out: all, countdowns, and what is for media."""
+    media = ("HMGET", keys.governor, "b:pool:media", "l:pool:media")
+    return ("ZCARD", keys.deadlines), ("ZCARD", keys.retries), media

@@ -38,13 +38,16 @@ class PageOpener(threading.Thread):
         super().__init__(name="page-opener", daemon=True)
         self._clients = clients
         self._asked: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self._waiting: set[str] = set()  #: jobs that stand in it: each stands there once
         self._stop_asked = threading.Event()
         self._resting = Rests()  #: jobs whose pages cannot be opened
         self._warnings = Warnings(_logger)
 
     def ask(self, client: str, job: str) -> None:
         """Open the next page of this job soon."""
-        self._asked.put((client, job))
+        if job not in self._waiting:
+            self._waiting.add(job)
+            self._asked.put((client, job))
 
     def stop(self) -> None:
         """Finish the page that is being opened, and open no more."""
@@ -64,6 +67,7 @@ class PageOpener(threading.Thread):
             name, job = self._asked.get(timeout=timeout_s)
         except Empty:
             return
+        self._waiting.discard(job)
         if self._resting.rests(job):
             return
         try:

@@ -13,7 +13,7 @@ from celery import Celery
 from orchestration.dispatch import breaker_log, delays, page_opener, pages
 from orchestration.dispatch.dispatcher import Dispatcher
 from orchestration.dispatch.looks import find_due
-from orchestration.dispatch.page_opener import MOST_AT_ONCE
+from orchestration.dispatch.page_opener import MOST_AT_ONCE, PageOpener
 from orchestration.dispatch.wakes import Wakes
 from tests.support.fleet import Fleet, calls, until
 from tests.support.stored import a_job
@@ -257,6 +257,22 @@ def test_work_of_which_nobody_noted_that_a_ring_is_needed_is_found_by_a_worker_t
     fleet.start_worker("w1")
 
     assert fleet.wait() == {"succeeded": 3}
+
+
+def test_a_page_that_is_asked_for_again_before_it_was_opened_is_opened_once(fleet: Fleet) -> None:
+    fleet.submit(calls(60), page=30)
+    fleet.client.governor()
+    opener = PageOpener(fleet.clients)
+    for _ in range(3):
+        opener.ask("acme", "job")
+
+    for _ in range(3):
+        opener.open_asked(0)
+
+    assert fleet.job().next_page == 1
+    opener.ask("acme", "job")
+    opener.open_asked(0)
+    assert fleet.job().next_page == 2
 
 
 def test_who_opens_a_page_wakes_the_dispatchers(fleet: Fleet, turns: Any) -> None:

@@ -116,8 +116,13 @@ def test_a_hard_stop_begins_nothing_more_and_does_not_wait() -> None:
 
 
 def test_what_celery_s_threads_cannot_do_is_refused_in_a_sentence(pool: TaskPool) -> None:
-    for refused in (pool.grow, pool.shrink, lambda: pool.terminate_job(1), pool.restart):
-        with pytest.raises(NotImplementedError, match=r"."):
+    for refused, sentence in (
+        (pool.grow, "1 threads cannot be added; start another worker"),
+        (pool.shrink, "1 threads cannot be taken away; stop a worker"),
+        (lambda: pool.terminate_job(1), "does not implement kill_job"),
+        (pool.restart, "does not implement restart"),
+    ):
+        with pytest.raises(NotImplementedError, match=sentence):
             refused()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,12 +10,14 @@ from redis.exceptions import NoPermissionError
 
 from orchestration.dispatch import dispatcher, presence
 from orchestration.dispatch.dispatcher import Dispatcher
+from orchestration.dispatch.wakes import Wakes
 from tests.conftest import hide_settings
 from tests.support.fleet import until
 from tests.support.world import SECRET, World
 from workers.app import app
 from workers.broker.reception import GRACE_S, Reception
 from workers.clients import Clients
+from workers.errors import StoreAway
 from workers.governor.registry import Process, Registry
 
 if TYPE_CHECKING:
@@ -42,6 +45,29 @@ def test_a_worker_without_clients_is_alive(world: World) -> None:
 
     it.stop()
     assert living(world) == []
+
+
+def test_a_dispatcher_goes_on_whatever_one_of_its_waits_met(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = iter([StoreAway("it does not start"), ValueError("of any kind")])
+
+    def wait(_: Wakes, timeout_s: float) -> tuple[str, ...]:
+        time.sleep(min(timeout_s, 0.01))
+        for error in waits:
+            raise error
+        return ()
+
+    monkeypatch.setattr(Wakes, "wait", wait)
+    monkeypatch.setattr(dispatcher, "RETRY_TURN_S", 0.01)
+    it = Dispatcher(app, world.clients, "w1@here", threads=4)
+
+    it.start()
+
+    until(lambda: "nothing was rung" in caplog.text and next(waits, None) is None)
+    assert "nothing is rung for now: it does not start" in caplog.text
+    assert it.is_alive()
+    it.stop()
 
 
 def test_a_worker_whose_queue_is_refused_rings_nobody_and_says_why(
