@@ -64,7 +64,10 @@ class Bells:
     def _name_tasks(
         self, client: Client, bells: Sequence[Bell]
     ) -> tuple[list[tuple[str, Bell]], list[Bell]]:
-        """The bells with their tasks, and those whose job this release does not know or read."""
+        """The bells with their tasks, and those whose job this release does not know or read.
+
+        A bell whose job is not there is none of these. Nobody answers it, and the sweep decides.
+        """
         named, unknown = [], []
         for bell in bells:
             try:
@@ -72,6 +75,9 @@ class Bells:
             except (SchemaUnknown, LedgerDamaged) as error:
                 unknown.append(bell)
                 self._warnings.warn(bell.job, str(error))
+                continue
+            if not kind_name:
+                self._warnings.warn(bell.job, f"a row waits whose job {bell.job} is not there")
                 continue
             kind = all_kinds().get(kind_name)
             if task := kind and (kind.steps.local_task if bell.local else kind.steps.task):

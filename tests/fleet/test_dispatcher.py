@@ -137,6 +137,33 @@ def test_the_rows_of_a_job_that_cannot_be_read_go_back_and_others_are_rung(
     assert "was not rung" not in caplog.text
 
 
+@pytest.mark.parametrize("state", ["waiting", "rung"])
+def test_a_row_whose_job_is_not_there_stands_aside_and_others_go_on(
+    fleet: Fleet, state: str
+) -> None:
+    fleet.submit(calls(10))
+    governor = fleet.client.governor()
+    while pages.open_next_page(fleet.client, "job") is not None:
+        pass
+    keys = fleet.keys()
+    if state == "rung":
+        until(lambda: governor.ring("gone", 100).bells, what="bells that nobody publishes")
+        governor.step_down("gone", "calls")
+    lost = next(
+        key
+        for key in keys.values()
+        if (state == "rung") == (fleet.client.ledger.transactions([key])[0].state == "r")  # type: ignore[union-attr]
+    )
+    store = fleet.client.store
+    store.hset(fleet.client.keys.transaction(lost), "j", "no{such}job")
+
+    fleet.start_worker("w1")
+
+    until(lambda: f"tx:{lost}" in store.hgetall(fleet.client.keys.damaged), what="the lost one")
+    until(lambda: fleet.ended() == 9, what="the others", fleet=fleet)
+    assert len(fleet.effects()) == 9
+
+
 def test_rows_whose_page_cannot_be_read_end_and_leave_the_quota_to_others(fleet: Fleet) -> None:
     fleet.submit(calls(30, prefix="d"), job="damaged")
     fleet.client.governor()

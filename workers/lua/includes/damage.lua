@@ -50,6 +50,7 @@ local function find_damage(key)
     must_be("hash", job_key(tx[TX.job]))
   end)
   if not whole then return text_of(failure) end
+  if redis.call("EXISTS", job_key(tx[TX.job])) == 0 then return "its job is not there" end
   local flow_name = flow_of(tx[TX.flows], tx[TX.step])
   if not flow_name or not string.find(flow_name, "^%d:.*:%x%x%x%x%x%x%x%x$") then
     return "its flow has no name"
